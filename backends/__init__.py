@@ -1,0 +1,1 @@
+"""Backends: executors of graphs (onnxruntime, reference) and exact solvers (scip)."""

@@ -1,0 +1,10 @@
+"""Running graphs in float64 with the reference implementation of the ONNX standard."""
+
+from graphprune.backends.reference.runtime import (
+    Reference,
+    forward64,
+    original64,
+    segment_offset,
+)
+
+__all__ = ["Reference", "forward64", "original64", "segment_offset"]

@@ -1,0 +1,107 @@
+"""Float64 runs: the second opinion on every point, and exact rows for the solver."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+from numpy.typing import NDArray
+from onnx import numpy_helper
+
+from graphprune.ir.builder import GraphBuilder
+from graphprune.ir.network import BATCH, Network, Segment, data_inputs, affine, sample_shape
+from graphprune.transforms.forward import Values, emit, forward
+
+Floats = NDArray[np.float64]
+FLOAT, DOUBLE = onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE
+
+
+class Reference:
+    """A graph run by ``onnx.reference``; same calling convention as the ONNX Runtime one."""
+
+    def __init__(self, model: ir.Model | onnx.ModelProto) -> None:
+        from onnx.reference import ReferenceEvaluator
+
+        proto = model if isinstance(model, onnx.ModelProto) else ir.to_proto(model)
+        self._evaluator = ReferenceEvaluator(proto)
+
+    def __call__(self, feeds: Mapping[str, NDArray[np.generic]]) -> list[NDArray[Any]]:
+        results: list[NDArray[Any]] = self._evaluator.run(None, dict(feeds))
+        return results
+
+
+def forward64(network: Network, x: NDArray[np.floating]) -> list[Floats]:
+    """[logits (N, classes), pre-activations (N, *sample) in graph order] in float64."""
+    run = network.cached("forward64", lambda: Reference(forward(network, "float64", record=True)))
+    return run({"x": x.astype(np.float64).reshape(len(x), *network.input_shape)})
+
+
+def original64(network: Network, x: NDArray[np.floating]) -> Floats:
+    """Logits (N, classes) of the original file's graph with every float widened to float64."""
+    source = network.source
+    run = network.cached("original64", lambda: Reference(_widen(source.proto)))
+    logits = []
+    for point in x:
+        feed = source.to_file(_fill(point[None], source.batch_size)).astype(np.float64)
+        logits.append(source.from_file(run({source.input_name: feed})[0])[0])
+    return np.array(logits, dtype=np.float64).reshape(len(x), network.classes)
+
+
+def _fill(x: NDArray[np.floating], batch_size: int | None) -> NDArray[np.floating]:
+    return x if batch_size is None else np.repeat(x, batch_size, axis=0)
+
+
+def _widen(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy of the model in which every FLOAT tensor, type and cast is DOUBLE."""
+    wide = onnx.ModelProto()
+    wide.CopyFrom(proto)
+    graph = wide.graph
+    for tensor in graph.initializer:
+        _widen_tensor(tensor)
+    for value in (*graph.input, *graph.output):
+        if value.type.tensor_type.elem_type == FLOAT:
+            value.type.tensor_type.elem_type = DOUBLE
+    del graph.value_info[:]
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.HasField("t"):
+                _widen_tensor(attribute.t)
+            elif node.op_type == "Cast" and attribute.name == "to" and attribute.i == FLOAT:
+                attribute.i = DOUBLE
+    return wide
+
+
+def _widen_tensor(tensor: onnx.TensorProto) -> None:
+    if tensor.data_type == FLOAT:
+        array = numpy_helper.to_array(tensor).astype(np.float64)
+        tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
+
+
+def segment_offset(network: Network, segment: Segment) -> Floats:
+    """The segment's target (sample shape) when all its sources are zero."""
+    zeros = [np.zeros((1, *sample_shape(s))) for s in segment.sources]
+    return run_segment(network, segment, zeros, linear=False)[0]
+
+
+def run_segment(
+    network: Network, segment: Segment, sources: list[Floats], *, linear: bool
+) -> Floats:
+    """Push source values (N, *sample) through a segment; `linear` leaves the offset out."""
+
+    def build() -> Reference:
+        b = GraphBuilder(np.float64)
+        values: Values = {
+            s: b.input(f"s{i}", [BATCH, *sample_shape(s)]) for i, s in enumerate(segment.sources)
+        }
+        if linear:
+            for node in segment.nodes:
+                inputs = [values[v] for v in data_inputs(node)]
+                values[node.outputs[0]] = affine(node).linear(b, *inputs)
+        else:
+            emit(b, segment.nodes, values)
+        b.output(values[segment.target], "target")
+        return Reference(b.build("segment"))
+
+    run = network.cached(("segment", id(segment.target), linear), build)
+    return run({f"s{i}": value for i, value in enumerate(sources)})[0]

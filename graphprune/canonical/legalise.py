@@ -1,0 +1,235 @@
+"""The driver: bind the batch, infer shapes, fold constants, apply one rule per node."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from graphprune.canonical import rules
+from graphprune.canonical.context import RULES, Context, Tracked, describe
+from graphprune.errors import ModelError, UnsupportedError
+from graphprune.ir.load import ModelFile, check_model, read_model
+from graphprune.ir.network import Network, NetworkBuilder
+from graphprune.ir.source import Layout, Source
+from graphprune.operators.simplify import simplify
+
+# A symbolic batch is bound to a prime no layer size is a multiple of, so that every shape is a
+# number and the batch axis is recognised wherever a Reshape or Shape chain carries it.
+SYMBOLIC_BATCH = 10007
+
+FLOATS = {
+    onnx.TensorProto.FLOAT: np.dtype(np.float32),
+    onnx.TensorProto.DOUBLE: np.dtype(np.float64),
+}
+# Constants larger than this are not worth folding into the file (a bomb, not a weight).
+MAX_CONSTANT = 1 << 28
+
+
+def load(path: str | Path) -> Network:
+    """Load an ONNX file as a canonical network.
+
+    Parameters
+    ----------
+    path
+        The file; external data must lie in its folder or below.
+
+    Returns
+    -------
+    Network
+        Affine operators and activations in float64, batch first.
+
+    Raises
+    ------
+    ModelError
+        The file is missing, damaged, invalid, or holds NaN or infinite weights.
+    UnsupportedError
+        An operator, attribute or shape outside the supported language; the message names the
+        node and the reason.
+    """
+    return canonicalise(read_model(path))
+
+
+def from_proto(proto: onnx.ModelProto) -> Network:
+    """`load` for a model in memory."""
+    import hashlib
+
+    digest = hashlib.sha256(proto.SerializeToString()).hexdigest()
+    return canonicalise(check_model(ModelFile(proto, None, digest)))
+
+
+def canonicalise(file: ModelFile) -> Network:
+    """Legalise a checked model; see `load`."""
+    rules.install()
+    graph = file.proto.graph
+    weights = {tensor.name for tensor in graph.initializer}
+    inputs = [value for value in graph.input if value.name not in weights]
+    if len(inputs) != 1:
+        names = ", ".join(f"'{value.name}'" for value in inputs) or "none"
+        raise UnsupportedError(f"{file.label}: exactly one input is supported, found {names}")
+    if len(graph.output) != 1:
+        names = ", ".join(f"'{value.name}'" for value in graph.output) or "none"
+        raise UnsupportedError(f"{file.label}: exactly one output is supported, found {names}")
+    layout, batch_size, dtype = _input_layout(file, inputs[0])
+    model = _infer(file, inputs[0].name, layout.shape)
+
+    builder = NetworkBuilder(inputs[0].name, layout.sample)
+    opset = model.opset_imports.get("", 0)
+    bound = 1 if layout.batch is None else layout.shape[layout.batch]
+    context = Context(file.label, builder, bound, opset)
+    context.tracked[inputs[0].name] = Tracked(builder.input, layout)
+    for name, value in model.graph.initializers.items():
+        if value.const_value is not None:
+            context.constants[name] = _widen(value.const_value.numpy())
+    for node in model.graph:
+        _legalise(context, node)
+
+    output = graph.output[0].name
+    if output not in context.tracked:
+        raise UnsupportedError(f"{file.label}: the output '{output}' does not depend on the input")
+    result = context.tracked[output]
+    if layout.batch is not None and result.layout.batch is None and bound != 1:
+        raise UnsupportedError(f"{file.label}: the output '{output}' has lost the batch axis")
+    logits = context.logits(result)
+    if not logits.layout.size:
+        raise UnsupportedError(f"{file.label}: the output '{output}' is empty")
+    source = Source(
+        file.proto, file.path, file.sha256, inputs[0].name, output,
+        layout, result.layout, batch_size, dtype,
+    )  # fmt: skip
+    return simplify(Network(builder.finish(logits.value, graph.name or "network"), source))
+
+
+def _input_layout(
+    file: ModelFile, value: onnx.ValueInfoProto
+) -> tuple[Layout, int | None, np.dtype[np.floating]]:
+    """Layout of the input, the batch size the file fixes (None: symbolic or absent), its type."""
+    where = f"{file.label}: input '{value.name}'"
+    tensor = value.type.tensor_type
+    if tensor.elem_type not in FLOATS:
+        name = onnx.TensorProto.DataType.Name(tensor.elem_type)
+        raise UnsupportedError(f"{where} has type {name}; supported: FLOAT, DOUBLE")
+    if not tensor.HasField("shape") or not tensor.shape.dim:
+        raise UnsupportedError(f"{where} declares no shape; export with a static sample shape")
+    dims = [d.dim_value if d.HasField("dim_value") else None for d in tensor.shape.dim]
+    for axis, length in enumerate(dims):
+        if length is None and axis > 0:
+            name = tensor.shape.dim[axis].dim_param or "?"
+            raise UnsupportedError(
+                f"{where}: axis {axis} ('{name}') is dynamic; only the batch (axis 0) may be:"
+                " export with a fixed size"
+            )
+        if length is not None and length <= 0:
+            raise UnsupportedError(f"{where}: axis {axis} has size {length}")
+    dtype = FLOATS[tensor.elem_type]
+    known = tuple(length or 0 for length in dims[1:])
+    if dims[0] is None:
+        if not known:
+            raise UnsupportedError(f"{where}: its only axis is dynamic; export with a fixed size")
+        return Layout((SYMBOLIC_BATCH, *known), 0), None, dtype
+    shape = (dims[0], *known)
+    output = [d.dim_value for d in file.proto.graph.output[0].type.tensor_type.shape.dim]
+    batched = len(shape) > 1 and (dims[0] == 1 or (len(output) > 1 and output[0] == dims[0]))
+    return Layout(shape, 0 if batched else None), dims[0] if batched else None, dtype
+
+
+def _infer(file: ModelFile, input_name: str, shape: tuple[int, ...]) -> ir.Model:
+    """The model with its batch bound and every shape inferred."""
+    bound = onnx.ModelProto()
+    bound.CopyFrom(file.proto)
+    for value in bound.graph.input:
+        if value.name == input_name:
+            for dim, length in zip(value.type.tensor_type.shape.dim, shape, strict=True):
+                dim.dim_value = length
+    # Recorded shapes may speak of another batch; the output's is checked against ours later.
+    del bound.graph.value_info[:]
+    for value in bound.graph.output:
+        value.type.tensor_type.ClearField("shape")
+    try:
+        bound = onnx.shape_inference.infer_shapes(
+            bound, check_type=True, strict_mode=True, data_prop=True
+        )
+    except Exception as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ModelError(f"{file.label}: shape inference fails: {reason}") from None
+    model = ir.from_proto(bound)
+    model.graph.sort()
+    return model
+
+
+def _legalise(context: Context, node: ir.Node) -> None:
+    if node.domain not in ("", "ai.onnx"):
+        raise context.fail(node, f"operators of domain '{node.domain}' are not supported")
+    inputs = [value for value in node.inputs if value is not None]
+    if node.op_type == "Shape":
+        _fold_shape(context, node)
+    elif all(str(value.name) in context.constants for value in inputs):
+        _fold(context, node)
+    elif node.op_type not in RULES:
+        supported = ", ".join(sorted(RULES))
+        raise context.fail(node, f"operator is not supported (supported: {supported})")
+    else:
+        result = RULES[node.op_type](context, node)
+        out = node.outputs[0]
+        _check_shape(context, node, result.layout)
+        context.tracked[str(out.name)] = result
+
+
+def _check_shape(context: Context, node: ir.Node, layout: Layout) -> None:
+    """Our layout against ONNX's own shape inference: a difference is never let through."""
+    shape = node.outputs[0].shape
+    if shape is None or not all(isinstance(dim, int) for dim in shape.dims):
+        return
+    if tuple(shape.dims) != layout.shape:
+        raise context.fail(node, f"output shape {layout.shape}, but ONNX infers {shape}")
+
+
+def _fold_shape(context: Context, node: ir.Node) -> None:
+    value = node.inputs[0]
+    name = "" if value is None else str(value.name)
+    known = context.constants.get(name)
+    shape = context.tracked[name].layout.shape if known is None else known.shape
+    start = node.attributes.get_int("start", 0)
+    end = node.attributes.get_int("end", len(shape))
+    context.constants[str(node.outputs[0].name)] = np.array(shape[start:end], dtype=np.int64)
+
+
+def _fold(context: Context, node: ir.Node) -> None:
+    """Evaluate a node of constants in float64 with ONNX's reference implementation."""
+    from onnx.reference import ReferenceEvaluator
+
+    if any(attr.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
+           for attr in node.attributes.values() if isinstance(attr, ir.Attr)):  # fmt: skip
+        raise context.fail(node, "operators with subgraphs are not supported")
+    shape = node.outputs[0].shape
+    if shape is not None and all(isinstance(dim, int) for dim in shape.dims):
+        count = int(np.prod([int(d) for d in shape.dims if isinstance(d, int)], dtype=np.float64))
+        if count > MAX_CONSTANT:
+            raise context.fail(node, f"computes a constant of {count} elements")
+    feeds = {str(v.name): context.constants[str(v.name)] for v in node.inputs if v is not None}
+    proto = onnx.ModelProto(ir_version=8)
+    proto.opset_import.add(domain="", version=context.opset)
+    proto.graph.name = "fold"
+    proto.graph.node.append(ir.to_proto(node))
+    for name, array in feeds.items():
+        kind = onnx.helper.np_dtype_to_tensor_dtype(array.dtype)
+        proto.graph.input.append(onnx.helper.make_tensor_value_info(name, kind, array.shape))
+    for out in node.outputs:
+        proto.graph.output.add(name=str(out.name))
+    try:
+        with np.errstate(all="ignore"):
+            results = ReferenceEvaluator(proto).run(None, feeds)
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ModelError(f"{context.label}: {describe(node)}: cannot be folded: {reason}") from None
+    for out, result in zip(node.outputs, results, strict=True):
+        array = _widen(np.asarray(result))
+        if array.dtype.kind == "f" and not np.all(np.isfinite(array)):
+            raise ModelError(f"{context.label}: {describe(node)}: computes a non-finite constant")
+        context.constants[str(out.name)] = array
+
+
+def _widen(array: NDArray[np.generic]) -> NDArray[np.generic]:
+    """Floating constants in float64: folding rounds at 1e-16, not at 1e-7."""
+    return array.astype(np.float64) if array.dtype.kind == "f" else np.asarray(array)

@@ -1,0 +1,108 @@
+"""Gemm and MatMul with a constant on either side."""
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from graphprune.canonical.context import Context, Tracked, legalises
+from graphprune.canonical.rules.arithmetic import scale, shift
+from graphprune.ir.source import Layout
+from graphprune.operators import Add, Dense, MatMul
+
+Floats = NDArray[np.float64]
+
+
+def _right(context: Context, node: ir.Node, x: Tracked, weight: Floats) -> Tracked:
+    """x @ weight, contracting the last axis of the file's tensor."""
+    shape, batch = x.layout.shape, x.layout.batch
+    if batch == len(shape) - 1:
+        raise context.fail(node, "contracts the batch axis")
+    layout = Layout((*shape[:-1], weight.shape[1]), batch)
+    if len(x.layout.sample) == 1:
+        op = Dense(np.ascontiguousarray(weight.T), np.zeros(weight.shape[1]))
+        return context.emit(op, x, layout=layout, node=node)
+    return context.emit(MatMul(weight, False, x.layout.sample), x, layout=layout, node=node)
+
+
+def _left(context: Context, node: ir.Node, weight: Floats, x: Tracked) -> Tracked:
+    """weight @ x, contracting the last but one axis (the only one of a vector)."""
+    shape, batch = x.layout.shape, x.layout.batch
+    axis = max(len(shape) - 2, 0)
+    if batch == axis:
+        raise context.fail(node, "contracts the batch axis")
+    layout = Layout((*shape[:axis], weight.shape[0], *shape[axis + 1 :]), batch)
+    if len(x.layout.sample) == 1:
+        return context.emit(Dense(weight, np.zeros(len(weight))), x, layout=layout, node=node)
+    if batch == len(shape) - 1:
+        raise context.fail(node, f"a constant on the left of a batch in the last axis of {shape}")
+    return context.emit(MatMul(weight, True, x.layout.sample), x, layout=layout, node=node)
+
+
+def _matrix(context: Context, node: ir.Node, array: NDArray[np.generic]) -> Floats:
+    if array.ndim > 2 and max(array.shape[:-2]) == 1:
+        array = array.reshape(array.shape[-2:])
+    if array.ndim != 2:
+        raise context.fail(node, f"a constant of shape {array.shape} is no matrix")
+    return array.astype(np.float64)
+
+
+def _fits(context: Context, node: ir.Node, inner: int, weight: int) -> None:
+    if inner != weight:
+        raise context.fail(node, f"inner sizes {inner} and {weight} differ")
+
+
+@legalises("MatMul")
+def matmul(context: Context, node: ir.Node) -> Tracked:
+    left, right = context.constant(node, 0), context.constant(node, 1)
+    if right is not None:
+        x = context.computed(node, 0)
+        if right.ndim == 1:
+            raise context.fail(node, "a constant vector on the right is not supported")
+        weight = _matrix(context, node, right)
+        if right.ndim > max(len(x.layout.shape), 2):
+            raise context.fail(node, f"a constant of shape {right.shape} enlarges its input")
+        _fits(context, node, x.layout.shape[-1], weight.shape[0])
+        return _right(context, node, x, weight)
+    if left is not None:
+        x = context.computed(node, 1)
+        if left.ndim > max(len(x.layout.shape), 2):
+            raise context.fail(node, f"a constant of shape {left.shape} enlarges its input")
+        weight = _matrix(context, node, left)
+        _fits(context, node, x.layout.shape[max(len(x.layout.shape) - 2, 0)], weight.shape[1])
+        return _left(context, node, weight, x)
+    raise context.fail(node, "multiplies two computed values: the network is not piecewise linear")
+
+
+@legalises("Gemm")
+def gemm(context: Context, node: ir.Node) -> Tracked:
+    """alpha op(A) op(B) + beta C with one of A and B constant, C constant or computed."""
+    alpha = node.attributes.get_float("alpha", 1.0)
+    beta = node.attributes.get_float("beta", 1.0)
+    trans = [bool(node.attributes.get_int(f"trans{side}", 0)) for side in "AB"]
+    constants = [context.constant(node, 0), context.constant(node, 1)]
+    if constants[0] is None and constants[1] is None:
+        raise context.fail(node, "multiplies two computed values: the network is not piecewise linear")
+    side = 1 if constants[0] is None else 0
+    array = constants[side]
+    assert array is not None
+    weight = alpha * _matrix(context, node, array.T if trans[side] else array)
+    x = context.computed(node, 1 - side)
+    if len(x.layout.shape) != 2:
+        raise context.fail(node, f"its input {x.layout.shape} is no matrix")
+    if trans[1 - side]:
+        x = context.transpose(x, (1, 0), node)
+    if side == 1:
+        _fits(context, node, x.layout.shape[1], weight.shape[0])
+        out = _right(context, node, x, weight)
+    else:
+        _fits(context, node, x.layout.shape[0], weight.shape[1])
+        out = _left(context, node, weight, x)
+    if not context.has(node, 2) or beta == 0:
+        return out
+    constant = context.constant(node, 2)
+    if constant is not None:
+        return shift(context, node, out, beta * context.to_sample(constant, out.layout, node))
+    added = context.computed(node, 2)
+    if added.layout != out.layout:
+        raise context.fail(node, f"adds a computed value of shape {added.layout.shape}")
+    return context.emit(Add(), out, scale(context, node, added, np.array(beta)), layout=out.layout)

@@ -1,0 +1,33 @@
+"""Errors people cause and can mend: one message naming the file, the node and the remedy."""
+
+
+class GraphpruneError(Exception):
+    """Bad input or bad usage; the command line prints it as one message and exits with 2."""
+
+
+class ModelError(GraphpruneError):
+    """The model file cannot be read, is not valid ONNX, or holds unusable numbers."""
+
+
+class UnsupportedError(ModelError):
+    """The model is valid ONNX but uses something outside the supported language."""
+
+
+class AnchorError(GraphpruneError):
+    """The anchors do not fit the network or are not usable points."""
+
+
+class PipelineError(GraphpruneError):
+    """A pipeline text names an unknown pass or option, or a value of the wrong type."""
+
+
+class OutputError(GraphpruneError):
+    """A result cannot be written."""
+
+
+def nearest(name: str, known: "list[str]") -> str:
+    """``; did you mean 'x'?`` for the known name closest to `name`, or a list of all of them."""
+    import difflib
+
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f"; did you mean '{close[0]}'?" if close else f"; known: {', '.join(sorted(known))}"

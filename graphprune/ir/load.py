@@ -1,0 +1,129 @@
+"""Reading model files: everything that can be wrong with a file is said here, once."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+from onnx.external_data_helper import load_external_data_for_tensor, uses_external_data
+
+from graphprune.errors import ModelError, UnsupportedError
+
+OPSETS = range(7, 27)
+DOMAINS = {"", "ai.onnx"}
+
+
+@dataclass(frozen=True, eq=False)
+class ModelFile:
+    """A checked model: external data embedded, weights finite, opset known."""
+
+    proto: onnx.ModelProto
+    path: Path | None
+    sha256: str
+
+    @property
+    def label(self) -> str:
+        """How messages name the model."""
+        return str(self.path) if self.path else "model"
+
+
+def read_model(path: str | Path) -> ModelFile:
+    """Read and check an ONNX file.
+
+    Raises
+    ------
+    ModelError
+        Missing, unreadable, truncated or invalid file, external data outside the model's folder,
+        NaN or infinite weights.
+    UnsupportedError
+        Opset or operator domain outside the supported ones.
+    """
+    # Resolved first: containment of external data is judged against the real folder.
+    resolved = Path(path).resolve()
+    try:
+        data = resolved.read_bytes()
+    except FileNotFoundError:
+        raise ModelError(f"{path}: no such file") from None
+    except OSError as error:
+        raise ModelError(f"{path}: cannot read: {error.strerror}") from None
+    try:
+        proto = onnx.load_model_from_string(data)
+    except Exception:
+        raise ModelError(
+            f"{path}: not an ONNX model, or truncated ({len(data)} bytes); export it again"
+        ) from None
+    if not proto.ir_version or not proto.HasField("graph") or not proto.opset_import:
+        raise ModelError(f"{path}: not an ONNX model: it declares no IR version, opset or graph")
+    _embed_external_data(proto, resolved, str(path))
+    return check_model(ModelFile(proto, resolved, hashlib.sha256(data).hexdigest()))
+
+
+def check_model(file: ModelFile) -> ModelFile:
+    """Check a model in memory as `read_model` does; returns it unchanged."""
+    label = file.label
+    for opset in file.proto.opset_import:
+        if opset.domain not in DOMAINS:
+            continue  # judged when a node of the domain is met
+        if opset.version not in OPSETS:
+            raise UnsupportedError(
+                f"{label}: opset {opset.version} is not supported"
+                f" (supported: {OPSETS.start} to {OPSETS.stop - 1}); export with another opset"
+            )
+    try:
+        onnx.checker.check_model(file.proto)
+    except Exception as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ModelError(f"{label}: not a valid ONNX model: {reason}") from None
+    for name, tensor in _tensors(file.proto.graph):
+        _check_finite(tensor, f"{label}: {name}")
+    return file
+
+
+def _tensors(graph: onnx.GraphProto) -> Iterator[tuple[str, onnx.TensorProto]]:
+    for tensor in graph.initializer:
+        yield f"initialiser '{tensor.name}'", tensor
+    for node in graph.node:
+        for attribute in node.attribute:
+            where = f"attribute '{attribute.name}' of node '{node.name}' ({node.op_type})"
+            if attribute.HasField("t"):
+                yield where, attribute.t
+            yield from ((where, tensor) for tensor in attribute.tensors)
+            for inner in (attribute.g, *attribute.graphs):
+                yield from _tensors(inner)
+
+
+def _check_finite(tensor: onnx.TensorProto, where: str) -> None:
+    try:
+        array = numpy_helper.to_array(tensor)
+    except Exception as error:
+        raise ModelError(f"{where}: unreadable tensor: {error}") from None
+    if array.dtype.kind == "f" and not np.all(np.isfinite(array)):
+        kind = "NaN" if np.any(np.isnan(array)) else "infinite"
+        raise ModelError(f"{where} holds {kind} values; no distance is defined for such a network")
+
+
+def _embed_external_data(proto: onnx.ModelProto, path: Path, label: str) -> None:
+    folder = path.parent
+    for name, tensor in _tensors(proto.graph):
+        if not uses_external_data(tensor):
+            continue
+        entries = {entry.key: entry.value for entry in tensor.external_data}
+        location = entries.get("location", "")
+        target = (folder / location).resolve()
+        if not location or Path(location).is_absolute() or not target.is_relative_to(folder):
+            raise ModelError(
+                f"{label}: external data of {name} lies outside the model's folder"
+                f" ('{location}'); refused"
+            )
+        if not target.is_file():
+            raise ModelError(f"{label}: external data file '{location}' of {name} is missing")
+        try:
+            load_external_data_for_tensor(tensor, str(folder))
+        except Exception as error:
+            reason = " ".join(str(error).split())[:200]
+            raise ModelError(f"{label}: external data of {name}: {reason}") from None
+        tensor.data_location = onnx.TensorProto.DEFAULT
+        del tensor.external_data[:]

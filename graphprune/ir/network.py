@@ -1,0 +1,320 @@
+"""The canonical network: affine operators and activations as an ONNX graph in float64.
+
+Every node of the graph carries, in ``node.meta["operator"]``, the operator object that knows its
+forward semantics, adjoint and absolute-value form. Everything else (gradients, intervals,
+relaxations, rows for a solver) is derived from these by :mod:`graphprune.transforms`.
+"""
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+from functools import cached_property
+from math import prod
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from graphprune.ir.builder import GraphBuilder
+from graphprune.ir.source import Source
+
+if TYPE_CHECKING:
+    import networkx as nx
+
+T = TypeVar("T")
+Shape = tuple[int, ...]
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+BATCH = "N"
+
+
+class Operator(Protocol):
+    """What a node of a canonical graph means."""
+
+    def forward(self, b: GraphBuilder, *inputs: ir.Value) -> ir.Value:
+        """Add the operator's one ONNX node to `b`; tensors are (N, *sample)."""
+        ...
+
+    def output_shape(self, *shapes: Shape) -> Shape:
+        """Sample shape of the output for these input sample shapes."""
+        ...
+
+
+@runtime_checkable
+class AffineOperator(Operator, Protocol):
+    """An operator that is one affine map of its inputs, sample by sample."""
+
+    def linear(self, b: GraphBuilder, *inputs: ir.Value) -> ir.Value:
+        """`forward` without the offset."""
+        ...
+
+    def adjoint(self, b: GraphBuilder, rows: ir.Value) -> tuple[ir.Value, ...]:
+        """Apply the transposed linear map to `rows` (M, *output sample), one result per input."""
+        ...
+
+    def absolute(self) -> "AffineOperator":
+        """The same operator with the absolute values of its weights and offset."""
+        ...
+
+    @property
+    def rounding(self) -> int:
+        """Number of roundings an output or adjoint entry passes through (0: exact)."""
+        ...
+
+    @property
+    def multiply_adds(self) -> int:
+        """Multiplications with a weight for one sample (the cost model's unit)."""
+        ...
+
+    @property
+    def parameters(self) -> int:
+        """Number of stored weights and offsets."""
+        ...
+
+    def reads(self, used: Bools) -> tuple[Bools, ...]:
+        """Per input, the flat mask of elements that can influence the `used` output elements."""
+        ...
+
+
+@runtime_checkable
+class Activation(Operator, Protocol):
+    """A scalar activation, applied element by element."""
+
+    def value(self, z: Floats) -> Floats:
+        """The activation in float64."""
+        ...
+
+    def derivative(self, b: GraphBuilder, z: ir.Value, rows: ir.Value) -> ir.Value:
+        """`rows` times the derivative at pre-activation `z` (a subgradient where it has none)."""
+        ...
+
+    def interval(self, lower: Floats, upper: Floats) -> tuple[Floats, Floats]:
+        """Exact image of [lower, upper]."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Segment:
+    """The affine map from the activations below to one pre-activation (or to the logits).
+
+    Attributes
+    ----------
+    target
+        The value the segment computes.
+    sources
+        The network input and/or activation outputs it reads, in graph order.
+    nodes
+        Affine nodes between them, in graph order.
+    """
+
+    target: ir.Value
+    sources: tuple[ir.Value, ...]
+    nodes: tuple[ir.Node, ...]
+
+    @property
+    def rounding(self) -> int:
+        return sum(affine(node).rounding + 1 for node in self.nodes)
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """A canonical network; immutable by convention, rewrites make new ones.
+
+    Attributes
+    ----------
+    model
+        Canonical ``onnx_ir`` model in float64, batch first, one input, one output.
+    source
+        The model it speaks for: the loaded file, or the exported substitute.
+    """
+
+    model: ir.Model
+    source: Source
+    _cache: dict[Hashable, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def input(self) -> ir.Value:
+        return self.model.graph.inputs[0]
+
+    @property
+    def output(self) -> ir.Value:
+        """Logits (N, classes)."""
+        return self.model.graph.outputs[0]
+
+    @property
+    def input_shape(self) -> Shape:
+        return sample_shape(self.input)
+
+    @property
+    def classes(self) -> int:
+        return size(self.output)
+
+    @cached_property
+    def nodes(self) -> tuple[ir.Node, ...]:
+        return tuple(self.model.graph)
+
+    @cached_property
+    def activations(self) -> tuple[ir.Node, ...]:
+        """Activation nodes in graph order: layer 1 is ``activations[0]``."""
+        return tuple(n for n in self.nodes if isinstance(operator(n), Activation))
+
+    @cached_property
+    def segments(self) -> tuple[Segment, ...]:
+        """One segment per activation, in graph order, then the one of the logits."""
+        targets = [pre_activation(a) for a in self.activations]
+        return tuple(self._segment(t) for t in [*targets, self.output])
+
+    def _segment(self, target: ir.Value) -> Segment:
+        stops = {id(a.outputs[0]) for a in self.activations} | {id(self.input)}
+        needed, sources = {id(target)}, set()
+        nodes: list[ir.Node] = []
+        for node in reversed(self.nodes):
+            out = id(node.outputs[0])
+            if out in needed and out not in stops:
+                nodes.append(node)
+                needed |= {id(v) for v in data_inputs(node)}
+        sources = needed & stops
+        ordered = [self.input, *(a.outputs[0] for a in self.activations)]
+        return Segment(target, tuple(v for v in ordered if id(v) in sources), tuple(nodes[::-1]))
+
+    @cached_property
+    def segment_graph(self) -> "nx.DiGraph[str]":
+        """Directed graph over value names: an edge where a segment reads a source."""
+        import networkx as nx
+
+        graph: nx.DiGraph[str] = nx.DiGraph()
+        graph.add_node(self.input.name, kind="input")
+        names = [a.outputs[0].name for a in self.activations]
+        for segment, name in zip(self.segments, [*names, self.output.name], strict=True):
+            graph.add_node(name, segment=segment)
+            graph.add_edges_from((source.name, name) for source in segment.sources)
+        return graph
+
+    @cached_property
+    def _used(self) -> dict[int, Bools]:
+        used = {id(self.output): np.ones(size(self.output), dtype=bool)}
+        for node in reversed(self.nodes):
+            mask = used.get(id(node.outputs[0]))
+            if mask is None:
+                continue
+            op = operator(node)
+            masks = op.reads(mask) if isinstance(op, AffineOperator) else (mask,)
+            for value, reads in zip(data_inputs(node), masks, strict=True):
+                used[id(value)] = used[id(value)] | reads if id(value) in used else reads
+        return used
+
+    def alive(self, activation: ir.Node) -> Bools:
+        """Flat mask of the neurons of `activation` that can influence the logits."""
+        out = activation.outputs[0]
+        return self._used.get(id(out), np.zeros(size(out), dtype=bool))
+
+    @cached_property
+    def neurons(self) -> int:
+        """Activation neurons whose value is used."""
+        return int(sum(self.alive(a).sum() for a in self.activations))
+
+    @cached_property
+    def parameters(self) -> int:
+        return sum(affine(n).parameters for n in self.nodes if is_affine(n))
+
+    @cached_property
+    def multiply_adds(self) -> int:
+        return sum(affine(n).multiply_adds for n in self.nodes if is_affine(n))
+
+    def cached(self, key: Hashable, make: Callable[[], T]) -> T:
+        """Compute once per network: compiled transforms, rows, sessions."""
+        if key not in self._cache:
+            self._cache[key] = make()
+        value: T = self._cache[key]
+        return value
+
+
+class NetworkBuilder:
+    """Writes canonical graphs: each operator adds its node and is attached to it."""
+
+    def __init__(self, input_name: str, input_shape: Shape) -> None:
+        self.graph = GraphBuilder(np.float64)
+        self.input = self.graph.input(input_name, [BATCH, *input_shape])
+
+    def add(self, op: Operator, *inputs: ir.Value, name: str | None = None) -> ir.Value:
+        before = len(self.graph.nodes)
+        out = op.forward(self.graph, *inputs)
+        if len(self.graph.nodes) != before + 1:
+            raise AssertionError(f"{type(op).__name__}.forward must add exactly one node")
+        node = self.graph.nodes[-1]
+        node.meta["operator"] = op
+        if name is not None:
+            out.name = node.name = self.graph.fresh(name)
+        out.type = ir.TensorType(self.graph.float_type)
+        out.shape = ir.Shape([BATCH, *op.output_shape(*(sample_shape(v) for v in inputs))])
+        return out
+
+    def copy(self, node: ir.Node, values: dict[ir.Value, ir.Value]) -> ir.Value:
+        """Add `node` of another network on the already copied `values` and record its output."""
+        inputs = [values[v] for v in data_inputs(node)]
+        out = self.add(operator(node), *inputs, name=node.outputs[0].name)
+        values[node.outputs[0]] = out
+        return out
+
+    def finish(self, output: ir.Value, name: str = "network") -> ir.Model:
+        """The model with everything `output` does not need left out."""
+        self.graph.outputs = [output]
+        needed = {id(output)}
+        kept: list[ir.Node] = []
+        for node in reversed(self.graph.nodes):
+            if id(node.outputs[0]) in needed:
+                kept.append(node)
+                needed |= {id(v) for v in node.inputs if v is not None}
+        dead = {id(n) for n in self.graph.nodes} - {id(n) for n in kept}
+        for node in self.graph.nodes:
+            if id(node) in dead:
+                for i in range(len(node.inputs)):
+                    node.replace_input_with(i, None)
+        self.graph.nodes = kept[::-1]
+        self.graph.drop_constants(needed)
+        return self.graph.build(name)
+
+
+def operator(node: ir.Node) -> Operator:
+    op: Operator = node.meta["operator"]
+    return op
+
+
+def is_affine(node: ir.Node) -> bool:
+    return isinstance(operator(node), AffineOperator)
+
+
+def affine(node: ir.Node) -> AffineOperator:
+    op = operator(node)
+    if not isinstance(op, AffineOperator):
+        raise TypeError(f"node '{node.name}' is not affine")
+    return op
+
+
+def activation_of(node: ir.Node) -> Activation:
+    op = operator(node)
+    if not isinstance(op, Activation):
+        raise TypeError(f"node '{node.name}' is not an activation")
+    return op
+
+
+def data_inputs(node: ir.Node) -> tuple[ir.Value, ...]:
+    """The inputs of a node that are computed, not weights."""
+    return tuple(v for v in node.inputs if v is not None and v.const_value is None)
+
+
+def pre_activation(activation: ir.Node) -> ir.Value:
+    return data_inputs(activation)[0]
+
+
+def sample_shape(value: ir.Value) -> Shape:
+    """Static shape of one sample of a canonical value."""
+    if value.shape is None:
+        raise TypeError(f"value '{value.name}' has no shape")
+    return tuple(int(d) for d in value.shape.dims[1:] if isinstance(d, int))
+
+
+def size(value: ir.Value) -> int:
+    return prod(sample_shape(value))
+

@@ -1,0 +1,80 @@
+"""Anchors, domains and balls: the points a question is about."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Anchor:
+    """A point with its label.
+
+    Attributes
+    ----------
+    x
+        Array of the network's sample shape (no batch axis), float32 or float64, finite.
+    label
+        Class index y, from 0.
+    index
+        Position in the anchors file, from 0.
+    """
+
+    x: NDArray[np.floating]
+    label: int
+    index: int = 0
+
+
+@dataclass(frozen=True)
+class Domain:
+    """Box that perturbed points must stay in, the same interval for every input element.
+
+    ``Domain()`` is [0, 1]; ``Domain(-inf, inf)`` means no domain.
+    """
+
+    low: float = 0.0
+    high: float = 1.0
+
+    @property
+    def bounded(self) -> bool:
+        return bool(np.isfinite(self.low) and np.isfinite(self.high))
+
+    def contains(self, x: NDArray[np.floating]) -> bool:
+        return bool(np.all(x >= self.low) and np.all(x <= self.high))
+
+    def reach(self, x: NDArray[np.floating]) -> float:
+        """Radius of the smallest L-infinity ball around `x` that covers the domain (inf: none)."""
+        point = x.astype(np.float64)
+        return float(max(np.max(point - self.low), np.max(self.high - point)))
+
+
+@dataclass(frozen=True, eq=False)
+class Ball:
+    """{x in domain : ||x - center||_inf <= radius}, as an element-wise box.
+
+    Attributes
+    ----------
+    center
+        float64, the network's sample shape.
+    radius
+        L-infinity radius, >= 0.
+    """
+
+    center: Floats
+    radius: float
+    domain: Domain = field(default_factory=Domain)
+
+    @property
+    def lower(self) -> Floats:
+        return np.maximum(self.center - self.radius, self.domain.low)
+
+    @property
+    def upper(self) -> Floats:
+        return np.minimum(self.center + self.radius, self.domain.high)
+
+
+def linf(x: NDArray[np.floating], y: NDArray[np.floating]) -> float:
+    """L-infinity distance in float64."""
+    return float(np.max(np.abs(x.astype(np.float64) - y.astype(np.float64)), initial=0.0))

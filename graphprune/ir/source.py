@@ -1,0 +1,80 @@
+"""Where a network came from: the file's own model, which has the last word on every point."""
+
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a tensor of the file maps to the canonical layout (batch first, then the sample).
+
+    Attributes
+    ----------
+    shape
+        Concrete shape in the file; the batch axis holds the size it was bound to.
+    batch
+        Position of the batch axis in `shape`; None when the tensor has none.
+    """
+
+    shape: tuple[int, ...]
+    batch: int | None
+
+    @property
+    def sample(self) -> tuple[int, ...]:
+        """Shape of one sample: `shape` without the batch axis."""
+        if self.batch is None:
+            return self.shape
+        return self.shape[: self.batch] + self.shape[self.batch + 1 :]
+
+    @property
+    def size(self) -> int:
+        return prod(self.sample)
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """The original model and how its tensors are laid out.
+
+    Attributes
+    ----------
+    proto
+        The file's model with external data embedded; never changed.
+    path
+        The file, or None for a network made in memory.
+    sha256
+        Hex digest of the file's bytes.
+    input_layout, output_layout
+        Layouts of the only input and of the logits.
+    batch_size
+        The fixed batch size the file demands, or None when its batch is symbolic or absent.
+    dtype
+        float32 or float64: the type of the file's input.
+    """
+
+    proto: onnx.ModelProto
+    path: Path | None
+    sha256: str
+    input_name: str
+    output_name: str
+    input_layout: Layout
+    output_layout: Layout
+    batch_size: int | None
+    dtype: np.dtype[np.floating]
+
+    def to_file(self, x: NDArray[np.floating]) -> NDArray[np.floating]:
+        """Canonical points (N, *sample) in the file's layout; N is 1 where the batch is absent."""
+        x = x.astype(self.dtype, copy=False).reshape(len(x), *self.input_layout.sample)
+        if self.input_layout.batch is None:
+            return x[0]
+        return np.moveaxis(x, 0, self.input_layout.batch)
+
+    def from_file(self, y: NDArray[np.floating]) -> NDArray[np.floating]:
+        """Outputs in the file's layout as canonical logits (N, classes)."""
+        batch = self.output_layout.batch
+        y = y[None] if batch is None else np.moveaxis(y, batch, 0)
+        return y.reshape(len(y), -1)

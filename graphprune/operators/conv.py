@@ -1,0 +1,103 @@
+"""Convolution of any rank."""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from math import prod
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from graphprune.ir.builder import Attribute, GraphBuilder
+from graphprune.operators.registry import register
+
+
+@register
+@dataclass(frozen=True, eq=False)
+class Conv:
+    """Cross-correlation as ONNX defines it; explicit pads, (channels, *spatial) samples.
+
+    Attributes
+    ----------
+    weight
+        (out channels, in channels / group, *kernel), float64.
+    bias
+        (out channels,), float64.
+    in_shape
+        Sample shape of the input.
+    pads
+        begin of every spatial axis, then end of every spatial axis.
+    """
+
+    weight: NDArray[np.float64]
+    bias: NDArray[np.float64]
+    in_shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    pads: tuple[int, ...]
+    dilations: tuple[int, ...]
+    group: int
+
+    @cached_property
+    def _spatial(self) -> tuple[tuple[int, int], ...]:
+        """(output length, input cells left over at the end) per spatial axis."""
+        rank = len(self.strides)
+        sizes = []
+        for i in range(rank):
+            span = self.dilations[i] * (self.weight.shape[2 + i] - 1) + 1
+            room = self.in_shape[1 + i] + self.pads[i] + self.pads[rank + i] - span
+            sizes.append((room // self.strides[i] + 1, room % self.strides[i]))
+        return tuple(sizes)
+
+    @property
+    def _attributes(self) -> dict[str, Attribute]:
+        return {
+            "strides": self.strides,
+            "pads": self.pads,
+            "dilations": self.dilations,
+            "group": self.group,
+            "kernel_shape": self.weight.shape[2:],
+        }
+
+    @property
+    def rounding(self) -> int:
+        kernel = prod(self.weight.shape[2:])
+        into = self.weight.shape[1] * kernel
+        back = self.weight.shape[0] // self.group * kernel
+        return max(into, back) + 1
+
+    @property
+    def multiply_adds(self) -> int:
+        return self.weight.size * prod(length for length, _ in self._spatial)
+
+    @property
+    def parameters(self) -> int:
+        return self.weight.size + self.bias.size
+
+    def forward(self, b: GraphBuilder, *inputs: ir.Value) -> ir.Value:
+        weight, bias = b.constant(self.weight, "weight"), b.constant(self.bias, "bias")
+        return b.op("Conv", [inputs[0], weight, bias], self._attributes)
+
+    def linear(self, b: GraphBuilder, *inputs: ir.Value) -> ir.Value:
+        return b.op("Conv", [inputs[0], b.constant(self.weight, "weight")], self._attributes)
+
+    def adjoint(self, b: GraphBuilder, rows: ir.Value) -> tuple[ir.Value, ...]:
+        # output_padding restores the input cells that the stride left unread.
+        left_over = [rest for _, rest in self._spatial]
+        attributes = self._attributes | {"output_padding": left_over}
+        return (
+            b.op("ConvTranspose", [rows, b.constant(self.weight, "weight")], attributes),
+        )
+
+    def absolute(self) -> "Conv":
+        return replace(self, weight=np.abs(self.weight), bias=np.abs(self.bias))
+
+    def output_shape(self, *shapes: tuple[int, ...]) -> tuple[int, ...]:
+        return (self.weight.shape[0], *(length for length, _ in self._spatial))
+
+    def reads(self, used: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], ...]:
+        # Coarse: a channel is read where any used channel of its group has weight on it.
+        channels = used.reshape(self.weight.shape[0], -1).any(axis=1)
+        weighty = np.any(self.weight != 0, axis=tuple(range(2, self.weight.ndim)))
+        groups = (weighty & channels[:, None]).reshape(self.group, -1, self.weight.shape[1])
+        cells = prod(self.in_shape[1:])
+        return (np.repeat(groups.any(axis=1).reshape(-1), cells),)

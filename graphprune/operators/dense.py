@@ -1,0 +1,58 @@
+"""Fully connected layer."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from graphprune.ir.builder import GraphBuilder
+from graphprune.operators.registry import register
+
+
+@register
+@dataclass(frozen=True, eq=False)
+class Dense:
+    """W x + b for sample vectors.
+
+    Attributes
+    ----------
+    weight
+        (outputs, inputs), float64.
+    bias
+        (outputs,), float64.
+    """
+
+    weight: NDArray[np.float64]
+    bias: NDArray[np.float64]
+
+    @property
+    def rounding(self) -> int:
+        return max(self.weight.shape) + 1
+
+    @property
+    def multiply_adds(self) -> int:
+        return self.weight.size
+
+    @property
+    def parameters(self) -> int:
+        return self.weight.size + self.bias.size
+
+    def forward(self, b: GraphBuilder, *inputs: ir.Value) -> ir.Value:
+        weight, bias = b.constant(self.weight, "weight"), b.constant(self.bias, "bias")
+        return b.op("Gemm", [inputs[0], weight, bias], {"transB": 1})
+
+    def linear(self, b: GraphBuilder, *inputs: ir.Value) -> ir.Value:
+        return b.op("Gemm", [inputs[0], b.constant(self.weight, "weight")], {"transB": 1})
+
+    def adjoint(self, b: GraphBuilder, rows: ir.Value) -> tuple[ir.Value, ...]:
+        return (b.op("MatMul", [rows, b.constant(self.weight, "weight")]),)
+
+    def absolute(self) -> "Dense":
+        return replace(self, weight=np.abs(self.weight), bias=np.abs(self.bias))
+
+    def output_shape(self, *shapes: tuple[int, ...]) -> tuple[int, ...]:
+        return (self.weight.shape[0],)
+
+    def reads(self, used: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], ...]:
+        return (np.any(self.weight[used] != 0, axis=0),)

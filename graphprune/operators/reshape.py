@@ -1,0 +1,30 @@
+"""Change of the sample shape (Reshape, Flatten, Squeeze, Unsqueeze)."""
+
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from graphprune.ir.builder import GraphBuilder
+from graphprune.operators.base import Linear
+from graphprune.operators.registry import register
+
+
+@register
+@dataclass(frozen=True)
+class Reshape(Linear):
+    """Sample shape `before` to `after`, row-major; the adjoint reshapes back."""
+
+    before: tuple[int, ...]
+    after: tuple[int, ...]
+
+    def forward(self, b: GraphBuilder, *inputs: ir.Value) -> ir.Value:
+        return b.op("Reshape", [inputs[0], b.ints([-1, *self.after])])
+
+    def adjoint(self, b: GraphBuilder, rows: ir.Value) -> tuple[ir.Value, ...]:
+        return (b.op("Reshape", [rows, b.ints([-1, *self.before])]),)
+
+    def absolute(self) -> "Reshape":
+        return self
+
+    def output_shape(self, *shapes: tuple[int, ...]) -> tuple[int, ...]:
+        return self.after

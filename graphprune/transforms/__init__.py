@@ -1,0 +1,8 @@
+"""Transforms: network to graph. Each returns an ONNX model for an executor to run."""
+
+from graphprune.transforms.forward import forward
+from graphprune.transforms.gradient import gradient
+from graphprune.transforms.interval import interval
+from graphprune.transforms.relaxation import relaxation
+
+__all__ = ["forward", "gradient", "interval", "relaxation"]
