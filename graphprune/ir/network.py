@@ -93,6 +93,15 @@ class Activation(Operator, Protocol):
         """Exact image of [lower, upper]."""
         ...
 
+    def lines(
+        self, lower: Floats, upper: Floats, method: str
+    ) -> tuple[Floats, Floats, Floats, Floats]:
+        """(lower slope, lower offset, upper slope, upper offset) valid on [lower, upper].
+
+        All four are float32 numbers, rounded so that the lines stay valid in real arithmetic.
+        """
+        ...
+
 
 @dataclass(frozen=True, eq=False)
 class Segment:

@@ -30,5 +30,24 @@ class Relu:
         zero = b.scalar(0.0)
         return b.op("Where", [b.op("Greater", [z, zero]), rows, zero])
 
+    def lines(
+        self, lower: Floats, upper: Floats, method: str
+    ) -> tuple[Floats, Floats, Floats, Floats]:
+        """The triangle's upper line; below it, its parallel through 0 (`fastlin`) or the better
+        of 0 and z (otherwise: CROWN's adaptive choice)."""
+        unstable = (lower < 0) & (upper > 0)
+        active = lower >= 0
+        width = np.where(unstable, upper - lower, 1.0)
+        slope = np.where(unstable, np.float32(upper / width).astype(np.float64), active * 1.0)
+        # The products are exact in float64; only the sum rounds, by less than one float32 ulp.
+        at_ends = np.maximum(-slope * lower, upper - slope * upper)
+        rounded = np.nextafter(at_ends.astype(np.float32), np.float32(np.inf))
+        offset = np.where(unstable, rounded.astype(np.float64), 0.0)
+        if method.startswith("fastlin"):
+            below = slope
+        else:
+            below = np.where(unstable, (upper > -lower) * 1.0, slope)
+        return below, np.zeros_like(slope), slope, offset
+
     def interval(self, lower: Floats, upper: Floats) -> tuple[Floats, Floats]:
         return np.maximum(lower, 0.0), np.maximum(upper, 0.0)

@@ -1,0 +1,95 @@
+"""Neuron-level replacement, the one rewrite all pruners share.
+
+    h = keep * sigma(z) + slope * z + offset
+
+with one number of each kind per neuron: stable (0 or z), constant (sigma(f_i(x0))), secant
+through x0 and x_adv, or any other line. A pruner only decides the three tensors.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from graphprune.ir.network import (
+    Network,
+    NetworkBuilder,
+    Shape,
+    operator,
+    pre_activation,
+    sample_shape,
+)
+from graphprune.operators import Add, Scale, Shift
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Replacement:
+    """Replacement of one activation layer; arrays of shape (neurons,), `keep` 0 or 1."""
+
+    keep: Floats
+    slope: Floats
+    offset: Floats
+
+    @classmethod
+    def nothing(cls, neurons: int) -> "Replacement":
+        """Every neuron kept."""
+        return cls(np.ones(neurons), np.zeros(neurons), np.zeros(neurons))
+
+    def with_lines(
+        self, where: NDArray[np.bool_], slope: Floats, offset: Floats
+    ) -> "Replacement":
+        """Neurons in the flat mask `where` become slope * z + offset."""
+        return Replacement(
+            np.where(where, 0.0, self.keep),
+            np.where(where, slope, self.slope),
+            np.where(where, offset, self.offset),
+        )
+
+    @property
+    def removed(self) -> NDArray[np.bool_]:
+        return self.keep == 0
+
+
+def apply(network: Network, replacements: Mapping[int, Replacement]) -> Network:
+    """The network with the given activation layers (by index) replaced.
+
+    The result still speaks for the source of `network`; a pass that changes the function calls
+    :func:`graphprune.ir.export.with_own_source`.
+    """
+    builder = NetworkBuilder(str(network.input.name), network.input_shape)
+    values = {network.input: builder.input}
+    layers = {id(a): replacements.get(i) for i, a in enumerate(network.activations)}
+    for node in network.nodes:
+        replacement = layers.get(id(node))
+        if replacement is None:
+            builder.copy(node, values)
+        else:
+            out = node.outputs[0]
+            z = values[pre_activation(node)]
+            values[out] = _replaced(builder, node, z, replacement, sample_shape(out))
+    model = builder.finish(values[network.output], network.model.graph.name or "network")
+    model.metadata_props.update(network.model.metadata_props)
+    return Network(model, network.source)
+
+
+def _replaced(
+    builder: NetworkBuilder, node: ir.Node, z: ir.Value, new: Replacement, shape: Shape
+) -> ir.Value:
+    name = str(node.outputs[0].name)
+    parts = []
+    if np.any(new.keep):
+        kept = builder.add(operator(node), z, name=name)
+        if not np.all(new.keep == 1):
+            kept = builder.add(Scale(new.keep.reshape(shape), shape), kept, name=f"{name}_keep")
+        parts.append(kept)
+    if np.any(new.slope) or not parts:
+        scale = Scale(new.slope.reshape(shape), shape)
+        parts.append(builder.add(scale, z, name=f"{name}_slope"))
+    total = parts[0] if len(parts) == 1 else builder.add(Add(), *parts, name=f"{name}_sum")
+    if np.any(new.offset):
+        total = builder.add(Shift(new.offset.reshape(shape), shape), total, name=f"{name}_offset")
+    return total

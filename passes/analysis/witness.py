@@ -1,0 +1,98 @@
+"""Points that count: adversarial in the original model, in ONNX Runtime and in float64."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from graphprune.backends.onnxruntime import run_original
+from graphprune.backends.reference import original64
+from graphprune.ir import Anchor, Domain, Network
+from graphprune.ir.points import linf
+
+Floating = NDArray[np.floating]
+
+# How far past the boundary a point may be pushed along its ray, relative to its distance.
+PUSH = 1e-3
+
+
+@dataclass(frozen=True, eq=False)
+class Witness:
+    """A confirmed adversarial point.
+
+    Attributes
+    ----------
+    x
+        Sample shape, in the dtype of the original model.
+    distance
+        ||x - x0||_inf.
+    target
+        The class whose logit is at least the label's, both in ONNX Runtime and in float64.
+    """
+
+    x: Floating
+    distance: float
+    target: int
+
+
+def margins(logits: Floating, label: int) -> NDArray[np.float64]:
+    """f_y - f_t for every class t, (N, classes); +inf at t = y."""
+    wide = logits.astype(np.float64)
+    out = wide[:, label : label + 1] - wide
+    out[:, label] = np.inf
+    return out
+
+
+def confirm(
+    network: Network, anchor: Anchor, domain: Domain, points: Floating
+) -> Witness | None:
+    """The closest of `points` (N, *sample) that both runs of the original model call adversarial."""
+    points = _clip(points.astype(network.source.dtype), domain)
+    adversarial = margins(run_original(network, points), anchor.label) <= 0
+    distances = np.array([linf(p, anchor.x) for p in points])
+    candidates = np.flatnonzero(adversarial.any(axis=1))
+    for i in candidates[np.argsort(distances[candidates], kind="stable")]:
+        both = adversarial[i] & (margins(original64(network, points[i : i + 1]), anchor.label)[0] <= 0)
+        if both.any():
+            return Witness(points[i], float(distances[i]), int(np.flatnonzero(both)[0]))
+    return None
+
+
+def closest_on_ray(
+    network: Network, anchor: Anchor, domain: Domain, x: Floating, best: float = np.inf
+) -> Witness | None:
+    """The closest confirmed point on the ray from the anchor through `x`, up to just beyond `x`.
+
+    Parameters
+    ----------
+    best
+        Only a point closer than this is of interest.
+    """
+    start = anchor.x.astype(np.float64)
+    step = x.astype(np.float64).reshape(start.shape) - start
+    length = float(np.max(np.abs(step), initial=0.0))
+    if length == 0.0:
+        return confirm(network, anchor, domain, start[None])
+    # From coarse to fine: first anywhere on the ray, then around the first crossing found.
+    low, high = 0.0, min(1.0 + PUSH, best / length)
+    found: Witness | None = None
+    for _ in range(3):
+        fractions = np.linspace(low, high, 33)[1:]
+        points = start + fractions.reshape(-1, *(1,) * start.ndim) * step
+        closest = confirm(network, anchor, domain, points)
+        if closest is None:
+            break
+        if found is None or closest.distance < found.distance:
+            found = closest
+        high = min(high, closest.distance / length)
+        low = max(low, high - (fractions[1] - fractions[0]))
+    # The last word beyond x itself: a solver's point misses the boundary by its tolerance.
+    if found is None:
+        pushes = 1.0 + np.geomspace(1e-9, PUSH, 24)
+        points = start + pushes.reshape(-1, *(1,) * start.ndim) * step
+        found = confirm(network, anchor, domain, points)
+    return found if found is not None and found.distance < best else None
+
+
+def _clip(points: Floating, domain: Domain) -> Floating:
+    return np.clip(points, points.dtype.type(domain.low), points.dtype.type(domain.high))
