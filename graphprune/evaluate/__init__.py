@@ -1,0 +1,1 @@
+"""Metrics, estimates and runs over anchors."""

@@ -1,0 +1,207 @@
+"""d_bnd: the exact distance to the decision boundary, as an interval with a status."""
+
+from dataclasses import dataclass
+from time import monotonic
+from typing import Literal
+
+import numpy as np
+
+from graphprune.backends.scip import solve_target
+from graphprune.backends.scip.condensed import Condensed, condense
+from graphprune.errors import GraphpruneError
+from graphprune.ir import Anchor, Ball, Domain, Network
+from graphprune.passes.analysis.attack import Attack, attack
+from graphprune.passes.analysis.bounds import Boxes, linear_bounds, pre_activation_bounds
+from graphprune.passes.analysis.certify import Certificate, certify, margin_rows
+from graphprune.passes.analysis.witness import Witness, closest_on_ray
+from graphprune.progress import Progress, quiet
+
+Status = Literal["exact", "interval", "robust"]
+
+# The share of the time limit that attack and certificate may use before the solver starts.
+FIRST_SHARE = 0.25
+
+
+@dataclass(frozen=True, eq=False)
+class Distance:
+    """The distance of an anchor to the decision boundary.
+
+    Attributes
+    ----------
+    lower, upper
+        The interval; `upper` None where nothing adversarial is known.
+    status
+        ``exact``: upper - lower <= max(1e-6, 1e-4 upper). ``interval``: stopped by a limit.
+        ``robust``: nothing adversarial within `lower`, the radius asked for or the whole domain.
+    witness
+        The confirmed point at distance `upper`.
+    certified
+        False where `lower` rests on the solver's numerics.
+    nodes
+        Branch-and-bound nodes over all targets.
+    seconds
+        Wall time.
+    """
+
+    lower: float
+    upper: float | None
+    status: Status
+    witness: Witness | None
+    certified: bool
+    nodes: int
+    seconds: float
+
+
+def is_exact(lower: float, upper: float) -> bool:
+    return upper - lower <= max(1e-6, 1e-4 * upper)
+
+
+def distance(
+    network: Network,
+    anchor: Anchor,
+    *,
+    domain: Domain | None = None,
+    radius: float | None = None,
+    time_limit: float = np.inf,
+    known_attack: Attack | None = None,
+    known_certificate: Certificate | None = None,
+    progress: Progress = quiet,
+) -> Distance:
+    """Exact L-infinity distance of a correctly classified anchor to the decision boundary.
+
+    min over targets t != y of min ||x - x0||_inf subject to f_t(x) >= f_y(x), x in the domain;
+    one MILP per target that bounds do not exclude (Tjeng et al. 2019), the cutoff shared.
+
+    Parameters
+    ----------
+    radius
+        Only distances below it are of interest: the exact distance if it is below `radius`,
+        otherwise status ``robust``.
+    time_limit
+        Seconds for everything, including the attack and the certificate that are not given.
+    known_attack, known_certificate
+        Results of :func:`attack` and :func:`certify` for the same anchor and domain.
+
+    Returns
+    -------
+    Distance
+        `upper` is the distance of a point that the original model confirms.
+    """
+    if network.classes < 2:
+        raise GraphpruneError("the network has one output: no decision boundary is defined")
+    start = monotonic()
+    domain = domain or Domain()
+    first = FIRST_SHARE * time_limit
+    found = known_attack or attack(
+        network, anchor, domain=domain, time_limit=first, progress=progress
+    )
+    proof = known_certificate or certify(
+        network, anchor, domain=domain, upper=found.distance, time_limit=first, progress=progress
+    )
+    search = _Search(network, anchor, domain, start + time_limit, progress)
+    search.witness, search.lower = found.witness, proof.radius
+    search.run(radius, complete=proof.complete)
+    return search.result(radius, monotonic() - start)
+
+
+class _Search:
+    """The interval so far, tightened target by target."""
+
+    def __init__(
+        self, network: Network, anchor: Anchor, domain: Domain, deadline: float, progress: Progress
+    ) -> None:
+        self.network = network
+        self.anchor = anchor
+        self.domain = domain
+        self.deadline = deadline
+        self.progress = progress
+        self.witness: Witness | None = None
+        self.lower = 0.0
+        self.certified = True
+        self.nodes = 0
+        self.whole_domain = False
+
+    def cutoff(self, radius: float | None) -> float:
+        """Points at this distance or beyond are of no interest."""
+        reach = self.domain.reach(self.anchor.x)
+        limits = [reach, np.inf if radius is None else radius]
+        if self.witness is not None:
+            limits.append(self.witness.distance)
+        return float(min(limits))
+
+    def run(self, radius: float | None, *, complete: bool) -> None:
+        cutoff = self.cutoff(radius)
+        if complete or self.lower >= cutoff:
+            self.lower = max(self.lower, cutoff) if complete else self.lower
+            self.whole_domain = complete
+            return
+        if not np.isfinite(cutoff) or (self.witness and is_exact(self.lower, cutoff)):
+            return
+        open_targets = self._open_targets(cutoff)
+        bounds: list[tuple[float, bool]] = [(cutoff, True)]
+        condensed: Condensed | None = None
+        ball = Ball(self.anchor.x.astype(np.float64), cutoff, self.domain)
+        for place, row in enumerate(open_targets):
+            left = len(open_targets) - place
+            remaining = self.deadline - monotonic()
+            if remaining <= 0.05:
+                bounds.append((self.lower, True))
+                break
+            if condensed is None or self.cutoff(radius) < ball.radius:
+                ball = Ball(ball.center, self.cutoff(radius), self.domain)
+                condensed = self._condense(ball)
+            # A target that closes early leaves its time to the others.
+            share = remaining if left == 1 else remaining / min(left, 3)
+            self.progress(f"distance target {place + 1}/{len(open_targets)}")
+            result = solve_target(
+                condensed, ball, row,
+                lower=self.lower, time_limit=share, progress=self.progress,
+            )  # fmt: skip
+            self.nodes += result.nodes
+            if result.point is not None:
+                self._improve(result.point)
+            bounds.append((result.lower, result.lower <= self.lower))
+        cutoff = self.cutoff(radius)
+        lower, certified = min(bounds, key=lambda bound: bound[0])
+        proven_by_solver = any(not c for _, c in bounds)
+        self.certified = certified and not (proven_by_solver and lower > self.lower)
+        self.lower = min(max(self.lower, lower), cutoff)
+
+    def _open_targets(self, cutoff: float) -> list[np.ndarray]:
+        """Margin rows of the targets that CROWN does not exclude, the most endangered first."""
+        boxes = Boxes.of(Ball(self.anchor.x.astype(np.float64), cutoff, self.domain))
+        rows = margin_rows(self.network, self.anchor.label)
+        try:
+            layers = pre_activation_bounds(self.network, boxes)
+            margins = linear_bounds(self.network, boxes, layers, rows)[0]
+        except GraphpruneError:
+            return list(rows)
+        return [rows[i] for i in np.argsort(margins) if margins[i] <= 0]
+
+    def _condense(self, ball: Ball) -> Condensed:
+        return condense(self.network, pre_activation_bounds(self.network, Boxes.of(ball)))
+
+    def _improve(self, point: np.ndarray) -> None:
+        best = np.inf if self.witness is None else self.witness.distance
+        x = point.reshape(self.anchor.x.shape)
+        witness = closest_on_ray(self.network, self.anchor, self.domain, x, best)
+        if witness is not None:
+            self.witness = witness
+
+    def result(self, radius: float | None, seconds: float) -> Distance:
+        cutoff = self.cutoff(radius)
+        witness = self.witness
+        if witness is not None and (radius is None or witness.distance < radius):
+            lower = min(self.lower, witness.distance)
+            status: Status = "exact" if is_exact(lower, witness.distance) else "interval"
+            return Distance(
+                lower, witness.distance, status, witness, self.certified, self.nodes, seconds
+            )
+        if self.whole_domain or self.lower >= cutoff:
+            return Distance(
+                self.lower, None, "robust", None, self.certified, self.nodes, seconds
+            )
+        upper = None if witness is None else witness.distance
+        return Distance(
+            self.lower, upper, "interval", witness, self.certified, self.nodes, seconds
+        )
