@@ -1,0 +1,1 @@
+"""Analyses: find facts and annotate values."""

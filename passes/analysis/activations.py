@@ -1,12 +1,16 @@
 """Pre-activations at given points, recorded in float64."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from graphprune.backends.reference import forward64
-from graphprune.ir import Network
+from graphprune.ir import Network, annotate
+from graphprune.ir.network import pre_activation, sample_shape
+from graphprune.passbase import Promise, State, provides, register_pass
+from graphprune.passes.analysis.attack import Attack
 
 Floats = NDArray[np.float64]
 
@@ -27,7 +31,43 @@ class RecordedActivations:
     at_adversarial: Floats | None
 
 
+@dataclass(frozen=True, eq=False)
+class Recorded:
+    """Pre-activations (neurons,) of every layer at x0, and at x_adv or None."""
+
+    at_anchor: list[Floats]
+    at_adversarial: list[Floats] | None
+
+
 def record(network: Network, *points: NDArray[np.floating]) -> list[Floats]:
     """Pre-activations (len(points), neurons) of every activation layer, in graph order."""
     stacked = np.stack([np.asarray(p, dtype=np.float64) for p in points])
     return [z.reshape(len(points), -1) for z in forward64(network, stacked)[1:]]
+
+
+@provides(Recorded)
+@register_pass
+@dataclass(frozen=True)
+class ActivationsPass:
+    """Record the pre-activations at x0, and at x_adv where the attack found one.
+
+    Annotates every pre-activation with `RecordedActivations`.
+    """
+
+    name: ClassVar[str] = "activations"
+    promise: ClassVar[Promise] = "everywhere"
+
+    def run(self, state: State) -> State:
+        found, state = state.need(Attack)
+        anchor = state.the_anchor(self.name)
+        points = [anchor.x, *([found.witness.x] if found.witness else [])]
+        layers = record(state.network, *points)
+        for activation, z in zip(state.network.activations, layers, strict=True):
+            value = pre_activation(activation)
+            shaped = z.reshape(len(points), *sample_shape(value))
+            annotate(
+                value, RecordedActivations(shaped[0], shaped[1] if found.witness else None)
+            )
+        return state.with_fact(
+            Recorded([z[0] for z in layers], [z[1] for z in layers] if found.witness else None)
+        )

@@ -8,6 +8,7 @@ falls faster than by bisection alone.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from time import monotonic
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,14 +16,16 @@ from numpy.typing import NDArray
 from graphprune import transforms
 from graphprune.backends.onnxruntime import compiled
 from graphprune.ir import Anchor, Ball, Domain, Network
+from graphprune.passbase import Promise, State, provides, register_pass
 from graphprune.passes.analysis.witness import Witness, closest_on_ray, margins
 from graphprune.progress import Progress, quiet
 
 Singles = NDArray[np.float32]
 
+Effort = Literal["fast", "standard", "thorough"]
 STEPS = 100
 # Relative width of the radius bracket at which the search stops.
-TOLERANCE = {"fast": 0.01, "standard": 0.002, "thorough": 0.0005}
+TOLERANCE: dict[Effort, float] = {"fast": 0.01, "standard": 0.002, "thorough": 0.0005}
 # Radii tried without a domain that says how far points can be.
 UNBOUNDED_REACH = 1e3
 
@@ -52,7 +55,7 @@ def attack(
     anchor: Anchor,
     *,
     domain: Domain | None = None,
-    effort: str = "standard",
+    effort: Effort = "standard",
     seed: int = 0,
     time_limit: float = np.inf,
     progress: Progress = quiet,
@@ -87,7 +90,7 @@ def attack(
     return Attack(search.best, monotonic() - start)
 
 
-def _starts(anchor: Anchor, effort: str, seed: int) -> NDArray[np.float64]:
+def _starts(anchor: Anchor, effort: Effort, seed: int) -> NDArray[np.float64]:
     """Start points in the unit ball: the anchor, and random signs for `thorough`."""
     count = 4 if effort == "thorough" else 0
     random = np.random.default_rng([seed, anchor.index]).uniform(-1, 1, (count, anchor.x.size))
@@ -167,3 +170,27 @@ class _Search:
         return list(x[gap <= 0])
 
 
+
+
+@provides(Attack)
+@register_pass
+@dataclass(frozen=True)
+class AttackPass:
+    """Find the closest adversarial point by PGD inside a search over the radius."""
+
+    name: ClassVar[str] = "attack"
+    promise: ClassVar[Promise] = "everywhere"
+
+    effort: Effort = "standard"
+    seed: int = 0
+
+    def run(self, state: State) -> State:
+        found = attack(
+            state.network,
+            state.the_anchor(self.name),
+            domain=state.domain,
+            effort=self.effort,
+            seed=self.seed,
+            progress=state.progress,
+        )
+        return state.with_fact(found)

@@ -2,11 +2,14 @@
 
 from dataclasses import dataclass
 from time import monotonic
+from typing import ClassVar
 
 import numpy as np
 
 from graphprune.errors import GraphpruneError
 from graphprune.ir import Anchor, Ball, Domain, Network
+from graphprune.passbase import Promise, State, provides, register_pass
+from graphprune.passes.analysis.attack import Attack
 from graphprune.passes.analysis.bounds import (
     METHODS,
     Boxes,
@@ -133,3 +136,27 @@ def _next(low: float, low_margin: float, high: float, high_margin: float, limit:
         inner = below if low < below and below - low > 0.3 * (high - low) else above
     width = high - low
     return float(np.clip(inner, low + 0.05 * width, high - 0.05 * width))
+
+
+@provides(Certificate)
+@register_pass
+@dataclass(frozen=True)
+class CertifyPass:
+    """Find the largest certified radius."""
+
+    name: ClassVar[str] = "certify"
+    promise: ClassVar[Promise] = "everywhere"
+
+    method: Method = "crown"
+
+    def run(self, state: State) -> State:
+        known = state.facts.get(Attack)
+        proof = certify(
+            state.network,
+            state.the_anchor(self.name),
+            domain=state.domain,
+            method=self.method,
+            upper=None if known is None else known.distance,
+            progress=state.progress,
+        )
+        return state.with_fact(proof)

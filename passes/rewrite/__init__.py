@@ -1,0 +1,1 @@
+"""Rewrites: make a new network."""

@@ -1,0 +1,85 @@
+"""graphprune: how far is the decision boundary of a ReLU network in ONNX?
+
+    import graphprune as gp
+
+    network = gp.load("model.onnx")
+    anchor = gp.Anchor(x, label)
+    gp.attack(network, anchor).distance           # d_adv, an upper bound
+    gp.certify(network, anchor).radius            # d_rob, a certified lower bound
+    gp.distance(network, anchor, time_limit=60)   # d_bnd, an interval with a status
+
+    pipeline = gp.Pipeline.parse("prune-constant{gamma=0.75}, fuse-affine")
+    substitute = pipeline.run(network, anchor).network
+    gp.save(substitute, "substitute.onnx")
+
+Public names are imported at their first use, so that ``import graphprune`` stays fast.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from graphprune.canonical import from_proto, load
+    from graphprune.errors import GraphpruneError
+    from graphprune.evaluate.anchors import load_anchors
+    from graphprune.evaluate.distance import Distance, distance
+    from graphprune.ir import Anchor, Ball, Domain, Network
+    from graphprune.ir.export import save, to_proto
+    from graphprune.passes.analysis.attack import Attack, attack
+    from graphprune.passes.analysis.certify import Certificate, certify
+    from graphprune.pipeline import Pipeline
+
+_HOMES = {
+    "Anchor": "graphprune.ir",
+    "Attack": "graphprune.passes.analysis.attack",
+    "Ball": "graphprune.ir",
+    "Certificate": "graphprune.passes.analysis.certify",
+    "Distance": "graphprune.evaluate.distance",
+    "Domain": "graphprune.ir",
+    "GraphpruneError": "graphprune.errors",
+    "Network": "graphprune.ir",
+    "Pipeline": "graphprune.pipeline",
+    "attack": "graphprune.passes.analysis.attack",
+    "certify": "graphprune.passes.analysis.certify",
+    "distance": "graphprune.evaluate.distance",
+    "from_proto": "graphprune.canonical",
+    "load": "graphprune.canonical",
+    "load_anchors": "graphprune.evaluate.anchors",
+    "save": "graphprune.ir.export",
+    "to_proto": "graphprune.ir.export",
+}
+
+__all__ = [
+    "Anchor",
+    "Attack",
+    "Ball",
+    "Certificate",
+    "Distance",
+    "Domain",
+    "GraphpruneError",
+    "Network",
+    "Pipeline",
+    "__version__",
+    "attack",
+    "certify",
+    "distance",
+    "from_proto",
+    "load",
+    "load_anchors",
+    "save",
+    "to_proto",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'graphprune' has no attribute '{name}'")
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,214 @@
+"""Reading anchors: .npz, .npy, IDX, CSV, PNG; checked against a network."""
+
+import gzip
+import zlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from graphprune.backends.onnxruntime import run_original
+from graphprune.errors import AnchorError
+from graphprune.ir import Anchor, Domain, Network
+
+Array = NDArray[np.generic]
+Raw = tuple[Array, Array | None]
+
+
+def load_anchors(
+    path: str | Path | Sequence[str | Path],
+    network: Network | None = None,
+    *,
+    labels: str | Path | None = None,
+    domain: Domain | None = None,
+) -> list[Anchor]:
+    """Read anchors from a file, a folder of PNG files or a list of them.
+
+    Parameters
+    ----------
+    path
+        ``.npz`` with ``x`` (N, *sample) and optionally ``y`` (N,); ``.npy``; an IDX image file,
+        ``.gz`` or not; ``.csv`` with the label first; PNG files. uint8 is divided by 255.
+    network
+        Fixes the sample shape and the number of classes; its predictions are the labels where
+        the file has none.
+    labels
+        A file of labels: ``.npy``, or an IDX label file.
+    domain
+        Points outside it are refused; default [0, 1].
+
+    Raises
+    ------
+    AnchorError
+        Unreadable file, wrong shape, dtype or range, NaN, labels out of range.
+    """
+    name = str(path) if isinstance(path, str | Path) else f"{len(path)} PNG files"
+    raw, y = _read(path)
+    if labels is not None:
+        y = _read_labels(Path(labels))
+    x = _floats(raw, name)
+    if network is not None:
+        x = _fit(x, network.input_shape, name)
+    _check_points(x, domain or Domain(), name)
+    if y is not None:
+        y = _check_labels(y, len(x), None if network is None else network.classes, name)
+    elif network is None:
+        raise AnchorError(f"{name}: has no labels; give labels, or the network that predicts them")
+    else:
+        y = run_original(network, x).argmax(axis=1)
+    return [Anchor(point, int(label), i) for i, (point, label) in enumerate(zip(x, y, strict=True))]
+
+
+def _read(path: str | Path | Sequence[str | Path]) -> Raw:
+    if not isinstance(path, str | Path):
+        return _read_pngs([Path(p) for p in path]), None
+    file = Path(path)
+    if file.is_dir():
+        found = sorted(file.glob("*.png"))
+        if not found:
+            raise AnchorError(f"{path}: the folder has no .png files")
+        return _read_pngs(found), None
+    if not file.exists():
+        raise AnchorError(f"{path}: no such file")
+    suffix = file.suffix.lower()
+    reader = _READERS.get(suffix, _read_idx)
+    try:
+        return reader(file)
+    except AnchorError:
+        raise
+    except OSError as error:
+        raise AnchorError(f"{path}: cannot read: {error.strerror or error}") from None
+    except (ValueError, EOFError, KeyError, zlib.error) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise AnchorError(f"{path}: not a readable anchors file: {reason}") from None
+
+
+def _read_npz(file: Path) -> Raw:
+    try:
+        archive = np.load(file, allow_pickle=False)
+    except Exception as error:
+        raise AnchorError(f"{file}: not a readable .npz file: {error}") from None
+    with archive:
+        if "x" not in archive:
+            raise AnchorError(f"{file}: has no array 'x' (it has: {', '.join(archive.files)})")
+        return archive["x"], archive["y"] if "y" in archive else None
+
+
+def _read_npy(file: Path) -> Raw:
+    return np.load(file, allow_pickle=False), None
+
+
+def _read_csv(file: Path) -> Raw:
+    table = np.loadtxt(file, delimiter=",", ndmin=2, dtype=np.float64)
+    if table.shape[1] < 2:
+        raise AnchorError(f"{file}: needs a label and at least one value per row")
+    return table[:, 1:], table[:, 0]
+
+
+def _read_idx(file: Path) -> Raw:
+    return _idx(file), None
+
+
+def _idx(file: Path) -> NDArray[np.uint8]:
+    opener: Callable[[Path], object] = gzip.open if file.suffix == ".gz" else open
+    with opener(file, "rb") as stream:  # type: ignore[call-arg, attr-defined]
+        data: bytes = stream.read()
+    if len(data) < 4 or data[:2] != b"\0\0" or data[2] != 8:
+        raise AnchorError(
+            f"{file}: not an anchors file: known are .npz, .npy, .csv, PNG and IDX of bytes"
+        )
+    rank = data[3]
+    shape = np.frombuffer(data, ">u4", rank, 4).astype(np.int64)
+    values = np.frombuffer(data, np.uint8, offset=4 + 4 * rank)
+    if values.size != shape.prod():
+        raise AnchorError(f"{file}: truncated IDX file")
+    return values.reshape(shape)
+
+
+def _read_png(file: Path) -> Raw:
+    return _read_pngs([file]), None
+
+
+def _read_pngs(files: Sequence[Path]) -> Array:
+    from PIL import Image, UnidentifiedImageError
+
+    images = []
+    for file in files:
+        try:
+            with Image.open(file) as image:
+                mode = "L" if image.mode in ("1", "L", "LA", "I", "I;16") else "RGB"
+                images.append(np.asarray(image.convert(mode), dtype=np.uint8))
+        except (OSError, UnidentifiedImageError) as error:
+            raise AnchorError(f"{file}: not a readable PNG file: {error}") from None
+        if images[-1].shape != images[0].shape:
+            raise AnchorError(f"{file}: its size differs from the first image's")
+    return np.stack(images)
+
+
+_READERS: dict[str, Callable[[Path], Raw]] = {
+    ".npz": _read_npz,
+    ".npy": _read_npy,
+    ".csv": _read_csv,
+    ".png": _read_png,
+}
+
+
+def _read_labels(file: Path) -> Array:
+    if not file.exists():
+        raise AnchorError(f"{file}: no such file")
+    try:
+        return np.load(file, allow_pickle=False) if file.suffix == ".npy" else _idx(file)
+    except (OSError, ValueError, EOFError, zlib.error) as error:
+        raise AnchorError(f"{file}: not a readable label file: {error}") from None
+
+
+def _floats(x: Array, name: str) -> NDArray[np.floating]:
+    if x.dtype == np.uint8:
+        return np.asarray(x.astype(np.float32) / np.float32(255))
+    if x.dtype in (np.float32, np.float64):
+        return x.astype(x.dtype, copy=False)
+    raise AnchorError(f"{name}: points have type {x.dtype}; known are uint8, float32, float64")
+
+
+def _fit(x: NDArray[np.floating], shape: tuple[int, ...], name: str) -> NDArray[np.floating]:
+    """Points (N, *shape); missing or surplus axes of size 1 and flat rows are forgiven."""
+    if x.ndim and x.shape[1:] == shape:
+        return x
+    if not x.ndim or not len(x):
+        raise AnchorError(f"{name}: holds no points")
+    given = [n for n in x.shape[1:] if n != 1]
+    if given == [n for n in shape if n != 1] or x.shape[1:] == (int(np.prod(shape)),):
+        return x.reshape(len(x), *shape)
+    # Images as PNG has them (height, width, channels) for a network with channels first.
+    if x.ndim == 4 and (x.shape[3], *x.shape[1:3]) == shape:
+        return np.ascontiguousarray(np.moveaxis(x, 3, 1))
+    raise AnchorError(f"{name}: points have shape {x.shape[1:]}, the network takes {shape}")
+
+
+def _check_points(x: NDArray[np.floating], domain: Domain, name: str) -> None:
+    if not len(x):
+        raise AnchorError(f"{name}: holds no points")
+    for i, point in enumerate(x):
+        if not np.all(np.isfinite(point)):
+            raise AnchorError(f"{name}: point {i} holds NaN or infinite values")
+        if not domain.contains(point):
+            raise AnchorError(
+                f"{name}: point {i} has values in [{point.min():g}, {point.max():g}], outside the"
+                f" domain [{domain.low:g}, {domain.high:g}]; scale it or give --domain LO,HI"
+            )
+
+
+def _check_labels(y: Array, count: int, classes: int | None, name: str) -> NDArray[np.int64]:
+    if y.shape != (count,):
+        raise AnchorError(f"{name}: {count} points, but labels of shape {y.shape}")
+    if y.dtype.kind == "f" and np.all(y == np.floor(y)):
+        y = y.astype(np.int64)
+    if y.dtype.kind not in "iu":
+        raise AnchorError(f"{name}: labels have type {y.dtype}; integers are needed")
+    wrong = np.flatnonzero((y < 0) | (y >= (classes or np.inf)))
+    if wrong.size:
+        i = int(wrong[0])
+        known = "" if classes is None else f"; the network has classes 0 to {classes - 1}"
+        raise AnchorError(f"{name}: label {y[i]} of point {i} is out of range{known}")
+    return y.astype(np.int64)

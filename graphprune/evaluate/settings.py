@@ -1,0 +1,64 @@
+"""Settings of a run: everything that can change a number, and how work is spread."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from graphprune.backends.onnxruntime.runtime import Provider
+from graphprune.ir import Domain
+from graphprune.passes.analysis.attack import Effort
+from graphprune.passes.analysis.bounds import Method
+
+METRICS = ("adv", "rob", "bnd")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What to compute for every anchor.
+
+    Attributes
+    ----------
+    metrics
+        Subset of ``adv``, ``rob``, ``bnd``.
+    method
+        Bounds for d_rob.
+    effort, seed
+        Of the attack.
+    radius
+        Limit of d_bnd, or None.
+    time_limit
+        Seconds per anchor and metric, or None.
+    estimates
+        Pipeline texts of substitutes.
+    domain
+        Domain of perturbed points.
+    threads, provider, workers
+        How it is run; none of them changes what is computed.
+    """
+
+    metrics: tuple[str, ...] = METRICS
+    method: Method = "crown"
+    effort: Effort = "standard"
+    seed: int = 0
+    radius: float | None = None
+    time_limit: float | None = None
+    estimates: tuple[str, ...] = ()
+    domain: Domain = Domain()
+    threads: int = 1
+    provider: Provider = "auto"
+    workers: int = 1
+
+    @property
+    def limit(self) -> float:
+        return float("inf") if self.time_limit is None else self.time_limit
+
+    def to_json(self) -> dict[str, Any]:
+        """For the document; infinite ends of the domain as null."""
+        settings = asdict(self)
+        ends = (self.domain.low, self.domain.high)
+        settings["domain"] = list(ends) if self.domain.bounded else None
+        return settings
+
+    def numbers(self) -> dict[str, Any]:
+        """The settings that can change a number: a resumed run must agree on them."""
+        ignored = ("threads", "provider", "workers")
+        return {k: v for k, v in self.to_json().items() if k not in ignored}

@@ -1,0 +1,73 @@
+"""The pass around :mod:`graphprune.passes.analysis.bounds`."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from graphprune.errors import PipelineError
+from graphprune.ir import Ball, annotate
+from graphprune.ir.network import pre_activation, sample_shape
+from graphprune.passbase import Promise, State, provides, register_pass
+from graphprune.passes.analysis.attack import Attack
+from graphprune.passes.analysis.bounds import (
+    Boxes,
+    LayerBounds,
+    Method,
+    PreActivationBounds,
+    pre_activation_bounds,
+)
+
+
+@dataclass(frozen=True, eq=False)
+class BallBounds:
+    """Bounds of every layer over the ball of this radius around the anchor."""
+
+    radius: float
+    method: str
+    layers: list[LayerBounds]
+
+
+@provides(BallBounds)
+@register_pass
+@dataclass(frozen=True)
+class BoundsPass:
+    """Bound every pre-activation over the ball.
+
+    Annotates every pre-activation with `PreActivationBounds`. The radius is d_adv (the attack is
+    run when it has not been) unless one is given.
+    """
+
+    name: ClassVar[str] = "bounds"
+    promise: ClassVar[Promise] = "everywhere"
+
+    method: Method = "crown"
+    radius: float | None = None
+
+    def run(self, state: State) -> State:
+        radius, state = ball_radius(state, self.name, self.radius)
+        anchor = state.the_anchor(self.name)
+        ball = Ball(anchor.x.astype(np.float64), radius, state.domain)
+        layers = pre_activation_bounds(state.network, Boxes.of(ball), self.method)
+        for activation, layer in zip(state.network.activations, layers, strict=True):
+            value = pre_activation(activation)
+            shape = sample_shape(value)
+            lower, upper = (
+                b[0].astype(np.float64).reshape(shape) for b in (layer.lower, layer.upper)
+            )
+            annotate(value, PreActivationBounds(lower, upper, radius, self.method))
+        return state.with_fact(BallBounds(radius, self.method, layers))
+
+
+def ball_radius(state: State, name: str, radius: float | None) -> tuple[float, State]:
+    """The radius asked for, or d_adv."""
+    if radius is not None:
+        if not radius >= 0:
+            raise PipelineError(f"pass '{name}': radius must be >= 0, not {radius}")
+        return radius, state
+    found, state = state.need(Attack)
+    if found.distance is None:
+        raise PipelineError(
+            f"pass '{name}': the attack found no adversarial point; give the radius as an option"
+        )
+    return found.distance, state

@@ -1,0 +1,36 @@
+"""Leave out what cannot influence the logits."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from graphprune.ir.network import Network, size
+from graphprune.passbase import Promise, State, register_pass
+from graphprune.passes.analysis.attack import Attack
+from graphprune.transforms.replace import Replacement, apply
+
+
+@register_pass
+@dataclass(frozen=True)
+class DeadCode:
+    """Remove activation layers none of whose neurons is used, and everything only they need."""
+
+    name: ClassVar[str] = "dead-code"
+    promise: ClassVar[Promise] = "everywhere"
+
+    def run(self, state: State) -> State:
+        network = without_dead_layers(state.network)
+        return state.rewritten(network, frozenset({Attack}))
+
+
+def without_dead_layers(network: Network) -> Network:
+    """Activation layers without a living neuron become the constant 0."""
+    dead = {
+        i: Replacement.nothing(size(a.outputs[0])).with_lines(
+            np.ones(size(a.outputs[0]), dtype=bool), np.zeros(1), np.zeros(1)
+        )
+        for i, a in enumerate(network.activations)
+        if not network.alive(a).any()
+    }
+    return apply(network, dead)

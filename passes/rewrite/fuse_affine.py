@@ -1,0 +1,183 @@
+"""Make the graph small again: merge affine maps, drop dead neurons."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from graphprune.backends.reference.runtime import run_segment
+from graphprune.ir.network import (
+    Network,
+    NetworkBuilder,
+    Segment,
+    affine,
+    operator,
+    sample_shape,
+    size,
+)
+from graphprune.operators import Add, Dense, Reshape
+from graphprune.operators.simplify import simplify
+from graphprune.passbase import Promise, State, register_pass
+from graphprune.passes.analysis.attack import Attack
+from graphprune.passes.rewrite.dead_code import without_dead_layers
+
+Floats = NDArray[np.float64]
+# A matrix larger than this is never written out, however many operations it would save.
+LARGEST = 1 << 26
+
+
+@register_pass
+@dataclass(frozen=True)
+class FuseAffine:
+    """Merge adjacent affine operators and drop neurons that nothing reads.
+
+    Every affine segment is kept as it is, or becomes one matrix over the living neurons below
+    and above where that takes fewer multiply-adds. The function stays the same everywhere.
+    """
+
+    name: ClassVar[str] = "fuse-affine"
+    promise: ClassVar[Promise] = "everywhere"
+
+    def run(self, state: State) -> State:
+        network = fuse(state.network)
+        return state.rewritten(network, frozenset({Attack}))
+
+
+def fuse(network: Network) -> Network:
+    """The same function with segments fused; keeps the source of `network`."""
+    network = simplify(without_dead_layers(simplify(network)))
+    plan = _Plan(network)
+    if not any(plan.dense):
+        return network
+    # Skips around kept neurons can make matrices add up to more than they save.
+    return min(network, simplify(plan.build()), key=lambda n: n.multiply_adds)
+
+
+class _Plan:
+    """Which segments become a matrix, and which layers become vectors of living neurons."""
+
+    def __init__(self, network: Network) -> None:
+        self.network = network
+        self.index = {id(a.outputs[0]): i for i, a in enumerate(network.activations)}
+        self.alive = [network.alive(a) for a in network.activations]
+        count = len(network.segments)
+        self.dense = [self._pays(i, vectors=[True] * count) for i in range(count)]
+        # A layer read by a segment that stays as it is keeps its shape, and so costs more;
+        # deciding again can only take matrices away, so this ends.
+        while True:
+            vectors = [self._vector(i) for i in range(count)]
+            dense = [d and self._pays(i, vectors) for i, d in enumerate(self.dense)]
+            if dense == self.dense:
+                break
+            self.dense = dense
+        self.vectors = vectors
+
+    def _vector(self, index: int) -> bool:
+        """Whether layer `index` is only the vector of its living neurons."""
+        if index == len(self.alive) or not self.dense[index]:
+            return False
+        out = self.network.activations[index].outputs[0]
+        readers = [
+            i for i, s in enumerate(self.network.segments) if any(v is out for v in s.sources)
+        ]
+        return all(self.dense[i] for i in readers)
+
+    def _width(self, source: ir.Value, vectors: list[bool]) -> int:
+        index = self.index.get(id(source))
+        if index is None or not vectors[index]:
+            return size(source)
+        return int(self.alive[index].sum())
+
+    def _rows(self, index: int, vectors: list[bool]) -> int:
+        if index == len(self.alive):
+            return size(self.network.output)
+        return int(self.alive[index].sum()) if vectors[index] else self.alive[index].size
+
+    def _pays(self, index: int, vectors: list[bool]) -> bool:
+        segment = self.network.segments[index]
+        if not segment.nodes or any(s is segment.target for s in segment.sources):
+            return False
+        now = sum(affine(node).multiply_adds for node in segment.nodes)
+        rows = self._rows(index, vectors)
+        matrix = sum(rows * self._width(s, vectors) for s in segment.sources)
+        return rows > 0 and matrix < now and matrix <= LARGEST
+
+    def build(self) -> Network:
+        network = self.network
+        builder = NetworkBuilder(str(network.input.name), network.input_shape)
+        values = {network.input: builder.input}
+        for index, segment in enumerate(network.segments):
+            if self.dense[index]:
+                values[segment.target] = self._matrix(builder, index, segment, values)
+            else:
+                for node in segment.nodes:
+                    if node.outputs[0] not in values:
+                        builder.copy(node, values)
+            if index < len(network.activations):
+                node = network.activations[index]
+                z = values[segment.target]
+                out = node.outputs[0]
+                values[out] = builder.add(operator(node), z, name=str(out.name))
+        name = network.model.graph.name or "network"
+        model = builder.finish(values[network.output], name)
+        model.metadata_props.update(network.model.metadata_props)
+        return Network(model, network.source)
+
+    def _matrix(
+        self,
+        builder: NetworkBuilder,
+        index: int,
+        segment: Segment,
+        values: dict[ir.Value, ir.Value],
+    ) -> ir.Value:
+        """One Dense per source, summed; the target as a vector or in its own shape."""
+        top = index == len(self.alive)
+        vector = top or self.vectors[index]
+        keep = np.arange(size(segment.target))
+        if not top and vector:
+            keep = np.flatnonzero(self.alive[index])
+        zeros = [np.zeros((1, *sample_shape(s))) for s in segment.sources]
+        bias = run_segment(self.network, segment, zeros, linear=False).reshape(-1)[keep]
+        name = str(segment.target.name)
+        total: ir.Value | None = None
+        for place, source in enumerate(segment.sources):
+            x = values[source]
+            columns = self._columns(source)
+            weight = self._materialise(segment, place, columns)[keep]
+            flat = (weight.shape[1],)
+            if sample_shape(x) != flat:
+                x = builder.add(Reshape(sample_shape(x), flat), x, name=f"{name}_flat")
+            part = builder.add(Dense(weight, bias), x, name=f"{name}_fused")
+            total = part if total is None else builder.add(Add(), total, part, name=f"{name}_sum")
+            bias = np.zeros_like(bias)
+        assert total is not None  # a segment without sources is never made a matrix
+        shape = sample_shape(segment.target)
+        if not vector and shape != (len(keep),):
+            total = builder.add(Reshape((len(keep),), shape), total, name=f"{name}_shaped")
+        return total
+
+    def _columns(self, source: ir.Value) -> NDArray[np.intp]:
+        """Flat elements of a source that the new graph still has, in order."""
+        index = self.index.get(id(source))
+        if index is None or not self.vectors[index]:
+            return np.arange(size(source))
+        return np.flatnonzero(self.alive[index])
+
+    def _materialise(
+        self, segment: Segment, place: int, columns: NDArray[np.intp]
+    ) -> Floats:
+        """Columns of the segment's matrix for one source, (target size, len(columns))."""
+        source = segment.sources[place]
+        step = max(1, (1 << 24) // max(size(segment.target), size(source)))
+        parts = []
+        for start in range(0, len(columns), step):
+            chosen = columns[start : start + step]
+            units = np.zeros((len(chosen), size(source)))
+            units[np.arange(len(chosen)), chosen] = 1.0
+            inputs = [np.zeros((len(chosen), *sample_shape(s))) for s in segment.sources]
+            inputs[place] = units.reshape(len(chosen), *sample_shape(source))
+            image = run_segment(self.network, segment, inputs, linear=True)
+            parts.append(image.reshape(len(chosen), -1).T)
+        return np.concatenate(parts, axis=1)
