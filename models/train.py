@@ -66,12 +66,12 @@ C = Recipe(convs=((16, 4, 2, 1), (24, 4, 2, 1)), hidden=(88,), epochs=6)
 RECIPES = {
     "mnist-tiny": Recipe(
         convs=((4, 5, 3, 0), (8, 4, 2, 0)), hidden=(20,), epochs=24,
-        stability=6e-4, sparsity=1e-4, radius=0.12,
+        stability=2e-3, sparsity=3e-4, radius=0.12,
     ),
     "mnist-a": A,
-    "mnist-a-stable": replace(A, epochs=24, stability=2e-4, sparsity=5e-5, radius=0.1),
+    "mnist-a-stable": replace(A, epochs=24, stability=2.5e-3, sparsity=4e-4, radius=0.1),
     "mnist-b": B,
-    "mnist-b-stable": replace(B, epochs=20, stability=2e-4, sparsity=5e-5, radius=0.1),
+    "mnist-b-stable": replace(B, epochs=20, stability=2.5e-3, sparsity=3e-4, radius=0.15),
     "mnist-c": C,
     "mnist-c-robust": replace(C, epochs=20, robust=0.5, radius=0.11),
     "mnist-d": Recipe(convs=((16, 4, 2, 1), (16, 3, 1, 1), (32, 4, 2, 1)), hidden=(160,), epochs=5),

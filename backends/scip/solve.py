@@ -77,6 +77,8 @@ def solve_target(
         Passed on after SCIP was told to stop.
     """
     deadline = monotonic() + time_limit
+    if time_limit <= 0:
+        return TargetResult(lower, False, None, 0, "timelimit")
     model, variables = _build(condensed, ball, row, lower)
     remaining = deadline - monotonic()
     if remaining <= 0:
@@ -155,8 +157,8 @@ def _build(
     model = Model()
     model.hideOutput()
     model.setParam("timing/clocktype", 2)
-    model.setParam("numerics/feastol", 1e-9)
-    model.setParam("numerics/dualfeastol", 1e-9)
+    model.setParam("numerics/feastol", 1e-7)
+    model.setParam("numerics/dualfeastol", 1e-7)
     model.setParam("limits/gap", 2e-5)
     model.setParam("misc/catchctrlc", False)
     center, low, high = (a.reshape(-1) for a in (ball.center, ball.lower, ball.upper))

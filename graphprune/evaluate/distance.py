@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 
-from graphprune.backends.scip import solve_target
+from graphprune.backends.scip import TargetResult, solve_target
 from graphprune.backends.scip.condensed import Condensed, condense
 from graphprune.errors import GraphpruneError
 from graphprune.ir import Anchor, Ball, Domain, Network
@@ -120,6 +120,8 @@ class _Search:
         self.certified = True
         self.nodes = 0
         self.whole_domain = False
+        self.condensed: Condensed | None = None
+        self.ball = Ball(anchor.x.astype(np.float64), np.inf, domain)
 
     def cutoff(self, radius: float | None) -> float:
         """Points at this distance or beyond are of no interest."""
@@ -138,34 +140,41 @@ class _Search:
         if not np.isfinite(cutoff) or (self.witness and is_exact(self.lower, cutoff)):
             return
         open_targets = self._open_targets(cutoff)
-        bounds: list[tuple[float, bool]] = [(cutoff, True)]
-        condensed: Condensed | None = None
-        ball = Ball(self.anchor.x.astype(np.float64), cutoff, self.domain)
-        for place, row in enumerate(open_targets):
-            left = len(open_targets) - place
-            remaining = self.deadline - monotonic()
-            if remaining <= 0.05:
-                bounds.append((self.lower, True))
-                break
-            if condensed is None or self.cutoff(radius) < ball.radius:
-                ball = Ball(ball.center, self.cutoff(radius), self.domain)
-                condensed = self._condense(ball)
-            # A target that closes early leaves its time to the others.
-            share = remaining if left == 1 else remaining / min(left, 3)
-            self.progress(f"distance target {place + 1}/{len(open_targets)}")
-            result = solve_target(
-                condensed, ball, row,
-                lower=self.lower, time_limit=share, progress=self.progress,
-            )  # fmt: skip
-            self.nodes += result.nodes
-            if result.point is not None:
-                self._improve(result.point)
-            bounds.append((result.lower, result.lower <= self.lower))
-        cutoff = self.cutoff(radius)
-        lower, certified = min(bounds, key=lambda bound: bound[0])
-        proven_by_solver = any(not c for _, c in bounds)
-        self.certified = certified and not (proven_by_solver and lower > self.lower)
-        self.lower = min(max(self.lower, lower), cutoff)
+        lowers = [self.lower] * len(open_targets)
+        waiting = list(range(len(open_targets)))
+        # Targets stopped by their share of the time get what the others left over, once.
+        for last in (False, True):
+            stopped = []
+            for place, index in enumerate(waiting):
+                remaining = self.deadline - monotonic()
+                share = remaining if last or place + 1 == len(waiting) else 0.6 * remaining
+                if remaining < 0.05 or (last and remaining < 2.0):
+                    continue
+                self.progress(f"target {index + 1}/{len(open_targets)}")
+                result = self._solve(open_targets[index], self.cutoff(radius), share)
+                lowers[index] = max(lowers[index], result.lower)
+                if not result.finished:
+                    stopped.append(index)
+            waiting = stopped
+        lower = min([self.cutoff(radius), *lowers])
+        # Only a bound better than the certificate rests on the solver.
+        self.certified = lower <= self.lower or not open_targets
+        self.lower = max(self.lower, lower)
+
+    def _solve(self, row: np.ndarray, cutoff: float, share: float) -> TargetResult:
+        start = monotonic()
+        if self.condensed is None or cutoff < self.ball.radius:
+            self.ball = Ball(self.anchor.x.astype(np.float64), cutoff, self.domain)
+            layers = pre_activation_bounds(self.network, Boxes.of(self.ball))
+            self.condensed = condense(self.network, layers)
+        result = solve_target(
+            self.condensed, self.ball, row,
+            lower=self.lower, time_limit=share - (monotonic() - start), progress=self.progress,
+        )  # fmt: skip
+        self.nodes += result.nodes
+        if result.point is not None:
+            self._improve(result.point)
+        return result
 
     def _open_targets(self, cutoff: float) -> list[np.ndarray]:
         """Margin rows of the targets that CROWN does not exclude, the most endangered first."""
@@ -177,9 +186,6 @@ class _Search:
         except GraphpruneError:
             return list(rows)
         return [rows[i] for i in np.argsort(margins) if margins[i] <= 0]
-
-    def _condense(self, ball: Ball) -> Condensed:
-        return condense(self.network, pre_activation_bounds(self.network, Boxes.of(ball)))
 
     def _improve(self, point: np.ndarray) -> None:
         best = np.inf if self.witness is None else self.witness.distance

@@ -1,0 +1,198 @@
+"""``evaluate``, and ``attack``, ``certify``, ``distance``: the same machinery for one metric."""
+
+import sys
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import typer
+
+from graphprune.cli import options as o
+from graphprune.cli.progress import Live
+
+EXAMPLES = """
+
+Examples:
+
+  graphprune evaluate model.onnx --anchors images.npz --time-limit 60 --json results.json
+
+  graphprune evaluate a.onnx b.onnx --anchors images.npz --metrics adv,rob --limit 10
+
+  graphprune evaluate model.onnx --anchors images.npz --estimate "prune-constant{gamma=0.75}" \
+--estimate "linearize-secant{layers=2}" --out runs/first
+"""
+
+
+@dataclass(frozen=True)
+class Request:
+    """A command line, checked."""
+
+    models: list[str]
+    anchors: list[str]
+    labels: str | None
+    settings: Any
+    limit: int | None
+    indices: list[int] | None
+    out: str | None
+    json: str | None
+    points: str | None
+    quiet: bool
+
+
+def _settings(
+    metrics: str, method: str, effort: str, solver: str, radius: float | None, seed: int,
+    time_limit: float | None, estimates: list[str] | None, domain: str, threads: int,
+    provider: str, workers: int,
+) -> Any:  # fmt: skip
+    from graphprune.evaluate.settings import METRICS, Settings
+    from graphprune.ir import Domain
+    from graphprune.passes.analysis.bounds import METHODS
+    from graphprune.pipeline import Pipeline
+
+    chosen = tuple(dict.fromkeys(part.strip() for part in metrics.split(",") if part.strip()))
+    for metric in chosen or ("",):
+        o.one_of("--metrics", metric, METRICS)
+    for spec in estimates or []:
+        if spec != "auto":
+            Pipeline.parse(spec)
+    o.one_of("--solver", solver, ("auto", "scip"))
+    return Settings(
+        metrics=chosen,
+        method=o.one_of("--method", method, METHODS),  # type: ignore[arg-type]
+        effort=o.one_of("--effort", effort, ("fast", "standard", "thorough")),  # type: ignore[arg-type]
+        seed=seed,
+        radius=o.positive("--radius", radius),
+        time_limit=o.positive("--time-limit", time_limit, zero=True),
+        estimates=tuple(estimates or ()),
+        domain=Domain(*o.parse_domain(domain)),
+        threads=threads,
+        provider=o.one_of("--provider", provider, ("auto", "cpu", "cuda")),  # type: ignore[arg-type]
+        workers=workers,
+    )
+
+
+def execute(request: Request) -> int:
+    """Run a request: table to stdout, progress to stderr, files written; the exit code."""
+    from graphprune.canonical import load
+    from graphprune.errors import AnchorError, GraphpruneError
+    from graphprune.evaluate.anchors import load_anchors
+    from graphprune.evaluate.run import check_writable, evaluate, save_points, write_json
+
+    for path in (request.json, request.points):
+        if path is not None:
+            check_writable(path)
+    networks = [load(model) for model in request.models]
+    source: Any = request.anchors[0] if len(request.anchors) == 1 else request.anchors
+    outcomes = []
+    for number, network in enumerate(networks):
+        if network.classes < 2:
+            raise GraphpruneError(
+                f"{request.models[number]}: has one output; a decision boundary needs two classes"
+            )
+        found = load_anchors(
+            source, network, labels=request.labels, domain=request.settings.domain
+        )
+        if request.indices is not None:
+            wrong = [i for i in request.indices if not 0 <= i < len(found)]
+            if wrong:
+                raise AnchorError(f"--index {wrong[0]}: the file has anchors 0 to {len(found) - 1}")
+            found = [found[i] for i in dict.fromkeys(request.indices)]
+        found = found[: request.limit]
+        out = request.out
+        if out is not None and len(networks) > 1:
+            out = f"{out}/{number}-{network.source.sha256[:8]}"
+        with Live(len(found), quiet=request.quiet) as live:
+            outcome = evaluate(
+                network, found, request.settings, run_dir=out,
+                progress=live.message, stage=live.stage, finished=live.finished,
+            )  # fmt: skip
+        outcomes.append(outcome)
+        if not request.quiet:
+            _print(outcome.document)
+        if outcome.interrupted:
+            break
+    if request.json is not None:
+        write_json(request.json, [outcome.document for outcome in outcomes])
+    if request.points is not None:
+        save_points(request.points, [p for outcome in outcomes for p in outcome.points])
+    if any(outcome.interrupted for outcome in outcomes):
+        print("graphprune: interrupted; everything finished is kept", file=sys.stderr)
+        return 130
+    return int(any(outcome.incomplete for outcome in outcomes))
+
+
+def _print(document: dict[str, Any]) -> None:
+    from rich.console import Console
+
+    from graphprune.report.table import results_table, summary_line
+
+    # Piped output is never cut to a terminal's width.
+    console = Console(width=None if sys.stdout.isatty() else 200)
+    console.print(results_table(document))
+    console.print(summary_line(document), highlight=False)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the four commands."""
+
+    @app.command(epilog=EXAMPLES)
+    def evaluate(
+        models: Annotated[list[str], typer.Argument(metavar="MODEL...", help="ONNX files.")],
+        anchors: o.Anchors,
+        metrics: Annotated[str, typer.Option(help="Of adv, rob, bnd.")] = "adv,rob,bnd",
+        estimate: Annotated[
+            list[str] | None, typer.Option(help="A rewrite pipeline or auto; repeatable.")
+        ] = None,
+        method: o.Method = "crown", effort: o.Effort = "standard", solver: o.Solver = "auto",
+        radius: o.Radius = None, labels: o.Labels = None, domain: o.Domain = "0,1",
+        limit: o.Limit = None, index: o.Index = None, seed: o.Seed = 0,
+        time_limit: o.TimeLimit = None, threads: o.Threads = 1, workers: o.Workers = 1,
+        provider: o.Provider = "auto", out: o.Out = None, json: o.Json = None,
+        save_points: o.SavePoints = None, quiet: o.Quiet = False, verbose: o.Verbose = False,
+    ) -> int:  # fmt: skip
+        """d_adv, d_rob, d_bnd and estimates of every anchor."""
+        _verbose(verbose)
+        settings = _settings(
+            metrics, method, effort, solver, radius, seed, time_limit, estimate, domain, threads,
+            provider, workers,
+        )  # fmt: skip
+        return execute(
+            Request(models, anchors, labels, settings, limit, o.parse_indices(index), out, json,
+                    save_points, quiet)
+        )  # fmt: skip
+
+    for name, metric, text in (
+        ("attack", "adv", "d_adv: the closest adversarial point an attack finds."),
+        ("certify", "rob", "d_rob: the largest radius that a linear relaxation certifies."),
+        ("distance", "bnd", "d_bnd: the exact distance to the decision boundary."),
+    ):
+        _register_one(app, name, metric, text)
+
+
+def _register_one(app: typer.Typer, name: str, metric: str, text: str) -> None:
+    @app.command(name, help=text)
+    def command(
+        model: Annotated[str, typer.Argument(metavar="MODEL", help="ONNX file.")],
+        anchors: o.Anchors,
+        method: o.Method = "crown", effort: o.Effort = "standard", solver: o.Solver = "auto",
+        radius: o.Radius = None, labels: o.Labels = None, domain: o.Domain = "0,1",
+        limit: o.Limit = None, index: o.Index = None, seed: o.Seed = 0,
+        time_limit: o.TimeLimit = None, threads: o.Threads = 1, workers: o.Workers = 1,
+        provider: o.Provider = "auto", out: o.Out = None, json: o.Json = None,
+        save_points: o.SavePoints = None, quiet: o.Quiet = False, verbose: o.Verbose = False,
+    ) -> int:  # fmt: skip
+        _verbose(verbose)
+        settings = _settings(
+            metric, method, effort, solver, radius, seed, time_limit, None, domain, threads,
+            provider, workers,
+        )  # fmt: skip
+        return execute(
+            Request([model], anchors, labels, settings, limit, o.parse_indices(index), out, json,
+                    save_points, quiet)
+        )  # fmt: skip
+
+
+def _verbose(on: bool) -> None:
+    if on:
+        import logging
+
+        logging.getLogger("graphprune").setLevel(logging.INFO)

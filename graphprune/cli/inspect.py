@@ -1,0 +1,57 @@
+"""``inspect``: what is in a model."""
+
+from typing import Annotated
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+
+    @app.command()
+    def inspect(
+        model: Annotated[str, typer.Argument(metavar="MODEL", help="ONNX file.")],
+    ) -> int:
+        """Inputs, outputs, layers, neurons, parameters, operators, and what is unsupported."""
+        from collections import Counter
+
+        from rich.console import Console
+        from rich.table import Table
+
+        from graphprune.canonical import canonicalise
+        from graphprune.canonical.survey import unsupported
+        from graphprune.errors import UnsupportedError
+        from graphprune.ir.load import read_model
+        from graphprune.ir.network import operator, pre_activation, sample_shape
+
+        file = read_model(model)
+        graph = file.proto.graph
+        counts = Counter(node.op_type for node in graph.node)
+        opsets = ", ".join(f"{s.domain or 'ai.onnx'} {s.version}" for s in file.proto.opset_import)
+        print(f"file        {model}")
+        print(f"sha256      {file.sha256}")
+        print(f"opset       {opsets} (IR version {file.proto.ir_version})")
+        print(f"operators   {', '.join(f'{k} {n}' for k, n in sorted(counts.items()))}")
+        try:
+            network = canonicalise(file)
+        except UnsupportedError as error:
+            reasons = unsupported(file)
+            print(f"unsupported {len(reasons) or 1}")
+            for reason in reasons or [str(error)]:
+                print(f"  {reason}")
+            return 2
+        source = network.source
+        batch = source.batch_size or ("symbolic" if source.input_layout.batch == 0 else "absent")
+        print(f"input       {source.input_name} {network.input_shape}, batch {batch}, {source.dtype}")
+        print(f"output      {source.output_name}, {network.classes} classes")
+        print(f"neurons     {network.neurons} in {len(network.activations)} activation layers")
+        print(f"parameters  {network.parameters}")
+        print(f"work        {network.multiply_adds} multiply-adds per sample")
+        print("unsupported none")
+        table = Table("layer", "activation", "shape", "neurons")
+        for i, node in enumerate(network.activations):
+            shape = sample_shape(pre_activation(node))
+            kind = type(operator(node)).__name__
+            table.add_row(str(i + 1), kind, str(shape), str(int(network.alive(node).sum())))
+        Console(width=100).print(table)
+        return 0
