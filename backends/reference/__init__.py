@@ -3,8 +3,7 @@
 from graphprune.backends.reference.runtime import (
     Reference,
     forward64,
-    original64,
     segment_offset,
 )
 
-__all__ = ["Reference", "forward64", "original64", "segment_offset"]
+__all__ = ["Reference", "forward64", "segment_offset"]

@@ -1,4 +1,8 @@
-"""Float64 runs: the second opinion on every point, and exact rows for the solver."""
+"""Float64 runs: the second opinion on every point, and exact rows for the solver.
+
+Only the canonical dialect's forward operators run here. (The reference ConvTranspose is wrong for
+groups, its BatchNormalization before opset 14 ignores epsilon: files themselves do not.)
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,14 +11,12 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 from numpy.typing import NDArray
-from onnx import numpy_helper
 
 from graphprune.ir.builder import GraphBuilder
 from graphprune.ir.network import BATCH, Network, Segment, data_inputs, affine, sample_shape
 from graphprune.transforms.forward import Values, emit, forward
 
 Floats = NDArray[np.float64]
-FLOAT, DOUBLE = onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE
 
 
 class Reference:
@@ -35,47 +37,6 @@ def forward64(network: Network, x: NDArray[np.floating]) -> list[Floats]:
     """[logits (N, classes), pre-activations (N, *sample) in graph order] in float64."""
     run = network.cached("forward64", lambda: Reference(forward(network, "float64", record=True)))
     return run({"x": x.astype(np.float64).reshape(len(x), *network.input_shape)})
-
-
-def original64(network: Network, x: NDArray[np.floating]) -> Floats:
-    """Logits (N, classes) of the original file's graph with every float widened to float64."""
-    source = network.source
-    run = network.cached("original64", lambda: Reference(_widen(source.proto)))
-    logits = []
-    for point in x:
-        feed = source.to_file(_fill(point[None], source.batch_size)).astype(np.float64)
-        logits.append(source.from_file(run({source.input_name: feed})[0])[0])
-    return np.array(logits, dtype=np.float64).reshape(len(x), network.classes)
-
-
-def _fill(x: NDArray[np.floating], batch_size: int | None) -> NDArray[np.floating]:
-    return x if batch_size is None else np.repeat(x, batch_size, axis=0)
-
-
-def _widen(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy of the model in which every FLOAT tensor, type and cast is DOUBLE."""
-    wide = onnx.ModelProto()
-    wide.CopyFrom(proto)
-    graph = wide.graph
-    for tensor in graph.initializer:
-        _widen_tensor(tensor)
-    for value in (*graph.input, *graph.output):
-        if value.type.tensor_type.elem_type == FLOAT:
-            value.type.tensor_type.elem_type = DOUBLE
-    del graph.value_info[:]
-    for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.HasField("t"):
-                _widen_tensor(attribute.t)
-            elif node.op_type == "Cast" and attribute.name == "to" and attribute.i == FLOAT:
-                attribute.i = DOUBLE
-    return wide
-
-
-def _widen_tensor(tensor: onnx.TensorProto) -> None:
-    if tensor.data_type == FLOAT:
-        array = numpy_helper.to_array(tensor).astype(np.float64)
-        tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
 
 
 def segment_offset(network: Network, segment: Segment) -> Floats:

@@ -83,7 +83,7 @@ def solve_target(
     remaining = deadline - monotonic()
     if remaining <= 0:
         return TargetResult(lower, False, None, 0, "timelimit")
-    model.setParam("limits/time", remaining)
+    model.setParam("limits/time", min(remaining, 1e20))
     dual = _run(model, deadline, lower, progress)
     status = str(model.getStatus())
     nodes = int(model.getNNodes())

@@ -59,6 +59,7 @@ class Context:
         self.builder = builder
         self.batch_size = batch_size
         self.opset = opset
+        self.rounded_up = False
         self.constants: dict[str, Array] = {}
         self.tracked: dict[str, Tracked] = {}
 

@@ -1,5 +1,6 @@
 """All metrics and estimates of one anchor, as the JSON of the public contract."""
 
+import logging
 from collections.abc import Callable, Iterator
 from time import monotonic
 from typing import Any
@@ -22,6 +23,7 @@ Points = list[tuple[str, Witness]]
 # Told after each finished stage: the stage and what it found.
 Stage = Callable[[str, str], None]
 
+log = logging.getLogger("graphprune")
 AUTO = "linearize-secant, fuse-affine"
 
 
@@ -60,8 +62,12 @@ def evaluate_anchor(
         points: Points = []
         for key, value in _metrics(network, anchor, settings, points, progress, stage):
             record[key] = value
-    except (GraphpruneError, RuntimeError, MemoryError) as error:
-        message = str(error) or type(error).__name__
+    except GraphpruneError as error:
+        return record | {"status": "error", "message": str(error)}, []
+    except Exception as error:
+        # One anchor's surprise (a solver out of memory, say) never costs the others.
+        log.info("anchor %d", anchor.index, exc_info=True)
+        message = f"{type(error).__name__}: {error}"
         return record | {"status": "error", "message": message}, []
     return record, points
 

@@ -73,13 +73,20 @@ def check_model(file: ModelFile) -> ModelFile:
                 f" (supported: {OPSETS.start} to {OPSETS.stop - 1}); export with another opset"
             )
     try:
-        onnx.checker.check_model(file.proto)
+        onnx.checker.check_model(_with_output_shapes(file.proto))
     except Exception as error:
         reason = " ".join(str(error).split())[:300]
         raise ModelError(f"{label}: not a valid ONNX model: {reason}") from None
     for name, tensor in _tensors(file.proto.graph):
         _check_finite(tensor, f"{label}: {name}")
     return file
+
+
+def _with_output_shapes(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """Older exporters leave out the output's shape, which the checker demands."""
+    if all(value.type.tensor_type.HasField("shape") for value in proto.graph.output):
+        return proto
+    return onnx.shape_inference.infer_shapes(proto)
 
 
 def _tensors(graph: onnx.GraphProto) -> Iterator[tuple[str, onnx.TensorProto]]:

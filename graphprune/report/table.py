@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from rich.markup import escape
 from rich.table import Table
 
 from graphprune.evaluate.anchor import interval_text
@@ -29,9 +30,9 @@ def results_table(document: dict[str, Any]) -> Table:
         table.add_column(f"{metric} by\n{spec}", justify="right")
     table.add_column("seconds", justify="right")
     for record in document["anchors"]:
-        table.add_row(*_row(record, metrics, specs))
+        table.add_row(*map(escape, _row(record, metrics, specs)))
     table.add_section()
-    table.add_row(*_mean_row(document, metrics, specs))
+    table.add_row(*map(escape, _mean_row(document, metrics, specs)))
     return table
 
 

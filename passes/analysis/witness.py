@@ -1,4 +1,4 @@
-"""Points that count: adversarial in the original model, in ONNX Runtime and in float64."""
+"""Points that count: adversarial in the file's model in ONNX Runtime and in float64."""
 
 from dataclasses import dataclass
 
@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graphprune.backends.onnxruntime import run_original
-from graphprune.backends.reference import original64
+from graphprune.backends.reference import forward64
 from graphprune.ir import Anchor, Domain, Network
 from graphprune.ir.points import linf
 
@@ -46,13 +46,13 @@ def margins(logits: Floating, label: int) -> NDArray[np.float64]:
 def confirm(
     network: Network, anchor: Anchor, domain: Domain, points: Floating
 ) -> Witness | None:
-    """The closest of `points` (N, *sample) that both runs of the original model call adversarial."""
+    """The closest of `points` (N, *sample) that ONNX Runtime and float64 both call adversarial."""
     points = _clip(points.astype(network.source.dtype), domain)
     adversarial = margins(run_original(network, points), anchor.label) <= 0
     distances = np.array([linf(p, anchor.x) for p in points])
     candidates = np.flatnonzero(adversarial.any(axis=1))
     for i in candidates[np.argsort(distances[candidates], kind="stable")]:
-        both = adversarial[i] & (margins(original64(network, points[i : i + 1]), anchor.label)[0] <= 0)
+        both = adversarial[i] & (margins(forward64(network, points[i : i + 1])[0], anchor.label)[0] <= 0)
         if both.any():
             return Witness(points[i], float(distances[i]), int(np.flatnonzero(both)[0]))
     return None

@@ -1,0 +1,230 @@
+"""Hypothesis strategies: random ONNX models, networks and anchors.
+
+Structure is drawn (and shrinks); weights come from a drawn seed. Models are written with
+``onnx.helper`` alone, so that nothing under test takes part in making its own input.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import onnx
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from graphprune.canonical import from_proto
+from graphprune.ir import Anchor, Network
+
+Draw = Any
+
+
+@dataclass
+class _Writer:
+    """A model under construction; `shape` is the sample shape of the last value."""
+
+    rng: np.random.Generator
+    shape: tuple[int, ...]
+    batch: str | int | None
+    dtype: type = np.float32
+    last: str = "x"
+    nodes: list[onnx.NodeProto] = field(default_factory=list)
+    weights: list[onnx.TensorProto] = field(default_factory=list)
+
+    def constant(self, array: NDArray[Any]) -> str:
+        name = f"w{len(self.weights)}"
+        if array.dtype.kind == "f":
+            array = array.astype(self.dtype)
+        self.weights.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
+        return name
+
+    def random(self, *shape: int, scale: float = 1.0) -> NDArray[np.float64]:
+        return self.rng.normal(0.0, scale, shape)
+
+    def node(self, op: str, inputs: list[str], shape: tuple[int, ...], **attributes: Any) -> str:
+        name = f"v{len(self.nodes)}"
+        self.nodes.append(helper.make_node(op, inputs, [name], name=f"n{name}", **attributes))
+        self.last, self.shape = name, shape
+        return name
+
+    def model(self, opset: int) -> onnx.ModelProto:
+        kind = TensorProto.DOUBLE if self.dtype is np.float64 else TensorProto.FLOAT
+        lead = [] if self.batch is None else [self.batch]
+        x = helper.make_tensor_value_info("x", kind, [*lead, *self._input])
+        y = helper.make_tensor_value_info(self.last, kind, [*lead, *self.shape])
+        graph = helper.make_graph(self.nodes, "random", [x], [y], self.weights)
+        return helper.make_model(
+            graph, ir_version=8, opset_imports=[helper.make_opsetid("", opset)]
+        )
+
+    def __post_init__(self) -> None:
+        self._input = self.shape
+
+
+def _conv(draw: Draw, w: _Writer) -> None:
+    """A convolution with any stride, padding, dilation, group and kernel that fits."""
+    channels, *sides = w.shape
+    group = draw(st.sampled_from([g for g in (1, 2, 3) if channels % g == 0]))
+    out = group * draw(st.integers(1, 2))
+    kernel = [draw(st.integers(1, min(3, side))) for side in sides]
+    dilations = [
+        draw(st.integers(1, 2)) if 2 * (k - 1) + 1 <= side else 1
+        for k, side in zip(kernel, sides, strict=True)
+    ]
+    strides = [draw(st.integers(1, 3)) for _ in sides]
+    attributes: dict[str, Any] = {
+        "kernel_shape": kernel, "strides": strides, "dilations": dilations, "group": group,
+    }  # fmt: skip
+    mode = draw(st.sampled_from(["NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER"]))
+    spans = [d * (k - 1) + 1 for d, k in zip(dilations, kernel, strict=True)]
+    if mode.startswith("SAME") and all(d == 1 for d in dilations):
+        attributes["auto_pad"] = mode
+        lengths = [-(-side // s) for side, s in zip(sides, strides, strict=True)]
+    else:
+        pads = [draw(st.integers(0, 2)) for _ in range(4)] if mode == "NOTSET" else [0] * 4
+        if mode != "NOTSET":
+            attributes["auto_pad"] = "VALID"
+        else:
+            attributes["pads"] = pads
+        lengths = [
+            (sides[i] + pads[i] + pads[2 + i] - spans[i]) // strides[i] + 1 for i in range(2)
+        ]
+    inputs = [w.last, w.constant(w.random(out, channels // group, *kernel, scale=0.7))]
+    if draw(st.booleans()):
+        inputs.append(w.constant(w.random(out, scale=0.3)))
+    w.node("Conv", inputs, (out, *lengths), **attributes)
+
+
+def _pool(draw: Draw, w: _Writer) -> None:
+    channels, *sides = w.shape
+    if min(sides) < 2:
+        return
+    pad = draw(st.integers(0, 1))
+    lengths = tuple((side + 2 * pad - 2) // 2 + 1 for side in sides)
+    include = draw(st.integers(0, 1))
+    w.node(
+        "AveragePool", [w.last], (channels, *lengths), kernel_shape=[2, 2], strides=[2, 2],
+        pads=[pad] * 4, count_include_pad=include,
+    )  # fmt: skip
+
+
+def _batch_norm(w: _Writer) -> None:
+    c = w.shape[0]
+    parts = [w.random(c), w.random(c, scale=0.2), w.random(c, scale=0.2), w.rng.uniform(0.3, 2, c)]
+    names = [w.constant(p) for p in parts]
+    w.node("BatchNormalization", [w.last, *names], w.shape, epsilon=1e-3)
+
+
+def _scalar(draw: Draw, w: _Writer) -> None:
+    """Add, Sub, Mul or Div with a constant on either side."""
+    op = draw(st.sampled_from(["Add", "Sub", "Mul", "Div"]))
+    shape = (w.shape[0], *(1 for _ in w.shape[1:])) if draw(st.booleans()) else w.shape
+    value = w.constant(w.rng.uniform(0.5, 1.5, shape))
+    swap = op != "Div" and draw(st.booleans())
+    w.node(op, [value, w.last] if swap else [w.last, value], w.shape)
+
+
+def _gemm(draw: Draw, w: _Writer, out: int) -> None:
+    """Gemm with any alpha, beta and transB; without a batch, MatMul on either side."""
+    into = w.shape[0]
+    if w.batch is None:
+        left = draw(st.booleans())
+        weight = w.constant(w.random(*((out, into) if left else (into, out)), scale=0.6))
+        w.node("MatMul", [weight, w.last] if left else [w.last, weight], (out,))
+        w.node("Add", [w.last, w.constant(w.random(out, scale=0.3))], (out,))
+        return
+    trans = draw(st.booleans())
+    weight = w.constant(w.random(*((out, into) if trans else (into, out)), scale=0.6))
+    inputs = [w.last, weight]
+    if draw(st.booleans()):
+        inputs.append(w.constant(w.random(*draw(st.sampled_from([(out,), (1, out)])), scale=0.3)))
+    if draw(st.booleans()) and len(inputs) == 3:
+        # (x^T W)^T by transA: the batch axis comes second, and goes back.
+        columns = w.node("Transpose", [w.last], (into,), perm=[1, 0])
+        w.node("Gemm", [columns, *inputs[1:]], (out,), transA=1, transB=int(trans),
+               alpha=draw(st.sampled_from([1.0, 0.5])), beta=draw(st.sampled_from([1.0, 2.0])))  # fmt: skip
+        return
+    w.node("Gemm", inputs, (out,), transB=int(trans),
+           alpha=draw(st.sampled_from([1.0, 0.5, 2.0])), beta=draw(st.sampled_from([1.0, 0.5])))  # fmt: skip
+
+
+def _flatten(draw: Draw, w: _Writer) -> None:
+    size = int(np.prod(w.shape))
+    if w.batch is not None and draw(st.booleans()):
+        w.node("Reshape", [w.last, w.constant(np.array([0, -1]))], (size,))
+    else:
+        w.node("Flatten", [w.last], (size,), axis=1)
+
+
+def _conv_body(draw: Draw, w: _Writer) -> None:
+    for _ in range(draw(st.integers(1, 2))):
+        _conv(draw, w)
+        if draw(st.booleans()):
+            _batch_norm(w)
+        if draw(st.booleans()):
+            _scalar(draw, w)
+        before, shape = w.node("Relu", [w.last], w.shape), w.shape
+        if draw(st.booleans()):
+            channels = shape[0]
+            weight = w.constant(w.random(channels, channels, 1, 1, scale=0.5))
+            branch = w.node("Conv", [before, weight], shape)
+            w.node("Add", [before, branch] if draw(st.booleans()) else [branch, before], shape)
+            w.node("Relu", [w.last], shape)
+        if draw(st.booleans()):
+            _pool(draw, w)
+    _flatten(draw, w)
+
+
+def _dense_body(draw: Draw, w: _Writer) -> None:
+    for _ in range(draw(st.integers(1, 2))):
+        _gemm(draw, w, draw(st.integers(1, 6)))
+        if draw(st.booleans()):
+            _scalar(draw, w)
+        before, shape = w.node("Relu", [w.last], w.shape), w.shape
+        if draw(st.booleans()):
+            _gemm(draw, w, shape[0])
+            w.node("Add", [before, w.last], shape)
+            w.node("Relu", [w.last], shape)
+
+
+@st.composite
+def models(draw: Draw, *, conv: bool | None = None, classes: int | None = None) -> onnx.ModelProto:
+    """Random ReLU models: convolutional or fully connected, residual, any batch declaration.
+
+    Parameters
+    ----------
+    conv
+        Only convolutional (True) or only fully connected (False) models.
+    classes
+        Number of outputs; drawn from 2 to 4 by default.
+    """
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    is_conv = draw(st.booleans()) if conv is None else conv
+    if is_conv:
+        shape: tuple[int, ...] = (draw(st.integers(1, 3)), *(draw(st.integers(3, 6)) for _ in "hw"))
+        w = _Writer(rng, shape, draw(st.sampled_from(["n", 1, 3])))
+        _conv_body(draw, w)
+    else:
+        batch = draw(st.sampled_from(["n", 1, 3, None]))
+        w = _Writer(rng, (draw(st.integers(1, 5)),), batch)
+        if draw(st.booleans()):
+            _scalar(draw, w)
+        _dense_body(draw, w)
+    _gemm(draw, w, classes or draw(st.integers(2, 4)))
+    # BatchNormalization before 14 is wrong in ONNX's reference, which tests compare with.
+    return w.model(draw(st.sampled_from([15, 17])))
+
+
+def networks(*, conv: bool | None = None, classes: int | None = None) -> st.SearchStrategy[Network]:
+    """Canonical networks of `models`."""
+    return models(conv=conv, classes=classes).map(from_proto)
+
+
+@st.composite
+def anchors(draw: Draw, network: Network) -> Anchor:
+    """A point of [0.2, 0.8] with the class the network gives it."""
+    from graphprune.backends.onnxruntime import run_original
+
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    x = rng.uniform(0.2, 0.8, network.input_shape).astype(np.float32)
+    return Anchor(x, int(run_original(network, x[None])[0].argmax()))

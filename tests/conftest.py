@@ -1,0 +1,48 @@
+"""Shared fixtures; Hypothesis profiles: `HYPOTHESIS_PROFILE=thorough` for ten times as many."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, settings
+
+import graphprune as gp
+
+MODELS = Path(__file__).parent.parent / "models"
+
+_COMMON = {"deadline": None, "suppress_health_check": list(HealthCheck), "derandomize": True}
+settings.register_profile("quick", max_examples=40, **_COMMON)  # type: ignore[arg-type]
+settings.register_profile("thorough", max_examples=400, **_COMMON)  # type: ignore[arg-type]
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
+
+
+@pytest.fixture(scope="session")
+def tiny() -> gp.Network:
+    return gp.load(MODELS / "mnist-tiny.onnx")
+
+
+@pytest.fixture(scope="session")
+def mnist_a() -> gp.Network:
+    return gp.load(MODELS / "mnist-a.onnx")
+
+
+@pytest.fixture(scope="session")
+def images() -> list[gp.Anchor]:
+    return gp.load_anchors(MODELS / "mnist-test-100.npz")
+
+
+@pytest.fixture(scope="session")
+def truth() -> Path:
+    """Networks and verdicts from elsewhere; not part of the repository."""
+    folder = os.environ.get("GRAPHPRUNE_TRUTH")
+    if not folder or not Path(folder).is_dir():
+        pytest.skip("GRAPHPRUNE_TRUTH names no folder")
+    return Path(folder)
+
+
+def random_points(
+    network: gp.Network, count: int = 6, seed: int = 0, low: float = 0.0, high: float = 1.0
+) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    return rng.uniform(low, high, (count, *network.input_shape)).astype(np.float32)

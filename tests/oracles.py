@@ -1,0 +1,167 @@
+"""Independent answers: brute force over activation patterns, published formulas."""
+
+import itertools
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
+from scipy.optimize import linprog
+
+import graphprune as gp
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Perceptron:
+    """W_k relu(... relu(W_1 x + b_1)) + b_k, and the same as ONNX."""
+
+    weights: list[Floats]
+    biases: list[Floats]
+
+    @classmethod
+    def random(cls, rng: np.random.Generator, widths: list[int]) -> "Perceptron":
+        pairs = list(itertools.pairwise(widths))
+        weights = [rng.normal(0, 1, (m, n)).astype(np.float32).astype(float) for n, m in pairs]
+        biases = [rng.normal(0, 0.5, m).astype(np.float32).astype(float) for _, m in pairs]
+        return cls(weights, biases)
+
+    def model(self) -> onnx.ModelProto:
+        nodes, tensors, last = [], [], "x"
+        for k, (w, b) in enumerate(zip(self.weights, self.biases, strict=True)):
+            tensors += [numpy_helper.from_array(w.astype(np.float32), f"w{k}"),
+                        numpy_helper.from_array(b.astype(np.float32), f"b{k}")]  # fmt: skip
+            nodes.append(helper.make_node("Gemm", [last, f"w{k}", f"b{k}"], [f"z{k}"], transB=1))
+            last = f"z{k}"
+            if k + 1 < len(self.weights):
+                nodes.append(helper.make_node("Relu", [last], [f"h{k}"]))
+                last = f"h{k}"
+        n, m = self.weights[0].shape[1], self.weights[-1].shape[0]
+        graph = helper.make_graph(
+            nodes, "mlp",
+            [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", n])],
+            [helper.make_tensor_value_info(last, TensorProto.FLOAT, ["n", m])], tensors,
+        )  # fmt: skip
+        return helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 17)])
+
+    def logits(self, x: Floats) -> Floats:
+        for w, b in zip(self.weights[:-1], self.biases[:-1], strict=True):
+            x = np.maximum(w @ x + b, 0)
+        return np.asarray(self.weights[-1] @ x + self.biases[-1])
+
+
+def brute_force_distance(net: Perceptron, x0: Floats, label: int, low: float, high: float) -> float:
+    """The distance by one LP per activation pattern and target; inf when there is none."""
+    best = np.inf
+    sizes = [len(b) for b in net.biases[:-1]]
+    for pattern in itertools.product([0, 1], repeat=sum(sizes)):
+        rows, rhs = [], []
+        matrix, offset = np.eye(len(x0)), np.zeros(len(x0))
+        start = 0
+        for w, b in zip(net.weights[:-1], net.biases[:-1], strict=True):
+            matrix, offset = w @ matrix, w @ offset + b
+            on = np.array(pattern[start : start + len(b)], dtype=float)
+            start += len(b)
+            sign = 1.0 - 2.0 * on  # active: -z <= 0, inactive: z <= 0
+            rows.append(sign[:, None] * matrix)
+            rhs.append(-sign * offset)
+            matrix, offset = on[:, None] * matrix, on * offset
+        matrix, offset = net.weights[-1] @ matrix, net.weights[-1] @ offset + net.biases[-1]
+        for target in range(len(offset)):
+            if target == label:
+                continue
+            margin = matrix[label] - matrix[target]
+            a = np.vstack([*rows, margin[None]])
+            a = np.hstack([a, np.zeros((len(a), 1))])
+            eye, one = np.eye(len(x0)), np.ones((len(x0), 1))
+            a = np.vstack([a, np.hstack([eye, -one]), np.hstack([-eye, -one])])
+            b_ub = np.concatenate([*rhs, [offset[target] - offset[label]], x0, -x0])
+            cost = np.zeros(len(x0) + 1)
+            cost[-1] = 1.0
+            bounds = [*([(low, high)] * len(x0)), (0, None)]
+            result = linprog(cost, A_ub=a, b_ub=b_ub, bounds=bounds, method="highs")
+            if result.status == 0:
+                best = min(best, float(result.fun))
+    return best
+
+
+def wong_kolter_margins(net: Perceptron, x0: Floats, radius: float, label: int) -> Floats:
+    """Theorem 1 and Algorithm 1 of Wong and Kolter (2018), written out for dense networks.
+
+    Lower bounds of f_y - f_t, targets increasing; no input domain, recursive bounds.
+    """
+    lowers: list[Floats] = []
+    uppers: list[Floats] = []
+
+    def dual(c: Floats, depth: int) -> float:
+        """min c . z_depth over the ball, by the dual network with the bounds below."""
+        nu = -c
+        value = 0.0
+        for k in range(depth, 0, -1):
+            value -= float(nu @ net.biases[k])
+            hat = net.weights[k].T @ nu
+            low, high = lowers[k - 1], uppers[k - 1]
+            nu = np.zeros_like(hat)
+            for j in range(len(hat)):
+                if low[j] >= 0:
+                    nu[j] = hat[j]
+                elif high[j] > 0:
+                    slope = high[j] / (high[j] - low[j])
+                    # alpha = slope on both signs; the intercept is paid where nu-hat is positive.
+                    nu[j] = slope * hat[j]
+                    value += low[j] * max(nu[j], 0.0)
+        value -= float(nu @ net.biases[0])
+        hat = net.weights[0].T @ nu
+        return value - float(x0 @ hat) - radius * float(np.abs(hat).sum())
+
+    for depth in range(len(net.weights) - 1):
+        eye = np.eye(len(net.biases[depth]))
+        lowers.append(np.array([dual(e, depth) for e in eye]))
+        uppers.append(np.array([-dual(-e, depth) for e in eye]))
+    classes = len(net.biases[-1])
+    rows = [np.eye(classes)[label] - np.eye(classes)[t] for t in range(classes) if t != label]
+    return np.array([dual(row, len(net.weights) - 1) for row in rows])
+
+
+def original64(network: gp.Network, x: NDArray[np.floating]) -> Floats:
+    """Logits (N, classes) of the original file's graph with every float widened to float64."""
+    source = network.source
+    evaluator = ReferenceEvaluator(_widen(source.proto))
+    logits = []
+    for point in x:
+        feed = source.to_file(_fill(point[None], source.batch_size)).astype(np.float64)
+        logits.append(source.from_file(evaluator.run(None, {source.input_name: feed})[0])[0])
+    return np.array(logits, dtype=np.float64).reshape(len(x), network.classes)
+
+
+def _fill(x: NDArray[np.floating], batch_size: int | None) -> NDArray[np.floating]:
+    return x if batch_size is None else np.repeat(x, batch_size, axis=0)
+
+
+def _widen(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy of the model in which every FLOAT tensor, type and cast is DOUBLE."""
+    wide = onnx.ModelProto()
+    wide.CopyFrom(proto)
+    graph = wide.graph
+    for tensor in graph.initializer:
+        _widen_tensor(tensor)
+    for value in (*graph.input, *graph.output):
+        if value.type.tensor_type.elem_type == TensorProto.FLOAT:
+            value.type.tensor_type.elem_type = TensorProto.DOUBLE
+    del graph.value_info[:]
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.HasField("t"):
+                _widen_tensor(attribute.t)
+            elif node.op_type == "Cast" and attribute.name == "to" and attribute.i == TensorProto.FLOAT:
+                attribute.i = TensorProto.DOUBLE
+    return wide
+
+
+def _widen_tensor(tensor: onnx.TensorProto) -> None:
+    if tensor.data_type == TensorProto.FLOAT:
+        array = numpy_helper.to_array(tensor).astype(np.float64)
+        tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
