@@ -125,7 +125,7 @@ class _Search:
 
     def cutoff(self, radius: float | None) -> float:
         """Points at this distance or beyond are of no interest."""
-        reach = self.domain.reach(self.anchor.x)
+        reach = self.domain.search_limit(self.anchor.x)
         limits = [reach, np.inf if radius is None else radius]
         if self.witness is not None:
             limits.append(self.witness.distance)
@@ -137,7 +137,7 @@ class _Search:
             self.lower = max(self.lower, cutoff) if complete else self.lower
             self.whole_domain = complete
             return
-        if not np.isfinite(cutoff) or (self.witness and is_exact(self.lower, cutoff)):
+        if self.witness is not None and is_exact(self.lower, cutoff):
             return
         open_targets = self._open_targets(cutoff)
         lowers = [self.lower] * len(open_targets)
@@ -203,7 +203,9 @@ class _Search:
             return Distance(
                 lower, witness.distance, status, witness, self.certified, self.nodes, seconds
             )
-        if self.whole_domain or self.lower >= cutoff:
+        # Without a domain the search ends somewhere, which proves nothing about what is beyond.
+        limited = radius is not None or self.domain.bounded
+        if self.whole_domain or (limited and self.lower >= cutoff):
             return Distance(
                 self.lower, None, "robust", None, self.certified, self.nodes, seconds
             )

@@ -8,6 +8,10 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 
+# Searches without a domain end at this radius.
+SEARCH_LIMIT = 1e3
+
+
 @dataclass(frozen=True, eq=False)
 class Anchor:
     """A point with its label.
@@ -48,6 +52,10 @@ class Domain:
         """Radius of the smallest L-infinity ball around `x` that covers the domain (inf: none)."""
         point = x.astype(np.float64)
         return float(max(np.max(point - self.low), np.max(self.high - point)))
+
+    def search_limit(self, x: NDArray[np.floating]) -> float:
+        """Largest radius that searches try: the reach, or a limit where there is none."""
+        return min(self.reach(x), SEARCH_LIMIT)
 
 
 @dataclass(frozen=True, eq=False)

@@ -26,8 +26,6 @@ Effort = Literal["fast", "standard", "thorough"]
 STEPS = 100
 # Relative width of the radius bracket at which the search stops.
 TOLERANCE: dict[Effort, float] = {"fast": 0.01, "standard": 0.002, "thorough": 0.0005}
-# Radii tried without a domain that says how far points can be.
-UNBOUNDED_REACH = 1e3
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,7 +121,7 @@ class _Search:
 
     def bracket(self) -> tuple[float, float]:
         """(largest radius that failed, best distance), growing the radius until one succeeds."""
-        reach = min(self.domain.reach(self.anchor.x), UNBOUNDED_REACH)
+        reach = self.domain.search_limit(self.anchor.x)
         low, radius = 0.0, min(0.05, reach)
         while self.in_time():
             if self.found_at(radius):

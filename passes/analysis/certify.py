@@ -21,8 +21,6 @@ from graphprune.progress import Progress, quiet
 
 # The search stops when failed / certified radius is at most this.
 PRECISION = 1.001
-# Largest radius tried without a domain.
-UNBOUNDED_REACH = 1e3
 
 
 @dataclass(frozen=True)
@@ -88,7 +86,7 @@ def certify(
         raise GraphpruneError(f"unknown method '{method}'; known: {', '.join(METHODS)}")
     start = monotonic()
     domain = domain or Domain()
-    reach = min(domain.reach(anchor.x), UNBOUNDED_REACH)
+    reach = domain.search_limit(anchor.x)
     low, low_margin = 0.0, np.inf
     high, high_margin = np.inf, -np.inf
     radius = min(0.5 * upper, reach) if upper else min(0.01, reach)

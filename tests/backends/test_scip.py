@@ -1,0 +1,116 @@
+"""The MILP against brute force, and the interval it must always give."""
+
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import graphprune as gp
+from graphprune.backends.reference import forward64
+from graphprune.backends.scip.condensed import condense
+from graphprune.ir import Ball
+from graphprune.passes.analysis.bounds import Boxes, pre_activation_bounds
+from graphprune.testing import anchors, networks
+from tests.oracles import Perceptron, brute_force_distance
+from tests.transforms.test_transforms import samples_in
+
+
+@settings(max_examples=25)
+@given(
+    st.integers(0, 10_000),
+    st.sampled_from([[2, 4, 2], [3, 3, 3, 3], [2, 4, 4, 2], [1, 5, 2], [4, 2, 2, 2, 3]]),
+    st.sampled_from([(0.0, 1.0), (-np.inf, np.inf)]),
+)
+def test_equals_brute_force_over_activation_patterns(
+    seed: int, widths: list[int], box: tuple[float, float]
+) -> None:
+    rng = np.random.default_rng(seed)
+    net = Perceptron.random(rng, widths)
+    network = gp.from_proto(net.model())
+    x = rng.uniform(0.1, 0.9, widths[0]).astype(np.float32)
+    label = int(np.argmax(net.logits(x.astype(float))))
+    domain = gp.Domain(*box)
+    expected = brute_force_distance(net, x.astype(float), label, *box)
+    result = gp.distance(network, gp.Anchor(x, label), domain=domain, time_limit=60)
+    if np.isfinite(expected) and expected < 500:
+        assert result.upper is not None
+        assert result.upper == pytest.approx(expected, rel=2e-4, abs=2e-6)
+        assert result.lower == pytest.approx(expected, rel=2e-4, abs=2e-6)
+        assert result.status == "exact"
+        assert result.lower <= expected * (1 + 1e-5) + 1e-7
+    elif box == (0.0, 1.0):
+        assert result.status == "robust"
+
+
+@given(network=networks(), seed=st.integers(0, 1000))
+def test_condensed_rows_equal_the_network_on_the_ball(network: gp.Network, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    ball = Ball(rng.uniform(0.2, 0.8, network.input_shape), 0.1)
+    layers = pre_activation_bounds(network, Boxes.of(ball))
+    condensed = condense(network, layers)
+    for x in samples_in(ball, 10, seed):
+        logits, *zs = forward64(network, x[None])
+        basis = x.reshape(-1)
+        for layer, bounds, activation, z in zip(
+            condensed.layers, layers, network.activations, zs, strict=True
+        ):
+            unstable = bounds.unstable[0] & network.alive(activation)
+            own = layer.rows @ basis + layer.offset
+            assert np.allclose(own, z.reshape(-1)[unstable])
+            basis = np.concatenate([basis, np.maximum(own, 0)])
+        assert np.allclose(condensed.logits @ basis + condensed.offset, logits[0])
+
+
+@settings(max_examples=15)
+@given(st.data())
+def test_order_of_the_three_distances(data: st.DataObject) -> None:
+    network = data.draw(networks())
+    anchor = data.draw(anchors(network))
+    adv, rob = gp.attack(network, anchor, effort="fast"), gp.certify(network, anchor)
+    result = gp.distance(network, anchor, known_attack=adv, known_certificate=rob, time_limit=20)
+    assert rob.radius <= result.lower
+    if result.upper is not None:
+        assert result.lower <= result.upper
+        assert adv.distance is None or result.upper <= adv.distance
+        assert result.witness is not None
+        assert result.witness.distance == result.upper
+
+
+def test_exact_on_a_real_image(tiny: gp.Network, images: list[gp.Anchor]) -> None:
+    result = gp.distance(tiny, images[0], time_limit=60)
+    assert result.status == "exact"
+    assert not result.certified
+    again = gp.distance(tiny, images[0], radius=0.9 * result.lower, time_limit=60)
+    assert (again.status, again.upper) == ("robust", None)
+    assert again.lower == pytest.approx(0.9 * result.lower)
+    wide = gp.distance(tiny, images[0], radius=2 * result.lower, time_limit=60)
+    assert wide.status == "exact"
+    assert wide.upper == pytest.approx(result.upper, rel=2e-4)
+
+
+@pytest.mark.parametrize("limit", [0.0, 1.0, 3.0])
+def test_time_limits_are_obeyed_with_an_honest_interval(
+    mnist_a: gp.Network, images: list[gp.Anchor], limit: float
+) -> None:
+    start = time.monotonic()
+    result = gp.distance(mnist_a, images[0], time_limit=limit)
+    assert time.monotonic() - start < limit + 2.0
+    assert result.status == "interval"
+    assert result.upper is None or result.lower <= result.upper
+
+
+def test_published_distances(truth) -> None:  # type: ignore[no-untyped-def]
+    """MIPVerify's generated network, its targeted distance over all targets."""
+    import json
+
+    expected = json.loads((truth / "tiny/gen_expected.json").read_text())
+    data = np.load(truth / "tiny/gen_inputs.npz")
+    network = gp.load(truth / "tiny/gen_masked_mlp.onnx")
+    want = expected["gen_masked_mlp"]
+    name = next(k for k in data.files if "masked" in k)
+    x = data[name].reshape(network.input_shape)
+    result = gp.distance(network, gp.Anchor(x, want["label"]), time_limit=60)
+    assert result.status == "exact"
+    assert result.lower <= want["targeted_linf"]["0"] * (1 + 1e-5)

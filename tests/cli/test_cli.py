@@ -1,0 +1,227 @@
+"""The command line: exit codes, messages, the JSON of the public contract."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+import graphprune as gp
+from graphprune.backends.onnxruntime import run_original
+from graphprune.backends.reference import forward64
+from graphprune.cli.app import run
+from tests.conftest import MODELS
+from tests.oracles import Perceptron
+
+TINY, A = str(MODELS / "mnist-tiny.onnx"), str(MODELS / "mnist-a.onnx")
+IMAGES = str(MODELS / "mnist-test-100.npz")
+
+
+def test_evaluate_writes_the_contract(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out, points = tmp_path / "r.json", tmp_path / "p.npz"
+    code = run([
+        "evaluate", TINY, "--anchors", IMAGES, "--limit", "2", "--json", str(out),
+        "--save-points", str(points), "--time-limit", "60",
+        "--estimate", "prune-constant{gamma=0.5}", "--estimate", "linearize-secant{layers=1}",
+    ])  # fmt: skip
+    assert code == 0
+    document = json.loads(out.read_text())
+    assert document["schema"] == "graphprune/1"
+    assert set(document["model"]) == {"path", "sha256", "neurons", "parameters"}
+    assert [a["index"] for a in document["anchors"]] == [0, 1]
+    network = gp.load(TINY)
+    anchors = gp.load_anchors(IMAGES, network)
+    for record in document["anchors"]:
+        assert record["status"] == "ok"
+        assert record["predicted"] == record["label"]
+        adv, rob, bnd = record["d_adv"], record["d_rob"], record["d_bnd"]
+        assert rob["value"] <= bnd["lower"] <= bnd["upper"] <= adv["value"]
+        assert bnd["status"] == "exact"
+        assert rob["method"] == "crown"
+        assert {e["metric"] for e in record["estimates"]} == {"d_rob", "d_bnd"}
+        for estimate in record["estimates"]:
+            assert estimate["seconds"] >= estimate["prune_seconds"]
+            assert estimate["neurons_left"] < network.neurons
+            if estimate["spec"].startswith("linearize") and estimate["metric"] == "d_bnd":
+                assert estimate["value"] <= adv["value"] * 1.001
+    assert set(document["summary"]) >= {"mean", "median", "seconds"}
+    with np.load(points) as saved:
+        assert set(saved.files) == {"index", "metric", "target", "x"}
+        for index, metric, target, x in zip(*(saved[k] for k in ("index", "metric", "target", "x")), strict=True):
+            record = document["anchors"][index]
+            value = record["d_adv"]["value"] if metric == "d_adv" else record["d_bnd"]["upper"]
+            difference = x.astype(float) - anchors[index].x.astype(float)
+            assert np.max(np.abs(difference)) == value
+            for logits in (run_original(network, x[None])[0], forward64(network, x[None])[0][0]):
+                assert logits[target] >= logits[record["label"]]
+    captured = capsys.readouterr()
+    assert "2 anchors, 2 ok, 2 exact" in captured.out
+    assert "anchor 1/2  d_adv" in captured.err
+
+
+def test_several_models_are_runs(tmp_path: Path) -> None:
+    out = tmp_path / "r.json"
+    args = ["--anchors", IMAGES, "--limit", "1", "--metrics", "rob", "--json", str(out), "--quiet"]
+    assert run(["evaluate", TINY, A, *args]) == 0
+    document = json.loads(out.read_text())
+    assert [Path(r["model"]["path"]).stem for r in document["runs"]] == ["mnist-tiny", "mnist-a"]
+    assert all(r["schema"] == "graphprune/1" for r in document["runs"])
+
+
+def test_a_misclassified_anchor_is_a_result(tmp_path: Path) -> None:
+    with np.load(IMAGES) as data:
+        np.savez(tmp_path / "a.npz", x=data["x"][:2], y=(data["y"][:2] + [1, 0]) % 10)
+    out = tmp_path / "r.json"
+    code = run(["evaluate", TINY, "--anchors", str(tmp_path / "a.npz"), "--metrics", "adv,rob,bnd",
+                "--json", str(out), "--quiet"])  # fmt: skip
+    assert code == 0
+    document = json.loads(out.read_text())
+    first = document["anchors"][0]
+    assert first["status"] == "misclassified"
+    assert first["d_adv"]["value"] == first["d_rob"]["value"] == first["d_bnd"]["upper"] == 0
+    assert document["summary"]["misclassified"] == 1
+    assert document["anchors"][1]["status"] == "ok"
+
+
+def test_an_interval_is_exit_code_1(tmp_path: Path) -> None:
+    out = tmp_path / "r.json"
+    args = ["--anchors", IMAGES, "--limit", "1", "--time-limit", "1", "--json", str(out), "--quiet"]
+    assert run(["distance", A, *args]) == 1
+    bnd = json.loads(out.read_text())["anchors"][0]["d_bnd"]
+    assert bnd["status"] == "interval"
+    assert bnd["lower"] < bnd["upper"]
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["evaluate", "no.onnx", "--anchors", IMAGES], "no.onnx: no such file"),
+        (["evaluate", TINY, "--anchors", "no.npz"], "no.npz: no such file"),
+        (["evaluate", IMAGES, "--anchors", IMAGES], "not an ONNX model"),
+        (["evaluate", TINY, "--anchors", TINY], "not an anchors file"),
+        (["evaluate", TINY, "--anchors", IMAGES, "--metrics", "dav"], "--metrics: unknown value 'dav'"),
+        (["evaluate", TINY, "--anchors", IMAGES, "--method", "crwn"], "did you mean 'crown'"),
+        (["evaluate", TINY, "--anchors", IMAGES, "--estimate", "prune-constnt"], "did you mean 'prune-constant'"),
+        (["evaluate", TINY, "--anchors", IMAGES, "--index", "100"], "anchors 0 to 99"),
+        (["evaluate", TINY, "--anchors", IMAGES, "--index", "x"], "--index takes numbers"),
+        (["evaluate", TINY, "--anchors", IMAGES, "--domain", "1,0"], "LO must be below HI"),
+        (["evaluate", TINY, "--anchors", IMAGES, "--domain", "0.2,0.3"], "outside the domain"),
+        (["evaluate", TINY, "--anchors", IMAGES, "--json", "/no/r.json"], "/no does not exist"),
+        (["evaluate", TINY, "--anchors", IMAGES, "--time-limit", "-1"], "--time-limit must be"),
+        (["evaluate", TINY, "--anchors", IMAGES, "--radius", "0"], "--radius must be positive"),
+        (["evaluate", TINY], "Missing option"),
+        (["opt", TINY, "-o", "/no/o.onnx"], "/no does not exist"),
+        (["opt", TINY, "-o", "/tmp/o.onnx", "--passes", "fuse-afine"], "did you mean 'fuse-affine'"),
+        (["opt", TINY, "-o", "/tmp/o.onnx", "--passes", "attack"], "needs an anchor"),
+        (["inspect", "no.onnx"], "no such file"),
+        (["evalute"], "evaluate"),
+    ],
+)  # fmt: skip
+def test_bad_usage_is_one_message_and_exit_code_2(
+    args: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(args) == 2
+    captured = capsys.readouterr()
+    assert said in captured.err
+    assert "Traceback" not in captured.err + captured.out
+
+
+def test_opt_writes_a_file_that_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "s.onnx"
+    code = run(["opt", TINY, "-o", str(out), "--anchors", IMAGES, "--index", "1", "--timing",
+                "--passes", "bounds{radius=0.03}, prune-stable, fuse-affine"])  # fmt: skip
+    assert code == 0
+    onnx.checker.check_model(str(out), full_check=True)
+    before, after = gp.load(TINY), gp.load(out)
+    assert after.neurons < before.neurons
+    anchor = gp.load_anchors(IMAGES, before)[1]
+    expected = run_original(before, anchor.x[None])
+    assert np.allclose(run_original(after, anchor.x[None]), expected, atol=1e-4)
+    captured = capsys.readouterr()
+    assert "neurons 3" in captured.out
+    assert "prune-stable" in captured.err
+
+
+def test_opt_without_passes_writes_the_canonical_form(tmp_path: Path) -> None:
+    assert run(["opt", A, "-o", str(tmp_path / "c.onnx"), "--quiet"]) == 0
+    assert gp.load(tmp_path / "c.onnx").parameters == gp.load(A).parameters
+
+
+def test_inspect_lists_every_unsupported_node(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = Perceptron.random(np.random.default_rng(0), [3, 4, 4, 2]).model()
+    for node in model.graph.node:
+        if node.op_type == "Relu":
+            node.op_type = "Erf"
+    (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
+    assert run(["inspect", str(tmp_path / "m.onnx")]) == 2
+    out = capsys.readouterr().out
+    assert "unsupported 2" in out
+    assert "'h0' (Erf)" in out
+    assert run(["inspect", TINY]) == 0
+    assert "346 in 3 activation layers" in capsys.readouterr().out
+
+
+def test_passes_lists_options_and_defaults(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["passes"]) == 0
+    out = capsys.readouterr().out
+    for expected in ("prune-constant", "gamma=0.75", "step=0.05", "linearize-secant", "fuse-affine"):
+        assert expected in out
+
+
+def test_runs_resume_and_refuse_other_settings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    base = ["evaluate", TINY, "--anchors", IMAGES, "--metrics", "adv", "--out", str(tmp_path / "run")]
+    assert run([*base, "--limit", "2", "--quiet"]) == 0
+    out = tmp_path / "r.json"
+    assert run([*base, "--limit", "3", "--json", str(out)]) == 0
+    assert len(json.loads(out.read_text())["anchors"]) == 3
+    # Two anchors were kept: only the third one has stages.
+    assert capsys.readouterr().err.count("d_adv") == 1
+    assert run([*base, "--seed", "1"]) == 2
+    assert "other settings" in capsys.readouterr().err
+
+
+def test_workers_give_the_same_numbers(tmp_path: Path) -> None:
+    documents = []
+    for workers in ("1", "2"):
+        out = tmp_path / f"{workers}.json"
+        args = ["--anchors", IMAGES, "--limit", "3", "--metrics", "adv,rob", "--quiet"]
+        assert run(["evaluate", TINY, *args, "--workers", workers, "--json", str(out)]) == 0
+        documents.append(json.loads(out.read_text())["anchors"])
+    for one, two in zip(*documents, strict=True):
+        assert one["d_adv"]["value"] == two["d_adv"]["value"]
+        assert one["d_rob"]["value"] == two["d_rob"]["value"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals")
+def test_ctrl_c_keeps_what_is_finished(tmp_path: Path) -> None:
+    out = tmp_path / "r.json"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "graphprune", "evaluate", A, "--anchors", IMAGES, "--limit", "5",
+         "--time-limit", "4", "--json", str(out)],
+        stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith("anchor 2/5  d_rob"):
+            break
+    time.sleep(1.0)
+    start = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert time.monotonic() - start < 3.0
+    assert "Traceback" not in err
+    assert len(json.loads(out.read_text())["anchors"]) == 1
+
+
+def test_python_dash_m_and_version() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "graphprune", "--version"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == f"graphprune {gp.__version__}"

@@ -1,0 +1,175 @@
+"""What every rewrite promises, and where it must not fire."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import graphprune as gp
+from graphprune.backends.onnxruntime import run_original
+from graphprune.backends.reference import forward64
+from graphprune.ir import Ball, annotation
+from graphprune.ir.network import pre_activation
+from graphprune.passes.analysis.activations import RecordedActivations
+from graphprune.passes.analysis.attack import Attack
+from graphprune.passes.analysis.bounds import PreActivationBounds
+from graphprune.passes.rewrite.linearize_secant import secant
+from graphprune.passes.rewrite.prune_constant import rounds_of
+from graphprune.testing import anchors, networks
+from tests.conftest import random_points
+from tests.transforms.test_transforms import samples_in
+
+
+def logits(network: gp.Network, *points: np.ndarray) -> np.ndarray:
+    return forward64(network, np.stack([p.astype(float) for p in points]))[0]
+
+
+def same(f: gp.Network, g: gp.Network, *points: np.ndarray) -> bool:
+    a, b = logits(f, *points), logits(g, *points)
+    return bool(np.max(np.abs(a - b)) <= 1e-9 * (1 + np.max(np.abs(a))))
+
+
+@given(networks(), st.integers(0, 1000))
+def test_fuse_affine_keeps_the_function_and_never_adds_work(
+    network: gp.Network, seed: int
+) -> None:
+    fused = gp.Pipeline.parse("fuse-affine").run(network).network
+    assert same(network, fused, *random_points(network, seed=seed))
+    assert fused.multiply_adds <= network.multiply_adds
+    assert fused.neurons <= network.neurons
+
+
+@given(st.data(), st.sampled_from([0.02, 0.1]))
+def test_prune_stable_is_exact_on_the_ball(data: st.DataObject, radius: float) -> None:
+    network = data.draw(networks())
+    anchor = data.draw(anchors(network))
+    text = f"bounds{{radius={radius}}}, prune-stable"
+    pruned = gp.Pipeline.parse(text).run(network, anchor).network
+    fused = gp.Pipeline.parse(f"{text}, fuse-affine").run(network, anchor).network
+    points = samples_in(Ball(anchor.x.astype(float), radius), 20, 0)
+    assert same(network, pruned, *points)
+    assert same(network, fused, *points)
+    assert fused.neurons <= network.neurons
+
+
+@given(st.data(), st.sampled_from([0.3, 0.75, 0.95]))
+def test_prune_constant_keeps_the_anchor(data: st.DataObject, gamma: float) -> None:
+    network = data.draw(networks())
+    anchor = data.draw(anchors(network))
+    text = f"prune-constant{{gamma={gamma} radius=0.1}}"
+    result = gp.Pipeline.parse(text).run(network, anchor).network
+    fused = gp.Pipeline.parse(f"{text}, fuse-affine").run(network, anchor).network
+    assert same(network, result, anchor.x)
+    assert same(result, fused, *random_points(network))
+    if len(network.activations) > 1:
+        first, rest = network.alive(network.activations[0]).sum(), network.neurons
+        removable = rest - first
+        assert result.neurons <= network.neurons
+        assert removable == 0 or result.neurons - first <= (1 - gamma) * removable + len(network.activations)
+
+
+@given(st.data(), st.integers(0, 4))
+def test_linearize_secant_keeps_anchor_and_adversarial(data: st.DataObject, layers: int) -> None:
+    network = data.draw(networks())
+    anchor = data.draw(anchors(network))
+    found = gp.attack(network, anchor, effort="fast")
+    if found.witness is None:
+        return
+    text = f"linearize-secant{{layers={layers}}}"
+    for pipeline in (text, f"{text}, fuse-affine"):
+        run = gp.Pipeline.parse(pipeline).run(network, anchor, facts=(found,))
+        assert same(network, run.network, anchor.x, found.witness.x)
+        assert len(run.network.activations) <= max(len(network.activations) - layers, 0)
+    proto = gp.from_proto(gp.to_proto(run.network))
+    assert np.allclose(run_original(proto, anchor.x[None]), logits(network, anchor.x), atol=1e-3, rtol=1e-4)
+
+
+@given(st.data(), st.integers(1, 3))
+def test_distance_of_a_secant_substitute_is_at_most_the_attack(
+    data: st.DataObject, layers: int
+) -> None:
+    network = data.draw(networks(conv=False))
+    anchor = data.draw(anchors(network))
+    found = gp.attack(network, anchor, effort="fast")
+    if found.witness is None:
+        return
+    text = f"linearize-secant{{layers={layers}}}, fuse-affine"
+    substitute = gp.Pipeline.parse(text).run(network, anchor, facts=(found,)).network
+    result = gp.distance(substitute, anchor, time_limit=20)
+    assert result.upper is not None
+    assert result.upper <= found.distance * (1 + 1e-3) + 1e-6
+
+
+def test_layers_are_taken_from_the_second_on_and_the_first_last(
+    tiny: gp.Network, images: list[gp.Anchor]
+) -> None:
+    found = gp.attack(tiny, images[0])
+    sizes = [int(tiny.alive(a).sum()) for a in tiny.activations]
+    for layers, left in ((1, sizes[0] + sizes[2]), (2, sizes[0]), (3, 0)):
+        text = f"linearize-secant{{layers={layers}}}"
+        result = gp.Pipeline.parse(text).run(tiny, images[0], facts=(found,))
+        assert result.network.neurons == left
+    only = gp.Pipeline.parse("linearize-secant{only=1+3}").run(tiny, images[0], facts=(found,))
+    assert only.network.neurons == sizes[1]
+    with pytest.raises(gp.GraphpruneError, match="layer 4 asked for, the network has 3"):
+        gp.Pipeline.parse("linearize-secant{only=4}").run(tiny, images[0], facts=(found,))
+
+
+def test_the_first_layer_is_never_made_constant(tiny: gp.Network, images: list[gp.Anchor]) -> None:
+    result = gp.Pipeline.parse("prune-constant{gamma=0.95}").run(tiny, images[0]).network
+    before, after = tiny.activations[0], result.activations[0]
+    assert np.sum(after.outputs[0].shape.dims[1:] == before.outputs[0].shape.dims[1:]) >= 1
+    removed = result.model.metadata_props["graphprune.rewrites"]
+    assert '"removed": [0, ' in removed
+
+
+def test_rounds_of_algorithm_1() -> None:
+    assert rounds_of(0.5, 0.5) == 1
+    assert rounds_of(0.75, 0.05) == 28
+    assert (1 - 0.05) ** 27 > 0.25 >= (1 - 0.05) ** 28
+
+
+def test_secant_slopes_stay_between_0_and_1_and_equal_points_give_the_constant() -> None:
+    z0 = np.array([-1.0, 1.0, 2.0, -2.0, 3.0, -3.0, 1e-300])
+    z1 = np.array([1.0, -1.0, 3.0, -1.0, 3.0, -3.0, 1.1e-300])
+    slope, offset = secant(z0, z1, np.maximum(z0, 0), np.maximum(z1, 0))
+    assert np.all((slope >= 0) & (slope <= 1))
+    assert np.allclose(slope, [0.5, 0.5, 1, 0, 0, 0, 1])
+    assert np.allclose(slope * z0 + offset, np.maximum(z0, 0))
+    assert offset[4] == 3.0
+    assert offset[5] == 0.0
+
+
+def test_analyses_annotate_the_values(tiny: gp.Network, images: list[gp.Anchor]) -> None:
+    network = gp.load(tiny.source.path or "")
+    result = gp.Pipeline.parse("attack, activations, bounds{method=crown}").run(network, images[0])
+    found = result.state.facts[Attack]
+    for activation in network.activations:
+        value = pre_activation(activation)
+        recorded, bounds = annotation(value, RecordedActivations), annotation(value, PreActivationBounds)
+        assert recorded is not None
+        assert bounds is not None
+        assert bounds.radius == found.distance
+        assert recorded.at_adversarial is not None
+        for z in (recorded.at_anchor, recorded.at_adversarial):
+            assert np.all((bounds.lower <= z) & (z <= bounds.upper))
+
+
+def test_metadata_says_what_was_done(tiny: gp.Network, images: list[gp.Anchor]) -> None:
+    text = "prune-constant{gamma=0.5}, fuse-affine"
+    result = gp.Pipeline.parse(text).run(tiny, images[0])
+    props = {p.key: p.value for p in gp.to_proto(result.network).metadata_props}
+    assert props["graphprune.pipeline"] == text
+    assert len(props["graphprune.anchor"]) == 64
+    assert float(props["graphprune.radius"]) == gp.attack(tiny, images[0]).distance
+    assert "prune-constant" in props["graphprune.rewrites"]
+
+
+def test_rewrites_leave_the_given_network_alone(tiny: gp.Network, images: list[gp.Anchor]) -> None:
+    x = random_points(tiny)
+    before = forward64(tiny, x)[0]
+    nodes = [n.name for n in tiny.model.graph]
+    for text in ("prune-constant", "prune-stable", "linearize-secant", "fuse-affine", "dead-code"):
+        gp.Pipeline.parse(text).run(tiny, images[0])
+    assert np.array_equal(before, forward64(gp.Network(tiny.model, tiny.source), x)[0])
+    assert nodes == [n.name for n in tiny.model.graph]
