@@ -8,6 +8,7 @@ one thread, so the same machine and torch version give the same file again.
 
 import argparse
 import gzip
+import itertools
 import sys
 import time
 from collections.abc import Iterator
@@ -17,7 +18,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 FILES = {
     "train": ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"),
@@ -122,31 +122,31 @@ def intervals(net: nn.Sequential, low: Tensor, high: Tensor) -> Iterator[tuple[T
         else:
             centre, spread = layer((low + high) / 2), (high - low) / 2
             if isinstance(layer, nn.Conv2d):
-                spread = F.conv2d(
+                spread = nn.functional.conv2d(
                     spread, layer.weight.abs(), None, layer.stride, layer.padding
                 )
             elif isinstance(layer, nn.Linear):
-                spread = F.linear(spread, layer.weight.abs())
+                spread = nn.functional.linear(spread, layer.weight.abs())
             low, high = centre - spread, centre + spread
     yield low, high
 
 
 def worst_logits(low: Tensor, high: Tensor, y: Tensor) -> Tensor:
     """The label's lower bound against everyone else's upper bound."""
-    return torch.where(F.one_hot(y, 10).bool(), low, high)
+    return torch.where(nn.functional.one_hot(y, 10).bool(), low, high)
 
 
 def loss_of(net: nn.Sequential, recipe: Recipe, x: Tensor, y: Tensor, ramp: float) -> Tensor:
-    loss = F.cross_entropy(net(x), y)
+    loss = nn.functional.cross_entropy(net(x), y)
     if recipe.stability or recipe.robust:
         radius = recipe.radius * ramp
         bounds = list(intervals(net, (x - radius).clamp(0, 1), (x + radius).clamp(0, 1)))
         if recipe.robust:
             share = recipe.robust * ramp
-            worst = F.cross_entropy(worst_logits(*bounds[-1], y), y)
+            worst = nn.functional.cross_entropy(worst_logits(*bounds[-1], y), y)
             loss = (1 - share) * loss + share * worst
         if recipe.stability:
-            unstable = sum(-torch.tanh(1 + l * u).sum() for l, u in bounds[:-1])
+            unstable = sum(-torch.tanh(1 + low * high).sum() for low, high in bounds[:-1])
             loss = loss + recipe.stability * ramp * unstable / len(x)
     if recipe.sparsity:
         loss = loss + recipe.sparsity * sum(p.abs().sum() for p in net.parameters() if p.dim() > 1)
@@ -205,7 +205,7 @@ def unstable(net: nn.Sequential, images: np.ndarray, radius: float) -> list[floa
     """Mean number of unstable ReLUs per layer by interval bounds."""
     x = torch.from_numpy(images).float() / 255
     bounds = list(intervals(net, (x - radius).clamp(0, 1), (x + radius).clamp(0, 1)))
-    return [float(((l < 0) & (u > 0)).sum()) / len(x) for l, u in bounds[:-1]]
+    return [float(((low < 0) & (high > 0)).sum()) / len(x) for low, high in bounds[:-1]]
 
 
 def export(net: nn.Sequential, example: Tensor, path: Path) -> None:
@@ -241,12 +241,12 @@ def make_toy(out: Path) -> None:
     torch.manual_seed(0)
     widths = (2, 24, 24, 24)
     layers: list[nn.Module] = []
-    for before, after in zip(widths, widths[1:], strict=False):
+    for before, after in itertools.pairwise(widths):
         layers += [nn.Linear(before, after), nn.ReLU()]
     net = nn.Sequential(*layers, nn.Linear(24, 2))
     optimiser = torch.optim.Adam(net.parameters(), 5e-3)
     for _ in range(1500):
-        loss = F.cross_entropy(net(x), y)
+        loss = nn.functional.cross_entropy(net(x), y)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()

@@ -84,7 +84,7 @@ def brute_force_distance(net: Perceptron, x0: Floats, label: int, low: float, hi
             bounds = [*([(low, high)] * len(x0)), (0, None)]
             result = linprog(cost, A_ub=a, b_ub=b_ub, bounds=bounds, method="highs")
             if result.status == 0:
-                best = min(best, float(result.fun))
+                best = min(best, float(result.fun or 0.0))
     return best
 
 
@@ -133,7 +133,11 @@ def original64(network: gp.Network, x: NDArray[np.floating]) -> Floats:
     logits = []
     for point in x:
         feed = source.to_file(_fill(point[None], source.batch_size)).astype(np.float64)
-        logits.append(source.from_file(evaluator.run(None, {source.input_name: feed})[0])[0])
+        logits.append(
+            source.from_file(
+                np.asarray(next(iter(evaluator.run(None, {source.input_name: feed}))))
+            )[0]
+        )
     return np.array(logits, dtype=np.float64).reshape(len(x), network.classes)
 
 
@@ -156,7 +160,11 @@ def _widen(proto: onnx.ModelProto) -> onnx.ModelProto:
         for attribute in node.attribute:
             if attribute.HasField("t"):
                 _widen_tensor(attribute.t)
-            elif node.op_type == "Cast" and attribute.name == "to" and attribute.i == TensorProto.FLOAT:
+            elif (
+                node.op_type == "Cast"
+                and attribute.name == "to"
+                and attribute.i == TensorProto.FLOAT
+            ):
                 attribute.i = TensorProto.DOUBLE
     return wide
 

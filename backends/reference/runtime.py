@@ -13,7 +13,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from graphprune.ir.builder import GraphBuilder
-from graphprune.ir.network import BATCH, Network, Segment, data_inputs, affine, sample_shape
+from graphprune.ir.network import BATCH, Network, Segment, affine, data_inputs, sample_shape
 from graphprune.transforms.forward import Values, emit, forward
 
 Floats = NDArray[np.float64]
@@ -29,8 +29,8 @@ class Reference:
         self._evaluator = ReferenceEvaluator(proto)
 
     def __call__(self, feeds: Mapping[str, NDArray[np.generic]]) -> list[NDArray[Any]]:
-        results: list[NDArray[Any]] = self._evaluator.run(None, dict(feeds))
-        return results
+        results = self._evaluator.run(None, dict(feeds))
+        return list(results)
 
 
 def forward64(network: Network, x: NDArray[np.floating]) -> list[Floats]:
@@ -42,7 +42,8 @@ def forward64(network: Network, x: NDArray[np.floating]) -> list[Floats]:
 def segment_offset(network: Network, segment: Segment) -> Floats:
     """The segment's target (sample shape) when all its sources are zero."""
     zeros = [np.zeros((1, *sample_shape(s))) for s in segment.sources]
-    return run_segment(network, segment, zeros, linear=False)[0]
+    at_zero: Floats = run_segment(network, segment, zeros, linear=False)[0]
+    return at_zero
 
 
 def run_segment(

@@ -95,18 +95,16 @@ def solve_target(
         return TargetResult(ball.radius, True, None, nodes, status)
     finished = status in ("optimal", "gaplimit")
     bound = float(model.getDualbound()) if finished else max(dual, float(model.getDualbound()))
-    return TargetResult(
-        float(np.clip(bound, lower, ball.radius)), finished, point, nodes, status
-    )
+    return TargetResult(float(np.clip(bound, lower, ball.radius)), finished, point, nodes, status)
 
 
 def _run(model: Any, deadline: float, lower: float, progress: Progress) -> float:
     """Solve in a thread without the GIL, so that Ctrl-C and the clock are heard; the dual bound."""
-    from pyscipopt import SCIP_EVENTTYPE, Eventhdlr
+    from pyscipopt import SCIP_EVENTTYPE, Eventhdlr  # type: ignore[attr-defined]
 
     best = {"dual": lower, "nodes": 0}
 
-    class Watch(Eventhdlr):  # type: ignore[misc]
+    class Watch(Eventhdlr):
         def eventinit(self) -> None:
             self.model.catchEvent(SCIP_EVENTTYPE.NODESOLVED, self)
 
@@ -147,9 +145,7 @@ def _run(model: Any, deadline: float, lower: float, progress: Progress) -> float
     return float(best["dual"])
 
 
-def _build(
-    condensed: Condensed, ball: Ball, row: Floats, lower: float
-) -> tuple[Any, list[Any]]:
+def _build(condensed: Condensed, ball: Ball, row: Floats, lower: float) -> tuple[Any, list[Any]]:
     """The model and its input variables."""
     from pyscipopt import Expr, Model
     from pyscipopt.scip import Term
@@ -181,14 +177,14 @@ def _build(
         new = []
         for i in range(len(layer.offset)):
             name = f"{number}_{i}"
-            l, u = float(layer.lower[i]), float(layer.upper[i])
-            z = model.addVar(f"z{name}", lb=l, ub=u)
-            h = model.addVar(f"h{name}", lb=0.0, ub=u)
+            low_z, high_z = float(layer.lower[i]), float(layer.upper[i])
+            z = model.addVar(f"z{name}", lb=low_z, ub=high_z)
+            h = model.addVar(f"h{name}", lb=0.0, ub=high_z)
             a = model.addVar(f"a{name}", vtype="B")
             model.addCons(affine(layer.rows[i]) - z == -float(layer.offset[i]))
             model.addCons(h - z >= 0)
-            model.addCons(h - z - l * a <= -l)
-            model.addCons(h - u * a <= 0)
+            model.addCons(h - z - low_z * a <= -low_z)
+            model.addCons(h - high_z * a <= 0)
             new.append(h)
         basis += new
     model.addCons(affine(row @ condensed.logits) <= -float(row @ condensed.offset))

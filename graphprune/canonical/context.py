@@ -147,16 +147,16 @@ class Context:
             if prod(extra) != 1:
                 raise self.fail(node, f"a constant of shape {array.shape} enlarges its input")
             array = array.reshape(array.shape[array.ndim - rank :])
-        array = array.reshape((1,) * (rank - array.ndim) + array.shape).astype(np.float64)
-        if np.broadcast_shapes(array.shape, layout.shape) != layout.shape:
+        wide = array.reshape((1,) * (rank - array.ndim) + array.shape).astype(np.float64)
+        if np.broadcast_shapes(wide.shape, layout.shape) != layout.shape:
             raise self.fail(
-                node, f"a constant of shape {array.shape} enlarges its input {layout.shape}"
+                node, f"a constant of shape {wide.shape} enlarges its input {layout.shape}"
             )
         if layout.batch is None:
-            return array
-        if array.shape[layout.batch] != 1:
+            return wide
+        if wide.shape[layout.batch] != 1:
             raise self.fail(node, "a constant differs along the batch axis")
-        return np.squeeze(array, axis=layout.batch)
+        return np.squeeze(wide, axis=layout.batch)
 
     def logits(self, x: Tracked) -> Tracked:
         """`x` as vectors (N, classes), in a value of its own that may be the graph's output."""

@@ -1,6 +1,7 @@
 """The driver: bind the batch, infer shapes, fold constants, apply one rule per node."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -19,7 +20,7 @@ from graphprune.operators.simplify import simplify
 # number and the batch axis is recognised wherever a Reshape or Shape chain carries it.
 SYMBOLIC_BATCH = 10007
 
-FLOATS = {
+FLOATS: dict[int, np.dtype[Any]] = {
     onnx.TensorProto.FLOAT: np.dtype(np.float32),
     onnx.TensorProto.DOUBLE: np.dtype(np.float64),
 }

@@ -72,8 +72,7 @@ def _unexpected(error: Exception, arguments: list[str]) -> int:
 
         traceback.print_exc()
     _say(
-        f"internal error: {type(error).__name__}: {error}; please report it"
-        " (--verbose shows where)"
+        f"internal error: {type(error).__name__}: {error}; please report it (--verbose shows where)"
     )
     return 2
 

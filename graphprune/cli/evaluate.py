@@ -88,9 +88,7 @@ def execute(request: Request) -> int:
             raise GraphpruneError(
                 f"{request.models[number]}: has one output; a decision boundary needs two classes"
             )
-        found = load_anchors(
-            source, network, labels=request.labels, domain=request.settings.domain
-        )
+        found = load_anchors(source, network, labels=request.labels, domain=request.settings.domain)
         if request.indices is not None:
             wrong = [i for i in request.indices if not 0 <= i < len(found)]
             if wrong:

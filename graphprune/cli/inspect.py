@@ -42,16 +42,21 @@ def register(app: typer.Typer) -> None:
             return 2
         source = network.source
         batch = source.batch_size or ("symbolic" if source.input_layout.batch == 0 else "absent")
-        print(f"input       {source.input_name} {network.input_shape}, batch {batch}, {source.dtype}")
+        print(
+            f"input       {source.input_name} {network.input_shape}, batch {batch}, {source.dtype}"
+        )
         print(f"output      {source.output_name}, {network.classes} classes")
-        print(f"neurons     {network.neurons} in {len(network.activations)} activation layers")
+        layers = len(network.activations)
+        print(f"neurons     {network.neurons} in {layers} activation layers")
+        print(f"living      {network.living_neurons} neurons can influence the output")
         print(f"parameters  {network.parameters}")
         print(f"work        {network.multiply_adds} multiply-adds per sample")
         print("unsupported none")
-        table = Table("layer", "activation", "shape", "neurons")
+        table = Table("layer", "activation", "shape", "neurons", "living")
         for i, node in enumerate(network.activations):
             shape = sample_shape(pre_activation(node))
             kind = type(operator(node)).__name__
-            table.add_row(str(i + 1), kind, str(shape), str(int(network.alive(node).sum())))
+            alive = network.alive(node)
+            table.add_row(str(i + 1), kind, str(shape), str(alive.size), str(int(alive.sum())))
         Console(width=100).print(table)
         return 0

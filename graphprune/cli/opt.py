@@ -75,7 +75,7 @@ def register(app: typer.Typer) -> None:
                 )
         before, after = network, result.network
         print(
-            f"{output}: neurons {before.neurons} -> {after.neurons}, parameters"
+            f"{output}: living neurons {before.living_neurons} -> {after.living_neurons}, parameters"
             f" {before.parameters} -> {after.parameters}, multiply-adds {before.multiply_adds}"
             f" -> {after.multiply_adds}"
         )

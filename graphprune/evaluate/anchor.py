@@ -180,7 +180,7 @@ def _estimate(
         )
         substitute = result.network
         pruned = monotonic()
-        record["neurons_left"] = substitute.neurons
+        record["neurons_left"] = substitute.living_neurons
         record["prune_seconds"] = pruned - start
         record |= _on_substitute(substitute, anchor, settings, metric, found, progress)
     except GraphpruneError as error:

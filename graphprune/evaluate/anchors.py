@@ -92,7 +92,7 @@ def _read_npz(file: Path) -> Raw:
     with archive:
         if "x" not in archive:
             raise AnchorError(f"{file}: has no array 'x' (it has: {', '.join(archive.files)})")
-        return archive["x"], archive["y"] if "y" in archive else None
+        return archive["x"], archive.get("y", None)
 
 
 def _read_npy(file: Path) -> Raw:
@@ -199,16 +199,17 @@ def _check_points(x: NDArray[np.floating], domain: Domain, name: str) -> None:
             )
 
 
-def _check_labels(y: Array, count: int, classes: int | None, name: str) -> NDArray[np.int64]:
-    if y.shape != (count,):
-        raise AnchorError(f"{name}: {count} points, but labels of shape {y.shape}")
-    if y.dtype.kind == "f" and np.all(y == np.floor(y)):
-        y = y.astype(np.int64)
-    if y.dtype.kind not in "iu":
-        raise AnchorError(f"{name}: labels have type {y.dtype}; integers are needed")
-    wrong = np.flatnonzero((y < 0) | (y >= (classes or np.inf)))
+def _check_labels(raw: Array, count: int, classes: int | None, name: str) -> NDArray[np.int64]:
+    if raw.shape != (count,):
+        raise AnchorError(f"{name}: {count} points, but labels of shape {raw.shape}")
+    with np.errstate(invalid="ignore"):
+        y = raw.astype(np.int64) if raw.dtype.kind in "iuf" else None
+    if y is None or not np.array_equal(y, raw):
+        raise AnchorError(f"{name}: labels have type {raw.dtype}; integers are needed")
+    top = np.iinfo(np.int64).max if classes is None else classes
+    wrong = np.flatnonzero((y < 0) | (y >= top))
     if wrong.size:
         i = int(wrong[0])
         known = "" if classes is None else f"; the network has classes 0 to {classes - 1}"
         raise AnchorError(f"{name}: label {y[i]} of point {i} is out of range{known}")
-    return y.astype(np.int64)
+    return y

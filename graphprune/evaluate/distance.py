@@ -206,10 +206,6 @@ class _Search:
         # Without a domain the search ends somewhere, which proves nothing about what is beyond.
         limited = radius is not None or self.domain.bounded
         if self.whole_domain or (limited and self.lower >= cutoff):
-            return Distance(
-                self.lower, None, "robust", None, self.certified, self.nodes, seconds
-            )
+            return Distance(self.lower, None, "robust", None, self.certified, self.nodes, seconds)
         upper = None if witness is None else witness.distance
-        return Distance(
-            self.lower, upper, "interval", witness, self.certified, self.nodes, seconds
-        )
+        return Distance(self.lower, upper, "interval", witness, self.certified, self.nodes, seconds)

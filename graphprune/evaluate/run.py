@@ -235,8 +235,7 @@ class Store:
         changed = [key for key in identity if kept[key] != identity[key]]
         if changed:
             raise OutputError(
-                f"{folder}: belongs to a run with other {' and '.join(changed)};"
-                " give another --out"
+                f"{folder}: belongs to a run with other {' and '.join(changed)}; give another --out"
             )
 
     def _connect(self) -> sqlite3.Connection:
@@ -272,7 +271,7 @@ def _pack(points: Points) -> bytes:
     import io
 
     buffer = io.BytesIO()
-    arrays = {f"x{i}": w.x for i, (_, w) in enumerate(points)}
+    arrays: dict[str, Any] = {f"x{i}": w.x for i, (_, w) in enumerate(points)}
     facts = [[metric, w.distance, w.target] for metric, w in points]
     np.savez_compressed(buffer, facts=np.array(json.dumps(facts)), **arrays)
     return buffer.getvalue()
@@ -304,7 +303,7 @@ def check_writable(path: str | Path) -> None:
         raise OutputError(f"{path}: the folder {target.parent} does not exist")
     import os
 
-    if not os.access(target.parent, os.W_OK) or (target.exists() and not os.access(target, os.W_OK)):
+    if not os.access(target.parent, os.W_OK) or (
+        target.exists() and not os.access(target, os.W_OK)
+    ):
         raise OutputError(f"{path}: cannot write: permission denied")
-
-

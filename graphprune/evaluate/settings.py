@@ -1,6 +1,6 @@
 """Settings of a run: everything that can change a number, and how work is spread."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from graphprune.backends.onnxruntime.runtime import Provider
@@ -42,7 +42,7 @@ class Settings:
     radius: float | None = None
     time_limit: float | None = None
     estimates: tuple[str, ...] = ()
-    domain: Domain = Domain()
+    domain: Domain = field(default_factory=Domain)
     threads: int = 1
     provider: Provider = "auto"
     workers: int = 1

@@ -1,6 +1,7 @@
 """Writing ONNX graphs: the one way every canonicalisation, transform and rewrite makes nodes."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -24,13 +25,15 @@ class GraphBuilder:
     """
 
     def __init__(self, dtype: DTypeLike = np.float64) -> None:
-        self.dtype: np.dtype[np.floating] = np.dtype(dtype)
+        self.dtype: np.dtype[Any] = np.dtype(dtype)
         self.inputs: list[ir.Value] = []
         self.outputs: list[ir.Value] = []
         self.nodes: list[ir.Node] = []
         self._names: set[str] = set()
         # The array is kept beside its value: a freed array's id could be given out again.
-        self._constants: dict[tuple[int, tuple[int, ...]], tuple[NDArray[np.generic], ir.Value]] = {}
+        self._constants: dict[
+            tuple[int, tuple[int, ...]], tuple[NDArray[np.generic], ir.Value]
+        ] = {}
 
     @property
     def float_type(self) -> ir.DataType:

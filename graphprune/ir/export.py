@@ -56,7 +56,7 @@ def _restore(b: GraphBuilder, y: ir.Value, layout: Layout) -> ir.Value:
 
 
 def with_own_source(network: Network) -> Network:
-    """A rewritten network that speaks for itself: its export is the model points are run through."""
+    """A rewritten network that speaks for itself: points are run through its export."""
     proto = to_proto(network)
     old = network.source
     digest = hashlib.sha256(proto.SerializeToString()).hexdigest()
@@ -98,4 +98,3 @@ def write_bytes(path: str | Path, data: bytes) -> None:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise OutputError(f"{path}: cannot write: {error.strerror}") from None
-

@@ -193,11 +193,11 @@ class Network:
         import networkx as nx
 
         graph: nx.DiGraph[str] = nx.DiGraph()
-        graph.add_node(self.input.name, kind="input")
-        names = [a.outputs[0].name for a in self.activations]
-        for segment, name in zip(self.segments, [*names, self.output.name], strict=True):
+        graph.add_node(str(self.input.name), kind="input")
+        names = [str(a.outputs[0].name) for a in self.activations]
+        for segment, name in zip(self.segments, [*names, str(self.output.name)], strict=True):
             graph.add_node(name, segment=segment)
-            graph.add_edges_from((source.name, name) for source in segment.sources)
+            graph.add_edges_from((str(source.name), name) for source in segment.sources)
         return graph
 
     @cached_property
@@ -220,7 +220,12 @@ class Network:
 
     @cached_property
     def neurons(self) -> int:
-        """Activation neurons whose value is used."""
+        """Elements of all pre-activation tensors."""
+        return sum(size(a.outputs[0]) for a in self.activations)
+
+    @cached_property
+    def living_neurons(self) -> int:
+        """Neurons that can influence the logits: what a substitute has left."""
         return int(sum(self.alive(a).sum() for a in self.activations))
 
     @cached_property
@@ -326,4 +331,3 @@ def sample_shape(value: ir.Value) -> Shape:
 
 def size(value: ir.Value) -> int:
     return prod(sample_shape(value))
-

@@ -70,11 +70,13 @@ class Source:
         """Canonical points (N, *sample) in the file's layout; N is 1 where the batch is absent."""
         x = x.astype(self.dtype, copy=False).reshape(len(x), *self.input_layout.sample)
         if self.input_layout.batch is None:
-            return x[0]
+            point: NDArray[np.floating] = x[0]
+            return point
         return np.moveaxis(x, 0, self.input_layout.batch)
 
     def from_file(self, y: NDArray[np.floating]) -> NDArray[np.floating]:
         """Outputs in the file's layout as canonical logits (N, classes)."""
         batch = self.output_layout.batch
         y = y[None] if batch is None else np.moveaxis(y, batch, 0)
-        return y.reshape(len(y), -1)
+        logits: NDArray[np.floating] = y.reshape(len(y), -1)
+        return logits

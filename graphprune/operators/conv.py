@@ -63,7 +63,7 @@ class Conv:
         kernel = prod(self.weight.shape[2:])
         into = self.weight.shape[1] * kernel
         back = self.weight.shape[0] // self.group * kernel
-        return max(into, back) + 1
+        return int(max(into, back)) + 1
 
     @property
     def multiply_adds(self) -> int:
@@ -84,9 +84,7 @@ class Conv:
         # output_padding restores the input cells that the stride left unread.
         left_over = [rest for _, rest in self._spatial]
         attributes = self._attributes | {"output_padding": left_over}
-        return (
-            b.op("ConvTranspose", [rows, b.constant(self.weight, "weight")], attributes),
-        )
+        return (b.op("ConvTranspose", [rows, b.constant(self.weight, "weight")], attributes),)
 
     def absolute(self) -> "Conv":
         return replace(self, weight=np.abs(self.weight), bias=np.abs(self.bias))
@@ -96,8 +94,8 @@ class Conv:
 
     def reads(self, used: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], ...]:
         # Coarse: a channel is read where any used channel of its group has weight on it.
-        channels = used.reshape(self.weight.shape[0], -1).any(axis=1)
-        weighty = np.any(self.weight != 0, axis=tuple(range(2, self.weight.ndim)))
-        groups = (weighty & channels[:, None]).reshape(self.group, -1, self.weight.shape[1])
+        channels = np.any(used.reshape(self.weight.shape[0], -1), axis=1)[:, None]
+        weighty = np.abs(self.weight).reshape(*self.weight.shape[:2], -1).max(axis=2) > 0
+        groups = (weighty & channels).reshape(self.group, -1, self.weight.shape[1])
         cells = prod(self.in_shape[1:])
         return (np.repeat(groups.any(axis=1).reshape(-1), cells),)

@@ -28,7 +28,7 @@ class Dense:
 
     @property
     def rounding(self) -> int:
-        return max(self.weight.shape) + 1
+        return int(max(self.weight.shape)) + 1
 
     @property
     def multiply_adds(self) -> int:

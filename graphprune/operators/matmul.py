@@ -33,7 +33,7 @@ class MatMul(Linear):
 
     @property
     def rounding(self) -> int:  # type: ignore[override]
-        return max(self.weight.shape)
+        return int(max(self.weight.shape))
 
     @property
     def multiply_adds(self) -> int:  # type: ignore[override]

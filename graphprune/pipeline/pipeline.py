@@ -12,7 +12,7 @@ from graphprune.progress import Progress, quiet
 
 @dataclass(frozen=True)
 class PassReport:
-    """What one pass did."""
+    """What one pass did: seconds, and living neurons, parameters and work after it."""
 
     name: str
     seconds: float
@@ -75,7 +75,9 @@ class Pipeline:
             seconds = monotonic() - start
             now = state.network
             report.append(
-                PassReport(item.name, seconds, now.neurons, now.parameters, now.multiply_adds)
+                PassReport(
+                    item.name, seconds, now.living_neurons, now.parameters, now.multiply_adds
+                )
             )
         if state.network is not network:
             state.network.model.metadata_props["graphprune.pipeline"] = str(self)

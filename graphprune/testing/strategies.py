@@ -141,11 +141,15 @@ def _gemm(draw: Draw, w: _Writer, out: int) -> None:
     if draw(st.booleans()) and len(inputs) == 3:
         # (x^T W)^T by transA: the batch axis comes second, and goes back.
         columns = w.node("Transpose", [w.last], (into,), perm=[1, 0])
-        w.node("Gemm", [columns, *inputs[1:]], (out,), transA=1, transB=int(trans),
-               alpha=draw(st.sampled_from([1.0, 0.5])), beta=draw(st.sampled_from([1.0, 2.0])))  # fmt: skip
+        w.node(
+            "Gemm", [columns, *inputs[1:]], (out,), transA=1, transB=int(trans),
+            alpha=draw(st.sampled_from([1.0, 0.5])), beta=draw(st.sampled_from([1.0, 2.0])),
+        )  # fmt: skip
         return
-    w.node("Gemm", inputs, (out,), transB=int(trans),
-           alpha=draw(st.sampled_from([1.0, 0.5, 2.0])), beta=draw(st.sampled_from([1.0, 0.5])))  # fmt: skip
+    w.node(
+        "Gemm", inputs, (out,), transB=int(trans),
+        alpha=draw(st.sampled_from([1.0, 0.5, 2.0])), beta=draw(st.sampled_from([1.0, 0.5])),
+    )  # fmt: skip
 
 
 def _flatten(draw: Draw, w: _Writer) -> None:

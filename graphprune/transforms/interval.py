@@ -20,7 +20,7 @@ def interval(segment: Segment) -> ir.Model:
     radius: Values = {}
     magnitude: Values = {}
     for i, source in enumerate(segment.sources):
-        shape = [BATCH, *sample_shape(source)]
+        shape: list[int | str] = [BATCH, *sample_shape(source)]
         low, high = b.input(f"lower{i}", shape), b.input(f"upper{i}", shape)
         centre[source] = b.op("Mul", [b.op("Add", [low, high]), half])
         radius[source] = b.op("Mul", [b.op("Sub", [high, low]), half])

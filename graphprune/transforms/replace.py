@@ -39,9 +39,7 @@ class Replacement:
         """Every neuron kept."""
         return cls(np.ones(neurons), np.zeros(neurons), np.zeros(neurons))
 
-    def with_lines(
-        self, where: NDArray[np.bool_], slope: Floats, offset: Floats
-    ) -> "Replacement":
+    def with_lines(self, where: NDArray[np.bool_], slope: Floats, offset: Floats) -> "Replacement":
         """Neurons in the flat mask `where` become slope * z + offset."""
         return Replacement(
             np.where(where, 0.0, self.keep),
@@ -51,7 +49,8 @@ class Replacement:
 
     @property
     def removed(self) -> NDArray[np.bool_]:
-        return self.keep == 0
+        mask: NDArray[np.bool_] = self.keep == 0
+        return mask
 
 
 def apply(network: Network, replacements: Mapping[int, Replacement]) -> Network:

@@ -65,9 +65,7 @@ class ActivationsPass:
         for activation, z in zip(state.network.activations, layers, strict=True):
             value = pre_activation(activation)
             shaped = z.reshape(len(points), *sample_shape(value))
-            annotate(
-                value, RecordedActivations(shaped[0], shaped[1] if found.witness else None)
-            )
+            annotate(value, RecordedActivations(shaped[0], shaped[1] if found.witness else None))
         return state.with_fact(
             Recorded([z[0] for z in layers], [z[1] for z in layers] if found.witness else None)
         )

@@ -168,8 +168,6 @@ class _Search:
         return list(x[gap <= 0])
 
 
-
-
 @provides(Attack)
 @register_pass
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
+import onnx_ir as ir
 from numpy.typing import NDArray
 
 from graphprune import transforms
@@ -213,9 +214,9 @@ class _Walk:
             upper[:, start : start + step] = -bound[:, len(part) :]
         return lower, upper
 
-    def _values(self) -> list[object]:
+    def _values(self) -> list[ir.Value]:
         network = self.network
-        return [network.input, *(n.outputs[0] for n in network.nodes)]  # type: ignore[list-item]
+        return [network.input, *(n.outputs[0] for n in network.nodes)]
 
     def interval(self, index: int) -> LayerBounds:
         segment = self.network.segments[index]
@@ -225,9 +226,7 @@ class _Walk:
             shape = (len(lower), *sample_shape(source))
             feeds[f"lower{i}"] = lower.reshape(shape)
             feeds[f"upper{i}"] = upper.reshape(shape)
-        run = compiled(
-            self.network, ("interval", index), lambda: transforms.interval(segment)
-        )
+        run = compiled(self.network, ("interval", index), lambda: transforms.interval(segment))
         outputs = [o.reshape(len(self.boxes.lower), -1) for o in run(feeds)]
         lower, upper, magnitude = outputs
         if not segment.sources:  # a constant: one row speaks for the whole batch
@@ -235,7 +234,7 @@ class _Walk:
         _finite(lower, upper, magnitude)
         return LayerBounds(lower, upper, magnitude)
 
-    def _source(self, source: object) -> tuple[Singles, Singles]:
+    def _source(self, source: ir.Value) -> tuple[Singles, Singles]:
         """Bounds (B, n) of a segment's source: the box, or an activation's output."""
         if source is self.network.input:
             return self.boxes.lower, self.boxes.upper

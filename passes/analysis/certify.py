@@ -5,6 +5,7 @@ from time import monotonic
 from typing import ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from graphprune.errors import GraphpruneError
 from graphprune.ir import Anchor, Ball, Domain, Network
@@ -45,20 +46,23 @@ class Certificate:
     seconds: float
 
 
-def margin_rows(network: Network, label: int) -> np.ndarray:
+def margin_rows(network: Network, label: int) -> NDArray[np.float64]:
     """Rows (classes - 1, classes) of f_y - f_t, targets in increasing order."""
     rows = -np.eye(network.classes)
     rows[:, label] += 1.0
-    return np.delete(rows, label, axis=0)
+    others: NDArray[np.float64] = np.delete(rows, label, axis=0)
+    return others
 
 
 def certified_margins(
     network: Network, anchor: Anchor, radius: float, domain: Domain, method: Method = "crown"
-) -> np.ndarray:
+) -> NDArray[np.float64]:
     """Proven lower bounds (classes - 1,) of the margins on a ball, targets increasing."""
     boxes = Boxes.of(Ball(anchor.x.astype(np.float64), radius, domain))
     layers = pre_activation_bounds(network, boxes, method)
-    return linear_bounds(network, boxes, layers, margin_rows(network, anchor.label), method)[0]
+    rows = margin_rows(network, anchor.label)
+    margins: NDArray[np.float64] = linear_bounds(network, boxes, layers, rows, method)[0]
+    return margins
 
 
 def certify(

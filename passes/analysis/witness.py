@@ -43,16 +43,16 @@ def margins(logits: Floating, label: int) -> NDArray[np.float64]:
     return out
 
 
-def confirm(
-    network: Network, anchor: Anchor, domain: Domain, points: Floating
-) -> Witness | None:
+def confirm(network: Network, anchor: Anchor, domain: Domain, points: Floating) -> Witness | None:
     """The closest of `points` (N, *sample) that ONNX Runtime and float64 both call adversarial."""
     points = _clip(points.astype(network.source.dtype), domain)
     adversarial = margins(run_original(network, points), anchor.label) <= 0
     distances = np.array([linf(p, anchor.x) for p in points])
     candidates = np.flatnonzero(adversarial.any(axis=1))
     for i in candidates[np.argsort(distances[candidates], kind="stable")]:
-        both = adversarial[i] & (margins(forward64(network, points[i : i + 1])[0], anchor.label)[0] <= 0)
+        both = adversarial[i] & (
+            margins(forward64(network, points[i : i + 1])[0], anchor.label)[0] <= 0
+        )
         if both.any():
             return Witness(points[i], float(distances[i]), int(np.flatnonzero(both)[0]))
     return None

@@ -165,9 +165,7 @@ class _Plan:
             return np.arange(size(source))
         return np.flatnonzero(self.alive[index])
 
-    def _materialise(
-        self, segment: Segment, place: int, columns: NDArray[np.intp]
-    ) -> Floats:
+    def _materialise(self, segment: Segment, place: int, columns: NDArray[np.intp]) -> Floats:
         """Columns of the segment's matrix for one source, (target size, len(columns))."""
         source = segment.sources[place]
         step = max(1, (1 << 24) // max(size(segment.target), size(source)))

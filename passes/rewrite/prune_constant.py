@@ -57,12 +57,9 @@ class PruneConstant:
     ) -> dict[int, Replacement]:
         recorded = record_activations(network, x)
         constants = [
-            activation_of(a).value(z[0])
-            for a, z in zip(network.activations, recorded, strict=True)
+            activation_of(a).value(z[0]) for a, z in zip(network.activations, recorded, strict=True)
         ]
-        replacements = {
-            i: Replacement.nothing(len(constants[i])) for i in range(1, len(constants))
-        }
+        replacements = {i: Replacement.nothing(len(constants[i])) for i in range(1, len(constants))}
         alive = {i: network.alive(network.activations[i]) for i in replacements}
         rounds, k = rounds_of(self.gamma, self.step), 0
         while k < rounds and replacements:

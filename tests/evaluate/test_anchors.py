@@ -2,6 +2,7 @@
 
 import gzip
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +23,9 @@ def idx(array: np.ndarray) -> bytes:
     return head + array.astype(np.uint8).tobytes()
 
 
-def test_every_format_gives_the_same_points(tmp_path: Path, raw: dict, tiny: gp.Network) -> None:
+def test_every_format_gives_the_same_points(
+    tmp_path: Path, raw: dict[str, np.ndarray], tiny: gp.Network
+) -> None:
     x, y = raw["x"], raw["y"]
     np.savez(tmp_path / "a.npz", x=x, y=y)
     np.save(tmp_path / "a.npy", x.astype(np.float32) / np.float32(255))
@@ -37,7 +40,7 @@ def test_every_format_gives_the_same_points(tmp_path: Path, raw: dict, tiny: gp.
         Image.fromarray(image[0]).save(tmp_path / "png" / f"{i}.png")
     expected = gp.load_anchors(tmp_path / "a.npz", tiny)
     assert [a.label for a in expected] == list(y)
-    cases = [
+    cases: list[tuple[Any, Path | None]] = [
         (tmp_path / "a.npy", tmp_path / "y.npy"), (tmp_path / "a-idx3-ubyte", tmp_path / "y.gz"),
         (tmp_path / "a.gz", tmp_path / "y.npy"), (tmp_path / "a.csv", None),
         (tmp_path / "png", tmp_path / "y.npy"),
@@ -51,7 +54,9 @@ def test_every_format_gives_the_same_points(tmp_path: Path, raw: dict, tiny: gp.
             assert np.allclose(a.x, b.x, atol=1e-6)
 
 
-def test_without_labels_the_prediction_is_the_label(tmp_path: Path, raw: dict, tiny: gp.Network) -> None:
+def test_without_labels_the_prediction_is_the_label(
+    tmp_path: Path, raw: dict[str, np.ndarray], tiny: gp.Network
+) -> None:
     np.save(tmp_path / "a.npy", raw["x"])
     assert [a.label for a in gp.load_anchors(tmp_path / "a.npy", tiny)] == list(raw["y"])
     with pytest.raises(gp.GraphpruneError, match="has no labels"):
@@ -80,7 +85,7 @@ X = np.full((2, 1, 28, 28), 0.5, np.float32)
         ({"x": np.array([{}], dtype=object)}, "not a readable|Object arrays"),
     ],
 )
-def test_bad_arrays(tmp_path: Path, tiny: gp.Network, arrays: dict, said: str) -> None:
+def test_bad_arrays(tmp_path: Path, tiny: gp.Network, arrays: dict[str, Any], said: str) -> None:
     np.savez(tmp_path / "a.npz", **arrays)
     with pytest.raises(gp.GraphpruneError, match=said) as caught:
         gp.load_anchors(tmp_path / "a.npz", tiny)
@@ -88,7 +93,9 @@ def test_bad_arrays(tmp_path: Path, tiny: gp.Network, arrays: dict, said: str) -
 
 
 @pytest.mark.parametrize("name", ["a.npz", "a.npy", "a.csv", "a.png", "a", "a.gz", "a.txt"])
-@pytest.mark.parametrize("data", [b"", b"junk,junk\n", b"\x00\x00\x08\x03\x00", b"\x1f\x8b\x08junk"])
+@pytest.mark.parametrize(
+    "data", [b"", b"junk,junk\n", b"\x00\x00\x08\x03\x00", b"\x1f\x8b\x08junk"]
+)
 def test_bad_files(tmp_path: Path, tiny: gp.Network, name: str, data: bytes) -> None:
     (tmp_path / name).write_bytes(data)
     with pytest.raises(gp.GraphpruneError, match="a\\b"):

@@ -100,7 +100,9 @@ def test_external_data_behind_a_link_out_of_the_folder(tmp_path: Path) -> None:
     refused(write(folder / "m.onnx", external("w.bin")), "outside the model's folder")
 
 
-def test_external_data_by_a_bare_relative_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_external_data_by_a_bare_relative_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "secret.bin").write_bytes(b"\0" * 48)
     folder = tmp_path / "model"
     folder.mkdir()

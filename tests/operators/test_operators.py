@@ -1,6 +1,7 @@
 """Laws every registered operator obeys."""
 
 import numpy as np
+import onnx_ir as ir
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -48,8 +49,18 @@ for _stride, _pads, _dilation, _group in [
     ((4, 4), (0, 0, 0, 0), (1, 1), 4),
 ]:
     EXAMPLES.append(
-        (Conv(RNG.normal(size=(4, 4 // _group, 2, 3)), RNG.normal(size=4), (4, 7, 8), _stride,
-              _pads, _dilation, _group), [(4, 7, 8)])  # fmt: skip
+        (
+            Conv(
+                RNG.normal(size=(4, 4 // _group, 2, 3)),
+                RNG.normal(size=4),
+                (4, 7, 8),
+                _stride,
+                _pads,
+                _dilation,
+                _group,
+            ),
+            [(4, 7, 8)],
+        )
     )
 
 IDS = [f"{type(op).__name__}-{i}" for i, (op, _) in enumerate(EXAMPLES)]
@@ -101,7 +112,9 @@ def test_adjoint_identity(op: AffineOperator, shapes: list[tuple[int, ...]]) -> 
 
 
 @pytest.mark.parametrize(("op", "shapes"), AFFINE)
-def test_linear_is_forward_without_offset(op: AffineOperator, shapes: list[tuple[int, ...]]) -> None:
+def test_linear_is_forward_without_offset(
+    op: AffineOperator, shapes: list[tuple[int, ...]]
+) -> None:
     x = points(shapes)
     image = run(lambda b, *i: [op.forward(b, *i)], *x)[0]
     at_zero = run(lambda b, *i: [op.forward(b, *i)], *(np.zeros_like(a) for a in x))[0]
@@ -134,7 +147,9 @@ def test_reads_covers_every_influence(op: AffineOperator, shapes: list[tuple[int
 
 def pair_examples() -> list[tuple[AffineOperator, AffineOperator, tuple[int, ...]]]:
     r = np.random.default_rng(4)
-    conv = Conv(r.normal(size=(4, 1, 2, 2)), r.normal(size=4), (2, 5, 5), (2, 1), (1, 0, 0, 1), (1, 1), 2)
+    conv = Conv(
+        r.normal(size=(4, 1, 2, 2)), r.normal(size=4), (2, 5, 5), (2, 1), (1, 0, 0, 1), (1, 1), 2
+    )
     image, after = (2, 5, 5), conv.output_shape()
     channel = r.normal(size=(4, 1, 1))
     into = r.normal(size=(2, 1, 1))
@@ -170,7 +185,9 @@ def test_every_pair_rule_keeps_the_composition() -> None:
         fired.add((type(first), type(second)))
         x = np.random.default_rng(5).normal(size=(3, *shape))
 
-        def chain(b, value, ops=(first, second)):  # type: ignore[no-untyped-def]
+        def chain(
+            b: GraphBuilder, value: ir.Value, ops: tuple[AffineOperator, ...] = (first, second)
+        ) -> list[ir.Value]:
             for op in ops:
                 value = op.forward(b, value)
             return [value]

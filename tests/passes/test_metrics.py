@@ -20,7 +20,7 @@ def test_certified_radius_is_at_most_the_attacked_one(data: st.DataObject) -> No
     anchor = data.draw(anchors(network))
     found = gp.attack(network, anchor, effort="fast")
     for method in ("ibp", "fastlin", "fastlin-ibp", "crown"):
-        proof = gp.certify(network, anchor, method=method)  # type: ignore[arg-type]
+        proof = gp.certify(network, anchor, method=method)
         assert found.distance is None or proof.radius <= found.distance
         if proof.complete:
             assert found.distance is None
@@ -43,13 +43,15 @@ def test_crown_is_at_least_fastlin_and_ibp_on_images(
     mnist_a: gp.Network, images: list[gp.Anchor]
 ) -> None:
     for anchor in images[:5]:
-        radii = [gp.certify(mnist_a, anchor, method=m).radius for m in ("ibp", "fastlin", "crown")]  # type: ignore[arg-type]
+        radii = [gp.certify(mnist_a, anchor, method=m).radius for m in ("ibp", "fastlin", "crown")]
         assert radii == sorted(radii)
 
 
 def test_more_effort_is_never_worse(mnist_a: gp.Network, images: list[gp.Anchor]) -> None:
     for anchor in images[:3]:
-        fast, standard = (gp.attack(mnist_a, anchor, effort=e).distance for e in ("fast", "standard"))  # type: ignore[arg-type]
+        fast, standard = (
+            gp.attack(mnist_a, anchor, effort=e).distance for e in ("fast", "standard")
+        )
         assert fast is not None
         assert standard is not None
         assert standard <= fast * 1.002

@@ -90,7 +90,7 @@ def test_fastlin_ibp_is_the_better_of_both_in_the_second_layer(
     """In layers above, tighter bounds below may move a relaxation either way."""
     boxes = Boxes.of(Ball(random_points(network, 1, seed)[0].astype(float), 0.1))
     ibp, lin, both = (
-        pre_activation_bounds(network, boxes, m, every=True)  # type: ignore[arg-type]
+        pre_activation_bounds(network, boxes, m, every=True)
         for m in ("ibp", "fastlin", "fastlin-ibp")
     )
     for layer in range(min(2, len(both))):
@@ -143,7 +143,10 @@ def test_bounds_survive_huge_and_tiny_weights() -> None:
     for _ in range(30):
         net = Perceptron.random(rng, [6, 10, 10, 3])
         scales = [10.0 ** rng.integers(-4, 5, w.shape) for w in net.weights]
-        weights = [(w * s).astype(np.float32).astype(float) for w, s in zip(net.weights, scales, strict=True)]
+        weights = [
+            (w * s).astype(np.float32).astype(float)
+            for w, s in zip(net.weights, scales, strict=True)
+        ]
         network = gp.from_proto(Perceptron(weights, net.biases).model())
         ball = Ball(rng.uniform(0.2, 0.8, 6), 1e-6)
         boxes = Boxes.of(ball)

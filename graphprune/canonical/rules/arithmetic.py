@@ -65,7 +65,9 @@ def sub(context: Context, node: ir.Node) -> Tracked:
 def mul(context: Context, node: ir.Node) -> Tracked:
     x, y, constant = _operands(context, node)
     if x is not None and y is not None:
-        raise context.fail(node, "multiplies two computed values: the network is not piecewise linear")
+        raise context.fail(
+            node, "multiplies two computed values: the network is not piecewise linear"
+        )
     computed = x or y
     assert computed is not None
     return scale(context, node, computed, constant)

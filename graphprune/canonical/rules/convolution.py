@@ -81,14 +81,24 @@ def average_pool(context: Context, node: ir.Node) -> Tracked:
     padded = (*pads[:rank], *(pads[rank + i] + extra[i] for i in range(rank)))
     ones = np.ones((channels, 1, *kernel))
     op = Conv(
-        ones / prod(kernel), np.zeros(channels), x.layout.sample, strides, padded, dilations, channels
+        ones / prod(kernel),
+        np.zeros(channels),
+        x.layout.sample,
+        strides,
+        padded,
+        dilations,
+        channels,
     )
-    counts = _cells(op, include_pad=bool(node.attributes.get_int("count_include_pad", 0)), pads=pads)
+    counts = _cells(
+        op, include_pad=bool(node.attributes.get_int("count_include_pad", 0)), pads=pads
+    )
     pooled = _emit_windows(context, node, op, x)
     if np.all(counts == prod(kernel)):
         return pooled
     factor = prod(kernel) / counts
-    return context.emit(Scale(factor, pooled.layout.sample), pooled, layout=pooled.layout, node=node)
+    return context.emit(
+        Scale(factor, pooled.layout.sample), pooled, layout=pooled.layout, node=node
+    )
 
 
 def _cells(op: Conv, *, include_pad: bool, pads: tuple[int, ...]) -> np.ndarray:

@@ -81,7 +81,9 @@ def gemm(context: Context, node: ir.Node) -> Tracked:
     trans = [bool(node.attributes.get_int(f"trans{side}", 0)) for side in "AB"]
     constants = [context.constant(node, 0), context.constant(node, 1)]
     if constants[0] is None and constants[1] is None:
-        raise context.fail(node, "multiplies two computed values: the network is not piecewise linear")
+        raise context.fail(
+            node, "multiplies two computed values: the network is not piecewise linear"
+        )
     side = 1 if constants[0] is None else 0
     array = constants[side]
     assert array is not None

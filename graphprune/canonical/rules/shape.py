@@ -33,7 +33,11 @@ def reshape(context: Context, node: ir.Node) -> Tracked:
     if any(n < 0 for n in target):
         raise context.fail(node, f"target shape {target} is not valid")
     batch = x.layout.batch
-    if batch is not None and (n := x.layout.shape[batch]) > 1 and n * prod(target) == prod(x.layout.shape):
+    if (
+        batch is not None
+        and (n := x.layout.shape[batch]) > 1
+        and n * prod(target) == prod(x.layout.shape)
+    ):
         # Exported for one sample with the batch written as the number 1.
         raise context.fail(node, f"target shape {target} fixes the batch at 1; export with -1")
     return context.reshape(x, tuple(target), node)
