@@ -75,7 +75,7 @@ def register(app: typer.Typer) -> None:
                 )
         before, after = network, result.network
         print(
-            f"{output}: living neurons {before.living_neurons} -> {after.living_neurons}, parameters"
-            f" {before.parameters} -> {after.parameters}, multiply-adds {before.multiply_adds}"
-            f" -> {after.multiply_adds}"
+            f"{output}: living neurons {before.living_neurons} -> {after.living_neurons},"
+            f" parameters {before.parameters} -> {after.parameters},"
+            f" multiply-adds {before.multiply_adds} -> {after.multiply_adds}"
         )

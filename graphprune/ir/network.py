@@ -27,6 +27,8 @@ Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
 BATCH = "N"
+# Node of the segment graph for the output, which may be the value of an activation too.
+LOGITS = "<logits>"
 
 
 class Operator(Protocol):
@@ -189,13 +191,13 @@ class Network:
 
     @cached_property
     def segment_graph(self) -> "nx.DiGraph[str]":
-        """Directed graph over value names: an edge where a segment reads a source."""
+        """Directed graph over value names and `LOGITS`: an edge where a segment reads a source."""
         import networkx as nx
 
         graph: nx.DiGraph[str] = nx.DiGraph()
         graph.add_node(str(self.input.name), kind="input")
         names = [str(a.outputs[0].name) for a in self.activations]
-        for segment, name in zip(self.segments, [*names, str(self.output.name)], strict=True):
+        for segment, name in zip(self.segments, [*names, LOGITS], strict=True):
             graph.add_node(name, segment=segment)
             graph.add_edges_from((str(source.name), name) for source in segment.sources)
         return graph

@@ -215,6 +215,8 @@ def models(draw: Draw, *, conv: bool | None = None, classes: int | None = None) 
             _scalar(draw, w)
         _dense_body(draw, w)
     _gemm(draw, w, classes or draw(st.integers(2, 4)))
+    if draw(st.integers(0, 5)) == 5:
+        w.node("Relu", [w.last], w.shape)
     # BatchNormalization before 14 is wrong in ONNX's reference, which tests compare with.
     return w.model(draw(st.sampled_from([15, 17])))
 

@@ -15,7 +15,7 @@ all rows. Dot products with offsets and with the box add gamma times their absol
 import onnx_ir as ir
 
 from graphprune.ir.builder import GraphBuilder
-from graphprune.ir.network import Network, Segment, affine, data_inputs, sample_shape, size
+from graphprune.ir.network import LOGITS, Network, Segment, affine, data_inputs, sample_shape, size
 from graphprune.transforms.forward import Values
 from graphprune.transforms.gradient import accumulate
 from graphprune.transforms.rounding import TINY, gamma
@@ -25,16 +25,16 @@ LINES = ("lower_slope", "lower_offset", "upper_slope", "upper_offset")
 
 def ancestors(network: Network, target: int) -> tuple[int, ...]:
     """Indices of the activations that segment `target` depends on, directly or not."""
-    outputs = {id(a.outputs[0]): i for i, a in enumerate(network.activations)}
-    found: set[int] = set()
-    stack = [target]
-    while stack:
-        for source in network.segments[stack.pop()].sources:
-            index = outputs.get(id(source))
-            if index is not None and index not in found:
-                found.add(index)
-                stack.append(index)
-    return tuple(sorted(found))
+
+    def find() -> tuple[int, ...]:
+        import networkx as nx
+
+        names = [str(a.outputs[0].name) for a in network.activations]
+        top = [*names, LOGITS][target]
+        below = nx.ancestors(network.segment_graph, top)
+        return tuple(i for i, name in enumerate(names) if name in below)
+
+    return network.cached(("ancestors", target), find)
 
 
 def relaxation(network: Network, target: int) -> ir.Model:
