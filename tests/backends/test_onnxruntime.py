@@ -39,7 +39,7 @@ def test_cuda_and_cpu_give_the_same_numbers(mnist_a: gp.Network, images: list[gp
     cuda_or_skip()
     results = []
     for name in ("cpu", "cuda"):
-        configure(provider=name)  # type: ignore[arg-type]
+        configure(provider=name)
         try:
             network = gp.load(str(mnist_a.source.path))
             run = Executable(forward(network, "float32"))
