@@ -39,12 +39,12 @@ class Request:
 
 
 def _settings(
-    metrics: str, method: str, effort: str, solver: str, radius: float | None, seed: int,
+    metrics: str, method: str, effort: str, norm: str, solver: str, radius: float | None, seed: int,
     time_limit: float | None, estimates: list[str] | None, domain: str, threads: int,
     provider: str, workers: int,
 ) -> Any:  # fmt: skip
     from graphprune.evaluate.settings import METRICS, Settings
-    from graphprune.ir import Domain
+    from graphprune.ir import NORMS, Domain
     from graphprune.passes.analysis.bounds import METHODS
     from graphprune.pipeline import Pipeline
 
@@ -59,6 +59,7 @@ def _settings(
         metrics=chosen,
         method=o.one_of("--method", method, METHODS),  # type: ignore[arg-type]
         effort=o.one_of("--effort", effort, ("fast", "standard", "thorough")),  # type: ignore[arg-type]
+        norm=o.one_of("--norm", norm, NORMS),  # type: ignore[arg-type]
         seed=seed,
         radius=o.positive("--radius", radius),
         time_limit=o.positive("--time-limit", time_limit, zero=True),
@@ -141,8 +142,8 @@ def register(app: typer.Typer) -> None:
             list[str] | None, typer.Option(help="A rewrite pipeline or auto; repeatable.")
         ] = None,
         method: o.Method = "crown", effort: o.Effort = "standard", solver: o.Solver = "auto",
-        radius: o.Radius = None, labels: o.Labels = None, domain: o.Domain = "0,1",
-        limit: o.Limit = None, index: o.Index = None, seed: o.Seed = 0,
+        norm: o.Norm = "linf", radius: o.Radius = None, labels: o.Labels = None,
+        domain: o.Domain = "0,1", limit: o.Limit = None, index: o.Index = None, seed: o.Seed = 0,
         time_limit: o.TimeLimit = None, threads: o.Threads = 1, workers: o.Workers = 1,
         provider: o.Provider = "auto", out: o.Out = None, json: o.Json = None,
         save_points: o.SavePoints = None, quiet: o.Quiet = False, verbose: o.Verbose = False,
@@ -150,8 +151,8 @@ def register(app: typer.Typer) -> None:
         """d_adv, d_rob, d_bnd and estimates of every anchor."""
         _verbose(verbose)
         settings = _settings(
-            metrics, method, effort, solver, radius, seed, time_limit, estimate, domain, threads,
-            provider, workers,
+            metrics, method, effort, norm, solver, radius, seed, time_limit, estimate, domain,
+            threads, provider, workers,
         )  # fmt: skip
         return execute(
             Request(models, anchors, labels, settings, limit, o.parse_indices(index), out, json,
@@ -172,16 +173,16 @@ def _register_one(app: typer.Typer, name: str, metric: str, text: str) -> None:
         model: Annotated[str, typer.Argument(metavar="MODEL", help="ONNX file.")],
         anchors: o.Anchors,
         method: o.Method = "crown", effort: o.Effort = "standard", solver: o.Solver = "auto",
-        radius: o.Radius = None, labels: o.Labels = None, domain: o.Domain = "0,1",
-        limit: o.Limit = None, index: o.Index = None, seed: o.Seed = 0,
+        norm: o.Norm = "linf", radius: o.Radius = None, labels: o.Labels = None,
+        domain: o.Domain = "0,1", limit: o.Limit = None, index: o.Index = None, seed: o.Seed = 0,
         time_limit: o.TimeLimit = None, threads: o.Threads = 1, workers: o.Workers = 1,
         provider: o.Provider = "auto", out: o.Out = None, json: o.Json = None,
         save_points: o.SavePoints = None, quiet: o.Quiet = False, verbose: o.Verbose = False,
     ) -> int:  # fmt: skip
         _verbose(verbose)
         settings = _settings(
-            metric, method, effort, solver, radius, seed, time_limit, None, domain, threads,
-            provider, workers,
+            metric, method, effort, norm, solver, radius, seed, time_limit, None, domain,
+            threads, provider, workers,
         )  # fmt: skip
         return execute(
             Request([model], anchors, labels, settings, limit, o.parse_indices(index), out, json,

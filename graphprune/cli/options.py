@@ -21,6 +21,7 @@ Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Only the firs
 Index = Annotated[str | None, typer.Option("--index", help="Only these anchors: I,J,K.")]
 Method = Annotated[str, typer.Option("--method", help="Bounds for d_rob: fastlin|crown|ibp.")]
 Effort = Annotated[str, typer.Option("--effort", help="Attack: fast|standard|thorough.")]
+Norm = Annotated[str, typer.Option("--norm", help="Of the distance: linf|l2|l1 (d_bnd: linf).")]
 Radius = Annotated[
     float | None, typer.Option("--radius", help="d_bnd only if it is below this radius.")
 ]

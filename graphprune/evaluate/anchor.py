@@ -96,7 +96,7 @@ def _metrics(
     if "adv" in settings.metrics or settings.estimates:
         found = attack(
             network, anchor, domain=settings.domain, effort=settings.effort,
-            seed=settings.seed, time_limit=settings.limit, progress=progress,
+            norm=settings.norm, seed=settings.seed, time_limit=settings.limit, progress=progress,
         )  # fmt: skip
     if "adv" in settings.metrics and found is not None:
         yield "d_adv", _attack_json(found)
@@ -106,7 +106,7 @@ def _metrics(
     if "rob" in settings.metrics:
         proof = certify(
             network, anchor, domain=settings.domain, method=settings.method,
-            upper=None if found is None else found.distance,
+            norm=settings.norm, upper=None if found is None else found.distance,
             time_limit=settings.limit, progress=progress,
         )  # fmt: skip
         yield "d_rob", {"value": proof.radius, "method": proof.method, "seconds": proof.seconds}
@@ -201,7 +201,7 @@ def _on_substitute(
     if metric == "rob":
         proof = certify(
             substitute, anchor, domain=settings.domain, method=settings.method,
-            upper=known.distance, time_limit=settings.limit, progress=progress,
+            norm=settings.norm, upper=known.distance, time_limit=settings.limit, progress=progress,
         )  # fmt: skip
         return {"value": proof.radius, "status": "collapsed" if proof.complete else "ok"}
     result = distance(
@@ -219,10 +219,12 @@ def _attack_on(
 ) -> Attack:
     """A first point for the substitute: the original's adversarial, or an attack of its own."""
     if found.witness is not None:
-        witness = closest_on_ray(substitute, anchor, settings.domain, found.witness.x)
+        witness = closest_on_ray(
+            substitute, anchor, settings.domain, found.witness.x, norm=settings.norm
+        )
         if witness is not None:
             return Attack(witness, 0.0)
     return attack(
         substitute, anchor, domain=settings.domain, effort=settings.effort,
-        seed=settings.seed, time_limit=settings.limit, progress=progress,
+        norm=settings.norm, seed=settings.seed, time_limit=settings.limit, progress=progress,
     )  # fmt: skip

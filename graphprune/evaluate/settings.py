@@ -4,7 +4,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from graphprune.backends.onnxruntime.runtime import Provider
-from graphprune.ir import Domain
+from graphprune.errors import GraphpruneError
+from graphprune.ir import Domain, Norm
 from graphprune.passes.analysis.attack import Effort
 from graphprune.passes.analysis.bounds import Method
 
@@ -23,6 +24,8 @@ class Settings:
         Bounds for d_rob.
     effort, seed
         Of the attack.
+    norm
+        Of every distance; d_bnd knows ``linf`` only.
     radius
         Limit of d_bnd, or None.
     time_limit
@@ -39,6 +42,7 @@ class Settings:
     method: Method = "crown"
     effort: Effort = "standard"
     seed: int = 0
+    norm: Norm = "linf"
     radius: float | None = None
     time_limit: float | None = None
     estimates: tuple[str, ...] = ()
@@ -46,6 +50,13 @@ class Settings:
     threads: int = 1
     provider: Provider = "auto"
     workers: int = 1
+
+    def __post_init__(self) -> None:
+        if self.norm != "linf" and "bnd" in self.metrics:
+            raise GraphpruneError(
+                f"d_bnd is computed in the norm linf only, not {self.norm}: leave it out of the"
+                " metrics (--metrics adv,rob)"
+            )
 
     @property
     def limit(self) -> float:

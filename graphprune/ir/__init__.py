@@ -3,10 +3,11 @@
 from graphprune.ir.annotations import annotate, annotation
 from graphprune.ir.builder import GraphBuilder
 from graphprune.ir.network import Activation, AffineOperator, Network, Operator, Segment
-from graphprune.ir.points import Anchor, Ball, Domain
+from graphprune.ir.points import NORMS, Anchor, Ball, Domain, Norm
 from graphprune.ir.source import Layout, Source
 
 __all__ = [
+    "NORMS",
     "Activation",
     "AffineOperator",
     "Anchor",
@@ -15,6 +16,7 @@ __all__ = [
     "GraphBuilder",
     "Layout",
     "Network",
+    "Norm",
     "Operator",
     "Segment",
     "Source",

@@ -1,12 +1,14 @@
 """Anchors, domains and balls: the points a question is about."""
 
 from dataclasses import dataclass, field
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
-
+Norm = Literal["linf", "l2", "l1"]
+NORMS: tuple[Norm, ...] = get_args(Norm)
 
 # Searches without a domain end at this radius.
 SEARCH_LIMIT = 1e3
@@ -48,31 +50,34 @@ class Domain:
     def contains(self, x: NDArray[np.floating]) -> bool:
         return bool(np.all(x >= self.low) and np.all(x <= self.high))
 
-    def reach(self, x: NDArray[np.floating]) -> float:
-        """Radius of the smallest L-infinity ball around `x` that covers the domain (inf: none)."""
+    def reach(self, x: NDArray[np.floating], norm: Norm = "linf") -> float:
+        """Radius of the smallest ball around `x` that covers the domain (inf: none)."""
         point = x.astype(np.float64)
-        return float(max(np.max(point - self.low), np.max(self.high - point)))
+        return length(np.maximum(point - self.low, self.high - point), norm)
 
-    def search_limit(self, x: NDArray[np.floating]) -> float:
+    def search_limit(self, x: NDArray[np.floating], norm: Norm = "linf") -> float:
         """Largest radius that searches try: the reach, or a limit where there is none."""
-        return min(self.reach(x), SEARCH_LIMIT)
+        return min(self.reach(x, norm), SEARCH_LIMIT)
 
 
 @dataclass(frozen=True, eq=False)
 class Ball:
-    """{x in domain : ||x - center||_inf <= radius}, as an element-wise box.
+    """{x in domain : ||x - center|| <= radius}, and the element-wise box around it.
 
     Attributes
     ----------
     center
         float64, the network's sample shape.
     radius
-        L-infinity radius, >= 0.
+        Radius in `norm`, >= 0.
+    norm
+        For ``linf`` the box is the ball itself.
     """
 
     center: Floats
     radius: float
     domain: Domain = field(default_factory=Domain)
+    norm: Norm = "linf"
 
     @property
     def lower(self) -> Floats:
@@ -83,6 +88,21 @@ class Ball:
         return np.minimum(self.center + self.radius, self.domain.high)
 
 
+def lengths(steps: NDArray[np.floating], norm: Norm = "linf") -> Floats:
+    """Norms (N,) of steps (N, ...) in float64."""
+    flat = np.abs(steps.astype(np.float64).reshape(len(steps), -1))
+    if norm == "linf":
+        return np.asarray(flat.max(axis=1, initial=0.0))
+    if norm == "l1":
+        return np.asarray(flat.sum(axis=1))
+    return np.asarray(np.sqrt(np.square(flat).sum(axis=1)))
+
+
+def length(step: NDArray[np.floating], norm: Norm = "linf") -> float:
+    """Norm of one step in float64."""
+    return float(lengths(step[None], norm)[0])
+
+
 def linf(x: NDArray[np.floating], y: NDArray[np.floating]) -> float:
     """L-infinity distance in float64."""
-    return float(np.max(np.abs(x.astype(np.float64) - y.astype(np.float64)), initial=0.0))
+    return length(x.astype(np.float64) - y.astype(np.float64))

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from graphprune import transforms
 from graphprune.backends.onnxruntime import compiled
-from graphprune.ir import Anchor, Ball, Domain, Network
+from graphprune.errors import GraphpruneError
+from graphprune.ir import Anchor, Ball, Domain, Network, Norm
 from graphprune.passbase import Promise, State, provides, register_pass
 from graphprune.passes.analysis.witness import Witness, closest_on_ray, margins
 from graphprune.progress import Progress, quiet
@@ -54,6 +55,7 @@ def attack(
     *,
     domain: Domain | None = None,
     effort: Effort = "standard",
+    norm: Norm = "linf",
     seed: int = 0,
     time_limit: float = np.inf,
     progress: Progress = quiet,
@@ -65,6 +67,8 @@ def attack(
     effort
         ``fast``, ``standard`` or ``thorough``: how finely the radius is searched, and with how
         many random starts besides the anchor (0, 0 and 4).
+    norm
+        Of the distance.
     time_limit
         Seconds; the best point so far is returned when they are over.
 
@@ -73,6 +77,8 @@ def attack(
     Attack
         Its distance is an upper bound of d_bnd, by a point that the original model confirms.
     """
+    if norm != "linf":
+        raise GraphpruneError(f"d_adv knows the norm linf only, not {norm}")
     start = monotonic()
     search = _Search(network, anchor, domain or Domain(), start + time_limit, progress)
     search.starts = _starts(anchor, effort, seed)
@@ -178,6 +184,7 @@ class AttackPass:
     promise: ClassVar[Promise] = "everywhere"
 
     effort: Effort = "standard"
+    norm: Norm = "linf"
     seed: int = 0
 
     def run(self, state: State) -> State:
@@ -186,6 +193,7 @@ class AttackPass:
             state.the_anchor(self.name),
             domain=state.domain,
             effort=self.effort,
+            norm=self.norm,
             seed=self.seed,
             progress=state.progress,
         )

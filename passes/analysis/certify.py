@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graphprune.errors import GraphpruneError
-from graphprune.ir import Anchor, Ball, Domain, Network
+from graphprune.ir import Anchor, Ball, Domain, Network, Norm
 from graphprune.passbase import Promise, State, provides, register_pass
 from graphprune.passes.analysis.attack import Attack
 from graphprune.passes.analysis.bounds import (
@@ -71,6 +71,7 @@ def certify(
     *,
     domain: Domain | None = None,
     method: Method = "crown",
+    norm: Norm = "linf",
     upper: float | None = None,
     time_limit: float = np.inf,
     progress: Progress = quiet,
@@ -81,6 +82,8 @@ def certify(
     ----------
     method
         ``fastlin``, ``crown`` (or ``ibp``, ``fastlin-ibp``).
+    norm
+        Of the radius.
     upper
         A distance known to hold an adversarial point: where the search may stop looking.
     time_limit
@@ -88,6 +91,8 @@ def certify(
     """
     if method not in METHODS:
         raise GraphpruneError(f"unknown method '{method}'; known: {', '.join(METHODS)}")
+    if norm != "linf":
+        raise GraphpruneError(f"d_rob knows the norm linf only, not {norm}")
     start = monotonic()
     domain = domain or Domain()
     reach = domain.search_limit(anchor.x)
@@ -150,6 +155,7 @@ class CertifyPass:
     promise: ClassVar[Promise] = "everywhere"
 
     method: Method = "crown"
+    norm: Norm = "linf"
 
     def run(self, state: State) -> State:
         known = state.facts.get(Attack)
@@ -158,6 +164,7 @@ class CertifyPass:
             state.the_anchor(self.name),
             domain=state.domain,
             method=self.method,
+            norm=self.norm,
             upper=None if known is None else known.distance,
             progress=state.progress,
         )

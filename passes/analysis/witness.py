@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 
 from graphprune.backends.onnxruntime import run_original
 from graphprune.backends.reference import forward64
-from graphprune.ir import Anchor, Domain, Network
-from graphprune.ir.points import linf
+from graphprune.ir import Anchor, Domain, Network, Norm
+from graphprune.ir.points import length, lengths
 
 Floating = NDArray[np.floating]
 
@@ -25,7 +25,7 @@ class Witness:
     x
         Sample shape, in the dtype of the original model.
     distance
-        ||x - x0||_inf.
+        ||x - x0|| in the norm asked for, computed in float64.
     target
         The class whose logit is at least the label's, both in ONNX Runtime and in float64.
     """
@@ -43,11 +43,13 @@ def margins(logits: Floating, label: int) -> NDArray[np.float64]:
     return out
 
 
-def confirm(network: Network, anchor: Anchor, domain: Domain, points: Floating) -> Witness | None:
+def confirm(
+    network: Network, anchor: Anchor, domain: Domain, points: Floating, norm: Norm = "linf"
+) -> Witness | None:
     """The closest of `points` (N, *sample) that ONNX Runtime and float64 both call adversarial."""
     points = _clip(points.astype(network.source.dtype), domain)
     adversarial = margins(run_original(network, points), anchor.label) <= 0
-    distances = np.array([linf(p, anchor.x) for p in points])
+    distances = lengths(points.astype(np.float64) - anchor.x.astype(np.float64), norm)
     candidates = np.flatnonzero(adversarial.any(axis=1))
     for i in candidates[np.argsort(distances[candidates], kind="stable")]:
         both = adversarial[i] & (
@@ -59,7 +61,12 @@ def confirm(network: Network, anchor: Anchor, domain: Domain, points: Floating) 
 
 
 def closest_on_ray(
-    network: Network, anchor: Anchor, domain: Domain, x: Floating, best: float = np.inf
+    network: Network,
+    anchor: Anchor,
+    domain: Domain,
+    x: Floating,
+    best: float = np.inf,
+    norm: Norm = "linf",
 ) -> Witness | None:
     """The closest confirmed point on the ray from the anchor through `x`, up to just beyond `x`.
 
@@ -70,27 +77,27 @@ def closest_on_ray(
     """
     start = anchor.x.astype(np.float64)
     step = x.astype(np.float64).reshape(start.shape) - start
-    length = float(np.max(np.abs(step), initial=0.0))
-    if length == 0.0:
-        return confirm(network, anchor, domain, start[None])
+    whole = length(step, norm)
+    if whole == 0.0:
+        return confirm(network, anchor, domain, start[None], norm)
     # From coarse to fine: first anywhere on the ray, then around the first crossing found.
-    low, high = 0.0, min(1.0 + PUSH, best / length)
+    low, high = 0.0, min(1.0 + PUSH, best / whole)
     found: Witness | None = None
     for _ in range(3):
         fractions = np.linspace(low, high, 33)[1:]
         points = start + fractions.reshape(-1, *(1,) * start.ndim) * step
-        closest = confirm(network, anchor, domain, points)
+        closest = confirm(network, anchor, domain, points, norm)
         if closest is None:
             break
         if found is None or closest.distance < found.distance:
             found = closest
-        high = min(high, closest.distance / length)
+        high = min(high, closest.distance / whole)
         low = max(low, high - (fractions[1] - fractions[0]))
     # The last word beyond x itself: a solver's point misses the boundary by its tolerance.
     if found is None:
         pushes = 1.0 + np.geomspace(1e-9, PUSH, 24)
         points = start + pushes.reshape(-1, *(1,) * start.ndim) * step
-        found = confirm(network, anchor, domain, points)
+        found = confirm(network, anchor, domain, points, norm)
     return found if found is not None and found.distance < best else None
 
 
