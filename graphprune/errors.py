@@ -21,6 +21,10 @@ class PipelineError(GraphpruneError):
     """A pipeline text names an unknown pass or option, or a value of the wrong type."""
 
 
+class PluginError(GraphpruneError):
+    """A third-party pass or operator cannot be loaded."""
+
+
 class OutputError(GraphpruneError):
     """A result cannot be written."""
 

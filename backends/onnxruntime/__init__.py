@@ -1,6 +1,7 @@
 """Running graphs with ONNX Runtime, on CUDA when it works and on the CPU otherwise."""
 
+from graphprune.backends.onnxruntime.clock import milliseconds
 from graphprune.backends.onnxruntime.original import run_original
 from graphprune.backends.onnxruntime.runtime import Executable, compiled, configure, provider
 
-__all__ = ["Executable", "compiled", "configure", "provider", "run_original"]
+__all__ = ["Executable", "compiled", "configure", "milliseconds", "provider", "run_original"]

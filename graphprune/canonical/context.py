@@ -28,15 +28,20 @@ Rule = Callable[["Context", ir.Node], Tracked]
 RULES: dict[str, Rule] = {}
 
 
-def legalises(*op_types: str) -> Callable[[Rule], Rule]:
-    """Decorator: the rule for these operators of the ONNX default domain."""
+def legalises(*op_types: str, domain: str = "") -> Callable[[Rule], Rule]:
+    """Decorator: the rule for these operators of a domain, ONNX's default one unless named."""
 
     def wrap(rule: Rule) -> Rule:
         for op_type in op_types:
-            RULES[op_type] = rule
+            RULES[rule_key(domain, op_type)] = rule
         return rule
 
     return wrap
+
+
+def rule_key(domain: str, op_type: str) -> str:
+    """How `RULES` names an operator: ``domain::Operator``, the default domain left out."""
+    return op_type if domain in ("", "ai.onnx") else f"{domain}::{op_type}"
 
 
 class Context:

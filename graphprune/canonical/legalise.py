@@ -9,7 +9,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from graphprune.canonical import rules
-from graphprune.canonical.context import RULES, Context, Tracked, describe
+from graphprune.canonical.context import RULES, Context, Tracked, describe, rule_key
 from graphprune.errors import ModelError, UnsupportedError
 from graphprune.ir.load import ModelFile, check_model, read_model
 from graphprune.ir.network import Network, NetworkBuilder
@@ -160,18 +160,19 @@ def _infer(file: ModelFile, input_name: str, shape: tuple[int, ...]) -> ir.Model
 
 
 def _legalise(context: Context, node: ir.Node) -> None:
-    if node.domain not in ("", "ai.onnx"):
+    key = rule_key(node.domain, node.op_type)
+    if key not in RULES and node.domain not in ("", "ai.onnx"):
         raise context.fail(node, f"operators of domain '{node.domain}' are not supported")
     inputs = [value for value in node.inputs if value is not None]
-    if node.op_type == "Shape":
+    if key == "Shape":
         _fold_shape(context, node)
     elif all(str(value.name) in context.constants for value in inputs):
         _fold(context, node)
-    elif node.op_type not in RULES:
+    elif key not in RULES:
         supported = ", ".join(sorted(RULES))
         raise context.fail(node, f"operator is not supported (supported: {supported})")
     else:
-        result = RULES[node.op_type](context, node)
+        result = RULES[key](context, node)
         out = node.outputs[0]
         _check_shape(context, node, result.layout)
         context.tracked[str(out.name)] = result

@@ -3,7 +3,7 @@
 import onnx_ir as ir
 
 from graphprune.canonical import rules
-from graphprune.canonical.context import RULES, describe
+from graphprune.canonical.context import RULES, describe, rule_key
 from graphprune.ir.load import ModelFile
 
 
@@ -17,8 +17,10 @@ def unsupported(file: ModelFile) -> list[str]:
         inputs = [str(v.name) for v in node.inputs if v is not None]
         if all(name in constant for name in inputs) or node.op_type == "Shape":
             constant |= {str(v.name) for v in node.outputs}
+        elif rule_key(node.domain, node.op_type) in RULES:
+            continue
         elif node.domain not in ("", "ai.onnx"):
             lines.append(f"{describe(node)}: operators of domain '{node.domain}' are not supported")
-        elif node.op_type not in RULES:
+        else:
             lines.append(f"{describe(node)}: operator is not supported")
     return lines

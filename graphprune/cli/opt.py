@@ -1,10 +1,15 @@
 """``opt``: the compiler driver."""
 
-from typing import Annotated
+import sys
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from graphprune.cli import options as o
+
+if TYPE_CHECKING:
+    from graphprune.ir import Box, Domain, Network
+    from graphprune.pipeline import PassReport
 
 EXAMPLES = """
 
@@ -14,6 +19,9 @@ Examples:
 
   graphprune opt model.onnx -o small.onnx --anchors images.npz --index 3 \
 --passes "bounds{radius=0.05}, prune-stable, fuse-affine"
+
+  graphprune opt model.onnx -o small.onnx --box 0.4,0.6 \
+--passes "bounds, prune-stable, fuse-affine" --verify-each
 """
 
 
@@ -31,18 +39,32 @@ def register(app: typer.Typer) -> None:
         labels: o.Labels = None,
         index: Annotated[int, typer.Option("--index", min=0, help="Which anchor.")] = 0,
         domain: o.Domain = "0,1",
+        box: Annotated[
+            str | None,
+            typer.Option(
+                help="Bounds on this box: LO,HI for every input element, or a .npz with arrays"
+                " lower and upper."
+            ),
+        ] = None,
         provider: o.Provider = "auto",
         threads: o.Threads = 1,
+        verify_each: Annotated[
+            bool, typer.Option("--verify-each", help="Check every pass's promise on points.")
+        ] = False,
+        dump: Annotated[
+            str | None, typer.Option("--dump", metavar="DIR", help="The graph after each pass.")
+        ] = None,
         timing: Annotated[bool, typer.Option("--timing", help="Time and size per pass.")] = False,
+        stats: Annotated[
+            bool, typer.Option("--stats", help="Operators and choices per pass.")
+        ] = False,
         quiet: o.Quiet = False,
         verbose: o.Verbose = False,
     ) -> None:
         """Run a pass pipeline: ONNX in, ONNX out."""
-        import sys
-
         from graphprune.backends.onnxruntime import configure
         from graphprune.canonical import load
-        from graphprune.errors import AnchorError
+        from graphprune.errors import AnchorError, OutputError
         from graphprune.evaluate.anchors import load_anchors
         from graphprune.evaluate.run import check_writable
         from graphprune.ir import Domain
@@ -51,31 +73,91 @@ def register(app: typer.Typer) -> None:
 
         check_writable(output)
         pipeline = Pipeline.parse(passes)
-        box = Domain(*o.parse_domain(domain))
+        where = Domain(*o.parse_domain(domain))
         o.one_of("--provider", provider, ("auto", "cpu", "cuda"))
         configure(provider=provider, threads=threads)  # type: ignore[arg-type]
         network = load(model)
+        region = None if box is None else read_box(box, network, where)
         anchor = None
         if anchors:
             source = anchors[0] if len(anchors) == 1 else anchors
-            found = load_anchors(source, network, labels=labels, domain=box)
+            found = load_anchors(source, network, labels=labels, domain=where)
             if index >= len(found):
                 raise AnchorError(f"--index {index}: the file has anchors 0 to {len(found) - 1}")
             anchor = found[index]
-        result = pipeline.run(network, anchor, domain=box)
+        try:
+            result = pipeline.run(
+                network, anchor, domain=where, box=region, verify=verify_each, dump=dump
+            )
+        except OSError as error:
+            raise OutputError(f"--dump {dump}: {error.strerror}") from None
         save(result.network, output)
-        if quiet:
-            return
-        if timing:
-            for report in result.report:
-                print(
-                    f"{report.name:20} {report.seconds:8.3f} s  {report.neurons:7} neurons"
-                    f"  {report.parameters:9} parameters  {report.multiply_adds:11} multiply-adds",
-                    file=sys.stderr,
-                )
-        before, after = network, result.network
-        print(
-            f"{output}: living neurons {before.living_neurons} -> {after.living_neurons},"
-            f" parameters {before.parameters} -> {after.parameters},"
-            f" multiply-adds {before.multiply_adds} -> {after.multiply_adds}"
+        if timing or stats:
+            _print_reports(result.report, timing, stats)
+        if not quiet:
+            print(f"{output}: {compare(network, result.network)}")
+
+
+def read_box(text: str, network: "Network", domain: "Domain") -> "Box":
+    """The box of ``LO,HI`` or of a file, intersected with the domain."""
+    import numpy as np
+
+    from graphprune.errors import AnchorError
+    from graphprune.ir import Box
+
+    shape = network.input_shape
+    if text.endswith(".npz"):
+        try:
+            with np.load(text) as data:
+                lower, upper = (np.asarray(data[key], np.float64) for key in ("lower", "upper"))
+        except FileNotFoundError:
+            raise AnchorError(f"--box {text}: no such file") from None
+        except KeyError:
+            raise AnchorError(f"--box {text}: needs the arrays 'lower' and 'upper'") from None
+        except Exception as error:
+            raise AnchorError(f"--box {text}: not a readable .npz file: {error}") from None
+    else:
+        try:
+            low, high = (float(part) for part in text.split(","))
+        except ValueError:
+            raise AnchorError(f"--box takes LO,HI or a .npz file, not '{text}'") from None
+        lower, upper = np.full(shape, low), np.full(shape, high)
+    for name, side in (("lower", lower), ("upper", upper)):
+        if side.size != int(np.prod(shape)):
+            raise AnchorError(f"--box {text}: '{name}' has shape {side.shape}, not {shape}")
+    lower = np.maximum(lower.reshape(shape), domain.low)
+    upper = np.minimum(upper.reshape(shape), domain.high)
+    if not (np.all(np.isfinite(lower)) and np.all(np.isfinite(upper)) and np.all(lower <= upper)):
+        raise AnchorError(
+            f"--box {text}: must be finite with lower <= upper inside --domain"
+            f" {domain.low},{domain.high}"
         )
+    return Box(lower, upper)
+
+
+def compare(before: "Network", after: "Network") -> str:
+    """How much smaller and faster one network is than another."""
+    from graphprune.backends.onnxruntime import milliseconds
+
+    times = [milliseconds(before, proto=before.source.proto), milliseconds(after)]
+    return (
+        f"living neurons {before.living_neurons} -> {after.living_neurons},"
+        f" parameters {before.parameters} -> {after.parameters},"
+        f" multiply-adds {before.multiply_adds} -> {after.multiply_adds},"
+        f" ONNX Runtime {times[0]:.4f} -> {times[1]:.4f} ms ({times[0] / times[1]:.2f}x)"
+    )
+
+
+def _print_reports(reports: "tuple[PassReport, ...]", timing: bool, stats: bool) -> None:
+    for report in reports:
+        seconds = f"  {report.seconds:8.3f} s" if timing else ""
+        print(
+            f"{report.name:20}{seconds}  {report.nodes:4} nodes  {report.neurons:7} neurons"
+            f"  {report.parameters:9} parameters  {report.multiply_adds:11} multiply-adds",
+            file=sys.stderr,
+        )
+        if stats:
+            counts = ", ".join(f"{name} {count}" for name, count in report.operators)
+            print(f"    operators: {counts}", file=sys.stderr)
+            for note in report.notes:
+                print(f"    {note}", file=sys.stderr)

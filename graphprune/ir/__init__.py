@@ -3,7 +3,7 @@
 from graphprune.ir.annotations import annotate, annotation
 from graphprune.ir.builder import GraphBuilder
 from graphprune.ir.network import Activation, AffineOperator, Network, Operator, Segment
-from graphprune.ir.points import NORMS, Anchor, Ball, Domain, Norm
+from graphprune.ir.points import NORMS, Anchor, Ball, Box, Domain, Norm, Region
 from graphprune.ir.source import Layout, Source
 
 __all__ = [
@@ -12,12 +12,14 @@ __all__ = [
     "AffineOperator",
     "Anchor",
     "Ball",
+    "Box",
     "Domain",
     "GraphBuilder",
     "Layout",
     "Network",
     "Norm",
     "Operator",
+    "Region",
     "Segment",
     "Source",
     "annotate",

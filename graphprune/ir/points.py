@@ -103,6 +103,35 @@ def length(step: NDArray[np.floating], norm: Norm = "linf") -> float:
     return float(lengths(step[None], norm)[0])
 
 
+@dataclass(frozen=True, eq=False)
+class Box:
+    """Element-wise box {lower <= x <= upper}, without an anchor.
+
+    Attributes
+    ----------
+    lower, upper
+        float64, the network's sample shape, finite, lower <= upper.
+    """
+
+    lower: Floats
+    upper: Floats
+
+    @property
+    def center(self) -> Floats:
+        middle: Floats = self.lower + 0.5 * (self.upper - self.lower)
+        return middle
+
+
+# Where a rewrite's promise holds.
+Region = Ball | Box
+
+
+def contains(region: Region, x: NDArray[np.floating]) -> bool:
+    """Whether a point (sample shape) lies in a ball or box."""
+    point = x.astype(np.float64)
+    return bool(np.all(point >= region.lower) and np.all(point <= region.upper))
+
+
 def linf(x: NDArray[np.floating], y: NDArray[np.floating]) -> float:
     """L-infinity distance in float64."""
     return length(x.astype(np.float64) - y.astype(np.float64))

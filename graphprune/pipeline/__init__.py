@@ -1,5 +1,6 @@
 """Pipelines of passes: text form, options, running."""
 
 from graphprune.pipeline.pipeline import PassReport, Pipeline, PipelineResult
+from graphprune.pipeline.verify import BrokenPromiseError
 
-__all__ = ["PassReport", "Pipeline", "PipelineResult"]
+__all__ = ["BrokenPromiseError", "PassReport", "Pipeline", "PipelineResult"]

@@ -1,24 +1,57 @@
 """Running passes one after the other."""
 
+from collections import Counter
 from dataclasses import dataclass
+from pathlib import Path
 from time import monotonic
 from typing import Self
 
-from graphprune.ir import Anchor, Domain, Network
-from graphprune.passbase import Pass, State
+from graphprune.ir import Anchor, Box, Domain, Network
+from graphprune.ir.export import save
+from graphprune.ir.network import operator
+from graphprune.passbase import Pass, State, execute
 from graphprune.pipeline.text import parse, unparse
+from graphprune.pipeline.verify import check_promise
 from graphprune.progress import Progress, quiet
 
 
 @dataclass(frozen=True)
 class PassReport:
-    """What one pass did: seconds, and living neurons, parameters and work after it."""
+    """What one pass did, and the network after it.
+
+    Attributes
+    ----------
+    seconds
+        Wall time of the pass, verification not counted.
+    neurons
+        Living neurons.
+    multiply_adds
+        Per sample.
+    operators
+        (operator, count) of the canonical graph, by name.
+    notes
+        The choices the pass made: for fusion, the form of every segment.
+    """
 
     name: str
     seconds: float
     neurons: int
     parameters: int
     multiply_adds: int
+    operators: tuple[tuple[str, int], ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def nodes(self) -> int:
+        return sum(count for _, count in self.operators)
+
+    @classmethod
+    def of(cls, name: str, network: Network, seconds: float, notes: tuple[str, ...]) -> Self:
+        counts = Counter(type(operator(node)).__name__ for node in network.nodes)
+        return cls(
+            name, seconds, network.living_neurons, network.parameters, network.multiply_adds,
+            tuple(sorted(counts.items())), notes,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,29 +89,50 @@ class Pipeline:
         anchor: Anchor | None = None,
         *,
         domain: Domain | None = None,
+        box: Box | None = None,
         facts: tuple[object, ...] = (),
         progress: Progress = quiet,
+        verify: bool = False,
+        dump: str | Path | None = None,
     ) -> PipelineResult:
         """Run all passes.
 
         Parameters
         ----------
+        box
+            Where bounds without a radius hold: exact pruning for a whole input box.
         facts
             Results known already (an `Attack`, say), so that no pass computes them again.
+        verify
+            After every pass compare the networks before and after it in ONNX Runtime and in
+            float64, on the points on which the pass promises equality.
+        dump
+            A folder, made where it is missing: the network before the first pass and after each
+            one, as ``00-input.onnx``, ``01-NAME.onnx``, ...
+
+        Raises
+        ------
+        BrokenPromiseError
+            `verify` found a point that shows it.
         """
         known = {type(fact): fact for fact in facts}
-        state = State(network, anchor, domain or Domain(), progress, known)
+        state = State(network, anchor, domain or Domain(), progress, known, box)
         report = []
-        for item in self.passes:
+        _dump(network, dump, 0, "input")
+        for number, item in enumerate(self.passes, 1):
             start = monotonic()
-            state = item.run(state)
+            before, state = state, execute(item, state)
             seconds = monotonic() - start
-            now = state.network
-            report.append(
-                PassReport(
-                    item.name, seconds, now.living_neurons, now.parameters, now.multiply_adds
-                )
-            )
-        if state.network is not network:
-            state.network.model.metadata_props["graphprune.pipeline"] = str(self)
+            if state.network is not network:
+                state.network.model.metadata_props["graphprune.pipeline"] = str(self)
+            _dump(state.network, dump, number, item.name)
+            report.append(PassReport.of(item.name, state.network, seconds, state.notes))
+            if verify:
+                check_promise(item, before, state)
         return PipelineResult(state.network, tuple(report), state)
+
+
+def _dump(network: Network, folder: str | Path | None, number: int, name: str) -> None:
+    if folder is not None:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        save(network, Path(folder) / f"{number:02}-{name}.onnx")

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from graphprune.backends.reference import forward64
 from graphprune.ir import Network, annotate
 from graphprune.ir.network import pre_activation, sample_shape
-from graphprune.passbase import Promise, State, provides, register_pass
+from graphprune.passbase import Facts, Promise, State, provides, register_pass
 from graphprune.passes.analysis.attack import Attack
 
 Floats = NDArray[np.float64]
@@ -56,6 +56,7 @@ class ActivationsPass:
 
     name: ClassVar[str] = "activations"
     promise: ClassVar[Promise] = "everywhere"
+    needs: ClassVar[Facts] = frozenset({Attack})
 
     def run(self, state: State) -> State:
         found, state = state.need(Attack)

@@ -17,7 +17,7 @@ from graphprune import transforms
 from graphprune.backends.onnxruntime import compiled
 from graphprune.errors import GraphpruneError
 from graphprune.ir import Anchor, Ball, Domain, Network, Norm
-from graphprune.passbase import Promise, State, provides, register_pass
+from graphprune.passbase import Facts, Promise, State, provides, register_pass
 from graphprune.passes.analysis.witness import Witness, closest_on_ray, margins
 from graphprune.progress import Progress, quiet
 
@@ -182,6 +182,7 @@ class AttackPass:
 
     name: ClassVar[str] = "attack"
     promise: ClassVar[Promise] = "everywhere"
+    needs: ClassVar[Facts] = frozenset()
 
     effort: Effort = "standard"
     norm: Norm = "linf"

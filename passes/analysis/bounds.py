@@ -23,7 +23,7 @@ from graphprune import transforms
 from graphprune.backends.onnxruntime import compiled
 from graphprune.backends.reference import segment_offset
 from graphprune.errors import GraphpruneError
-from graphprune.ir import Ball, Network
+from graphprune.ir import Network, Region
 from graphprune.ir.network import activation_of, sample_shape, size
 from graphprune.transforms.relaxation import LINES, ancestors
 from graphprune.transforms.replace import Replacement
@@ -45,7 +45,7 @@ class Boxes:
     upper: Singles
 
     @classmethod
-    def of(cls, *balls: Ball) -> "Boxes":
+    def of(cls, *balls: Region) -> "Boxes":
         lower = np.stack([ball.lower.reshape(-1) for ball in balls])
         upper = np.stack([ball.upper.reshape(-1) for ball in balls])
         return cls(round_down(lower), round_up(upper))
@@ -75,21 +75,21 @@ class LayerBounds:
 
 @dataclass(frozen=True, eq=False)
 class PreActivationBounds:
-    """Annotation on a pre-activation: its bounds over the ball of the pipeline's anchor.
+    """Annotation on a pre-activation: its bounds over the pipeline's ball or box.
 
     Attributes
     ----------
     lower, upper
         Sample shape, float64.
     radius
-        Radius of the ball they hold on.
+        Radius of the ball they hold on; None for a box.
     method
         How they were computed.
     """
 
     lower: Floats
     upper: Floats
-    radius: float
+    radius: float | None
     method: str
 
 

@@ -6,9 +6,9 @@ from typing import ClassVar
 import numpy as np
 
 from graphprune.errors import PipelineError
-from graphprune.ir import Ball, annotate
+from graphprune.ir import Ball, Region, annotate
 from graphprune.ir.network import pre_activation, sample_shape
-from graphprune.passbase import Promise, State, provides, register_pass
+from graphprune.passbase import Facts, Promise, State, provides, register_pass
 from graphprune.passes.analysis.attack import Attack
 from graphprune.passes.analysis.bounds import (
     Boxes,
@@ -21,9 +21,9 @@ from graphprune.passes.analysis.bounds import (
 
 @dataclass(frozen=True, eq=False)
 class BallBounds:
-    """Bounds of every layer over the ball of this radius around the anchor."""
+    """Bounds of every layer over a ball around the anchor, or over the pipeline's box."""
 
-    radius: float
+    region: Region
     method: str
     layers: list[LayerBounds]
 
@@ -35,20 +35,21 @@ class BoundsPass:
     """Bound every pre-activation over the ball.
 
     Annotates every pre-activation with `PreActivationBounds`. The radius is d_adv (the attack is
-    run when it has not been) unless one is given.
+    run when it has not been) unless one is given. Without an anchor the bounds hold on the
+    pipeline's box.
     """
 
     name: ClassVar[str] = "bounds"
     promise: ClassVar[Promise] = "everywhere"
+    needs: ClassVar[Facts] = frozenset({Attack})
 
     method: Method = "crown"
     radius: float | None = None
 
     def run(self, state: State) -> State:
-        radius, state = ball_radius(state, self.name, self.radius)
-        anchor = state.the_anchor(self.name)
-        ball = Ball(anchor.x.astype(np.float64), radius, state.domain)
-        layers = pre_activation_bounds(state.network, Boxes.of(ball), self.method)
+        region, state = self._region(state)
+        layers = pre_activation_bounds(state.network, Boxes.of(region), self.method)
+        radius = region.radius if isinstance(region, Ball) else None
         for activation, layer in zip(state.network.activations, layers, strict=True):
             value = pre_activation(activation)
             shape = sample_shape(value)
@@ -56,7 +57,14 @@ class BoundsPass:
                 b[0].astype(np.float64).reshape(shape) for b in (layer.lower, layer.upper)
             )
             annotate(value, PreActivationBounds(lower, upper, radius, self.method))
-        return state.with_fact(BallBounds(radius, self.method, layers))
+        return state.with_fact(BallBounds(region, self.method, layers))
+
+    def _region(self, state: State) -> tuple[Region, State]:
+        if state.box is not None and self.radius is None:
+            return state.box, state
+        radius, state = ball_radius(state, self.name, self.radius)
+        anchor = state.the_anchor(self.name)
+        return Ball(anchor.x.astype(np.float64), radius, state.domain), state
 
 
 def ball_radius(state: State, name: str, radius: float | None) -> tuple[float, State]:

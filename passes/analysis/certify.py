@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from graphprune.errors import GraphpruneError
 from graphprune.ir import Anchor, Ball, Domain, Network, Norm
-from graphprune.passbase import Promise, State, provides, register_pass
+from graphprune.passbase import Facts, Promise, State, provides, register_pass
 from graphprune.passes.analysis.attack import Attack
 from graphprune.passes.analysis.bounds import (
     METHODS,
@@ -153,6 +153,7 @@ class CertifyPass:
 
     name: ClassVar[str] = "certify"
     promise: ClassVar[Promise] = "everywhere"
+    needs: ClassVar[Facts] = frozenset()
 
     method: Method = "crown"
     norm: Norm = "linf"

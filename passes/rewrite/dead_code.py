@@ -6,8 +6,9 @@ from typing import ClassVar
 import numpy as np
 
 from graphprune.ir.network import Network, size
-from graphprune.passbase import Promise, State, register_pass
+from graphprune.passbase import Facts, Promise, State, register_pass
 from graphprune.passes.analysis.attack import Attack
+from graphprune.passes.analysis.certify import Certificate
 from graphprune.transforms.replace import Replacement, apply
 
 
@@ -18,10 +19,12 @@ class DeadCode:
 
     name: ClassVar[str] = "dead-code"
     promise: ClassVar[Promise] = "everywhere"
+    needs: ClassVar[Facts] = frozenset()
+    keeps: ClassVar[Facts] = frozenset({Attack, Certificate})
 
     def run(self, state: State) -> State:
         network = without_dead_layers(state.network)
-        return state.rewritten(network, frozenset({Attack}))
+        return state.rewritten(network)
 
 
 def without_dead_layers(network: Network) -> Network:

@@ -19,8 +19,9 @@ from graphprune.ir.network import (
 )
 from graphprune.operators import Add, Dense, Reshape
 from graphprune.operators.simplify import simplify
-from graphprune.passbase import Promise, State, register_pass
+from graphprune.passbase import Facts, Promise, State, register_pass
 from graphprune.passes.analysis.attack import Attack
+from graphprune.passes.analysis.certify import Certificate
 from graphprune.passes.rewrite.dead_code import without_dead_layers
 
 Floats = NDArray[np.float64]
@@ -39,10 +40,12 @@ class FuseAffine:
 
     name: ClassVar[str] = "fuse-affine"
     promise: ClassVar[Promise] = "everywhere"
+    needs: ClassVar[Facts] = frozenset()
+    keeps: ClassVar[Facts] = frozenset({Attack, Certificate})
 
     def run(self, state: State) -> State:
         network = fuse(state.network)
-        return state.rewritten(network, frozenset({Attack}))
+        return state.rewritten(network)
 
 
 def fuse(network: Network) -> Network:

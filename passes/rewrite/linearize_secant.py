@@ -7,9 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graphprune.errors import PipelineError
+from graphprune.ir import Ball
 from graphprune.ir.export import with_own_source
 from graphprune.ir.network import activation_of
-from graphprune.passbase import Promise, State, record, register_pass
+from graphprune.passbase import Facts, Promise, State, record, register_pass
 from graphprune.passes.analysis.activations import Recorded
 from graphprune.passes.analysis.attack import Attack
 from graphprune.transforms.replace import Replacement, apply
@@ -31,6 +32,9 @@ class LinearizeSecant:
 
     name: ClassVar[str] = "linearize-secant"
     promise: ClassVar[Promise] = "anchor and adversarial"
+    needs: ClassVar[Facts] = frozenset({Attack, Recorded})
+    # The attack's point still is adversarial for the result, at the same distance.
+    keeps: ClassVar[Facts] = frozenset({Attack})
 
     layers: int = 1
     only: tuple[int, ...] = ()
@@ -56,10 +60,12 @@ class LinearizeSecant:
             every = np.ones(len(z0), dtype=bool)
             replacements[index] = Replacement.nothing(len(z0)).with_lines(every, slope, offset)
         result = apply(network, replacements)
-        entry = {"pass": self.name, "layers": [index + 1 for index in chosen]}
-        record(result, state, entry, found.distance)
-        # The attack's point still is adversarial for the result, at the same distance.
-        return state.rewritten(with_own_source(result), frozenset({Attack}))
+        counts = sum(int(r.removed.sum()) for r in replacements.values())
+        anchor = state.the_anchor(self.name)
+        ball = Ball(anchor.x.astype(np.float64), found.witness.distance, state.domain)
+        layers = [index + 1 for index in chosen]
+        record(result, state, self.name, {"secant": counts}, ball, layers=layers)
+        return state.rewritten(with_own_source(result))
 
     def _chosen(self, count: int) -> list[int]:
         if self.only:

@@ -10,8 +10,9 @@ from graphprune.errors import PipelineError
 from graphprune.ir import Ball
 from graphprune.ir.export import with_own_source
 from graphprune.ir.network import Network, activation_of
-from graphprune.passbase import Promise, State, record, register_pass
+from graphprune.passbase import Facts, Promise, State, record, register_pass
 from graphprune.passes.analysis.activations import record as record_activations
+from graphprune.passes.analysis.attack import Attack
 from graphprune.passes.analysis.bounds import Boxes, Method, pre_activation_bounds
 from graphprune.passes.analysis.bounds_pass import ball_radius
 from graphprune.transforms.replace import Replacement, apply
@@ -30,6 +31,8 @@ class PruneConstant:
 
     name: ClassVar[str] = "prune-constant"
     promise: ClassVar[Promise] = "anchor"
+    needs: ClassVar[Facts] = frozenset({Attack})
+    keeps: ClassVar[Facts] = frozenset()
 
     gamma: float = 0.75
     step: float = 0.05
@@ -44,13 +47,14 @@ class PruneConstant:
         anchor = state.the_anchor(self.name)
         radius, state = ball_radius(state, self.name, self.radius)
         network = state.network
-        boxes = Boxes.of(Ball(anchor.x.astype(np.float64), radius, state.domain))
+        ball = Ball(anchor.x.astype(np.float64), radius, state.domain)
+        boxes = Boxes.of(ball)
         replacements = self._rounds(network, boxes, anchor.x, state)
         result = apply(network, replacements)
         counts = [0, *(int(r.removed.sum()) for r in replacements.values())]
-        entry = {"pass": self.name, "gamma": self.gamma, "removed": counts}
-        record(result, state, entry, radius)
-        return state.rewritten(with_own_source(result), frozenset())
+        replaced = {"constant": sum(counts)}
+        record(result, state, self.name, replaced, ball, gamma=self.gamma, removed=counts)
+        return state.rewritten(with_own_source(result))
 
     def _rounds(
         self, network: Network, boxes: Boxes, x: NDArray[np.floating], state: State

@@ -5,8 +5,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from graphprune.passbase import Promise, State, record, register_pass
-from graphprune.passes.analysis.activations import Recorded
+from graphprune.ir.points import contains
+from graphprune.passbase import Facts, Promise, State, record, register_pass
 from graphprune.passes.analysis.attack import Attack
 from graphprune.passes.analysis.bounds_pass import BallBounds
 from graphprune.transforms.replace import Replacement, apply
@@ -17,25 +17,36 @@ from graphprune.transforms.replace import Replacement, apply
 class PruneStable:
     """Replace ReLUs with upper <= 0 by 0 and with lower >= 0 by their input.
 
-    The network stays the same function on the ball of the bounds (the last `bounds` pass, or
-    CROWN at d_adv).
+    The network stays the same function on the ball or box of the bounds (the last `bounds` pass,
+    or CROWN at d_adv).
     """
 
     name: ClassVar[str] = "prune-stable"
     promise: ClassVar[Promise] = "ball"
+    needs: ClassVar[Facts] = frozenset({BallBounds})
+    # An adversarial point stays one where it lies in the ball.
+    keeps: ClassVar[Facts] = frozenset({Attack})
 
     def run(self, state: State) -> State:
         bounds, state = state.need(BallBounds)
         network = state.network
         replacements = {}
+        kinds = {"inactive": 0, "active": 0}
         for index, layer in enumerate(bounds.layers):
             active = layer.lower[0] >= 0
             inactive = layer.upper[0] <= 0
             neurons = len(active)
+            alive = network.alive(network.activations[index])
+            kinds["inactive"] += int((inactive & alive).sum())
+            kinds["active"] += int((active & ~inactive & alive).sum())
             replacements[index] = Replacement.nothing(neurons).with_lines(
                 active | inactive, np.where(inactive, 0.0, 1.0), np.zeros(neurons)
             )
         result = apply(network, replacements)
         counts = [int(r.removed.sum()) for r in replacements.values()]
-        record(result, state, {"pass": self.name, "removed": counts}, bounds.radius)
-        return state.rewritten(result, frozenset({Attack, Recorded}))
+        record(result, state, self.name, kinds, bounds.region, removed=counts)
+        found = state.facts.get(Attack)
+        gone = found is not None and not (
+            found.witness and contains(bounds.region, found.witness.x)
+        )
+        return state.rewritten(result, *([Attack] if gone else []), region=bounds.region)

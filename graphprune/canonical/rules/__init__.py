@@ -3,8 +3,11 @@
 import importlib
 import pkgutil
 
+from graphprune import plugins
+
 
 def install() -> None:
-    """Import every rule file once; importing registers its rules."""
+    """Import every rule file once, then third-party ones; importing registers the rules."""
     for module in pkgutil.iter_modules(__path__):
         importlib.import_module(f"{__name__}.{module.name}")
+    plugins.install("graphprune.operators")

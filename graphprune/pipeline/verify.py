@@ -1,0 +1,158 @@
+"""Does a pass keep its promise? The graphs before and after it, run on points it speaks of."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from graphprune.backends.onnxruntime import run_original
+from graphprune.backends.reference import forward64
+from graphprune.errors import PipelineError
+from graphprune.ir import Region
+from graphprune.ir.export import with_own_source
+from graphprune.ir.points import contains
+from graphprune.passbase import Pass, State
+from graphprune.passes.analysis.attack import Attack
+
+Floats = NDArray[np.float64]
+
+# Largest deviation allowed, relative to 1 + max |logit|. ONNX Runtime rounds every operation to
+# float32, and a fused graph rounds others; float64 leaves only the pass to blame.
+SINGLE, DOUBLE = 1e-3, 1e-7
+SAMPLES = 32
+
+
+@dataclass(eq=False)
+class BrokenPromiseError(PipelineError):
+    """A pass changed the function where it promised not to.
+
+    Attributes
+    ----------
+    name
+        The pass.
+    point
+        Where (sample shape, float64): feed it to both networks.
+    before, after
+        Logits (classes,) there.
+    """
+
+    name: str
+    promise: str
+    point: Floats
+    before: Floats
+    after: Floats
+    evaluator: str
+
+    def __str__(self) -> str:
+        flat = self.point.reshape(-1)
+        shown = ", ".join(f"{v:.9g}" for v in flat[:16]) + (", ..." if flat.size > 16 else "")
+        gap = float(np.max(np.abs(self.before - self.after)))
+        return (
+            f"pass '{self.name}' broke its promise ('{self.promise}'): the logits differ by"
+            f" {gap:.3g} in {self.evaluator} at x = [{shown}]:"
+            f" {_row(self.before)} before, {_row(self.after)} after"
+        )
+
+
+def check_promise(item: Pass, before: State, after: State) -> None:
+    """Compare the networks before and after a pass where it promises equality.
+
+    Parameters
+    ----------
+    before, after
+        The states the pass was given and has returned.
+
+    Raises
+    ------
+    BrokenPromiseError
+        With the point that shows it.
+    """
+    if after.network is before.network:
+        return
+    x = promised_points(item, after)
+    if not len(x):
+        return
+    networks = before.network, after.network
+    exact = [forward64(network, x)[0] for network in networks]
+    _compare(item, x, exact, "float64", DOUBLE * _scale(exact[0]))
+    single = x.astype(before.network.source.dtype)
+    runs = [run_original(with_own_source(n), single).astype(np.float64) for n in networks]
+    # What float32 does to the network before the pass is not the pass's doing.
+    rounded = 4.0 * np.max(np.abs(runs[0] - exact[0]), axis=1, keepdims=True)
+    _compare(item, x, runs, "ONNX Runtime", SINGLE * _scale(exact[0]) + rounded)
+
+
+def _scale(logits: Floats) -> Floats:
+    scale: Floats = 1.0 + np.max(np.abs(logits), axis=1, keepdims=True)
+    return scale
+
+
+def _compare(
+    item: Pass, x: Floats, logits: list[Floats], evaluator: str, tolerance: Floats
+) -> None:
+    before, after = logits
+    gap = np.abs(before - after)
+    # NaN on one side only is a difference too.
+    wrong = ~(gap <= tolerance) & ~(np.isnan(before) & np.isnan(after))
+    if wrong.any():
+        worst = int(np.argmax(np.where(wrong, np.nan_to_num(gap, nan=np.inf), -1.0).max(axis=1)))
+        raise BrokenPromiseError(
+            item.name, item.promise, x[worst], before[worst], after[worst], evaluator
+        )
+
+
+def promised_points(item: Pass, after: State) -> Floats:
+    """Points (N, *sample) on which a pass promises equality: anchor, adversarial, samples."""
+    shape = after.network.input_shape
+    known = [] if after.anchor is None else [_point(after.anchor.x, shape)]
+    found = after.facts.get(Attack)
+    if found is not None and found.witness is not None:
+        known.append(_point(found.witness.x, shape))
+    if item.promise == "nothing":
+        known = []
+    elif item.promise == "anchor":
+        known = known[:1]
+    elif item.promise == "ball":
+        region = after.region
+        if region is None:
+            raise PipelineError(f"pass '{item.name}' promises a ball and does not say which")
+        known = [x for x in known if contains(region, x)]
+        known.extend(samples_in(region, SAMPLES))
+    elif item.promise == "everywhere":
+        known.extend(_everywhere(after, shape))
+    return np.stack(known) if known else np.zeros((0, *shape))
+
+
+def samples_in(region: Region, count: int, seed: int = 0) -> Floats:
+    """Points (count, *sample) of a ball or box: corners, faces, inner points, the centre."""
+    rng = np.random.default_rng(seed)
+    lower, upper = region.lower, region.upper
+    weight = rng.random((count, *lower.shape))
+    ends = (rng.random(weight.shape) < 0.5).astype(np.float64)
+    # A third each: corners, points with half of their elements on a face, inner points.
+    kind = np.arange(count).reshape(-1, *(1,) * lower.ndim) % 3
+    on_face = (kind == 0) | ((kind == 1) & (rng.random(weight.shape) < 0.5))
+    weight = np.where(on_face, ends, weight)
+    if count:
+        weight[-1] = 0.5
+    points: Floats = np.clip(lower + weight * (upper - lower), lower, upper)
+    return points
+
+
+def _everywhere(state: State, shape: tuple[int, ...]) -> Floats:
+    """Points in and around the domain, close to the anchor, and far out."""
+    rng = np.random.default_rng(0)
+    low, high = (state.domain.low, state.domain.high) if state.domain.bounded else (-1.0, 1.0)
+    spread = rng.choice([0.0, 0.1, 1.0, 10.0], size=(SAMPLES, *(1,) * len(shape)))
+    centre = np.full(shape, 0.5 * (low + high)) if state.anchor is None else state.anchor.x
+    near = centre + spread * (high - low) * rng.uniform(-0.5, 0.5, (SAMPLES, *shape))
+    inside = rng.uniform(low, high, (SAMPLES, *shape))
+    return np.concatenate([near, inside])
+
+
+def _point(x: NDArray[np.floating], shape: tuple[int, ...]) -> Floats:
+    return x.astype(np.float64).reshape(shape)
+
+
+def _row(logits: Floats) -> str:
+    return "[" + ", ".join(f"{v:.7g}" for v in logits) + "]"

@@ -1,0 +1,51 @@
+"""Third-party passes and operators: Python entry points, imported once.
+
+A distribution names a module in one of the groups; importing it registers what it holds::
+
+    [project.entry-points."graphprune.passes"]
+    halve = "acme.halve"
+    [project.entry-points."graphprune.operators"]
+    swish = "acme.swish"
+"""
+
+import sys
+from importlib.metadata import EntryPoint, entry_points
+from typing import Literal
+
+from graphprune.errors import PluginError
+
+Group = Literal["graphprune.passes", "graphprune.operators"]
+
+_loaded: set[tuple[str, str]] = set()
+# The search path at the last look: distributions are looked for again when it has changed.
+_searched: dict[str, tuple[str, ...]] = {}
+
+
+def install(group: Group) -> None:
+    """Import every module that installed distributions name in `group`, each once.
+
+    Raises
+    ------
+    PluginError
+        A module cannot be imported; the message names the distribution that brought it.
+    """
+    path = tuple(sys.path)
+    if _searched.get(group) == path:
+        return
+    for point in entry_points(group=group):
+        if (group, point.value) not in _loaded:
+            _load(point)
+            _loaded.add((group, point.value))
+    _searched[group] = path
+
+
+def _load(point: EntryPoint) -> None:
+    try:
+        point.load()
+    except Exception as error:
+        brought = f"{point.dist.name} {point.dist.version}" if point.dist else "unknown"
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        raise PluginError(
+            f"plugin '{point.name}' ({point.value}) of distribution '{brought}' cannot be loaded:"
+            f" {reason}; repair it or uninstall the distribution"
+        ) from error
