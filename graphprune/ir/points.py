@@ -116,11 +116,6 @@ class Box:
     lower: Floats
     upper: Floats
 
-    @property
-    def center(self) -> Floats:
-        middle: Floats = self.lower + 0.5 * (self.upper - self.lower)
-        return middle
-
 
 # Where a rewrite's promise holds.
 Region = Ball | Box
