@@ -11,6 +11,7 @@ from onnx.reference import ReferenceEvaluator
 from scipy.optimize import linprog
 
 import graphprune as gp
+from graphprune.ir import Norm
 
 Floats = NDArray[np.float64]
 
@@ -53,7 +54,9 @@ class Perceptron:
         return np.asarray(self.weights[-1] @ x + self.biases[-1])
 
 
-def brute_force_distance(net: Perceptron, x0: Floats, label: int, low: float, high: float) -> float:
+def brute_force_distance(
+    net: Perceptron, x0: Floats, label: int, low: float, high: float, norm: Norm = "linf"
+) -> float:
     """The distance by one LP per activation pattern and target; inf when there is none."""
     best = np.inf
     sizes = [len(b) for b in net.biases[:-1]]
@@ -75,13 +78,14 @@ def brute_force_distance(net: Perceptron, x0: Floats, label: int, low: float, hi
                 continue
             margin = matrix[label] - matrix[target]
             a = np.vstack([*rows, margin[None]])
-            a = np.hstack([a, np.zeros((len(a), 1))])
-            eye, one = np.eye(len(x0)), np.ones((len(x0), 1))
-            a = np.vstack([a, np.hstack([eye, -one]), np.hstack([-eye, -one])])
+            eye = np.eye(len(x0))
+            # |x_i - x0_i| <= t, one t for all elements or each its own.
+            own = np.ones((len(x0), 1)) if norm == "linf" else eye
+            a = np.hstack([a, np.zeros((len(a), own.shape[1]))])
+            a = np.vstack([a, np.hstack([eye, -own]), np.hstack([-eye, -own])])
             b_ub = np.concatenate([*rhs, [offset[target] - offset[label]], x0, -x0])
-            cost = np.zeros(len(x0) + 1)
-            cost[-1] = 1.0
-            bounds = [*([(low, high)] * len(x0)), (0, None)]
+            cost = np.concatenate([np.zeros(len(x0)), np.ones(own.shape[1])])
+            bounds = [*([(low, high)] * len(x0)), *([(0, None)] * own.shape[1])]
             result = linprog(cost, A_ub=a, b_ub=b_ub, bounds=bounds, method="highs")
             if result.status == 0:
                 best = min(best, float(result.fun or 0.0))

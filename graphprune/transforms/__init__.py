@@ -4,5 +4,14 @@ from graphprune.transforms.forward import forward
 from graphprune.transforms.gradient import gradient
 from graphprune.transforms.interval import interval
 from graphprune.transforms.relaxation import relaxation
+from graphprune.transforms.tangent import cotangent, linearise, tangent
 
-__all__ = ["forward", "gradient", "interval", "relaxation"]
+__all__ = [
+    "cotangent",
+    "forward",
+    "gradient",
+    "interval",
+    "linearise",
+    "relaxation",
+    "tangent",
+]

@@ -1,0 +1,150 @@
+"""What an attack knows about the network around a point: margins, and the activation pattern."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from graphprune import transforms
+from graphprune.backends.onnxruntime import compiled
+from graphprune.ir import Anchor, Domain, Network, Norm
+from graphprune.ir.network import activation_of, sample_shape
+from graphprune.ir.points import lengths
+from graphprune.operators import Relu
+
+Floats = NDArray[np.float64]
+Singles = NDArray[np.float32]
+Indices = NDArray[np.intp]
+
+
+@dataclass(frozen=True, eq=False)
+class Question:
+    """Where an attack looks: points near the anchor, in a domain, measured in a norm.
+
+    Points are flat: (N, input size) arrays of steps from the anchor (float64), or of positions.
+    """
+
+    network: Network
+    anchor: Anchor
+    domain: Domain
+    norm: Norm = "linf"
+
+    @cached_property
+    def start(self) -> Floats:
+        """The anchor, flat."""
+        return self.anchor.x.astype(np.float64).reshape(-1)
+
+    @cached_property
+    def lower(self) -> Floats:
+        """Smallest steps that stay in the domain, <= 0."""
+        return np.minimum(self.domain.low - self.start, 0.0)
+
+    @cached_property
+    def upper(self) -> Floats:
+        """Largest steps that stay in the domain, >= 0."""
+        return np.maximum(self.domain.high - self.start, 0.0)
+
+    @cached_property
+    def targets(self) -> Indices:
+        """Every class but the label."""
+        return np.delete(np.arange(self.network.classes), self.anchor.label)
+
+    def clip(self, steps: Floats) -> Floats:
+        """The nearest steps inside the domain."""
+        return np.clip(steps, self.lower, self.upper)
+
+    def points(self, steps: Floats) -> Singles:
+        """Positions (N, *sample) in float32, as the graphs take them."""
+        flat = (self.start + steps).astype(np.float32)
+        return flat.reshape(len(steps), *self.network.input_shape)
+
+    def lengths(self, steps: Floats) -> Floats:
+        return lengths(steps, self.norm)
+
+    def rows(self, targets: Indices) -> Singles:
+        """Rows (N, classes) of f_y - f_t."""
+        rows = np.zeros((len(targets), self.network.classes), np.float32)
+        rows[np.arange(len(targets)), targets] = -1.0
+        rows[:, self.anchor.label] = 1.0
+        return rows
+
+    def margins(self, steps: Floats, target: int) -> Singles:
+        """f_y - f_t (N,) by the float32 graph."""
+        run = compiled(
+            self.network, "forward", lambda: transforms.forward(self.network, np.float32)
+        )
+        logits = run({"x": self.points(steps)})[0]
+        margins: Singles = logits[:, self.anchor.label] - logits[:, target]
+        return margins
+
+
+@dataclass(frozen=True, eq=False)
+class Kinks:
+    """The neurons of one layer at a point.
+
+    Attributes
+    ----------
+    z
+        (n,) pre-activations.
+    side
+        (n,) +1 where active, -1 where not.
+    weight
+        (n,) derivative of the margin with respect to the neurons' outputs.
+    """
+
+    z: Floats
+    side: Floats
+    weight: Floats
+
+
+class Linearisation:
+    """The margin of one target around one point, as its activation pattern continues it.
+
+    Attributes
+    ----------
+    step
+        The point, as a step (n,) from the anchor.
+    margin
+        f_y - f_t there.
+    gradient
+        (n,) of the margin.
+    kinks
+        By layer, of the layers whose activation is a ReLU.
+    """
+
+    def __init__(self, question: Question, step: Floats, target: int) -> None:
+        network = self.network = question.network
+        self.step = step
+        run = compiled(network, "linearise", lambda: transforms.linearise(network))
+        row = question.rows(np.array([target]))
+        found = dict(
+            zip(run.outputs, run({"x": question.points(step[None]), "rows": row}), strict=True)
+        )
+        wide = {name: a.astype(np.float64).reshape(-1) for name, a in found.items()}
+        self.margin = float(wide["logits"] @ row[0])
+        self.gradient: Floats = wide["gradient"]
+        self._slopes = {name: a for name, a in found.items() if name.startswith("slope")}
+        self.kinks: dict[int, Kinks] = {}
+        for i, activation in enumerate(network.activations):
+            if isinstance(activation_of(activation), Relu):
+                side = np.where(wide[f"slope{i}"] > 0, 1.0, -1.0)
+                self.kinks[i] = Kinks(wide[f"z{i}"], side, wide[f"weight{i}"])
+
+    def push(self, direction: Floats) -> dict[int, Floats]:
+        """Changes (n_i,) of the pre-activations of the ReLU layers for a change of the input."""
+        network = self.network
+        run = compiled(network, "tangent", lambda: transforms.tangent(network))
+        shaped = direction.astype(np.float32).reshape(1, *network.input_shape)
+        found = dict(zip(run.outputs, run({"direction": shaped, **self._slopes}), strict=True))
+        return {i: found[f"z{i}"].astype(np.float64).reshape(-1) for i in self.kinks}
+
+    def rows(self, layer: int, neurons: Indices) -> Floats:
+        """Gradients (len(neurons), n) of pre-activations of a layer."""
+        network = self.network
+        run = compiled(network, ("cotangent", layer), lambda: transforms.cotangent(network, layer))
+        shape = sample_shape(network.segments[layer].target)
+        rows = np.zeros((len(neurons), int(np.prod(shape))), np.float32)
+        rows[np.arange(len(neurons)), neurons] = 1.0
+        gradient = run({"rows": rows.reshape(len(neurons), *shape), **self._slopes})[0]
+        return gradient.astype(np.float64).reshape(len(neurons), -1)
