@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
+from typing import TypeVar
 
 import numpy as np
 import onnx_ir as ir
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from graphprune.errors import UnsupportedError
 from graphprune.ir.network import NetworkBuilder, Operator
 from graphprune.ir.source import Layout
-from graphprune.operators import Dense, Reshape, Transpose
+from graphprune.operators import Dense, Gather, Reshape, Transpose
 
 Array = NDArray[np.generic]
 
@@ -24,14 +25,21 @@ class Tracked:
     layout: Layout
 
 
-Rule = Callable[["Context", ir.Node], Tracked]
+# One result per output of the node; a single one stands for the first output.
+Rule = Callable[["Context", ir.Node], Tracked | tuple[Tracked, ...]]
 RULES: dict[str, Rule] = {}
 
 
-def legalises(*op_types: str, domain: str = "") -> Callable[[Rule], Rule]:
-    """Decorator: the rule for these operators of a domain, ONNX's default one unless named."""
+R = TypeVar("R", bound=Rule)
 
-    def wrap(rule: Rule) -> Rule:
+
+def legalises(*op_types: str, domain: str = "") -> Callable[[R], R]:
+    """Decorator: the rule for these operators of a domain, ONNX's default one unless named.
+
+    The first paragraph of the rule's docstring is its algebra; the README's table shows it.
+    """
+
+    def wrap(rule: R) -> R:
         for op_type in op_types:
             RULES[rule_key(domain, op_type)] = rule
         return rule
@@ -93,9 +101,15 @@ class Context:
         return self.tracked[str(value.name)]
 
     def emit(
-        self, op: Operator, *inputs: Tracked, layout: Layout, node: ir.Node | None = None
+        self,
+        op: Operator,
+        *inputs: Tracked,
+        layout: Layout,
+        node: ir.Node | None = None,
+        output: int = 0,
     ) -> Tracked:
-        name = None if node is None else node.outputs[0].name
+        """Add a canonical operator; its value is called as the `output` of `node` it computes."""
+        name = None if node is None else node.outputs[output].name
         value = self.builder.add(op, *(t.value for t in inputs), name=name)
         return Tracked(value, layout)
 
@@ -134,6 +148,74 @@ class Context:
             return None
         raise self.fail(node, f"reshaping to {shape} mixes the batch with other axes")
 
+    def relayout(self, x: Tracked, layout: Layout, node: ir.Node | None = None) -> Tracked:
+        """Row-major reshape to a layout whose batch axis is known."""
+        if layout.sample == x.layout.sample:
+            return Tracked(x.value, layout)
+        return self.emit(Reshape(x.layout.sample, layout.sample), x, layout=layout, node=node)
+
+    def axis(self, axis: int, layout: Layout, node: ir.Node) -> int:
+        """A file's axis, counted from 0."""
+        rank = len(layout.shape)
+        if not -rank <= axis < rank:
+            raise self.fail(node, f"axis {axis} is not one of its input {layout.shape}")
+        return axis % rank
+
+    def sample_axis(self, axis: int, layout: Layout, node: ir.Node) -> int:
+        """A file's axis as an axis of the sample."""
+        axis = self.axis(axis, layout, node)
+        if axis == layout.batch:
+            raise self.fail(node, f"works along the batch axis ({axis})")
+        return axis - (layout.batch is not None and axis > layout.batch)
+
+    def gather(
+        self, x: Tracked, axis: int, index: Array, node: ir.Node, *, output: int | None = None
+    ) -> Tracked:
+        """The cells `index` along a file's axis; `output` is the output of `node` it is."""
+        shape = list(x.layout.shape)
+        axis = self.axis(axis, x.layout, node)
+        flat = np.asarray(index, dtype=np.int64).reshape(-1)
+        if np.array_equal(flat, np.arange(shape[axis])):
+            return x
+        if not flat.size:
+            raise self.fail(node, "selects nothing: its output is empty")
+        if flat.min() < 0 or flat.max() >= shape[axis]:
+            raise self.fail(node, f"reads cell {flat.max()} of an axis of length {shape[axis]}")
+        op = Gather(self.sample_axis(axis, x.layout, node), flat, x.layout.sample)
+        shape[axis] = len(flat)
+        layout = Layout(tuple(shape), x.layout.batch)
+        named = None if output is None else node
+        return self.emit(op, x, layout=layout, node=named, output=output or 0)
+
+    def broadcast(self, x: Tracked, shape: tuple[int, ...], node: ir.Node) -> Tracked:
+        """`x` repeated along axes of size 1 (numpy's rules) until it has `shape`."""
+        lead = len(shape) - len(x.layout.shape)
+        batch = None if x.layout.batch is None else x.layout.batch + lead
+        x = self.relayout(x, Layout((1,) * lead + x.layout.shape, batch))
+        for axis, length in enumerate(shape):
+            if x.layout.shape[axis] != length:
+                x = self.gather(x, axis, np.zeros(length, np.int64), node)
+        return x
+
+    def align(self, node: ir.Node, *values: Tracked) -> list[Tracked]:
+        """Computed operands of an element-wise operator, all broadcast to one layout."""
+        try:
+            shape = np.broadcast_shapes(*(x.layout.shape for x in values))
+        except ValueError:
+            shapes = ", ".join(str(x.layout.shape) for x in values)
+            raise self.fail(node, f"its inputs' shapes {shapes} do not broadcast") from None
+        aligned = [self.broadcast(x, shape, node) for x in values]
+        found = {x.layout.batch for x in aligned if x.layout.batch is not None}
+        if len(found) > 1:
+            raise self.fail(node, "its inputs have their batch in different axes")
+        if found:
+            # A value without a batch joins one in a batch of 1.
+            layout = Layout(shape, found.pop())
+            if shape[layout.batch or 0] != 1 and any(x.layout.batch is None for x in aligned):
+                raise self.fail(node, "combines a value with a batch and one without")
+            aligned = [self.relayout(x, layout) for x in aligned]
+        return aligned
+
     def transpose(self, x: Tracked, perm: tuple[int, ...], node: ir.Node) -> Tracked:
         old = x.layout.batch
         shape = tuple(x.layout.shape[p] for p in perm)
@@ -144,23 +226,27 @@ class Context:
             return Tracked(x.value, layout)
         return self.emit(Transpose(sample_perm, x.layout.sample), x, layout=layout, node=node)
 
+    def enlarged(self, x: Tracked, array: Array, node: ir.Node) -> Tracked:
+        """`x` broadcast so that a constant operand does not enlarge it."""
+        try:
+            shape = np.broadcast_shapes(array.shape, x.layout.shape)
+        except ValueError:
+            raise self.fail(
+                node, f"a constant of shape {array.shape} does not fit its input {x.layout.shape}"
+            ) from None
+        return self.broadcast(x, shape, node) if shape != x.layout.shape else x
+
     def to_sample(self, array: Array, layout: Layout, node: ir.Node) -> NDArray[np.float64]:
         """A constant operand of an element-wise operator, broadcastable to the sample shape."""
         rank = len(layout.shape)
-        if array.ndim > rank:
-            extra = array.shape[: array.ndim - rank]
-            if prod(extra) != 1:
-                raise self.fail(node, f"a constant of shape {array.shape} enlarges its input")
-            array = array.reshape(array.shape[array.ndim - rank :])
         wide = array.reshape((1,) * (rank - array.ndim) + array.shape).astype(np.float64)
-        if np.broadcast_shapes(wide.shape, layout.shape) != layout.shape:
-            raise self.fail(
-                node, f"a constant of shape {wide.shape} enlarges its input {layout.shape}"
-            )
         if layout.batch is None:
             return wide
         if wide.shape[layout.batch] != 1:
-            raise self.fail(node, "a constant differs along the batch axis")
+            first = np.take(wide, [0], axis=layout.batch)
+            if not np.array_equal(wide, np.broadcast_to(first, wide.shape)):
+                raise self.fail(node, "a constant differs along the batch axis")
+            wide = first
         return np.squeeze(wide, axis=layout.batch)
 
     def logits(self, x: Tracked) -> Tracked:

@@ -173,12 +173,13 @@ def _legalise(context: Context, node: ir.Node) -> None:
         raise context.fail(node, f"operator is not supported (supported: {supported})")
     else:
         result = RULES[key](context, node)
-        out = node.outputs[0]
-        _check_shape(context, node, result.layout)
-        context.tracked[str(out.name)] = result
+        results = result if isinstance(result, tuple) else (result,)
+        for out, value in zip(node.outputs, results, strict=False):
+            _check_shape(context, node, out, value.layout)
+            context.tracked[str(out.name)] = value
 
 
-def _check_shape(context: Context, node: ir.Node, layout: Layout) -> None:
+def _check_shape(context: Context, node: ir.Node, out: ir.Value, layout: Layout) -> None:
     """Our layout against ONNX's own shape inference: a difference is never let through.
 
     After a pool with ceil_mode they may differ: ONNX Runtime and PyTorch leave out windows that
@@ -187,7 +188,7 @@ def _check_shape(context: Context, node: ir.Node, layout: Layout) -> None:
     context.rounded_up |= bool(node.attributes.get_int("ceil_mode", 0))
     if context.rounded_up:
         return
-    shape = node.outputs[0].shape
+    shape = out.shape
     if shape is None or not all(isinstance(dim, int) for dim in shape.dims):
         return
     if tuple(shape.dims) != layout.shape:

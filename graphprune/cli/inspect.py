@@ -22,7 +22,7 @@ def register(app: typer.Typer) -> None:
         from graphprune.canonical.survey import unsupported
         from graphprune.errors import UnsupportedError
         from graphprune.ir.load import read_model
-        from graphprune.ir.network import operator, pre_activation, sample_shape
+        from graphprune.ir.network import activation_of, operator, pre_activation, sample_shape
 
         file = read_model(model)
         graph = file.proto.graph
@@ -46,8 +46,10 @@ def register(app: typer.Typer) -> None:
             f"input       {source.input_name} {network.input_shape}, batch {batch}, {source.dtype}"
         )
         print(f"output      {source.output_name}, {network.classes} classes")
-        layers = len(network.activations)
+        layers = len(network.source_activations)
         print(f"neurons     {network.neurons} in {layers} activation layers")
+        if network.added_neurons:
+            print(f"added       {network.added_neurons} ReLUs that express maxima and clips")
         print(f"living      {network.living_neurons} neurons can influence the output")
         print(f"parameters  {network.parameters}")
         print(f"work        {network.multiply_adds} multiply-adds per sample")
@@ -55,7 +57,7 @@ def register(app: typer.Typer) -> None:
         table = Table("layer", "activation", "shape", "neurons", "living")
         for i, node in enumerate(network.activations):
             shape = sample_shape(pre_activation(node))
-            kind = type(operator(node)).__name__
+            kind = type(operator(node)).__name__ + " (added)" * activation_of(node).added
             alive = network.alive(node)
             table.add_row(str(i + 1), kind, str(shape), str(alive.size), str(int(alive.sum())))
         Console(width=100).print(table)

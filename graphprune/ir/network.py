@@ -83,6 +83,16 @@ class AffineOperator(Operator, Protocol):
 class Activation(Operator, Protocol):
     """A scalar activation, applied element by element."""
 
+    @property
+    def added(self) -> bool:
+        """Legalisation added it: its neurons are none of the source network."""
+        ...
+
+    @property
+    def piecewise_linear(self) -> bool:
+        """Linear on either side of 0, 0 below it: a neuron may be stable."""
+        ...
+
     def value(self, z: Floats) -> Floats:
         """The activation in float64."""
         ...
@@ -221,14 +231,24 @@ class Network:
         return self._used.get(id(out), np.zeros(size(out), dtype=bool))
 
     @cached_property
+    def source_activations(self) -> tuple[ir.Node, ...]:
+        """Activations of the source network; ReLUs that legalisation added are left out."""
+        return tuple(a for a in self.activations if not activation_of(a).added)
+
+    @cached_property
     def neurons(self) -> int:
-        """Elements of all pre-activation tensors."""
-        return sum(size(a.outputs[0]) for a in self.activations)
+        """Elements of all pre-activation tensors of the source network's activations."""
+        return sum(size(a.outputs[0]) for a in self.source_activations)
+
+    @cached_property
+    def added_neurons(self) -> int:
+        """Elements of the ReLUs that legalisation added (maxima, second ends of Clip)."""
+        return sum(size(a.outputs[0]) for a in self.activations) - self.neurons
 
     @cached_property
     def living_neurons(self) -> int:
-        """Neurons that can influence the logits: what a substitute has left."""
-        return int(sum(self.alive(a).sum() for a in self.activations))
+        """Source neurons that can influence the logits: what a substitute has left."""
+        return int(sum(self.alive(a).sum() for a in self.source_activations))
 
     @cached_property
     def parameters(self) -> int:

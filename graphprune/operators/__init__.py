@@ -1,9 +1,14 @@
 """Operators of the canonical dialect: one class in one file each, found through the registry."""
 
 from graphprune.operators.add import Add
+from graphprune.operators.concat import Concat
 from graphprune.operators.conv import Conv
+from graphprune.operators.conv_transpose import ConvTranspose
 from graphprune.operators.dense import Dense
+from graphprune.operators.gather import Gather
 from graphprune.operators.matmul import MatMul
+from graphprune.operators.pad import Pad
+from graphprune.operators.reduce_sum import ReduceSum
 from graphprune.operators.registry import REGISTRY, register
 from graphprune.operators.relu import Relu
 from graphprune.operators.reshape import Reshape
@@ -14,9 +19,14 @@ from graphprune.operators.transpose import Transpose
 __all__ = [
     "REGISTRY",
     "Add",
+    "Concat",
     "Conv",
+    "ConvTranspose",
     "Dense",
+    "Gather",
     "MatMul",
+    "Pad",
+    "ReduceSum",
     "Relu",
     "Reshape",
     "Scale",

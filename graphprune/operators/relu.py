@@ -1,6 +1,7 @@
 """The rectified linear unit."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import onnx_ir as ir
@@ -15,7 +16,17 @@ Floats = NDArray[np.float64]
 @register
 @dataclass(frozen=True)
 class Relu:
-    """max(z, 0)."""
+    """max(z, 0).
+
+    Attributes
+    ----------
+    added
+        Legalisation added it (a maximum, the second end of a Clip): not a neuron of the source.
+    """
+
+    added: bool = False
+
+    piecewise_linear: ClassVar[bool] = True
 
     def forward(self, b: GraphBuilder, *inputs: ir.Value) -> ir.Value:
         return b.op("Relu", inputs)

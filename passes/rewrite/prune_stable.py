@@ -5,6 +5,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from graphprune.ir.network import activation_of
 from graphprune.ir.points import contains
 from graphprune.passbase import Facts, Promise, State, record, register_pass
 from graphprune.passes.analysis.attack import Attack
@@ -33,6 +34,8 @@ class PruneStable:
         replacements = {}
         kinds = {"inactive": 0, "active": 0}
         for index, layer in enumerate(bounds.layers):
+            if not activation_of(network.activations[index]).piecewise_linear:
+                continue  # a smooth activation is never its input or 0
             active = layer.lower[0] >= 0
             inactive = layer.upper[0] <= 0
             neurons = len(active)

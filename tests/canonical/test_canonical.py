@@ -95,7 +95,7 @@ def test_one_dimensional_and_three_dimensional_convolutions() -> None:
         ("Sigmoid", [], {}, "not supported"),
         ("Dropout", [np.float32(0.5), np.array(True)], {}, "training mode"),
         ("Div", [np.zeros(4, np.float32)], {}, "divides by zero"),
-        ("Add", [np.zeros((3, 4, 4), np.float32)], {}, "enlarges"),
+        ("Add", [np.zeros((3, 4, 4), np.float32)], {}, "batch axis"),
     ],
 )
 def test_unsupported_nodes_are_named(

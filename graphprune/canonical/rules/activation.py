@@ -1,12 +1,86 @@
-"""Activations the dialect has itself."""
+"""Piecewise linear activations: ReLU, and what ReLU and affine maps express."""
 
+import numpy as np
 import onnx_ir as ir
+from numpy.typing import NDArray
 
 from graphprune.canonical.context import Context, Tracked, legalises
+from graphprune.canonical.rules.arithmetic import negate, plus, scale, shift, times, total
 from graphprune.operators import Relu
 
 
 @legalises("Relu")
 def relu(context: Context, node: ir.Node) -> Tracked:
+    """max(x, 0), the dialect's own activation."""
     x = context.computed(node, 0)
     return context.emit(Relu(), x, layout=x.layout, node=node)
+
+
+def _leaky(context: Context, node: ir.Node, x: Tracked, slope: NDArray[np.float64]) -> Tracked:
+    """a x + (1 - a) relu(x)."""
+    positive = context.emit(Relu(), x, layout=x.layout)
+    kept, below = times(context, node, positive, 1.0 - slope), times(context, node, x, slope)
+    return total(context, node, kept, below)
+
+
+@legalises("LeakyRelu")
+def leaky_relu(context: Context, node: ir.Node) -> Tracked:
+    """a x + (1 - a) relu(x)."""
+    alpha = node.attributes.get_float("alpha", 0.01)
+    return _leaky(context, node, context.computed(node, 0), np.array(float(alpha)))
+
+
+@legalises("PRelu")
+def prelu(context: Context, node: ir.Node) -> Tracked:
+    """a x + (1 - a) relu(x) with a constant tensor a."""
+    slope = context.need_constant(node, 1, "slope").astype(np.float64)
+    return _leaky(context, node, context.computed(node, 0), slope)
+
+
+@legalises("Abs")
+def absolute(context: Context, node: ir.Node) -> Tracked:
+    """2 relu(x) - x."""
+    return _leaky(context, node, context.computed(node, 0), np.array(-1.0))
+
+
+def clip_to(
+    context: Context, node: ir.Node, x: Tracked, low: float | None, high: float | None
+) -> Tracked:
+    """max(x, l) = l + relu(x - l); then min(y, h) = h - relu(h - y)."""
+    if low is not None:
+        above = shift(context, node, x, np.array(-low)) if low else x
+        x = context.emit(Relu(), above, layout=x.layout)
+        x = shift(context, node, x, np.array(low)) if low else x
+    if high is not None:
+        room = shift(context, node, negate(context, node, x), np.array(high))
+        cut = context.emit(Relu(added=low is not None), room, layout=x.layout)
+        x = shift(context, node, negate(context, node, cut), np.array(high))
+    return x
+
+
+@legalises("Clip")
+def clip(context: Context, node: ir.Node) -> Tracked:
+    """h - relu(h - l - relu(x - l)), either end may be missing (ReLU6: l = 0, h = 6)."""
+    x = context.computed(node, 0)
+    ends: list[float | None] = []
+    for i, name in ((1, "min"), (2, "max")):
+        if context.has(node, i):
+            end = float(np.ravel(context.need_constant(node, i, name))[0])
+        else:
+            end = node.attributes.get_float(name, np.inf)
+        # The ends of float32 itself are how exporters write "none".
+        ends.append(None if abs(end) >= np.finfo(np.float32).max else end)
+    low, high = ends
+    if low is not None and high is not None and low > high:
+        raise context.fail(node, f"its lower end {low} is above its upper end {high}")
+    return clip_to(context, node, x, low, high)
+
+
+@legalises("HardSigmoid")
+def hard_sigmoid(context: Context, node: ir.Node) -> Tracked:
+    """a x + b clipped to [0, 1]."""
+    alpha = float(node.attributes.get_float("alpha", 0.2))
+    beta = float(node.attributes.get_float("beta", 0.5))
+    line = scale(context, node, context.computed(node, 0), np.array(alpha))
+    line = plus(context, node, line, np.array(beta))
+    return clip_to(context, node, line, 0.0, 1.0)

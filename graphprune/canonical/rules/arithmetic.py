@@ -1,11 +1,16 @@
-"""Add, Sub, Mul, Div, Neg: shifts and scales by constants, sums of two computed values."""
+"""Add, Sub, Mul, Div, Neg, Sum, Mean, Pow: shifts, scales, sums of computed values."""
+
+from functools import reduce
 
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from graphprune.canonical.context import Context, Tracked, legalises
+from graphprune.canonical.context import Array, Context, Tracked, legalises
 from graphprune.operators import Add, Scale, Shift
+
+Floats = NDArray[np.float64]
+PRODUCT = "multiplies two computed values: the network is not piecewise linear"
 
 
 def shift(context: Context, node: ir.Node, x: Tracked, offset: NDArray[np.float64]) -> Tracked:
@@ -16,73 +21,108 @@ def scale(context: Context, node: ir.Node, x: Tracked, factor: NDArray[np.float6
     return context.emit(Scale(factor, x.layout.sample), x, layout=x.layout, node=node)
 
 
-def _operands(
-    context: Context, node: ir.Node
-) -> tuple[Tracked | None, Tracked | None, NDArray[np.float64]]:
-    """(computed left, computed right, constant for the sample); one of them is missing."""
-    left, right = context.constant(node, 0), context.constant(node, 1)
-    if left is not None:
-        y = context.computed(node, 1)
-        return None, y, context.to_sample(left, y.layout, node)
-    x = context.computed(node, 0)
-    if right is not None:
-        return x, None, context.to_sample(right, x.layout, node)
-    return x, context.computed(node, 1), np.zeros(())
+def negate(context: Context, node: ir.Node, x: Tracked) -> Tracked:
+    return scale(context, node, x, np.array(-1.0))
 
 
-def _both(context: Context, node: ir.Node, x: Tracked, y: Tracked) -> Tracked:
-    if x.layout != y.layout:
-        raise context.fail(
-            node,
-            f"adds computed values of different shapes {x.layout.shape} and {y.layout.shape}",
-        )
-    return context.emit(Add(), x, y, layout=x.layout, node=node)
+def total(context: Context, node: ir.Node, *values: Tracked) -> Tracked:
+    """Sum of computed values, broadcast to each other."""
+
+    def both(x: Tracked, y: Tracked) -> Tracked:
+        return context.emit(Add(), x, y, layout=x.layout, node=node)
+
+    return reduce(both, context.align(node, *values))
 
 
-@legalises("Add")
+def plus(context: Context, node: ir.Node, x: Tracked, constant: Array) -> Tracked:
+    x = context.enlarged(x, constant, node)
+    return shift(context, node, x, context.to_sample(constant, x.layout, node))
+
+
+def times(context: Context, node: ir.Node, x: Tracked, constant: Array) -> Tracked:
+    x = context.enlarged(x, constant, node)
+    return scale(context, node, x, context.to_sample(constant, x.layout, node))
+
+
+def operands(context: Context, node: ir.Node) -> tuple[list[Tracked], list[Floats]]:
+    """The computed and the constant inputs of a commutative operator."""
+    constants = [context.constant(node, i) for i in range(len(node.inputs))]
+    computed = [context.computed(node, i) for i, c in enumerate(constants) if c is None]
+    return computed, [c.astype(np.float64) for c in constants if c is not None]
+
+
+@legalises("Add", "Sum")
 def add(context: Context, node: ir.Node) -> Tracked:
-    x, y, constant = _operands(context, node)
-    if x is not None and y is not None:
-        return _both(context, node, x, y)
-    computed = x or y
-    assert computed is not None
-    return shift(context, node, computed, constant)
+    """x + c is a shift, x + y a sum; both broadcast."""
+    computed, constants = operands(context, node)
+    x = total(context, node, *computed)
+    return reduce(lambda y, c: plus(context, node, y, c), constants, x)
+
+
+@legalises("Mean")
+def mean(context: Context, node: ir.Node) -> Tracked:
+    """(x1 + ... + xn) / n."""
+    return scale(context, node, add(context, node), np.array(1.0 / len(node.inputs)))
 
 
 @legalises("Sub")
 def sub(context: Context, node: ir.Node) -> Tracked:
-    x, y, constant = _operands(context, node)
-    if y is None:
-        assert x is not None
-        return shift(context, node, x, -constant)
-    minus = scale(context, node, y, np.array(-1.0))
-    if x is None:
-        return shift(context, node, minus, constant)
-    return _both(context, node, x, minus)
+    """x - c is a shift, c - x a shift of -x, x - y a sum with -y."""
+    left, right = context.constant(node, 0), context.constant(node, 1)
+    if right is not None:
+        return plus(context, node, context.computed(node, 0), -right.astype(np.float64))
+    minus = negate(context, node, context.computed(node, 1))
+    if left is not None:
+        return plus(context, node, minus, left)
+    return total(context, node, context.computed(node, 0), minus)
 
 
 @legalises("Mul")
 def mul(context: Context, node: ir.Node) -> Tracked:
-    x, y, constant = _operands(context, node)
-    if x is not None and y is not None:
-        raise context.fail(
-            node, "multiplies two computed values: the network is not piecewise linear"
-        )
-    computed = x or y
-    assert computed is not None
-    return scale(context, node, computed, constant)
+    """c x is a scale; a product of two computed values is refused."""
+    computed, constants = operands(context, node)
+    if len(computed) != 1:
+        raise context.fail(node, PRODUCT)
+    return times(context, node, computed[0], constants[0])
 
 
 @legalises("Div")
 def div(context: Context, node: ir.Node) -> Tracked:
-    x, y, constant = _operands(context, node)
-    if y is not None or x is None:
+    """x / c is a scale by 1/c."""
+    constant = context.constant(node, 1)
+    if constant is None:
         raise context.fail(node, "divides by a computed value: the network is not piecewise linear")
     if np.any(constant == 0):
         raise context.fail(node, "divides by zero")
-    return scale(context, node, x, 1.0 / constant)
+    return times(context, node, context.computed(node, 0), 1.0 / constant.astype(np.float64))
+
+
+@legalises("Pow")
+def power(context: Context, node: ir.Node) -> Tracked:
+    """x ** 1 is x; other exponents are refused."""
+    exponent = context.constant(node, 1)
+    if exponent is None or np.any(exponent != 1):
+        raise context.fail(node, "raises a computed value to a power: not piecewise linear")
+    return context.enlarged(context.computed(node, 0), exponent, node)
 
 
 @legalises("Neg")
 def neg(context: Context, node: ir.Node) -> Tracked:
-    return scale(context, node, context.computed(node, 0), np.array(-1.0))
+    """-x."""
+    return negate(context, node, context.computed(node, 0))
+
+
+@legalises("Where")
+def where(context: Context, node: ir.Node) -> Tracked:
+    """m x + (1 - m) y for a constant mask m."""
+    mask = context.need_constant(node, 0, "condition (a choice by computed values jumps)")
+    parts = []
+    offset: Array | None = None
+    for i, side in ((1, mask), (2, ~mask.astype(bool))):
+        weight, constant = side.astype(np.float64), context.constant(node, i)
+        if constant is None:
+            parts.append(times(context, node, context.computed(node, i), weight))
+        else:
+            offset = weight * constant.astype(np.float64)
+    x = total(context, node, *parts)
+    return x if offset is None else plus(context, node, x, offset)

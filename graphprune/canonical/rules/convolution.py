@@ -1,115 +1,123 @@
-"""Conv, and AveragePool as the depthwise convolution it is."""
+"""Conv, ConvTranspose, and AveragePool as the depthwise convolution it is."""
 
 from math import prod
 
 import numpy as np
 import onnx_ir as ir
+from numpy.typing import NDArray
 
 from graphprune.canonical.context import Context, Tracked, legalises
+from graphprune.canonical.rules.window import Window, window
 from graphprune.ir.source import Layout
-from graphprune.operators import Conv, Scale
+from graphprune.operators import Conv, ConvTranspose, Scale
+
+Floats = NDArray[np.float64]
 
 
-def _window(
-    context: Context, node: ir.Node, spatial: tuple[int, ...], kernel: tuple[int, ...]
-) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
-    """(strides, pads, dilations) with auto_pad resolved."""
-    rank = len(spatial)
-    strides = tuple(node.attributes.get_ints("strides", (1,) * rank))
-    dilations = tuple(node.attributes.get_ints("dilations", (1,) * rank))
-    mode = node.attributes.get_string("auto_pad", "NOTSET")
-    if mode == "NOTSET":
-        pads = tuple(node.attributes.get_ints("pads", (0,) * (2 * rank)))
-        if len(pads) != 2 * rank or min(pads) < 0:
-            raise context.fail(node, f"pads {pads} are not supported")
-    elif mode == "VALID":
-        pads = (0,) * (2 * rank)
-    elif mode in ("SAME_UPPER", "SAME_LOWER"):
-        totals = [
-            max((-(-n // s) - 1) * s + (k - 1) * d + 1 - n, 0)
-            for n, s, k, d in zip(spatial, strides, kernel, dilations, strict=True)
-        ]
-        small, large = [t // 2 for t in totals], [t - t // 2 for t in totals]
-        pads = (*small, *large) if mode == "SAME_UPPER" else (*large, *small)
-    else:
-        raise context.fail(node, f"auto_pad {mode} is not supported")
-    return strides, pads, dilations
+def _weights(context: Context, node: ir.Node, channels: int) -> tuple[Floats, Floats, int]:
+    """(weight, bias, group) of a convolution whose output channels are weight axis `channels`."""
+    weight = context.need_constant(node, 1, "weight").astype(np.float64)
+    group = node.attributes.get_int("group", 1)
+    if weight.ndim < 3 or group < 1:
+        raise context.fail(node, f"its weight {weight.shape} is none of a convolution")
+    outputs = weight.shape[0] if channels == 0 else weight.shape[1] * group
+    bias = np.zeros(outputs)
+    if context.has(node, 2):
+        bias = context.need_constant(node, 2, "bias").astype(np.float64)
+    return weight, bias, group
 
 
 @legalises("Conv")
 def conv(context: Context, node: ir.Node) -> Tracked:
+    """W * x + b, all attributes."""
     x = context.batch_first(context.computed(node, 0), node)
-    weight = context.need_constant(node, 1, "weight").astype(np.float64)
-    channels = weight.shape[0]
-    bias = np.zeros(channels)
-    if context.has(node, 2):
-        bias = context.need_constant(node, 2, "bias").astype(np.float64)
-    group = node.attributes.get_int("group", 1)
+    weight, bias, group = _weights(context, node, 0)
     in_shape = x.layout.sample
     if weight.ndim != len(in_shape) + 1 or in_shape[0] != weight.shape[1] * group:
         raise context.fail(node, f"weight {weight.shape} does not fit the input {in_shape}")
-    if channels % group:
-        raise context.fail(node, f"{channels} output channels are no multiple of group {group}")
-    strides, pads, dilations = _window(context, node, in_shape[1:], weight.shape[2:])
-    op = Conv(weight, bias, in_shape, strides, pads, dilations, group)
+    if len(weight) % group:
+        raise context.fail(node, f"{len(weight)} output channels are no multiple of group {group}")
+    w = window(context, node, in_shape[1:], weight.shape[2:])
+    op = Conv(weight, bias, in_shape, w.strides, w.pads, w.dilations, group)
     return _emit_windows(context, node, op, x)
 
 
-def _emit_windows(context: Context, node: ir.Node, op: Conv, x: Tracked) -> Tracked:
+def _emit_windows(context: Context, node: ir.Node, op: Conv | ConvTranspose, x: Tracked) -> Tracked:
     shape = op.output_shape(x.layout.sample)
     if min(shape) < 1:
-        raise context.fail(node, f"its kernel is larger than the padded input {x.layout.sample}")
+        raise context.fail(node, f"its output {shape} is empty for the input {x.layout.sample}")
     return context.emit(op, x, layout=Layout((x.layout.shape[0], *shape), 0), node=node)
+
+
+@legalises("ConvTranspose")
+def conv_transpose(context: Context, node: ir.Node) -> Tracked:
+    """The adjoint of a convolution, all attributes."""
+    x = context.batch_first(context.computed(node, 0), node)
+    weight, bias, group = _weights(context, node, 1)
+    in_shape, rank = x.layout.sample, weight.ndim - 2
+    if weight.ndim != len(in_shape) + 1 or in_shape[0] != len(weight) or in_shape[0] % group:
+        raise context.fail(node, f"weight {weight.shape} does not fit the input {in_shape}")
+    strides = tuple(node.attributes.get_ints("strides", (1,) * rank))
+    dilations = tuple(node.attributes.get_ints("dilations", (1,) * rank))
+    more = tuple(node.attributes.get_ints("output_padding", (0,) * rank))
+    full = [
+        strides[i] * (in_shape[1 + i] - 1) + dilations[i] * (weight.shape[2 + i] - 1) + 1 + more[i]
+        for i in range(rank)
+    ]
+    pads = _transposed_pads(context, node, in_shape[1:], strides, full)
+    if any(m >= s for m, s in zip(more, strides, strict=True)) or min(pads, default=0) < 0:
+        raise context.fail(node, f"output_padding {more} or pads {pads} are not supported")
+    op = ConvTranspose(weight, bias, in_shape, strides, pads, dilations, more, group)
+    return _emit_windows(context, node, op, x)
+
+
+def _transposed_pads(
+    context: Context,
+    node: ir.Node,
+    spatial: tuple[int, ...],
+    strides: tuple[int, ...],
+    full: list[int],
+) -> tuple[int, ...]:
+    """pads, or what output_shape and auto_pad ask for."""
+    rank = len(spatial)
+    wanted = list(node.attributes.get_ints("output_shape", ()))[-rank:]
+    mode = node.attributes.get_string("auto_pad", "NOTSET")
+    if not wanted and mode in ("SAME_UPPER", "SAME_LOWER"):
+        wanted = [n * s for n, s in zip(spatial, strides, strict=True)]
+    if not wanted:
+        return tuple(node.attributes.get_ints("pads", (0,) * (2 * rank)))
+    totals = [f - w for f, w in zip(full, wanted, strict=True)]
+    small, large = [t // 2 for t in totals], [t - t // 2 for t in totals]
+    return (*small, *large) if mode == "SAME_UPPER" else (*large, *small)
 
 
 @legalises("AveragePool")
 def average_pool(context: Context, node: ir.Node) -> Tracked:
+    """A depthwise convolution with 1/k, rescaled where count_include_pad or ceil_mode make a
+    window average over fewer cells."""
     x = context.batch_first(context.computed(node, 0), node)
     channels, *spatial = x.layout.sample
-    kernel = tuple(node.attributes.get_ints("kernel_shape", ()))
-    strides, pads, dilations = _window(context, node, tuple(spatial), kernel)
-    rank = len(spatial)
-    extra = [0] * rank
-    if node.attributes.get_int("ceil_mode", 0):
-        for i in range(rank):
-            span = dilations[i] * (kernel[i] - 1) + 1
-            room = spatial[i] + pads[i] + pads[rank + i] - span
-            more = -room % strides[i]
-            # A window that would start in the padding at the end is left out.
-            start = (room + more) // strides[i] * strides[i]
-            extra[i] = more if start < spatial[i] + pads[i] else 0
-    padded = (*pads[:rank], *(pads[rank + i] + extra[i] for i in range(rank)))
-    ones = np.ones((channels, 1, *kernel))
-    op = Conv(
-        ones / prod(kernel),
-        np.zeros(channels),
-        x.layout.sample,
-        strides,
-        padded,
-        dilations,
-        channels,
-    )
-    counts = _cells(
-        op, include_pad=bool(node.attributes.get_int("count_include_pad", 0)), pads=pads
-    )
+    w = window(context, node, tuple(spatial), tuple(node.attributes.get_ints("kernel_shape", ())))
+    cells, rank = prod(w.kernel), len(spatial)
+    padded = (*w.pads[:rank], *(w.pads[rank + i] + w.extra[i] for i in range(rank)))
+    weight = np.ones((channels, 1, *w.kernel)) / cells
+    shape = x.layout.sample
+    op = Conv(weight, np.zeros(channels), shape, w.strides, padded, w.dilations, channels)
+    counts = _counts(w, tuple(spatial), bool(node.attributes.get_int("count_include_pad", 0)))
     pooled = _emit_windows(context, node, op, x)
-    if np.all(counts == prod(kernel)):
+    if np.all(counts == cells):
         return pooled
-    factor = prod(kernel) / counts
-    return context.emit(
-        Scale(factor, pooled.layout.sample), pooled, layout=pooled.layout, node=node
-    )
+    factor = Scale(cells / counts, pooled.layout.sample)
+    return context.emit(factor, pooled, layout=pooled.layout, node=node)
 
 
-def _cells(op: Conv, *, include_pad: bool, pads: tuple[int, ...]) -> np.ndarray:
+def _counts(w: Window, spatial: tuple[int, ...], include_pad: bool) -> Floats:
     """Number of cells each window averages over, shape (1, *output spatial)."""
-    rank = len(op.strides)
+    rank = len(spatial)
     counts = np.ones((1,) * (rank + 1))
-    for i, length in enumerate(op.output_shape(op.in_shape)[1:]):
-        first = np.arange(length) * op.strides[i] - op.pads[i]
-        cells = first[:, None] + op.dilations[i] * np.arange(op.weight.shape[2 + i])[None]
-        low = -pads[i] if include_pad else 0
-        high = op.in_shape[1 + i] + (pads[rank + i] if include_pad else 0)
-        inside = ((cells >= low) & (cells < high)).sum(axis=1).astype(np.float64)
+    for i, side in enumerate(spatial):
+        low = -w.pads[i] if include_pad else 0
+        high = side + (w.pads[rank + i] if include_pad else 0)
+        inside = np.array([float(sum(low <= c < high for c in cells)) for cells in w.cells(i)])
         counts = counts * inside.reshape((1,) * (i + 1) + (-1,) + (1,) * (rank - 1 - i))
     return np.maximum(counts, 1.0)

@@ -1,17 +1,38 @@
 """Operators that do nothing at inference."""
 
+import onnx
 import onnx_ir as ir
 
 from graphprune.canonical.context import Context, Tracked, legalises
 
+FLOATS = (
+    onnx.TensorProto.FLOAT,
+    onnx.TensorProto.DOUBLE,
+    onnx.TensorProto.FLOAT16,
+    onnx.TensorProto.BFLOAT16,
+)
+
 
 @legalises("Identity")
 def identity(context: Context, node: ir.Node) -> Tracked:
+    """x."""
     return context.computed(node, 0)
+
+
+@legalises("Cast", "CastLike")
+def cast(context: Context, node: ir.Node) -> Tracked:
+    """x, where both types are floating point."""
+    x = context.computed(node, 0)
+    kind = node.attributes.get_int("to", onnx.TensorProto.FLOAT)
+    if kind not in FLOATS:
+        name = onnx.TensorProto.DataType.Name(kind)
+        raise context.fail(node, f"casts computed values to {name}, which rounds them")
+    return x
 
 
 @legalises("Dropout")
 def dropout(context: Context, node: ir.Node) -> Tracked:
+    """x, at inference."""
     if context.has(node, 2) and bool(context.need_constant(node, 2, "training mode")):
         raise context.fail(node, "is in training mode; export the model with eval()")
     if len(node.outputs) > 1 and node.outputs[1].uses():

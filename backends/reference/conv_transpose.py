@@ -1,0 +1,50 @@
+"""ConvTranspose for the reference evaluator, whose own is wrong for groups."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx.reference.op_run import OpRun
+
+
+class ConvTranspose(OpRun):
+    """Every kernel cell scatters the whole input to its place in the output."""
+
+    op_domain = ""
+
+    def _run(
+        self,
+        x: NDArray[Any],
+        weight: NDArray[Any],
+        bias: NDArray[Any] | None = None,
+        *,
+        dilations: Sequence[int],
+        group: int,
+        output_padding: Sequence[int],
+        pads: Sequence[int],
+        strides: Sequence[int],
+        **_: object,
+    ) -> tuple[NDArray[Any]]:
+        rank = x.ndim - 2
+        kernel, sides = weight.shape[2:], x.shape[2:]
+        grouped = x.reshape(len(x), group, -1, *sides)
+        per_group = weight.reshape(group, -1, *weight.shape[1:])
+        full = [
+            strides[i] * (sides[i] - 1) + dilations[i] * (kernel[i] - 1) + 1 + output_padding[i]
+            for i in range(rank)
+        ]
+        out = np.zeros((len(x), group, weight.shape[1], *full), dtype=x.dtype)
+        for cell in np.ndindex(*kernel):
+            part = np.einsum("ngi...,gio->ngo...", grouped, per_group[(..., *cell)])
+            starts = [dilations[i] * cell[i] for i in range(rank)]
+            window: tuple[Any, ...] = tuple(
+                slice(start, start + s * (n - 1) + 1, s)
+                for start, s, n in zip(starts, strides, sides, strict=True)
+            )
+            out[(..., *window)] += part
+        crop: tuple[Any, ...] = tuple(slice(pads[i], full[i] - pads[rank + i]) for i in range(rank))
+        cropped = out.reshape(len(x), -1, *full)[(..., *crop)]
+        if bias is not None:
+            cropped = cropped + bias.reshape(-1, *(1 for _ in range(rank)))
+        return (cropped,)

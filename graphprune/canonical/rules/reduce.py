@@ -1,0 +1,71 @@
+"""Sums and means over axes."""
+
+from math import prod
+
+import numpy as np
+import onnx_ir as ir
+
+from graphprune.canonical.context import Context, Tracked, legalises
+from graphprune.canonical.rules.arithmetic import scale
+from graphprune.ir.source import Layout
+from graphprune.operators import ReduceSum
+
+
+def reduced_axes(context: Context, node: ir.Node, x: Tracked) -> tuple[list[int], Layout]:
+    """The file's axes a reduction works along, and the layout of its output."""
+    rank = len(x.layout.shape)
+    if context.has(node, 1):
+        given = [int(a) for a in np.ravel(context.need_constant(node, 1, "axes"))]
+    else:
+        given = list(node.attributes.get_ints("axes", ()))
+    if not given:
+        noop = node.attributes.get_int("noop_with_empty_axes", 0)
+        given = [] if noop else list(range(rank))
+    axes = sorted({context.axis(a, x.layout, node) for a in given})
+    batch = x.layout.batch
+    if batch in axes and x.layout.shape[batch] == 1:
+        axes.remove(batch)  # the sum over a batch of 1 is the sample itself
+        dropped = {*axes, batch}
+    else:
+        dropped = {*axes}
+    for axis in axes:
+        context.sample_axis(axis, x.layout, node)
+    keep = bool(node.attributes.get_int("keepdims", 1))
+    shape = tuple(
+        1 if i in dropped else n for i, n in enumerate(x.layout.shape) if keep or i not in dropped
+    )
+    if not keep and batch is not None:
+        batch = None if batch in dropped else batch - sum(a < batch for a in axes)
+    return axes, Layout(shape, batch)
+
+
+def summed(context: Context, node: ir.Node, x: Tracked, axes: list[int]) -> Tracked:
+    """Sum over the file's axes, kept as axes of size 1."""
+    if not axes:
+        return x
+    sample_axes = tuple(context.sample_axis(a, x.layout, node) for a in axes)
+    shape = tuple(1 if i in axes else n for i, n in enumerate(x.layout.shape))
+    op = ReduceSum(sample_axes, x.layout.sample)
+    return context.emit(op, x, layout=Layout(shape, x.layout.batch))
+
+
+@legalises("ReduceSum", "ReduceMean")
+def reduce_sum(context: Context, node: ir.Node) -> Tracked:
+    """A sum over axes; the mean divides it by the number of cells."""
+    x = context.computed(node, 0)
+    axes, layout = reduced_axes(context, node, x)
+    out = summed(context, node, x, axes)
+    if node.op_type == "ReduceMean":
+        count = prod(x.layout.shape[a] for a in axes)
+        out = scale(context, node, out, np.array(1.0 / count))
+    return context.relayout(out, layout)
+
+
+@legalises("GlobalAveragePool")
+def global_average_pool(context: Context, node: ir.Node) -> Tracked:
+    """The sum over a channel's cells, divided by their number."""
+    x = context.batch_first(context.computed(node, 0), node)
+    spatial = list(range(2, len(x.layout.shape)))
+    out = summed(context, node, x, spatial)
+    count = prod(x.layout.shape[a] for a in spatial)
+    return scale(context, node, out, np.array(1.0 / count))

@@ -1,0 +1,183 @@
+"""Every legalisation rule against ONNX Runtime, with the attributes that tools get wrong."""
+
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+
+import graphprune as gp
+from graphprune.errors import UnsupportedError
+from tests.canonical.models import agrees, encloses, model_of, node
+
+RNG = np.random.default_rng(0)
+
+
+def f32(*shape: int) -> np.ndarray:
+    return RNG.normal(size=shape).astype(np.float32)
+
+
+def num(value: float) -> np.ndarray:
+    return np.array(value, dtype=np.float32)
+
+
+def i64(*numbers: int) -> np.ndarray:
+    return np.array(numbers, dtype=np.int64)
+
+
+IMAGE = ["n", 2, 5, 6]
+POOLS: list[dict[str, Any]] = [
+    {"kernel_shape": [2, 2], "strides": [2, 2]},
+    {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 1, 1, 1]},
+    {"kernel_shape": [3, 2], "strides": [2, 3], "pads": [1, 0, 0, 1], "ceil_mode": 1},
+    {"kernel_shape": [2, 3], "strides": [2, 1], "pads": [1, 2, 0, 1]},
+    {"kernel_shape": [2, 2], "dilations": [2, 3]},
+    {"kernel_shape": [5, 4], "strides": [1, 1], "auto_pad": "SAME_UPPER"},
+    {"kernel_shape": [3, 3], "strides": [3, 2], "auto_pad": "SAME_LOWER"},
+    {"kernel_shape": [2, 2], "strides": [2, 2], "auto_pad": "VALID"},
+    {"kernel_shape": [1, 1], "strides": [2, 2]},
+]
+
+
+@pytest.mark.parametrize("attributes", POOLS)
+def test_max_pool(attributes: dict[str, Any]) -> None:
+    network = agrees(model_of([node("MaxPool", **attributes)], IMAGE))
+    assert network.neurons == 0
+
+
+def test_max_pool_leaves_the_padding_out() -> None:
+    """Negative images: a padding of zeros would win every border window."""
+    pool = node("MaxPool", kernel_shape=[3, 3], pads=[1, 1, 1, 1])
+    agrees(model_of([pool], IMAGE), low=-5, high=-3)
+
+
+@pytest.mark.parametrize("shape", [["n", 2, 7], ["n", 1, 3, 4, 5], [1, 2, 7]])
+def test_max_pool_of_other_ranks(shape: list[Any]) -> None:
+    rank = len(shape) - 2
+    agrees(model_of([node("MaxPool", kernel_shape=[2] * rank, strides=[2] * rank)], shape))
+
+
+def test_max_pool_shares_windows() -> None:
+    """3x3 at stride 1: two maxima per axis and cell, not eight."""
+    network = gp.from_proto(model_of([node("MaxPool", kernel_shape=[3, 3])], [1, 1, 10, 10]))
+    assert network.added_neurons == (8 + 8) * 10 + (8 + 8) * 8
+
+
+CASES: dict[str, tuple[list[onnx.NodeProto], list[Any], dict[str, np.ndarray]]] = {
+    "global max": ([node("GlobalMaxPool")], IMAGE, {}),
+    "global average": ([node("GlobalAveragePool")], IMAGE, {}),
+    "leaky": ([node("LeakyRelu", alpha=0.2)], IMAGE, {}),
+    "leaky above one": ([node("LeakyRelu", alpha=1.5)], IMAGE, {}),
+    "prelu per channel": ([node("PRelu", "x s")], IMAGE, {"s": f32(2, 1, 1)}),
+    "prelu scalar": ([node("PRelu", "x s")], IMAGE, {"s": f32(1)}),
+    "abs": ([node("Abs")], IMAGE, {}),
+    "clip": ([node("Clip", "x l h")], IMAGE, {"l": num(-0.5), "h": num(0.7)}),
+    "relu6": ([node("Clip", "x l h")], IMAGE, {"l": num(0), "h": num(6)}),
+    "clip below": ([node("Clip", "x l")], IMAGE, {"l": num(-0.5)}),
+    "clip above": ([node("Clip", "x _ h")], IMAGE, {"h": num(0.5)}),
+    "clip nothing": ([node("Clip", "x")], IMAGE, {}),
+    "hard sigmoid": ([node("HardSigmoid", alpha=0.6, beta=0.3)], IMAGE, {}),
+    "max constant": ([node("Max", "x c")], IMAGE, {"c": f32(6)}),
+    "min constant": ([node("Min", "c x")], IMAGE, {"c": f32(2, 1, 1)}),
+    "max of itself and two": ([node("Neg", "x", "a"), node("Mul", "x c", "b"), node("Max", "x a b c")], IMAGE, {"c": f32(1)}),
+    "min of two": ([node("Mul", "x c", "a"), node("Min", "x a")], IMAGE, {"c": f32(5, 6)}),
+    "sum": ([node("Neg", "x", "a"), node("Sum", "x a x c")], IMAGE, {"c": f32(1)}),
+    "mean": ([node("Abs", "x", "a"), node("Mean", "x a c")], IMAGE, {"c": f32(5, 1)}),
+    "one minus x": ([node("Sub", "c x")], IMAGE, {"c": f32(1)}),
+    "broadcast sum": ([node("ReduceMean", "x", "m", axes=[2, 3]), node("Sub", "x m")], IMAGE, {}),
+    "enlarging constant": ([node("Add", "x c")], ["n", 1, 4], {"c": f32(3, 4)}),
+    "pow one": ([node("Pow", "x c")], IMAGE, {"c": num(1)}),
+    "where": ([node("Where", "m x c")], IMAGE, {"m": RNG.random((2, 5, 6)) < 0.5, "c": f32(1)}),
+    "reduce sum": ([node("ReduceSum", "x a", keepdims=0)], IMAGE, {"a": i64(-1, 1)}),
+    "reduce mean keep": ([node("ReduceMean", axes=[2])], IMAGE, {}),
+    "reduce max": ([node("ReduceMax", axes=[-1], keepdims=0)], IMAGE, {}),
+    "reduce min": ([node("ReduceMin", axes=[2, 3])], IMAGE, {}),
+    "slice": ([node("Slice", "x s e a t")], IMAGE, {"s": i64(1, -1), "e": i64(2**62, -(2**62)), "a": i64(2, -1), "t": i64(2, -1)}),
+    "slice batch whole": ([node("Slice", "x s e")], IMAGE, {"s": i64(0, 1), "e": i64(2**31 - 1, 2)}),
+    "gather": ([node("Gather", "x i", axis=2)], IMAGE, {"i": i64(0, -1, 0, 3)}),
+    "gather scalar": ([node("Gather", "x i", axis=1)], IMAGE, {"i": np.array(1)}),
+    "gather matrix": ([node("Gather", "x i", axis=3)], IMAGE, {"i": np.array([[0, 5], [2, 2]])}),
+    "split": ([node("Split", "x s", "a b", axis=2), node("ReduceSum", "b", "c", keepdims=1), node("Add", "a c")], [1, 2, 5, 6], {"s": i64(2, 3)}),
+    "split evenly": ([node("Split", "x", "a b", axis=1), node("Sub", "a b")], IMAGE, {}),
+    "concat": ([node("Abs", "x", "a"), node("Concat", "a x a", axis=-1)], IMAGE, {}),
+    "concat twice the same": ([node("Concat", "x x", axis=1)], IMAGE, {}),
+    "concat constant": ([node("Concat", "c x c", axis=1)], [1, 2, 3, 4], {"c": f32(1, 1, 3, 4)}),
+    "expand": ([node("Expand", "x s")], ["n", 1, 3], {"s": i64(1, 4, 1)}),
+    "tile": ([node("Tile", "x s")], ["n", 2, 3], {"s": i64(1, 2, 3)}),
+    "pad": ([node("Pad", "x p v")], IMAGE, {"p": i64(0, 1, 0, 2, 0, 0, 3, 1), "v": num(0.7)}),
+    "pad axes": ([node("Pad", "x p _ a")], IMAGE, {"p": i64(1, 2), "a": i64(-1)}),
+    "pad reflect": ([node("Pad", "x p", mode="reflect")], IMAGE, {"p": i64(0, 0, 2, 1, 0, 0, 1, 3)}),
+    "pad edge": ([node("Pad", "x p", mode="edge")], IMAGE, {"p": i64(0, 0, 2, 0, 0, 1, 1, 3)}),
+    "pad negative": ([node("Pad", "x p")], IMAGE, {"p": i64(0, 0, -1, 1, 0, 0, 0, -2)}),
+    "depth to space": ([node("DepthToSpace", blocksize=2)], ["n", 8, 2, 3], {}),
+    "pixel shuffle": ([node("DepthToSpace", blocksize=2, mode="CRD")], ["n", 8, 2, 3], {}),
+    "space to depth": ([node("SpaceToDepth", blocksize=2)], ["n", 2, 4, 6], {}),
+    "cast": ([node("Cast", "x", "a", to=11), node("Cast", "a", to=1)], IMAGE, {}),
+    "conv transpose": ([node("ConvTranspose", "x w b", strides=[2, 3], pads=[1, 0, 0, 2], output_padding=[1, 2], dilations=[2, 1])], IMAGE, {"w": f32(2, 3, 3, 2), "b": f32(3)}),
+    "conv transpose groups": ([node("ConvTranspose", "x w", group=2, strides=[2, 2])], IMAGE, {"w": f32(2, 3, 2, 2)}),
+    "conv transpose same": ([node("ConvTranspose", "x w", strides=[2, 2], auto_pad="SAME_UPPER")], IMAGE, {"w": f32(2, 3, 3, 3)}),
+    "conv transpose shape": ([node("ConvTranspose", "x w", strides=[2, 2], output_shape=[10, 12])], IMAGE, {"w": f32(2, 3, 3, 3)}),
+    "nhwc": ([node("Sub", "x m", "a"), node("Div", "a s", "b"), node("Transpose", "b", "c", perm=[0, 3, 1, 2]), node("Conv", "c w")], ["n", 4, 5, 3], {"m": f32(3), "s": num(0.2), "w": f32(2, 3, 2, 2)}),
+    "flatten by shape": ([node("Shape", "x", "s"), node("Gather", "s i", "b", axis=0), node("Concat", "b m", "t", axis=0), node("Reshape", "x t")], IMAGE, {"i": i64(0), "m": i64(-1)}),
+    "shape chain": ([node("Shape", "x", "s"), node("Slice", "s z o", "b"), node("ConstantOfShape", "b", "k"), node("Cast", "k", "l", to=1), node("Unsqueeze", "l o", "u"), node("Flatten", "x", "f"), node("Add", "f u")], IMAGE, {"z": i64(0), "o": i64(1)}),
+    "range": ([node("Range", "a b c", "r"), node("Gather", "x r", axis=2)], IMAGE, {"a": np.array(0), "b": np.array(5), "c": np.array(2)}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_rule_agrees_with_onnx_runtime(name: str) -> None:
+    nodes, shape, constants = CASES[name]
+    opset = 18 if name == "pad axes" else 17
+    agrees(model_of(nodes, shape, constants=constants, opset=opset))
+
+
+OLD: dict[str, tuple[int, list[onnx.NodeProto], dict[str, np.ndarray]]] = {
+    "clip": (7, [node("Clip", min=-0.3, max=0.4)], {}),
+    "slice": (9, [node("Slice", starts=[1, 0], ends=[9, -1], axes=[2, 3])], {}),
+    "split": (11, [node("Split", "x", "a b", axis=2, split=[2, 3]), node("ReduceSum", "b", "c", axes=[2]), node("Mul", "c k", "d"), node("Add", "a d")], {"k": f32(1)}),
+    "pad": (10, [node("Pad", pads=[0, 0, 1, 2, 0, 0, 0, 1], value=0.5)], {}),
+    "squeeze": (11, [node("ReduceMean", "x", "a", axes=[1]), node("Squeeze", "a", axes=[1])], {}),
+    "average": (7, [node("AveragePool", kernel_shape=[2, 2], pads=[1, 0, 0, 1])], {}),
+    "max": (8, [node("Max", "x k")], {"k": f32(1)}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OLD)
+def test_attributes_of_old_opsets(name: str) -> None:
+    opset, nodes, constants = OLD[name]
+    agrees(model_of(nodes, IMAGE, opset=opset, constants=constants))
+
+
+REFUSED: list[tuple[list[onnx.NodeProto], dict[str, np.ndarray], str]] = [
+    ([node("Mul", "x x")], {}, "the Mul.*multiplies two computed values"),
+    ([node("Pow", "x c")], {"c": num(2)}, "the Pow.*power"),
+    ([node("Cast", "x", "a", to=7), node("Cast", "a", to=1)], {}, "the Cast.*INT64"),
+    ([node("Gather", "x i", axis=0)], {"i": i64(0)}, "the Gather.*batch axis"),
+    ([node("Clip", "x l h")], {"l": num(1), "h": num(0)}, "the Clip.*above"),
+    ([node("MaxPool", kernel_shape=[9, 9])], {}, "the MaxPool.*larger"),
+    ([node("Pad", "x p", mode="reflect")], {"p": i64(0, 0, 5, 0, 0, 0, 0, 0)}, "the Pad.*reflects"),
+    ([node("Concat", "x x", axis=0)], {}, "the Concat.*batch axis"),
+    ([node("ReduceSum", "x a")], {"a": i64(0)}, "the ReduceSum.*batch axis"),
+]
+
+
+@pytest.mark.parametrize(("nodes", "constants", "said"), REFUSED)
+def test_refusals_name_node_and_reason(
+    nodes: list[onnx.NodeProto], constants: dict[str, np.ndarray], said: str
+) -> None:
+    with pytest.raises(UnsupportedError, match=said):
+        gp.from_proto(model_of(nodes, IMAGE, constants=constants))
+
+
+def test_neurons_are_the_source_networks() -> None:
+    nodes = [
+        node("Relu", "x", "a"),
+        node("MaxPool", "a", "b", kernel_shape=[2, 2], strides=[2, 2]),
+        node("Clip", "b l h"),
+    ]
+    ends = {"l": num(0), "h": num(0.5)}
+    network = agrees(model_of(nodes, [1, 2, 4, 4], constants=ends))
+    assert network.neurons == 32 + 8
+    assert network.added_neurons == 16 + 8 + 8
+    assert network.living_neurons == network.neurons
+    encloses(network, 0.01)
