@@ -73,6 +73,8 @@ class Context:
         self.batch_size = batch_size
         self.opset = opset
         self.rounded_up = False
+        # Numbers in constants that were computed, not stored.
+        self.folded = 0
         self.constants: dict[str, Array] = {}
         self.tracked: dict[str, Tracked] = {}
 

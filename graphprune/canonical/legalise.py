@@ -1,5 +1,6 @@
 """The driver: bind the batch, infer shapes, fold constants, apply one rule per node."""
 
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -7,10 +8,11 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 from numpy.typing import NDArray
+from onnx import numpy_helper
 
 from graphprune.canonical import rules
-from graphprune.canonical.context import RULES, Context, Tracked, describe, rule_key
-from graphprune.errors import ModelError, UnsupportedError
+from graphprune.canonical.context import RULES, Context, Rule, Tracked, describe, rule_key
+from graphprune.errors import GraphpruneError, ModelError, UnsupportedError
 from graphprune.ir.load import ModelFile, check_model, read_model
 from graphprune.ir.network import Network, NetworkBuilder
 from graphprune.ir.source import Layout, Source
@@ -24,8 +26,10 @@ FLOATS: dict[int, np.dtype[Any]] = {
     onnx.TensorProto.FLOAT: np.dtype(np.float32),
     onnx.TensorProto.DOUBLE: np.dtype(np.float64),
 }
-# Constants larger than this are not worth folding into the file (a bomb, not a weight).
-MAX_CONSTANT = 1 << 28
+# More numbers than this in one value, per sample, are a bomb and not a layer.
+MAX_VALUE = 1 << 24
+# Folded constants of a file may hold this many numbers together, or twice what the file stores.
+MAX_FOLDED = 1 << 24
 
 
 def load(path: str | Path) -> Network:
@@ -123,6 +127,8 @@ def _input_layout(
             )
         if length is not None and length <= 0:
             raise UnsupportedError(f"{where}: axis {axis} has size {length}")
+    if prod(length or 1 for length in dims) > MAX_VALUE:
+        raise UnsupportedError(f"{where}: {dims} holds more than {MAX_VALUE} numbers")
     dtype = FLOATS[tensor.elem_type]
     known = tuple(length or 0 for length in dims[1:])
     if dims[0] is None:
@@ -172,11 +178,33 @@ def _legalise(context: Context, node: ir.Node) -> None:
         supported = ", ".join(sorted(RULES))
         raise context.fail(node, f"operator is not supported (supported: {supported})")
     else:
-        result = RULES[key](context, node)
-        results = result if isinstance(result, tuple) else (result,)
+        results = _apply(context, node, RULES[key])
         for out, value in zip(node.outputs, results, strict=False):
             _check_shape(context, node, out, value.layout)
             context.tracked[str(out.name)] = value
+
+
+def _apply(context: Context, node: ir.Node, rule: Rule) -> tuple[Tracked, ...]:
+    """Run a rule; what it stumbles over is said of the node."""
+    for out in node.outputs:
+        count = _count(out)
+        if count is not None and count > MAX_VALUE * context.batch_size:
+            raise context.fail(node, f"computes a value of {count} numbers; too many")
+    try:
+        result = rule(context, node)
+    except GraphpruneError:
+        raise
+    except (ValueError, IndexError, KeyError, TypeError, ArithmeticError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise context.fail(node, f"its attributes and inputs do not fit: {reason}") from error
+    return result if isinstance(result, tuple) else (result,)
+
+
+def _count(value: ir.Value) -> int | None:
+    """Elements of a value whose shape is known."""
+    if value.shape is None or not all(isinstance(dim, int) for dim in value.shape.dims):
+        return None
+    return prod(int(dim) for dim in value.shape.dims if isinstance(dim, int))
 
 
 def _check_shape(context: Context, node: ir.Node, out: ir.Value, layout: Layout) -> None:
@@ -212,11 +240,6 @@ def _fold(context: Context, node: ir.Node) -> None:
     if any(attr.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
            for attr in node.attributes.values() if isinstance(attr, ir.Attr)):  # fmt: skip
         raise context.fail(node, "operators with subgraphs are not supported")
-    shape = node.outputs[0].shape
-    if shape is not None and all(isinstance(dim, int) for dim in shape.dims):
-        count = int(np.prod([int(d) for d in shape.dims if isinstance(d, int)], dtype=np.float64))
-        if count > MAX_CONSTANT:
-            raise context.fail(node, f"computes a constant of {count} elements")
     feeds = {str(v.name): context.constants[str(v.name)] for v in node.inputs if v is not None}
     proto = onnx.ModelProto(ir_version=8)
     proto.opset_import.add(domain="", version=context.opset)
@@ -227,6 +250,7 @@ def _fold(context: Context, node: ir.Node) -> None:
         proto.graph.input.append(onnx.helper.make_tensor_value_info(name, kind, array.shape))
     for out in node.outputs:
         proto.graph.output.add(name=str(out.name))
+    _check_folded(context, node, proto, feeds)
     try:
         with np.errstate(all="ignore"):
             results = ReferenceEvaluator(proto).run(None, feeds)
@@ -238,6 +262,28 @@ def _fold(context: Context, node: ir.Node) -> None:
         if array.dtype.kind == "f" and not np.all(np.isfinite(array)):
             raise ModelError(f"{context.label}: {describe(node)}: computes a non-finite constant")
         context.constants[str(out.name)] = array
+
+
+def _check_folded(
+    context: Context, node: ir.Node, proto: onnx.ModelProto, feeds: dict[str, NDArray[np.generic]]
+) -> None:
+    """Refuse a constant that is too large before it is computed."""
+    counts = [_count(out) for out in node.outputs]
+    if None in counts:
+        # Shapes that hang on folded numbers, which ONNX infers where it is given them.
+        known = onnx.ModelProto()
+        known.CopyFrom(proto)
+        small = {name: array for name, array in feeds.items() if array.size <= 1024}
+        known.graph.initializer.extend(
+            numpy_helper.from_array(array, name) for name, array in small.items()
+        )
+        inferred = onnx.shape_inference.infer_shapes(known, data_prop=True)
+        counts = [_count(ir.from_proto(out)) for out in inferred.graph.output]
+    stored = sum(array.size for array in context.constants.values())
+    asked = sum(count or 0 for count in counts)
+    if context.folded + asked > max(MAX_FOLDED, 2 * (stored - context.folded)):
+        raise context.fail(node, f"computes a constant of {asked} numbers; too many")
+    context.folded += asked
 
 
 def _widen(array: NDArray[np.generic]) -> NDArray[np.generic]:

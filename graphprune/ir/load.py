@@ -1,7 +1,7 @@
 """Reading model files: everything that can be wrong with a file is said here, once."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,8 @@ from graphprune.errors import ModelError, UnsupportedError
 
 OPSETS = range(7, 27)
 DOMAINS = {"", "ai.onnx"}
+# Local functions may call others: more nodes than this when all are inlined is a bomb.
+MAX_INLINED = 100_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,6 +74,7 @@ def check_model(file: ModelFile) -> ModelFile:
                 f"{label}: opset {opset.version} is not supported"
                 f" (supported: {OPSETS.start} to {OPSETS.stop - 1}); export with another opset"
             )
+    _check_functions(file.proto, label)
     try:
         onnx.checker.check_model(_with_output_shapes(file.proto))
     except Exception as error:
@@ -80,6 +83,31 @@ def check_model(file: ModelFile) -> ModelFile:
     for name, tensor in _tensors(file.proto.graph):
         _check_finite(tensor, f"{label}: {name}")
     return file
+
+
+def _check_functions(proto: onnx.ModelProto, label: str) -> None:
+    """Local functions must end: no recursion, and not too many nodes when inlined."""
+    functions = {(f.domain, f.name): f for f in proto.functions}
+    sizes: dict[tuple[str, str], int] = {}
+
+    def size(nodes: Iterable[onnx.NodeProto], inside: tuple[tuple[str, str], ...]) -> int:
+        total = 0
+        for node in nodes:
+            key = (node.domain, node.op_type)
+            total += 1
+            for attribute in node.attribute:
+                for graph in (attribute.g, *attribute.graphs):
+                    total += size(graph.node, inside)
+            if key in inside or len(inside) > 64:
+                names = " -> ".join(name for _, name in (*inside, key))
+                raise ModelError(f"{label}: local functions call each other without end: {names}")
+            if key in functions and key not in sizes:
+                sizes[key] = size(functions[key].node, (*inside, key))
+            total += sizes.get(key, 0)
+        return total
+
+    if functions and (count := size(proto.graph.node, ())) > MAX_INLINED:
+        raise ModelError(f"{label}: its local functions stand for {count} nodes; too many")
 
 
 def _with_output_shapes(proto: onnx.ModelProto) -> onnx.ModelProto:
@@ -119,8 +147,10 @@ def _embed_external_data(proto: onnx.ModelProto, path: Path, label: str) -> None
             continue
         entries = {entry.key: entry.value for entry in tensor.external_data}
         location = entries.get("location", "")
-        target = (folder / location).resolve()
-        if not location or Path(location).is_absolute() or not target.is_relative_to(folder):
+        # A NUL ends the name for the operating system, not for Python.
+        target = (folder / location.partition("\0")[0]).resolve()
+        named = location and "\0" not in location and not Path(location).is_absolute()
+        if not named or not target.is_relative_to(folder):
             raise ModelError(
                 f"{label}: external data of {name} lies outside the model's folder"
                 f" ('{location}'); refused"
