@@ -153,6 +153,7 @@ def _infer(file: ModelFile, input_name: str, shape: tuple[int, ...]) -> ir.Model
     del bound.graph.value_info[:]
     for value in bound.graph.output:
         value.type.tensor_type.ClearField("shape")
+    _check_propagated(file)
     try:
         bound = onnx.shape_inference.infer_shapes(
             bound, check_type=True, strict_mode=True, data_prop=True
@@ -163,6 +164,24 @@ def _infer(file: ModelFile, input_name: str, shape: tuple[int, ...]) -> ir.Model
     model = ir.from_proto(bound)
     model.graph.sort()
     return model
+
+
+def _check_propagated(file: ModelFile) -> None:
+    """Shape inference carries vectors of constants along: refuse those that grow without end."""
+    lengths = {t.name: t.dims[0] for t in file.proto.graph.initializer if len(t.dims) == 1}
+    for node in file.proto.graph.node:
+        for attribute in node.attribute:
+            if node.op_type == "Constant" and len(attribute.t.dims) == 1:
+                lengths[node.output[0]] = attribute.t.dims[0]
+        found = [lengths[name] for name in node.input if name in lengths]
+        if found and node.output:
+            length = sum(found) if node.op_type == "Concat" else max(found)
+            if length > MAX_VALUE:
+                raise UnsupportedError(
+                    f"{file.label}: node '{node.name or node.output[0]}' ({node.op_type}):"
+                    f" computes a constant of {length} numbers; too many"
+                )
+            lengths[node.output[0]] = length
 
 
 def _legalise(context: Context, node: ir.Node) -> None:
