@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from graphprune.cli import options as o
-from graphprune.cli.progress import Live
+from graphprune.cli.progress import Events, Live
 
 EXAMPLES = """
 
@@ -33,8 +33,12 @@ class Request:
     limit: int | None
     indices: list[int] | None
     out: str | None
+    new: bool
     json: str | None
+    json_lines: bool
     points: str | None
+    scheduler: str | None
+    memory: float | None
     quiet: bool
 
 
@@ -74,49 +78,52 @@ def _settings(
 def execute(request: Request) -> int:
     """Run a request: table to stdout, progress to stderr, files written; the exit code."""
     from graphprune.canonical import load
-    from graphprune.errors import AnchorError, GraphpruneError
-    from graphprune.evaluate.anchors import load_anchors
-    from graphprune.evaluate.run import check_writable, evaluate, save_points, write_json
+    from graphprune.evaluate.documents import check_writable, write_json
+    from graphprune.evaluate.points import save_points
+    from graphprune.evaluate.run import Job, evaluate
 
     for path in (request.json, request.points):
         if path is not None:
             check_writable(path)
-    networks = [load(model) for model in request.models]
-    source: Any = request.anchors[0] if len(request.anchors) == 1 else request.anchors
-    outcomes = []
-    for number, network in enumerate(networks):
-        if network.classes < 2:
-            raise GraphpruneError(
-                f"{request.models[number]}: has one output; a decision boundary needs two classes"
-            )
-        found = load_anchors(source, network, labels=request.labels, domain=request.settings.domain)
-        if request.indices is not None:
-            wrong = [i for i in request.indices if not 0 <= i < len(found)]
-            if wrong:
-                raise AnchorError(f"--index {wrong[0]}: the file has anchors 0 to {len(found) - 1}")
-            found = [found[i] for i in dict.fromkeys(request.indices)]
-        found = found[: request.limit]
-        out = request.out
-        if out is not None and len(networks) > 1:
-            out = f"{out}/{number}-{network.source.sha256[:8]}"
-        with Live(len(found), quiet=request.quiet) as live:
-            outcome = evaluate(
-                network, found, request.settings, run_dir=out,
-                progress=live.message, stage=live.stage, finished=live.finished,
-            )  # fmt: skip
-        outcomes.append(outcome)
-        if not request.quiet:
-            _print(outcome.document)
-        if outcome.interrupted:
-            break
+    memory = None if request.memory is None else int(request.memory * 2**30)
+    jobs = [Job(network, _anchors(request, network)) for network in map(load, request.models)]
+    watch = Events() if request.json_lines else Live(quiet=request.quiet)
+    with watch:
+        outcome = evaluate(
+            jobs, request.settings, run_dir=request.out, new=request.new,
+            scheduler=request.scheduler, memory=memory, watch=watch,
+        )  # fmt: skip
+    if isinstance(watch, Events):
+        summaries = [document["summary"] for document in outcome.documents]
+        watch.end(summaries, interrupted=outcome.interrupted)
+    elif not request.quiet:
+        for document in outcome.documents:
+            _print(document)
     if request.json is not None:
-        write_json(request.json, [outcome.document for outcome in outcomes])
+        write_json(request.json, outcome.documents)
     if request.points is not None:
-        save_points(request.points, [p for outcome in outcomes for p in outcome.points])
-    if any(outcome.interrupted for outcome in outcomes):
+        save_points(request.points, outcome.points)
+    if outcome.failure is not None:
+        raise outcome.failure
+    if outcome.interrupted:
         print("graphprune: interrupted; everything finished is kept", file=sys.stderr)
         return 130
-    return int(any(outcome.incomplete for outcome in outcomes))
+    return int(outcome.incomplete)
+
+
+def _anchors(request: Request, network: Any) -> list[Any]:
+    """The anchors that a request asks about."""
+    from graphprune.errors import AnchorError
+    from graphprune.evaluate.anchors import load_anchors
+
+    source: Any = request.anchors[0] if len(request.anchors) == 1 else request.anchors
+    found = load_anchors(source, network, labels=request.labels, domain=request.settings.domain)
+    if request.indices is not None:
+        wrong = [i for i in request.indices if not 0 <= i < len(found)]
+        if wrong:
+            raise AnchorError(f"--index {wrong[0]}: the file has anchors 0 to {len(found) - 1}")
+        found = [found[i] for i in dict.fromkeys(request.indices)]
+    return found[: request.limit]
 
 
 def _print(document: dict[str, Any]) -> None:
@@ -145,8 +152,10 @@ def register(app: typer.Typer) -> None:
         norm: o.Norm = "linf", radius: o.Radius = None, labels: o.Labels = None,
         domain: o.Domain = "0,1", limit: o.Limit = None, index: o.Index = None, seed: o.Seed = 0,
         time_limit: o.TimeLimit = None, threads: o.Threads = 1, workers: o.Workers = 1,
-        provider: o.Provider = "auto", out: o.Out = None, json: o.Json = None,
-        save_points: o.SavePoints = None, quiet: o.Quiet = False, verbose: o.Verbose = False,
+        provider: o.Provider = "auto", scheduler: o.Scheduler = None,
+        worker_memory: o.WorkerMemory = None, out: o.Out = None, new: o.New = False,
+        json: o.Json = None, json_lines: o.JsonLines = False, save_points: o.SavePoints = None,
+        quiet: o.Quiet = False, verbose: o.Verbose = False,
     ) -> int:  # fmt: skip
         """d_adv, d_rob, d_bnd and estimates of every anchor."""
         _verbose(verbose)
@@ -155,8 +164,8 @@ def register(app: typer.Typer) -> None:
             threads, provider, workers,
         )  # fmt: skip
         return execute(
-            Request(models, anchors, labels, settings, limit, o.parse_indices(index), out, json,
-                    save_points, quiet)
+            Request(models, anchors, labels, settings, limit, o.parse_indices(index), out,
+                    new, json, json_lines, save_points, scheduler, worker_memory, quiet)
         )  # fmt: skip
 
     for name, metric, text in (
@@ -176,8 +185,10 @@ def _register_one(app: typer.Typer, name: str, metric: str, text: str) -> None:
         norm: o.Norm = "linf", radius: o.Radius = None, labels: o.Labels = None,
         domain: o.Domain = "0,1", limit: o.Limit = None, index: o.Index = None, seed: o.Seed = 0,
         time_limit: o.TimeLimit = None, threads: o.Threads = 1, workers: o.Workers = 1,
-        provider: o.Provider = "auto", out: o.Out = None, json: o.Json = None,
-        save_points: o.SavePoints = None, quiet: o.Quiet = False, verbose: o.Verbose = False,
+        provider: o.Provider = "auto", scheduler: o.Scheduler = None,
+        worker_memory: o.WorkerMemory = None, out: o.Out = None, new: o.New = False,
+        json: o.Json = None, json_lines: o.JsonLines = False, save_points: o.SavePoints = None,
+        quiet: o.Quiet = False, verbose: o.Verbose = False,
     ) -> int:  # fmt: skip
         _verbose(verbose)
         settings = _settings(
@@ -185,8 +196,8 @@ def _register_one(app: typer.Typer, name: str, metric: str, text: str) -> None:
             threads, provider, workers,
         )  # fmt: skip
         return execute(
-            Request([model], anchors, labels, settings, limit, o.parse_indices(index), out, json,
-                    save_points, quiet)
+            Request([model], anchors, labels, settings, limit, o.parse_indices(index), out,
+                    new, json, json_lines, save_points, scheduler, worker_memory, quiet)
         )  # fmt: skip
 
 

@@ -66,7 +66,7 @@ def register(app: typer.Typer) -> None:
         from graphprune.canonical import load
         from graphprune.errors import AnchorError, OutputError
         from graphprune.evaluate.anchors import load_anchors
-        from graphprune.evaluate.run import check_writable
+        from graphprune.evaluate.documents import check_writable
         from graphprune.ir import Domain
         from graphprune.ir.export import save
         from graphprune.pipeline import Pipeline

@@ -38,6 +38,17 @@ Out = Annotated[
     str | None,
     typer.Option("--out", help="Run directory; the same command again goes on where it stopped."),
 ]
+New = Annotated[bool, typer.Option("--new", help="Set the run in --out aside; start again.")]
+Scheduler = Annotated[
+    str | None, typer.Option("--scheduler", help="Dask scheduler whose workers do the tasks.")
+]
+WorkerMemory = Annotated[
+    float | None,
+    typer.Option("--worker-memory", min=0.5, help="GiB each of several workers may use."),
+]
+JsonLines = Annotated[
+    bool, typer.Option("--json-lines", help="Events on stdout, one JSON object a line.")
+]
 Json = Annotated[str | None, typer.Option("--json", help="Write the results here.")]
 SavePoints = Annotated[
     str | None, typer.Option("--save-points", help="Write the adversarial points here (.npz).")

@@ -1,5 +1,6 @@
-"""Signs of life on stderr: a live line on a terminal, plain lines elsewhere."""
+"""Signs of life on stderr: bars on a terminal, plain lines elsewhere, events for machines."""
 
+import json
 import sys
 import time
 from types import TracebackType
@@ -7,21 +8,18 @@ from typing import Any, Self
 
 
 class Live:
-    """Progress of a run over `total` anchors.
+    """Watches a run for a person.
 
-    On a terminal one line shows the anchor, the stage and the time; each finished stage of
-    notable length leaves a line. Elsewhere every finished stage is a line.
+    On a terminal one line shows how many tasks are done, what goes on (with the current search's
+    interval) and the time left; elsewhere every finished task is a line.
     """
 
-    def __init__(self, total: int, *, quiet: bool) -> None:
-        self.total = total
+    def __init__(self, *, quiet: bool) -> None:
         self.quiet = quiet
-        self.done = 0
         self.terminal = sys.stderr.isatty() and not quiet
         self._bar: Any = None
         self._task: Any = None
         self._start = self._said = time.monotonic()
-        self._anchor = ""
 
     def __enter__(self) -> Self:
         if self.terminal:
@@ -36,15 +34,16 @@ class Live:
             )
 
             self._bar = Progress(
-                TextColumn("{task.description}"),
                 BarColumn(bar_width=20),
                 MofNCompleteColumn(),
                 TimeElapsedColumn(),
+                TextColumn("left"),
                 TimeRemainingColumn(),
+                TextColumn("{task.description}"),
                 console=Console(stderr=True),
                 transient=True,
             )
-            self._task = self._bar.add_task("starting", total=self.total)
+            self._task = self._bar.add_task("starting", total=None)
             self._bar.start()
         return self
 
@@ -57,33 +56,71 @@ class Live:
         if self._bar is not None:
             self._bar.stop()
 
+    def begin(self, tasks: int) -> None:
+        if self._bar is not None:
+            self._bar.update(self._task, total=tasks)
+
     def message(self, text: str) -> None:
-        """What is going on inside a stage."""
         now = time.monotonic()
         if self._bar is not None:
-            self._bar.update(self._task, description=text)
+            self._bar.update(self._task, description=_escaped(text))
         elif not self.quiet and now - self._said > 10.0:
-            self._said = now
-            print(f"  ... {text} ({now - self._start:.0f} s)", file=sys.stderr, flush=True)
+            self._say(f"  ... {text} ({now - self._start:.0f} s)")
 
-    def stage(self, name: str, result: str) -> None:
-        """A finished stage of the current anchor."""
-        self._said = time.monotonic()
-        line = f"anchor {self.done + 1}/{self.total}  {name}  {result}"
+    def finished(
+        self, place: int, total: int, record: dict[str, Any], task: str, result: Any
+    ) -> None:
+        from graphprune.evaluate.tasks import text
+
+        name = task.removeprefix("estimate ")
+        line = f"anchor {place}/{total}  {name}  {text(task, result)}"
         if self._bar is not None:
-            self._bar.update(self._task, description=line)
+            self._bar.update(self._task, advance=1, description=_escaped(line))
         elif not self.quiet:
-            print(line, file=sys.stderr, flush=True)
+            self._say(line)
 
-    def finished(self, record: dict[str, Any]) -> None:
-        """A finished anchor."""
-        self.done += 1
-        if record["status"] != "ok" and not self.quiet and self._bar is None:
+    def settled(self, place: int, total: int, record: dict[str, Any]) -> None:
+        if self._bar is None and not self.quiet:
             note = record.get("message", f"predicted {record.get('predicted')}")
-            print(
-                f"anchor {self.done}/{self.total}  {record['status']}: {note}",
-                file=sys.stderr,
-                flush=True,
-            )
-        if self._bar is not None:
-            self._bar.update(self._task, completed=self.done)
+            self._say(f"anchor {place}/{total}  {record['status']}: {note}")
+
+    def _say(self, line: str) -> None:
+        self._said = time.monotonic()
+        print(line, file=sys.stderr, flush=True)
+
+
+class Events:
+    """Watches a run for a machine: one JSON object per line on stdout."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def begin(self, tasks: int) -> None:
+        _emit({"event": "begin", "tasks": tasks})
+
+    def message(self, text: str) -> None:
+        _emit({"event": "progress", "text": text})
+
+    def finished(
+        self, place: int, total: int, record: dict[str, Any], task: str, result: Any
+    ) -> None:
+        _emit({"event": "finished", "index": record["index"], "task": task, "result": result.value})
+
+    def settled(self, place: int, total: int, record: dict[str, Any]) -> None:
+        _emit({"event": "settled", **record})
+
+    def end(self, summaries: list[dict[str, Any]], *, interrupted: bool) -> None:
+        """The run is over."""
+        _emit({"event": "end", "interrupted": interrupted, "summaries": summaries})
+
+
+def _emit(event: dict[str, Any]) -> None:
+    print(json.dumps({"time": round(time.time(), 3), **event}), flush=True)
+
+
+def _escaped(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)

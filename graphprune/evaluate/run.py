@@ -1,309 +1,325 @@
-"""A run: anchors of a model evaluated one after the other or in parallel, kept as they finish."""
+"""A run: the tasks of anchors and networks, done in order of need and kept as they finish."""
 
-import hashlib
-import json
-import sqlite3
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from contextlib import closing
-from dataclasses import dataclass
-from multiprocessing import get_context
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import mean, median
-from time import monotonic
-from typing import Any
-
-import numpy as np
+from time import monotonic, sleep
+from typing import Any, Protocol
 
 from graphprune.backends.onnxruntime import configure
-from graphprune.canonical import load
-from graphprune.errors import OutputError
-from graphprune.evaluate.anchor import Points, Record, Stage, evaluate_anchor, no_stage
+from graphprune.errors import GraphpruneError, OutputError
+from graphprune.evaluate.anchor import Record
+from graphprune.evaluate.documents import document, incomplete
+from graphprune.evaluate.executors import Cluster, Inline, Pool, work
+from graphprune.evaluate.interrupt import Interrupt, listening
 from graphprune.evaluate.settings import Settings
+from graphprune.evaluate.store import Store
+from graphprune.evaluate.tasks import Result, Task, assemble, classify, names, needs
 from graphprune.ir import Anchor, Network
-from graphprune.ir.export import write_bytes
 from graphprune.passes.analysis.witness import Witness
-from graphprune.progress import Progress, quiet
 
-SCHEMA = "graphprune/1"
-Finished = Callable[[Record], None]
+# A task whose worker died is tried once more, then reported.
+TRIES = 2
 
 
-def _nothing(record: Record) -> None:
-    """Say nothing."""
+class Watch(Protocol):
+    """Hears how a run goes."""
+
+    def begin(self, tasks: int) -> None:
+        """So many tasks are open."""
+
+    def message(self, text: str) -> None:
+        """What goes on inside a task."""
+
+    def finished(self, place: int, total: int, record: Record, task: str, result: Result) -> None:
+        """A task of anchor `place` (from 1) of `total` is finished, now or in an earlier run."""
+
+    def settled(self, place: int, total: int, record: Record) -> None:
+        """An anchor with nothing to do: misclassified, or an error."""
+
+
+class Unwatched:
+    """Hears nothing."""
+
+    def begin(self, tasks: int) -> None: ...
+    def message(self, text: str) -> None: ...
+    def finished(
+        self, place: int, total: int, record: Record, task: str, result: Result
+    ) -> None: ...
+    def settled(self, place: int, total: int, record: Record) -> None: ...
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """One network and its anchors."""
+
+    network: Network
+    anchors: Sequence[Anchor]
 
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """What a run found; `interrupted` when Ctrl-C ended it early."""
+    """What a run found.
 
-    document: dict[str, Any]
+    Attributes
+    ----------
+    documents
+        One document of the public contract per job.
+    points
+        (anchor index, metric, witness): the concrete points behind the upper bounds.
+    interrupted
+        Ctrl-C ended it early.
+    failure
+        Why results could not be kept in the run directory; None when they could.
+    """
+
+    documents: list[dict[str, Any]]
     points: list[tuple[int, str, Witness]]
     interrupted: bool
+    failure: OutputError | None = None
 
     @property
     def incomplete(self) -> bool:
         """Some anchor ended in an error or a d_bnd in an interval: exit code 1."""
-        return any(
-            record["status"] == "error" or record.get("d_bnd", {}).get("status") == "interval"
-            for record in self.document["anchors"]
-        )
+        return any(incomplete(record) for d in self.documents for record in d["anchors"])
 
 
 def evaluate(
-    network: Network,
-    anchors: list[Anchor],
+    jobs: Sequence[Job],
     settings: Settings,
     *,
     run_dir: str | Path | None = None,
-    progress: Progress = quiet,
-    stage: Stage = no_stage,
-    finished: Finished = _nothing,
+    new: bool = False,
+    scheduler: str | None = None,
+    memory: int | None = None,
+    watch: Watch | None = None,
 ) -> Outcome:
-    """Evaluate anchors; Ctrl-C ends the run with everything finished kept.
+    """Evaluate anchors of networks; Ctrl-C ends the run with everything finished kept.
 
     Parameters
     ----------
     run_dir
-        Folder that keeps every finished anchor; the same call again goes on where it stopped.
-    finished
-        Told the record of every anchor as it is finished.
+        Folder that keeps every finished result; the same call again goes on where it stopped,
+        and several processes may work on it at the same time.
+    new
+        Set an existing run in `run_dir` aside and start again.
+    scheduler
+        Address of a Dask scheduler that has the workers.
+    memory
+        Bytes each worker process may use.
 
     Raises
     ------
     OutputError
-        The run directory cannot be written, or belongs to other settings or another model.
+        The run directory cannot be used, or belongs to other settings, models or anchors.
     """
     configure(provider=settings.provider, threads=settings.threads)
-    start = monotonic()
-    store = None if run_dir is None else Store(Path(run_dir), network, settings)
-    done: dict[int, tuple[Record, Points]] = {}
-    if store is not None:
-        done = {a.index: kept for a in anchors if (kept := store.get(a)) is not None}
-        for record, _ in done.values():
-            finished(record)
-    interrupted = False
-    todo = [a for a in anchors if a.index not in done]
-    try:
-        for anchor, (record, points) in _results(network, todo, settings, progress, stage):
-            done[anchor.index] = record, points
-            if store is not None:
-                store.put(anchor, record, points)
-            finished(record)
-    except KeyboardInterrupt:
-        interrupted = True
-    records = [done[a.index][0] for a in anchors if a.index in done]
-    document = {
-        "schema": SCHEMA,
-        "model": model_json(network),
-        "settings": settings.to_json(),
-        "anchors": records,
-        "summary": summary(records, monotonic() - start),
-    }
-    found = [(i, metric, w) for i, (_, points) in done.items() for metric, w in points]
-    return Outcome(document, found, interrupted)
+    for job in jobs:
+        if job.network.classes < 2:
+            label = job.network.source.path or "the network"
+            raise GraphpruneError(f"{label}: has one output; a decision boundary needs two classes")
+    with ExitStack() as stack:
+        store = None
+        if run_dir is not None:
+            store = stack.enter_context(Store(Path(run_dir), settings, new=new))
+        run = _Run(jobs, settings, store, watch or Unwatched())
+        run.prepare()
+        executor = stack.enter_context(_executor(run, scheduler, memory))
+        interrupt = stack.enter_context(listening())
+        try:
+            run.drive(executor, interrupt)
+        except KeyboardInterrupt:
+            interrupt.requested = True
+        except OutputError as error:
+            run.failure = error
+        return run.outcome(interrupted=interrupt.requested)
 
 
-def _results(
-    network: Network, anchors: list[Anchor], settings: Settings, progress: Progress, stage: Stage
-) -> Iterator[tuple[Anchor, tuple[Record, Points]]]:
-    if settings.workers <= 1 or len(anchors) <= 1 or network.source.path is None:
-        for anchor in anchors:
-            yield anchor, evaluate_anchor(network, anchor, settings, progress=progress, stage=stage)
+@contextmanager
+def _executor(run: "_Run", scheduler: str | None, memory: int | None) -> Iterator[Any]:
+    settings = run.settings
+    if scheduler is None and (settings.workers <= 1 or len(run.waiting) <= 1):
+        yield Inline({s: j.network for s, j in run.jobs.items()}, run.watch.message)
         return
-    # Spawned, not forked: ONNX Runtime's threads do not survive a fork.
-    pool = ProcessPoolExecutor(
-        settings.workers, get_context("spawn"), _start, (str(network.source.path), settings)
-    )
+    models = {s: j.network.source.proto.SerializeToString() for s, j in run.jobs.items()}
+    if scheduler is not None:
+        executor: Any = Cluster(scheduler, models)
+    else:
+        # Tasks keep their own limit; this one is for a worker that hangs.
+        limit = None if settings.time_limit is None else 4.0 * settings.time_limit + 120.0
+        executor = Pool(models, settings, memory=memory, limit=limit)
     try:
-        pending: dict[Future[tuple[Record, Points]], Anchor] = {
-            pool.submit(_work, anchor): anchor for anchor in anchors
-        }
-        while pending:
-            ready, _ = wait(pending, timeout=1.0, return_when=FIRST_COMPLETED)
-            for future in ready:
-                anchor = pending.pop(future)
-                yield anchor, _outcome(future, anchor)
-            progress(f"{len(anchors) - len(pending)}/{len(anchors)} anchors")
+        yield executor
     finally:
-        for process in list((pool._processes or {}).values()):
-            process.terminate()
-        pool.shutdown(wait=False, cancel_futures=True)
+        executor.shutdown()
 
 
-def _outcome(future: "Future[tuple[Record, Points]]", anchor: Anchor) -> tuple[Record, Points]:
-    try:
-        return future.result()
-    except Exception as error:
-        message = f"worker failed: {error or type(error).__name__}"
-        return {
-            "index": anchor.index, "label": anchor.label, "status": "error", "message": message,
-        }, []  # fmt: skip
+@dataclass(eq=False)
+class _Run:
+    """What is done, what waits."""
 
+    given: Sequence[Job]
+    settings: Settings
+    store: Store | None
+    watch: Watch
+    failure: OutputError | None = None
+    start: float = field(default_factory=monotonic)
 
-_worker: dict[str, Any] = {}
+    def __post_init__(self) -> None:
+        self.jobs = {job.network.source.sha256: job for job in self.given}
+        self.names = names(self.settings)
+        self.records: dict[tuple[str, int], Record] = {}
+        self.anchors: dict[tuple[str, int], Anchor] = {}
+        self.places: dict[tuple[str, int], tuple[int, int]] = {}
+        self.results: dict[tuple[str, int], dict[str, Result]] = {}
+        self.waiting: dict[Task, None] = {}  # in order
+        self.tries: dict[Task, int] = {}
 
+    def prepare(self) -> None:
+        """Classify every anchor, read what an earlier run finished, list what is left."""
+        for sha, job in self.jobs.items():
+            records = classify(job.network, list(job.anchors), self.settings)
+            if self.store is not None:
+                self.store.add(job.network, job.anchors, records)
+            for place, (anchor, record) in enumerate(zip(job.anchors, records, strict=True)):
+                key = (sha, anchor.index)
+                self.anchors[key], self.records[key] = anchor, record
+                self.places[key] = (place + 1, len(records))
+                self.results[key] = {}
+                if record["status"] == "ok":
+                    self.waiting |= {Task(sha, anchor.index, name): None for name in self.names}
+        self.watch.begin(len(self.waiting))
+        for key, record in self.records.items():
+            if record["status"] != "ok":
+                self.watch.settled(*self.places[key], record)
+        if self.store is not None:
+            for task in tuple(self.waiting):
+                self._known(task)
 
-def _start(path: str, settings: Settings) -> None:
-    import signal
+    def _known(self, task: Task) -> bool:
+        """Take over a result that the run directory has."""
+        assert self.store is not None
+        result = self.store.get(task)
+        if result is not None:
+            self.waiting.pop(task, None)
+            self._done(task, result)
+        return result is not None
 
-    # The parent hears Ctrl-C and ends its workers.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    configure(provider=settings.provider, threads=settings.threads)
-    _worker.update(network=load(path), settings=settings)
+    def _done(self, task: Task, result: Result) -> None:
+        key = (task.model, task.index)
+        self.results[key][task.name] = result
+        self.watch.finished(*self.places[key], self.records[key], task.name, result)
 
+    def _ready(self, task: Task) -> bool:
+        done = self.results[(task.model, task.index)]
+        return all(name in done for name in needs(task.name, self.names))
 
-def _work(anchor: Anchor) -> tuple[Record, Points]:
-    return evaluate_anchor(_worker["network"], anchor, _worker["settings"])
-
-
-def model_json(network: Network) -> dict[str, Any]:
-    source = network.source
-    return {
-        "path": None if source.path is None else str(source.path),
-        "sha256": source.sha256,
-        "neurons": network.neurons,
-        "parameters": network.parameters,
-    }
-
-
-def summary(records: list[Record], seconds: float) -> dict[str, Any]:
-    """Counts, and mean and median of every metric over the anchors with status ok."""
-    good = [r for r in records if r["status"] == "ok"]
-    columns: dict[str, list[float]] = {}
-    for record in good:
-        values = {
-            "d_adv": record.get("d_adv", {}).get("value"),
-            "d_rob": record.get("d_rob", {}).get("value"),
-            "d_bnd.lower": record.get("d_bnd", {}).get("lower"),
-            "d_bnd.upper": record.get("d_bnd", {}).get("upper"),
-        }
-        for estimate in record.get("estimates", []):
-            values[f"{estimate['spec']} {estimate['metric']}"] = estimate["value"]
-        for name, value in values.items():
-            if value is not None:
-                columns.setdefault(name, []).append(value)
-    statuses = ("ok", "misclassified", "error")
-    return {
-        "anchors": len(records),
-        **{status: sum(r["status"] == status for r in records) for status in statuses},
-        "exact": sum(r.get("d_bnd", {}).get("status") == "exact" for r in good),
-        "mean": {name: mean(values) for name, values in columns.items()},
-        "median": {name: median(values) for name, values in columns.items()},
-        "seconds": seconds,
-    }
-
-
-def save_points(path: str | Path, points: Iterable[tuple[int, str, Witness]]) -> None:
-    """Write the points behind the upper bounds: arrays index, metric, target, x."""
-    import io
-
-    rows = list(points)
-    buffer = io.BytesIO()
-    np.savez_compressed(
-        buffer,
-        index=np.array([i for i, _, _ in rows], dtype=np.int64),
-        metric=np.array([metric for _, metric, _ in rows], dtype=np.str_),
-        target=np.array([w.target for _, _, w in rows], dtype=np.int64),
-        x=np.array([w.x for _, _, w in rows]),
-    )
-    write_bytes(path, buffer.getvalue())
-
-
-class Store:
-    """Finished anchors of a run in a SQLite database; each is committed as it comes."""
-
-    def __init__(self, folder: Path, network: Network, settings: Settings) -> None:
-        self.path = folder / "run.sqlite"
-        identity = {
-            "model": network.source.sha256,
-            "settings": json.dumps(settings.numbers(), sort_keys=True),
-        }
+    def drive(self, executor: Any, interrupt: Interrupt) -> None:
+        """Do all tasks; returns early when Ctrl-C was pressed and running ones have ended."""
+        running: dict[Future[Result], Task] = {}
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            with closing(self._connect()) as db, db:
-                db.execute("CREATE TABLE IF NOT EXISTS run (key TEXT PRIMARY KEY, value TEXT)")
-                db.execute(
-                    "CREATE TABLE IF NOT EXISTS anchors"
-                    " (idx INTEGER PRIMARY KEY, hash TEXT, record TEXT, points BLOB)"
+            while (self.waiting or running) and not interrupt.requested:
+                self._submit(executor, running, interrupt)
+                with interrupt.breakable():
+                    if running:
+                        wait(running, timeout=1.0, return_when=FIRST_COMPLETED)
+                    elif self.waiting:
+                        # Everything left is in the hands of other processes.
+                        self.watch.message(f"{len(self.waiting)} tasks are done by other processes")
+                        sleep(0.5)
+                self._collect(running, interrupt)
+        except KeyboardInterrupt:
+            interrupt.requested = True
+        if running:
+            executor.break_off()
+            wait(running, timeout=10.0)
+            self._collect(running, interrupt)
+
+    def _submit(
+        self, executor: Any, running: "dict[Future[Result], Task]", interrupt: Interrupt
+    ) -> None:
+        """Give the executor as many tasks as it has room for."""
+        chosen: list[Task] = []
+        for task in tuple(self.waiting) if self.store is not None else self.waiting:
+            if len(running) + len(chosen) >= executor.slots:
+                break
+            if self._ready(task) and self._claimed(task):
+                chosen.append(task)
+        for task in chosen:
+            self.waiting.pop(task)
+            self.tries[task] = self.tries.get(task, 0) + 1
+            key = (task.model, task.index)
+            known = {n: self.results[key][n] for n in needs(task.name, self.names)}
+            with interrupt.breakable():
+                future = executor.submit(
+                    work, task.model, self.anchors[key], task.name, self.settings, known
                 )
-                for key, value in identity.items():
-                    db.execute("INSERT OR IGNORE INTO run VALUES (?, ?)", (key, value))
-                kept = dict(db.execute("SELECT key, value FROM run").fetchall())
-        except (OSError, sqlite3.Error) as error:
-            raise OutputError(f"{folder}: cannot be used as a run directory: {error}") from None
-        changed = [key for key in identity if kept[key] != identity[key]]
-        if changed:
-            raise OutputError(
-                f"{folder}: belongs to a run with other {' and '.join(changed)}; give another --out"
-            )
+            running[future] = task
 
-    def _connect(self) -> sqlite3.Connection:
-        db = sqlite3.connect(self.path, timeout=30.0)
-        db.execute("PRAGMA journal_mode=WAL")
-        return db
+    def _claimed(self, task: Task) -> bool:
+        """Whether this process may do the task; a result of another process is taken over."""
+        if self.store is None or task in self.tries:
+            return True
+        claim = self.store.claim(task)
+        if claim == "done":
+            self._known(task)
+        return claim == "mine"
 
-    def get(self, anchor: Anchor) -> tuple[Record, Points] | None:
-        with closing(self._connect()) as db:
-            row = db.execute(
-                "SELECT record, points FROM anchors WHERE idx = ? AND hash = ?",
-                (anchor.index, _hash(anchor)),
-            ).fetchone()
-        return None if row is None else (json.loads(row[0]), _unpack(row[1]))
-
-    def put(self, anchor: Anchor, record: Record, points: Points) -> None:
-        try:
-            with closing(self._connect()) as db, db:
-                db.execute(
-                    "INSERT OR REPLACE INTO anchors VALUES (?, ?, ?, ?)",
-                    (anchor.index, _hash(anchor), json.dumps(record), _pack(points)),
+    def _collect(self, running: "dict[Future[Result], Task]", interrupt: Interrupt) -> None:
+        for future in [f for f in running if f.done()]:
+            task = running.pop(future)
+            try:
+                result = future.result()
+            except BaseException as error:
+                if interrupt.requested:
+                    continue
+                if self.tries[task] < TRIES:
+                    self._event("retry", f"{task.name} of anchor {task.index}: {_why(error)}")
+                    self.waiting = {task: None, **self.waiting}
+                    continue
+                result = Result({"status": "error", "message": f"worker failed: {_why(error)}"}, [])
+            if interrupt.requested and result.value.get("status") == "interval":
+                result = Result(result.value, result.points, final=False)
+            self._done(task, result)
+            if result.failed:
+                self._event(
+                    "error", f"{task.name} of anchor {task.index}: {result.value['message']}"
                 )
-        except sqlite3.Error as error:
-            raise OutputError(f"{self.path}: cannot write: {error}") from None
+            if self.store is not None:
+                self.store.put(task, result)
+
+    def _event(self, kind: str, text: str) -> None:
+        self.watch.message(f"{kind}: {text}")
+        if self.store is not None:
+            self.store.event(kind, text)
+
+    def outcome(self, *, interrupted: bool) -> Outcome:
+        seconds = monotonic() - self.start
+        documents, points = [], []
+        for job in self.given:
+            sha = job.network.source.sha256
+            records = []
+            for anchor in job.anchors:
+                key = (sha, anchor.index)
+                results = self.results[key]
+                if self.records[key]["status"] == "ok" and not results:
+                    continue  # not begun
+                records.append(assemble(self.records[key], results, self.settings))
+                points += [
+                    (anchor.index, metric, witness)
+                    for result in results.values()
+                    for metric, witness in result.points
+                ]
+            documents.append(document(job.network, self.settings, records, seconds))
+        return Outcome(documents, points, interrupted, self.failure)
 
 
-def _hash(anchor: Anchor) -> str:
-    data = np.ascontiguousarray(anchor.x).tobytes() + str(anchor.label).encode()
-    return hashlib.sha256(data).hexdigest()
-
-
-def _pack(points: Points) -> bytes:
-    import io
-
-    buffer = io.BytesIO()
-    arrays: dict[str, Any] = {f"x{i}": w.x for i, (_, w) in enumerate(points)}
-    facts = [[metric, w.distance, w.target] for metric, w in points]
-    np.savez_compressed(buffer, facts=np.array(json.dumps(facts)), **arrays)
-    return buffer.getvalue()
-
-
-def _unpack(data: bytes) -> Points:
-    import io
-
-    with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-        facts = json.loads(str(archive["facts"]))
-        return [
-            (metric, Witness(archive[f"x{i}"], distance, target))
-            for i, (metric, distance, target) in enumerate(facts)
-        ]
-
-
-def write_json(path: str | Path, documents: list[dict[str, Any]]) -> None:
-    """Write the document of one model, or all of them under ``runs``."""
-    whole = documents[0] if len(documents) == 1 else {"schema": SCHEMA, "runs": documents}
-    write_bytes(path, (json.dumps(whole, indent=1, allow_nan=False) + "\n").encode())
-
-
-def check_writable(path: str | Path) -> None:
-    """Say before an hour's run, not after it, that a result cannot be written."""
-    target = Path(path)
-    if target.is_dir():
-        raise OutputError(f"{path}: is a folder")
-    if not target.parent.is_dir():
-        raise OutputError(f"{path}: the folder {target.parent} does not exist")
-    import os
-
-    if not os.access(target.parent, os.W_OK) or (
-        target.exists() and not os.access(target, os.W_OK)
-    ):
-        raise OutputError(f"{path}: cannot write: permission denied")
+def _why(error: BaseException) -> str:
+    code = getattr(error, "exitcode", None)
+    if code is not None:
+        return f"its process ended with code {code} (killed, or out of memory)"
+    if isinstance(error, TimeoutError):
+        return "it overran its time limit by far and was stopped"
+    return f"{type(error).__name__}: {error}"

@@ -1,0 +1,89 @@
+"""The JSON documents of the public contract."""
+
+import json
+import os
+from pathlib import Path
+from statistics import mean, median
+from typing import Any
+
+from graphprune.errors import OutputError
+from graphprune.evaluate.anchor import Record
+from graphprune.evaluate.settings import Settings
+from graphprune.ir import Network
+from graphprune.ir.export import write_bytes
+
+SCHEMA = "graphprune/1"
+
+
+def document(
+    network: Network, settings: Settings, records: list[Record], seconds: float
+) -> dict[str, Any]:
+    """Everything found on one network."""
+    return {
+        "schema": SCHEMA,
+        "model": model_json(network),
+        "settings": settings.to_json(),
+        "anchors": records,
+        "summary": summary(records, seconds),
+    }
+
+
+def model_json(network: Network) -> dict[str, Any]:
+    source = network.source
+    return {
+        "path": None if source.path is None else str(source.path),
+        "sha256": source.sha256,
+        "neurons": network.neurons,
+        "parameters": network.parameters,
+    }
+
+
+def summary(records: list[Record], seconds: float) -> dict[str, Any]:
+    """Counts, and mean and median of every metric over the anchors with status ok."""
+    good = [r for r in records if r["status"] == "ok"]
+    columns: dict[str, list[float]] = {}
+    for record in good:
+        values = {
+            "d_adv": record.get("d_adv", {}).get("value"),
+            "d_rob": record.get("d_rob", {}).get("value"),
+            "d_bnd.lower": record.get("d_bnd", {}).get("lower"),
+            "d_bnd.upper": record.get("d_bnd", {}).get("upper"),
+        }
+        for estimate in record.get("estimates", []):
+            values[f"{estimate['spec']} {estimate['metric']}"] = estimate["value"]
+        for name, value in values.items():
+            if value is not None:
+                columns.setdefault(name, []).append(value)
+    statuses = ("ok", "misclassified", "error")
+    return {
+        "anchors": len(records),
+        **{status: sum(r["status"] == status for r in records) for status in statuses},
+        "exact": sum(r.get("d_bnd", {}).get("status") == "exact" for r in good),
+        "mean": {name: mean(values) for name, values in columns.items()},
+        "median": {name: median(values) for name, values in columns.items()},
+        "seconds": seconds,
+    }
+
+
+def incomplete(record: Record) -> bool:
+    """The anchor ended in an error or its d_bnd in an interval: exit code 1."""
+    return bool(record["status"] == "error" or record.get("d_bnd", {}).get("status") == "interval")
+
+
+def write_json(path: str | Path, documents: list[dict[str, Any]]) -> None:
+    """Write the document of one model, or all of them under ``runs``."""
+    whole = documents[0] if len(documents) == 1 else {"schema": SCHEMA, "runs": documents}
+    write_bytes(path, (json.dumps(whole, indent=1, allow_nan=False) + "\n").encode())
+
+
+def check_writable(path: str | Path) -> None:
+    """Say before an hour's run, not after it, that a result cannot be written."""
+    target = Path(path)
+    if target.is_dir():
+        raise OutputError(f"{path}: is a folder")
+    if not target.parent.is_dir():
+        raise OutputError(f"{path}: the folder {target.parent} does not exist")
+    if not os.access(target.parent, os.W_OK) or (
+        target.exists() and not os.access(target, os.W_OK)
+    ):
+        raise OutputError(f"{path}: cannot write: permission denied")

@@ -1,0 +1,177 @@
+"""Where tasks run: in this process, in a pool of processes, on a Dask cluster.
+
+All of them are ``concurrent.futures`` executors; a task is `work` with plain arguments. A model
+travels once to every process, by its hash.
+"""
+
+import os
+import signal
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor, Future
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing import active_children, get_context
+from typing import Any
+
+import onnx
+
+from graphprune.backends.onnxruntime import configure
+from graphprune.canonical import from_proto
+from graphprune.errors import GraphpruneError
+from graphprune.evaluate.settings import Settings
+from graphprune.evaluate.tasks import Result, perform
+from graphprune.ir import Anchor, Network
+from graphprune.progress import Progress, quiet
+
+Models = Mapping[str, bytes]
+
+# Networks of this process by the hash of their file.
+_networks: dict[str, Network] = {}
+_models: dict[str, bytes] = {}
+
+
+def work(
+    model: str,
+    anchor: Anchor,
+    name: str,
+    settings: Settings,
+    known: Mapping[str, Result],
+    models: Models | None = None,
+) -> Result:
+    """One task in a worker process."""
+    if model not in _networks:
+        configure(provider=settings.provider, threads=settings.threads)
+        data = (models or _models)[model]
+        _networks[model] = from_proto(onnx.load_model_from_string(data))
+    return perform(_networks[model], anchor, name, settings, known)
+
+
+@dataclass(frozen=True, eq=False)
+class Inline(Executor):
+    """Runs a task where it is submitted: one at a time, with its progress heard."""
+
+    networks: Mapping[str, Network]
+    progress: Progress = quiet
+
+    slots = 1
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "Future[Any]":
+        future: Future[Any] = Future()
+        model, anchor, name, settings, known = args
+        network = self.networks[model]
+        future.set_result(perform(network, anchor, name, settings, known, self.progress))
+        return future
+
+    def break_off(self) -> None:
+        """Nothing runs between submissions."""
+
+
+class Pool(Executor):
+    """Processes of this machine; one that dies or overruns costs its own task only.
+
+    Parameters
+    ----------
+    memory
+        Bytes of address space each worker may use; None for no limit.
+    limit
+        Seconds after which a worker is taken to hang and killed.
+    """
+
+    def __init__(
+        self, models: Models, settings: Settings, *, memory: int | None, limit: float | None
+    ) -> None:
+        from pebble import ProcessPool
+
+        self.slots = settings.workers
+        self._limit = limit
+        # Spawned, not forked: ONNX Runtime's threads do not survive a fork. BLAS reads its number
+        # of threads from the environment when it is loaded.
+        threads = {name: str(settings.threads) for name in _THREADS if name not in os.environ}
+        os.environ.update(threads)
+        self._pool: Any = ProcessPool(
+            max_workers=settings.workers,
+            context=get_context("spawn"),
+            initializer=_start,
+            initargs=[dict(models), memory],
+        )
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "Future[Any]":
+        future: Future[Any] = self._pool.schedule(fn, args=args, kwargs=kwargs, timeout=self._limit)
+        return future
+
+    def break_off(self) -> None:
+        """Ask running tasks to come to an end with what they have."""
+        for process in active_children():
+            if process.pid is not None and hasattr(signal, "SIGUSR1"):
+                with suppress(ProcessLookupError):
+                    os.kill(process.pid, signal.SIGUSR1)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        self._pool.stop()
+        self._pool.join()
+
+
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+
+
+def _start(models: Models, memory: int | None) -> None:
+    # The parent hears Ctrl-C; it asks for an early end by SIGUSR1.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "SIGUSR1"):
+        signal.signal(signal.SIGUSR1, signal.default_int_handler)
+    if memory is not None:
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+    _models.update(models)
+
+
+class Cluster(Executor):
+    """Workers of a Dask scheduler; a lost worker's tasks go to another one."""
+
+    def __init__(self, address: str, models: Models) -> None:
+        try:
+            import distributed
+        except ImportError:
+            raise GraphpruneError(
+                "--scheduler needs Dask: pip install 'graphprune[distributed]'"
+            ) from None
+        try:
+            connect: Any = distributed.Client
+            self._client = connect(address, timeout="10s")
+        except (OSError, TimeoutError, ValueError) as error:
+            raise GraphpruneError(
+                f"--scheduler {address}: cannot connect: {str(error).splitlines()[0]}"
+            ) from None
+        self._models = {
+            sha: self._client.scatter(data, broadcast=False, hash=True)
+            for sha, data in models.items()
+        }
+        self._executor = self._client.get_executor(pure=False)
+
+    @property
+    def slots(self) -> int:
+        """Twice the cluster's threads: no worker waits for its next task."""
+        cores: dict[str, int] = self._client.ncores()
+        return max(1, 2 * sum(cores.values()))
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "Future[Any]":
+        future: Future[Any] = self._executor.submit(_on_cluster, self._models[args[0]], *args)
+        return future
+
+    def break_off(self) -> None:
+        """Workers elsewhere are not interrupted: their tasks end by themselves or are dropped."""
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        self._client.close()
+
+
+def _on_cluster(
+    data: bytes,
+    model: str,
+    anchor: Anchor,
+    name: str,
+    settings: Settings,
+    known: Mapping[str, Result],
+) -> Result:
+    return work(model, anchor, name, settings, known, {model: data})

@@ -1,0 +1,58 @@
+"""The concrete points behind upper bounds, as bytes and as a file."""
+
+import io
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from graphprune.evaluate.anchor import Points
+from graphprune.ir.export import write_bytes
+from graphprune.passes.analysis.witness import Witness
+
+
+def pack(points: Points) -> bytes:
+    """Bytes of (metric, witness) pairs; inverse of `unpack`."""
+    buffer = io.BytesIO()
+    arrays: dict[str, Any] = {f"x{i}": w.x for i, (_, w) in enumerate(points)}
+    facts = [[metric, w.distance, w.target] for metric, w in points]
+    np.savez_compressed(buffer, facts=np.array(json.dumps(facts)), **arrays)
+    return buffer.getvalue()
+
+
+def unpack(data: bytes) -> Points:
+    with np.load(io.BytesIO(data), allow_pickle=False) as archive:
+        facts = json.loads(str(archive["facts"]))
+        return [
+            (metric, Witness(archive[f"x{i}"], distance, target))
+            for i, (metric, distance, target) in enumerate(facts)
+        ]
+
+
+def save_points(path: str | Path, points: Iterable[tuple[int, str, Witness]]) -> None:
+    """Write points to an .npz file: arrays index, metric, target, x.
+
+    Points of networks with different input shapes cannot share one array: `x` is then flat, its
+    rows padded with NaN.
+    """
+    rows = list(points)
+    buffer = io.BytesIO()
+    np.savez_compressed(
+        buffer,
+        index=np.array([i for i, _, _ in rows], dtype=np.int64),
+        metric=np.array([metric for _, metric, _ in rows], dtype=np.str_),
+        target=np.array([w.target for _, _, w in rows], dtype=np.int64),
+        x=_stack([w.x for _, _, w in rows]),
+    )
+    write_bytes(path, buffer.getvalue())
+
+
+def _stack(xs: "list[np.ndarray[Any, Any]]") -> "np.ndarray[Any, Any]":
+    if len({x.shape for x in xs}) <= 1:
+        return np.array(xs)
+    out = np.full((len(xs), max(x.size for x in xs)), np.nan)
+    for row, x in zip(out, xs, strict=True):
+        row[: x.size] = x.reshape(-1)
+    return out

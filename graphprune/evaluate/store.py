@@ -1,0 +1,278 @@
+"""A run's database: settings, models, anchors, every finished result, claims, events.
+
+One SQLite file in write-ahead mode. Each result is one transaction, so a killed process, a full
+disk or a lost machine costs the tasks in flight and never leaves half a result. Several processes
+may work on one run: a task is claimed before it is done, and a claim whose owner stopped giving
+signs of life is up for anyone.
+"""
+
+import hashlib
+import json
+import os
+import socket
+import sqlite3
+import threading
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+
+from graphprune.errors import OutputError
+from graphprune.evaluate.anchor import Record
+from graphprune.evaluate.points import pack, unpack
+from graphprune.evaluate.settings import Settings
+from graphprune.evaluate.tasks import Result, Task
+from graphprune.ir import Anchor, Network
+
+FILE = "run.sqlite"
+# Seconds between signs of life, and after which a claim without one is given up.
+BEAT, STALE = 5.0, 30.0
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS run (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS models (
+  sha256 TEXT PRIMARY KEY, path TEXT, neurons INTEGER, parameters INTEGER);
+CREATE TABLE IF NOT EXISTS anchors (
+  model TEXT, idx INTEGER, hash TEXT, x BLOB, record TEXT, PRIMARY KEY (model, idx));
+CREATE TABLE IF NOT EXISTS results (
+  model TEXT, idx INTEGER, task TEXT, final INTEGER, value TEXT, points BLOB, at REAL,
+  PRIMARY KEY (model, idx, task));
+CREATE TABLE IF NOT EXISTS claims (
+  model TEXT, idx INTEGER, task TEXT, owner TEXT, host TEXT, pid INTEGER, beat REAL,
+  PRIMARY KEY (model, idx, task));
+CREATE TABLE IF NOT EXISTS events (at REAL, owner TEXT, kind TEXT, text TEXT);
+"""
+
+Claim = Literal["mine", "done", "taken"]
+
+
+@dataclass(eq=False)
+class Store:
+    """An open run directory; use as a context manager.
+
+    Raises
+    ------
+    OutputError
+        The folder cannot be used, or belongs to a run with other settings or models.
+    """
+
+    folder: Path
+    settings: Settings
+    new: bool = False
+    owner: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+    @property
+    def path(self) -> Path:
+        return self.folder / FILE
+
+    def __enter__(self) -> Self:
+        with self._said("cannot be used as a run directory"):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            if self.new and self.path.exists():
+                self._set_aside()
+            # Waiting a minute for another process' transaction is enough for any of ours.
+            self._db = sqlite3.connect(
+                self.path, timeout=60.0, isolation_level=None, check_same_thread=False
+            )
+            self._lock = threading.RLock()
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute("PRAGMA synchronous=FULL")
+            self._db.executescript(_SCHEMA)
+            self._agree()
+        self._stop = threading.Event()
+        self._beating = threading.Thread(target=self._beat, daemon=True)
+        self._beating.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._beating.join()
+        try:
+            with self._transaction() as db:
+                db.execute("DELETE FROM claims WHERE owner = ?", (self.owner,))
+        except sqlite3.Error:
+            pass  # claims of a dead owner are given up by themselves
+        self._db.close()
+
+    def _set_aside(self) -> None:
+        """Start anew without losing what was finished: the old database gets another name."""
+        stamp = time.strftime("%Y%m%d-%H%M%S")
+        for suffix in ("", "-wal", "-shm"):
+            old = self.path.with_name(FILE + suffix)
+            if old.exists():
+                old.rename(self.folder / f"run-{stamp}.sqlite{suffix}")
+
+    def _agree(self) -> None:
+        from graphprune import __version__
+
+        wanted = self.settings.numbers()
+        with self._transaction() as db:
+            for key, value in (
+                ("settings", json.dumps(wanted, sort_keys=True)),
+                ("version", __version__),
+                ("created", repr(time.time())),
+            ):
+                db.execute("INSERT OR IGNORE INTO run VALUES (?, ?)", (key, value))
+            (kept,) = db.execute("SELECT value FROM run WHERE key = 'settings'").fetchone()
+        known = json.loads(kept)
+        wanted = json.loads(json.dumps(wanted))
+        changed = [
+            f"{name} {json.dumps(known.get(name))} -> {json.dumps(wanted.get(name))}"
+            for name in sorted(set(known) | set(wanted))
+            if known.get(name) != wanted.get(name)
+        ]
+        if changed:
+            raise OutputError(
+                f"{self.folder}: belongs to a run with other settings ({'; '.join(changed)});"
+                " give another --out, or --new to start again"
+            )
+
+    @contextmanager
+    def _said(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, sqlite3.Error) as error:
+            raise OutputError(f"{self.folder}: {what}: {error}") from None
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._lock:
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._db
+            except BaseException:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
+            self._db.execute("COMMIT")
+
+    def add(self, network: Network, anchors: Sequence[Anchor], records: Sequence[Record]) -> None:
+        """Enter a model and its anchors; refuse one that changed since it was entered."""
+        source = network.source
+        path = None if source.path is None else str(source.path)
+        with self._said("cannot write"), self._transaction() as db:
+            others = db.execute(
+                "SELECT sha256 FROM models WHERE path = ? AND sha256 != ?", (path, source.sha256)
+            ).fetchone()
+            if others is not None:
+                raise OutputError(
+                    f"{self.folder}: {path} has changed since this run began;"
+                    " give another --out, or --new to start again"
+                )
+            db.execute(
+                "INSERT OR IGNORE INTO models VALUES (?, ?, ?, ?)",
+                (source.sha256, path, network.neurons, network.parameters),
+            )
+            for anchor, record in zip(anchors, records, strict=True):
+                key = (source.sha256, anchor.index)
+                row = db.execute(
+                    "SELECT hash FROM anchors WHERE model = ? AND idx = ?", key
+                ).fetchone()
+                if row is None:
+                    db.execute(
+                        "INSERT INTO anchors VALUES (?, ?, ?, ?, ?)",
+                        (*key, _hash(anchor), _array(anchor.x), json.dumps(record)),
+                    )
+                elif row[0] != _hash(anchor):
+                    raise OutputError(
+                        f"{self.folder}: anchor {anchor.index} has changed since this run began;"
+                        " give another --out, or --new to start again"
+                    )
+
+    def get(self, task: Task) -> Result | None:
+        """The final result of a task, or None."""
+        with self._said("cannot read"), self._lock:
+            row = self._db.execute(
+                "SELECT value, points FROM results WHERE model = ? AND idx = ? AND task = ?"
+                " AND final = 1",
+                _key(task),
+            ).fetchone()
+        return None if row is None else Result(json.loads(row[0]), unpack(row[1]))
+
+    def claim(self, task: Task) -> Claim:
+        """Take a task: ``mine``, or it is ``done``, or ``taken`` by a living process."""
+        now = time.time()
+        with self._said("cannot write"), self._transaction() as db:
+            done = db.execute(
+                "SELECT 1 FROM results WHERE model = ? AND idx = ? AND task = ? AND final = 1",
+                _key(task),
+            ).fetchone()
+            if done is not None:
+                return "done"
+            row = db.execute(
+                "SELECT owner, host, pid, beat FROM claims"
+                " WHERE model = ? AND idx = ? AND task = ?",
+                _key(task),
+            ).fetchone()
+            if row is not None and row[0] != self.owner and _alive(row[1], row[2], row[3], now):
+                return "taken"
+            db.execute(
+                "INSERT OR REPLACE INTO claims VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (*_key(task), self.owner, socket.gethostname(), os.getpid(), now),
+            )
+        return "mine"
+
+    def put(self, task: Task, result: Result) -> None:
+        """Keep a result and give up its claim, both or neither."""
+        with self._said("cannot write"), self._transaction() as db:
+            db.execute(
+                "INSERT OR REPLACE INTO results VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (
+                    *_key(task), int(result.final), json.dumps(result.value),
+                    pack(result.points), time.time(),
+                ),
+            )  # fmt: skip
+            db.execute("DELETE FROM claims WHERE model = ? AND idx = ? AND task = ?", _key(task))
+            self._note(db, "finished", f"{task.name} of anchor {task.index} of {task.model[:12]}")
+
+    def event(self, kind: str, text: str) -> None:
+        """Note something that happened."""
+        with self._said("cannot write"), self._transaction() as db:
+            self._note(db, kind, text)
+
+    def _note(self, db: sqlite3.Connection, kind: str, text: str) -> None:
+        db.execute("INSERT INTO events VALUES (?, ?, ?, ?)", (time.time(), self.owner, kind, text))
+
+    def _beat(self) -> None:
+        while not self._stop.wait(BEAT):
+            try:
+                with self._transaction() as db:
+                    db.execute(
+                        "UPDATE claims SET beat = ? WHERE owner = ?", (time.time(), self.owner)
+                    )
+            except sqlite3.Error:
+                continue  # a full disk is told by the next result
+
+
+def _key(task: Task) -> tuple[str, int, str]:
+    return (task.model, task.index, task.name)
+
+
+def _alive(host: str, pid: int, beat: float, now: float) -> bool:
+    """Whether a claim's owner lives: by its process on this host, else by its signs of life."""
+    if host == socket.gethostname() and os.name == "posix":
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return False
+        except PermissionError:
+            pass
+    return now - beat < STALE
+
+
+def _hash(anchor: Anchor) -> str:
+    data = np.ascontiguousarray(anchor.x).tobytes() + str(anchor.label).encode()
+    return hashlib.sha256(data).hexdigest()
+
+
+def _array(x: "np.ndarray[Any, Any]") -> bytes:
+    import io
+
+    buffer = io.BytesIO()
+    np.save(buffer, x)
+    return buffer.getvalue()

@@ -1,0 +1,278 @@
+"""A run's unit of work: one metric or estimate of one anchor of one network."""
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from graphprune.backends.onnxruntime import run_original
+from graphprune.errors import GraphpruneError
+from graphprune.evaluate.anchor import (
+    Points,
+    Record,
+    attack_json,
+    certificate_json,
+    distance_json,
+    estimate,
+)
+from graphprune.evaluate.distance import distance
+from graphprune.evaluate.settings import Settings
+from graphprune.ir import Anchor, Network
+from graphprune.passes.analysis.attack import Attack, attack
+from graphprune.passes.analysis.certify import Certificate, certify
+from graphprune.progress import Progress, quiet
+
+log = logging.getLogger("graphprune")
+
+ESTIMATE = "estimate"
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is to be computed.
+
+    Attributes
+    ----------
+    model
+        sha256 of the model file.
+    index
+        The anchor's position in its file.
+    name
+        ``d_adv``, ``d_rob``, ``d_bnd``, or ``estimate METRIC SPEC``.
+    """
+
+    model: str
+    index: int
+    name: str
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """What a task found.
+
+    Attributes
+    ----------
+    value
+        Its part of the JSON document; ``{"status": "error", "message": ...}`` after an error.
+    points
+        (metric, witness) pairs: the concrete points behind its upper bounds.
+    final
+        False when Ctrl-C ended it early: a resumed run computes it again.
+    """
+
+    value: Record
+    points: Points
+    final: bool = True
+
+    @property
+    def failed(self) -> bool:
+        return self.value.get("status") == "error"
+
+
+def names(settings: Settings) -> tuple[str, ...]:
+    """The tasks of one correctly classified anchor, in the order of their dependencies."""
+    wanted = [f"d_{m}" for m in ("rob", "bnd") if m in settings.metrics]
+    estimates = [
+        f"{ESTIMATE} d_{metric} {spec}"
+        for spec in settings.estimates
+        for metric in ("rob", "bnd")
+        if metric in settings.metrics
+    ]
+    first = ["d_adv"] if "adv" in settings.metrics or estimates else []
+    return (*first, *wanted, *estimates)
+
+
+def needs(name: str, every: tuple[str, ...]) -> tuple[str, ...]:
+    """The tasks among `every` of the same anchor whose results `name` starts from."""
+    before = {"d_adv": (), "d_rob": ("d_adv",), "d_bnd": ("d_adv", "d_rob")}
+    return tuple(n for n in before.get(name, ("d_adv",)) if n in every)
+
+
+def perform(
+    network: Network,
+    anchor: Anchor,
+    name: str,
+    settings: Settings,
+    known: Mapping[str, Result],
+    progress: Progress = quiet,
+) -> Result:
+    """Do one task; errors become results, so that one task's surprise never costs the others.
+
+    Parameters
+    ----------
+    known
+        Results of the tasks it `needs`.
+    """
+    try:
+        if name.startswith(ESTIMATE):
+            return _estimate(network, anchor, name, settings, known, progress)
+        return _METRICS[name](network, anchor, settings, known, progress)
+    except GraphpruneError as error:
+        return Result({"status": "error", "message": str(error)}, [])
+    except Exception as error:
+        log.info("anchor %d, %s", anchor.index, name, exc_info=True)
+        message = f"{name}: {type(error).__name__}: {error}"
+        return Result({"status": "error", "message": message}, [])
+
+
+def _adv(
+    network: Network, anchor: Anchor, s: Settings, known: Mapping[str, Result], progress: Progress
+) -> Result:
+    found = attack(
+        network, anchor, domain=s.domain, effort=s.effort, norm=s.norm, seed=s.seed,
+        time_limit=s.limit, progress=progress,
+    )  # fmt: skip
+    points: Points = [] if found.witness is None else [("d_adv", found.witness)]
+    return Result(attack_json(found), points)
+
+
+def _rob(
+    network: Network, anchor: Anchor, s: Settings, known: Mapping[str, Result], progress: Progress
+) -> Result:
+    found = _attack_of(known)
+    proof = certify(
+        network, anchor, domain=s.domain, method=s.method, norm=s.norm,
+        upper=None if found is None else found.distance, time_limit=s.limit, progress=progress,
+    )  # fmt: skip
+    return Result(certificate_json(proof), [])
+
+
+def _bnd(
+    network: Network, anchor: Anchor, s: Settings, known: Mapping[str, Result], progress: Progress
+) -> Result:
+    result = distance(
+        network, anchor, domain=s.domain, radius=s.radius, time_limit=s.limit,
+        known_attack=_attack_of(known), known_certificate=_certificate_of(known),
+        progress=progress,
+    )  # fmt: skip
+    points: Points = [] if result.witness is None else [("d_bnd", result.witness)]
+    return Result(distance_json(result), points)
+
+
+def _estimate(
+    network: Network,
+    anchor: Anchor,
+    name: str,
+    settings: Settings,
+    known: Mapping[str, Result],
+    progress: Progress,
+) -> Result:
+    _, metric, spec = name.split(" ", 2)
+    found = _attack_of(known) or Attack(None, 0.0)
+    value = estimate(network, anchor, settings, spec, metric.removeprefix("d_"), found, progress)
+    return Result(value, [])
+
+
+_METRICS: dict[str, Callable[..., Result]] = {"d_adv": _adv, "d_rob": _rob, "d_bnd": _bnd}
+
+
+def _attack_of(known: Mapping[str, Result]) -> Attack | None:
+    result = known.get("d_adv")
+    if result is None or result.failed:
+        return None
+    witness = result.points[0][1] if result.points else None
+    return Attack(witness, result.value["seconds"])
+
+
+def _certificate_of(known: Mapping[str, Result]) -> Certificate | None:
+    result = known.get("d_rob")
+    if result is None or result.failed:
+        return None
+    v = result.value
+    return Certificate(v["value"], v["complete"], v["method"], v["seconds"])
+
+
+def classify(network: Network, anchors: list[Anchor], settings: Settings) -> list[Record]:
+    """The start of every anchor's record: its prediction, and whether there is anything to do."""
+    records: list[Record] = []
+    # One fixed-size batch at a time: 1,000 large images are no reason for 1,000 times the memory.
+    for start in range(0, len(anchors), 64):
+        part = anchors[start : start + 64]
+        logits = run_original(network, np.stack([a.x for a in part]))
+        records += [_classified(a, row, settings) for a, row in zip(part, logits, strict=True)]
+    return records
+
+
+def _classified(anchor: Anchor, logits: np.ndarray, settings: Settings) -> Record:
+    record: Record = {"index": anchor.index, "label": anchor.label}
+    record["predicted"] = int(np.argmax(logits))
+    if not np.all(np.isfinite(logits)):
+        message = "the network's logits at the anchor are not finite"
+        return record | {"status": "error", "message": message, "estimates": []}
+    if logits[anchor.label] < logits.max():
+        return record | _misclassified(settings)
+    return record | {"status": "ok"}
+
+
+def _misclassified(settings: Settings) -> Record:
+    """Every distance of a misclassified anchor is 0."""
+    zeros: dict[str, Any] = {
+        "adv": {"value": 0.0, "target": None, "seconds": 0.0},
+        "rob": {"value": 0.0, "method": settings.method, "seconds": 0.0},
+        "bnd": {"lower": 0.0, "upper": 0.0, "status": "exact", "target": None, "seconds": 0.0},
+    }
+    chosen = {f"d_{m}": zeros[m] for m in zeros if m in settings.metrics}
+    return {"status": "misclassified", **chosen, "estimates": []}
+
+
+def text(name: str, result: Result) -> str:
+    """What progress lines say of a result."""
+    from graphprune.evaluate.anchor import interval_text
+
+    v = result.value
+    if result.failed:
+        return str(v["message"])
+    if name == "d_bnd":
+        return interval_text(v["lower"], v["upper"], v["status"])
+    if v["value"] is None:
+        return "none found" if name == "d_adv" else "collapsed"
+    return f"{v['value']:.5f}"
+
+
+def assemble(record: Record, results: Mapping[str, Result], settings: Settings) -> Record:
+    """The whole record of an anchor.
+
+    Tasks without a result (Ctrl-C came first) are filled with what is true without them: no
+    adversarial point known, nothing certified, the interval of what is known.
+    """
+    if record["status"] != "ok":
+        return record
+    whole = dict(record)
+    every = names(settings)
+    for name in every:
+        if name == "d_adv" and "adv" not in settings.metrics:
+            continue
+        if not name.startswith(ESTIMATE) and name in results and not results[name].failed:
+            whole[name] = results[name].value
+    missing = [name for name in every if name not in results]
+    if missing:
+        whole["interrupted"] = True
+        for name in missing:
+            if name in ("d_adv", "d_rob", "d_bnd") and name.removeprefix("d_") in settings.metrics:
+                whole[name] = _nothing_known(name, whole, settings)
+    whole["estimates"] = [
+        results[name].value for name in every if name.startswith(ESTIMATE) and name in results
+    ]
+    failed = [r for n, r in results.items() if r.failed and not n.startswith(ESTIMATE)]
+    if failed:
+        whole |= {"status": "error", "message": failed[0].value["message"]}
+    return whole
+
+
+def _nothing_known(name: str, known: Record, settings: Settings) -> Record:
+    if name == "d_adv":
+        return {"value": None, "target": None, "seconds": 0.0}
+    if name == "d_rob":
+        return {"value": 0.0, "method": settings.method, "complete": False, "seconds": 0.0}
+    upper = known.get("d_adv", {})
+    return {
+        "lower": known.get("d_rob", {}).get("value", 0.0),
+        "upper": upper.get("value"),
+        "status": "interval",
+        "target": upper.get("target"),
+        "certified": True,
+        "nodes": 0,
+        "seconds": 0.0,
+    }

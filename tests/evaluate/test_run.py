@@ -1,0 +1,207 @@
+"""Runs: resumed, shared by processes, retried; settings and files that changed are refused."""
+
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+from concurrent.futures import Future
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import graphprune as gp
+from graphprune.cli.app import run
+from graphprune.evaluate import run as module
+from graphprune.evaluate.executors import Inline, Pool
+from graphprune.evaluate.run import Job, evaluate
+from graphprune.evaluate.settings import Settings
+from graphprune.evaluate.store import Store
+from graphprune.evaluate.tasks import Task, perform
+from tests.conftest import MODELS
+
+TOY, POINTS = str(MODELS / "toy-2d.onnx"), str(MODELS / "toy-2d-anchors.npz")
+FAST = Settings(metrics=("adv", "rob"), effort="fast")
+
+
+@pytest.fixture(scope="module")
+def toy() -> gp.Network:
+    return gp.load(TOY)
+
+
+@pytest.fixture(scope="module")
+def job(toy: gp.Network) -> Job:
+    return Job(toy, gp.load_anchors(POINTS, toy))
+
+
+def numbers(document: dict[str, Any]) -> list[dict[str, Any]]:
+    """The records of a document without their times."""
+
+    def timeless(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {k: timeless(v) for k, v in value.items() if "seconds" not in k}
+        return [timeless(v) for v in value] if isinstance(value, list) else value
+
+    records: list[dict[str, Any]] = timeless(document["anchors"])
+    return records
+
+
+def test_a_run_goes_on_where_it_stopped(tmp_path: Path, job: Job) -> None:
+    first = Job(job.network, job.anchors[:4])
+    whole = evaluate([job], FAST)
+    evaluate([first], FAST, run_dir=tmp_path)
+    asked: list[str] = []
+
+    class Watch(module.Unwatched):
+        def begin(self, tasks: int) -> None:
+            asked.append(str(tasks))
+
+    resumed = evaluate([job], FAST, run_dir=tmp_path, watch=Watch())
+    assert numbers(resumed.documents[0]) == numbers(whole.documents[0])
+    with Store(tmp_path, FAST) as store:
+        done = store._db.execute(
+            "SELECT text, COUNT(*) FROM events WHERE kind = 'finished' GROUP BY text"
+        ).fetchall()
+    assert len(done) == 2 * len(job.anchors)
+    assert all(count == 1 for _, count in done)
+    for (i, m, w), (j, n, v) in zip(resumed.points, whole.points, strict=True):
+        assert (i, m) == (j, n)
+        assert np.array_equal(w.x, v.x)
+
+
+def test_changes_that_can_change_a_number_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    base = ["evaluate", TOY, "--anchors", POINTS, "--metrics", "adv", "--out", str(out)]
+    assert run([*base, "--limit", "2", "--quiet"]) == 0
+    assert run([*base, "--limit", "3", "--workers", "2", "--json", str(tmp_path / "r.json")]) == 0
+    assert len(json.loads((tmp_path / "r.json").read_text())["anchors"]) == 3
+    capsys.readouterr()
+    assert run([*base, "--seed", "1"]) == 2
+    assert "other settings (seed 0 -> 1)" in capsys.readouterr().err
+    with np.load(POINTS) as data:
+        np.savez(tmp_path / "moved.npz", x=data["x"] + 1e-3, y=data["y"])
+    moved = [*base[:3], str(tmp_path / "moved.npz"), *base[4:], "--limit", "1"]
+    assert run(moved) == 2
+    assert "anchor 0 has changed" in capsys.readouterr().err
+    assert run([*moved, "--new", "--quiet"]) == 0
+    kept = list(out.glob("run-*.sqlite"))
+    assert len(kept) == 1, "the old run is set aside, not deleted"
+    with sqlite3.connect(kept[0]) as db:
+        assert db.execute("SELECT COUNT(*) FROM results").fetchone() == (3,)
+
+
+def test_a_changed_model_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = tmp_path / "m.onnx"
+    model.write_bytes(Path(TOY).read_bytes())
+    args = ["evaluate", str(model), "--anchors", POINTS, "--metrics", "adv", "--limit", "1",
+            "--out", str(tmp_path / "run"), "--quiet"]  # fmt: skip
+    assert run(args) == 0
+    assert run(["opt", str(model), "-o", str(model), "--quiet"]) == 0
+    assert run(args) == 2
+    assert "m.onnx has changed since this run began" in capsys.readouterr().err
+
+
+def test_two_processes_share_a_run(tmp_path: Path, job: Job) -> None:
+    command = [
+        sys.executable, "-m", "graphprune", "evaluate", TOY, "--anchors", POINTS,
+        "--metrics", "adv,rob", "--effort", "fast", "--out", str(tmp_path / "run"), "--json",
+    ]  # fmt: skip
+    files = [tmp_path / "a.json", tmp_path / "b.json"]
+    both = [
+        subprocess.Popen([*command, str(f)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        for f in files
+    ]
+    assert [p.wait(timeout=120) for p in both] == [0, 0]
+    expected = numbers(evaluate([job], FAST).documents[0])
+    assert [numbers(json.loads(f.read_text())) for f in files] == [expected, expected]
+    with sqlite3.connect(tmp_path / "run" / "run.sqlite") as db:
+        done = db.execute("SELECT text FROM events WHERE kind = 'finished'").fetchall()
+    assert len(done) == len(set(done)) == 2 * len(job.anchors)
+
+
+def test_a_claim_of_a_dead_process_is_given_up(tmp_path: Path, job: Job) -> None:
+    task = Task(job.network.source.sha256, 0, "d_adv")
+    with Store(tmp_path, FAST) as one, Store(tmp_path, FAST) as two:
+        assert one.claim(task) == "mine"
+        assert two.claim(task) == "taken"
+        dead = subprocess.Popen([sys.executable, "-c", ""])
+        dead.wait()
+        one._db.execute("UPDATE claims SET pid = ?", (dead.pid,))
+        assert two.claim(task) == "mine"
+        # From another host only signs of life count.
+        one._db.execute("UPDATE claims SET host = 'elsewhere', beat = 0")
+        assert one.claim(task) == "mine"
+        two.put(task, perform(job.network, job.anchors[0], "d_adv", FAST, {}))
+        assert one.claim(task) == "done"
+
+
+class Breaking(Inline):
+    """Fails the first `times` tries of one anchor's attack as a killed worker does."""
+
+    def __init__(self, networks: dict[str, gp.Network], times: int) -> None:
+        super().__init__(networks)
+        self.__dict__["left"] = times
+
+    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> "Future[Any]":
+        if args[1].index == 1 and args[2] == "d_adv" and self.__dict__["left"]:
+            self.__dict__["left"] -= 1
+            future: Future[Any] = Future()
+            future.set_exception(RuntimeError("gone"))
+            return future
+        return super().submit(fn, *args, **kwargs)
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_task_whose_worker_died_is_tried_once_more_then_reported(
+    job: Job, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    sha = job.network.source.sha256
+
+    @contextmanager
+    def breaking(*_: object) -> Any:
+        yield Breaking({sha: job.network}, times)
+
+    monkeypatch.setattr(module, "_executor", breaking)
+    outcome = evaluate([Job(job.network, job.anchors[:3])], FAST)
+    records = outcome.documents[0]["anchors"]
+    assert [r["status"] for r in records] == ["ok", "ok" if times == 1 else "error", "ok"]
+    assert outcome.incomplete == (times == 2)
+    if times == 2:
+        assert "worker failed: RuntimeError: gone" in records[1]["message"]
+        assert records[1]["d_rob"]["value"] > 0, "the other metrics of the anchor are kept"
+
+
+def die(*_: object) -> None:
+    os.kill(os.getpid(), 9)
+
+
+def answer(*_: object) -> int:
+    return 42
+
+
+def test_a_killed_worker_costs_its_own_task_only() -> None:
+    pool = Pool({}, Settings(workers=2), memory=None, limit=60.0)
+    try:
+        futures = [pool.submit(f) for f in (answer, die, answer, die, answer)]
+        results = []
+        for future in futures:
+            error = future.exception(timeout=60)
+            results.append(future.result() if error is None else type(error).__name__)
+    finally:
+        pool.shutdown()
+    assert results == [42, "ProcessExpired", 42, "ProcessExpired", 42]
+
+
+def test_events_for_machines(capsys: pytest.CaptureFixture[str]) -> None:
+    args = ["evaluate", TOY, "--anchors", POINTS, "--metrics", "adv", "--limit", "2"]
+    assert run([*args, "--json-lines"]) == 0
+    events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [e["event"] for e in events if e["event"] != "progress"] == [
+        "begin", "finished", "finished", "end",
+    ]  # fmt: skip
+    assert events[-1]["summaries"][0]["ok"] == 2

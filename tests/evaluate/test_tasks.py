@@ -1,0 +1,48 @@
+"""Tasks: what a run consists of, and how an anchor's record is put together."""
+
+from typing import Any
+
+import pytest
+
+from graphprune.evaluate.settings import Settings
+from graphprune.evaluate.tasks import Result, assemble, names, needs
+
+ADV = Result({"value": 0.5, "target": 3, "seconds": 0.1}, [])
+ROB = Result({"value": 0.2, "method": "crown", "complete": False, "seconds": 0.1}, [])
+OK: dict[str, Any] = {"index": 4, "label": 1, "predicted": 1, "status": "ok"}
+
+
+def test_tasks_follow_their_needs() -> None:
+    settings = Settings(estimates=("auto",))
+    every = names(settings)
+    assert every == ("d_adv", "d_rob", "d_bnd", "estimate d_rob auto", "estimate d_bnd auto")
+    for place, name in enumerate(every):
+        assert all(every.index(n) < place for n in needs(name, every))
+    assert needs("d_bnd", every) == ("d_adv", "d_rob")
+    # An estimate needs the attack even where d_adv is not asked for.
+    assert names(Settings(metrics=("rob",), estimates=("auto",)))[0] == "d_adv"
+    assert needs("d_bnd", names(Settings(metrics=("bnd",)))) == ()
+
+
+def test_what_is_missing_is_filled_with_what_is_true_without_it() -> None:
+    settings = Settings()
+    record = assemble(OK, {"d_adv": ADV, "d_rob": ROB}, settings)
+    assert record["interrupted"]
+    assert (record["d_bnd"]["lower"], record["d_bnd"]["upper"]) == (0.2, 0.5)
+    assert record["d_bnd"]["status"] == "interval"
+    record = assemble(OK, {"d_adv": ADV}, settings)
+    assert (record["d_rob"]["value"], record["d_bnd"]["lower"]) == (0.0, 0.0)
+
+
+def test_an_error_keeps_the_other_metrics() -> None:
+    failed = Result({"status": "error", "message": "out of memory"}, [])
+    record = assemble(OK, {"d_adv": ADV, "d_rob": ROB, "d_bnd": failed}, Settings())
+    assert (record["status"], record["message"]) == ("error", "out of memory")
+    assert record["d_adv"] == ADV.value
+    assert "d_bnd" not in record
+
+
+@pytest.mark.parametrize("status", ["misclassified", "error"])
+def test_a_settled_anchor_stays_as_it_is(status: str) -> None:
+    record = {**OK, "status": status}
+    assert assemble(record, {}, Settings()) == record
