@@ -103,7 +103,11 @@ def canonicalise(file: ModelFile) -> Network:
         file.proto, file.path, file.sha256, inputs[0].name, output,
         layout, result.layout, batch_size, dtype,
     )  # fmt: skip
-    return simplify(Network(builder.finish(logits.value, graph.name or "network"), source))
+    built = builder.finish(logits.value, graph.name or "network")
+    # What earlier pipelines wrote on the file stays on what is made of it.
+    kept = {p.key: p.value for p in file.proto.metadata_props if p.key.startswith("graphprune.")}
+    built.metadata_props.update(kept)
+    return simplify(Network(built, source))
 
 
 def _input_layout(

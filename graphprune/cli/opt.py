@@ -48,6 +48,14 @@ def register(app: typer.Typer) -> None:
         ] = None,
         provider: o.Provider = "auto",
         threads: o.Threads = 1,
+        sequential: Annotated[
+            bool,
+            typer.Option(
+                "--sequential",
+                help="Only Gemm/Conv/Relu/Flatten, one after the other: for tools that read no"
+                " more. Valid on the ball or box of the pipeline.",
+            ),
+        ] = False,
         verify_each: Annotated[
             bool, typer.Option("--verify-each", help="Check every pass's promise on points.")
         ] = False,
@@ -72,7 +80,7 @@ def register(app: typer.Typer) -> None:
         from graphprune.pipeline import Pipeline
 
         check_writable(output)
-        pipeline = Pipeline.parse(passes)
+        pipeline = Pipeline.parse(", ".join([passes] * bool(passes) + ["sequential"] * sequential))
         where = Domain(*o.parse_domain(domain))
         o.one_of("--provider", provider, ("auto", "cpu", "cuda"))
         configure(provider=provider, threads=threads)  # type: ignore[arg-type]

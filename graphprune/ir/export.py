@@ -9,6 +9,7 @@ from pathlib import Path
 import onnx
 import onnx_ir as ir
 
+from graphprune import __version__
 from graphprune.errors import OutputError
 from graphprune.ir.builder import GraphBuilder
 from graphprune.ir.network import BATCH, Network, data_inputs, operator
@@ -20,7 +21,7 @@ def to_proto(network: Network) -> onnx.ModelProto:
     source = network.source
     b = GraphBuilder(source.dtype)
     into, out = source.input_layout, source.output_layout
-    batch: int | str = BATCH if source.batch_size is None else source.batch_size
+    batch: int | str = _batch_name(source) if source.batch_size is None else source.batch_size
     shape: list[int | str] = [*into.shape]
     if into.batch is not None:
         shape[into.batch] = batch
@@ -41,8 +42,19 @@ def to_proto(network: Network) -> onnx.ModelProto:
     b.outputs.append(y)
     model = b.build(network.model.graph.name or "network")
     model.metadata_props.update(network.model.metadata_props)
+    model.metadata_props["graphprune.version"] = __version__
     proto = ir.to_proto(model)
     return onnx.shape_inference.infer_shapes(proto)
+
+
+def _batch_name(source: Source) -> str:
+    """The file's own name for its symbolic batch."""
+    axis = source.input_layout.batch
+    for value in source.proto.graph.input:
+        dims = value.type.tensor_type.shape.dim
+        if value.name == source.input_name and axis is not None and axis < len(dims):
+            return dims[axis].dim_param or BATCH
+    return BATCH
 
 
 def _restore(b: GraphBuilder, y: ir.Value, layout: Layout) -> ir.Value:

@@ -7,7 +7,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from graphprune.backends.reference.runtime import run_segment
+from graphprune.backends.reference import segment_matrix, segment_offset
 from graphprune.ir.network import (
     Network,
     NetworkBuilder,
@@ -24,7 +24,6 @@ from graphprune.passes.analysis.attack import Attack
 from graphprune.passes.analysis.certify import Certificate
 from graphprune.passes.rewrite.dead_code import without_dead_layers
 
-Floats = NDArray[np.float64]
 # A matrix larger than this is never written out, however many operations it would save.
 LARGEST = 1 << 26
 
@@ -141,14 +140,13 @@ class _Plan:
         keep = np.arange(size(segment.target))
         if not top and vector:
             keep = np.flatnonzero(self.alive[index])
-        zeros = [np.zeros((1, *sample_shape(s))) for s in segment.sources]
-        bias = run_segment(self.network, segment, zeros, linear=False).reshape(-1)[keep]
+        bias = segment_offset(self.network, segment).reshape(-1)[keep]
         name = str(segment.target.name)
         total: ir.Value | None = None
         for place, source in enumerate(segment.sources):
             x = values[source]
             columns = self._columns(source)
-            weight = self._materialise(segment, place, columns)[keep]
+            weight = segment_matrix(self.network, segment, place, columns)[keep]
             flat = (weight.shape[1],)
             if sample_shape(x) != flat:
                 x = builder.add(Reshape(sample_shape(x), flat), x, name=f"{name}_flat")
@@ -167,18 +165,3 @@ class _Plan:
         if index is None or not self.vectors[index]:
             return np.arange(size(source))
         return np.flatnonzero(self.alive[index])
-
-    def _materialise(self, segment: Segment, place: int, columns: NDArray[np.intp]) -> Floats:
-        """Columns of the segment's matrix for one source, (target size, len(columns))."""
-        source = segment.sources[place]
-        step = max(1, (1 << 24) // max(size(segment.target), size(source)))
-        parts = []
-        for start in range(0, len(columns), step):
-            chosen = columns[start : start + step]
-            units = np.zeros((len(chosen), size(source)))
-            units[np.arange(len(chosen)), chosen] = 1.0
-            inputs = [np.zeros((len(chosen), *sample_shape(s))) for s in segment.sources]
-            inputs[place] = units.reshape(len(chosen), *sample_shape(source))
-            image = run_segment(self.network, segment, inputs, linear=True)
-            parts.append(image.reshape(len(chosen), -1).T)
-        return np.concatenate(parts, axis=1)

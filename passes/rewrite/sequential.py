@@ -1,0 +1,188 @@
+"""The skip-free form: a chain of affine layers and ReLUs, which every verifier reads."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from graphprune.backends.reference import segment_matrix, segment_offset
+from graphprune.errors import PipelineError
+from graphprune.ir import Network, Region
+from graphprune.ir.network import NetworkBuilder, operator, size
+from graphprune.operators import Conv, Dense, Relu, Reshape
+from graphprune.passbase import Facts, Promise, State, record, register_pass
+from graphprune.passes.analysis.bounds import Boxes, Method, pre_activation_bounds
+from graphprune.passes.analysis.bounds_pass import BallBounds
+from graphprune.transforms.replace import apply
+from graphprune.transforms.rounding import gamma
+
+Floats = NDArray[np.float64]
+# A layer with a larger matrix is not written out.
+LARGEST = 1 << 26
+
+
+@register_pass
+@dataclass(frozen=True)
+class Sequential:
+    """Write skips as neurons: only Conv, Gemm, Flatten and ReLU remain, one after the other.
+
+    A value z that has to pass a ReLU layer unchanged, with a certified bound z >= l on the ball,
+    becomes relu(z - l) + l, l rounded down past the float32 error of computing z; outputs of
+    ReLUs pass as they are. What passes is the smaller of the values that later layers read and
+    of the parts of their sums that are known so far. A network that is a chain already stays as
+    it is; otherwise its layers become matrices over the living neurons. Valid on the ball of the
+    last rewrite (or of the bounds): an export form.
+    """
+
+    name: ClassVar[str] = "sequential"
+    promise: ClassVar[Promise] = "ball"
+    needs: ClassVar[Facts] = frozenset({BallBounds})
+    keeps: ClassVar[Facts] = frozenset()
+
+    method: Method = "crown"
+
+    def run(self, state: State) -> State:
+        network = state.network
+        for i, activation in enumerate(network.activations):
+            if not isinstance(operator(activation), Relu):
+                kind = type(operator(activation)).__name__
+                raise PipelineError(
+                    f"pass '{self.name}': activation layer {i + 1} is {kind}; only ReLU layers"
+                    " can carry other values"
+                )
+        region = state.region
+        if region is None:
+            bounds, state = state.need(BallBounds)
+            region = bounds.region
+        result, shifted = sequential(network, region, self.method)
+        record(result, state, self.name, {"shifted": shifted}, region)
+        return state.rewritten(result, region=region)
+
+
+def is_chain(network: Network) -> bool:
+    """Whether every node reads the one before it, and only Conv, Gemm, Reshape, ReLU occur."""
+    values = [network.input, *(node.outputs[0] for node in network.nodes)]
+    return all(
+        isinstance(operator(node), Conv | Dense | Reshape | Relu) and node.inputs[0] is before
+        for node, before in zip(network.nodes, values, strict=False)
+    )
+
+
+def sequential(network: Network, region: Region, method: Method = "crown") -> tuple[Network, int]:
+    """The network as a chain, equal to it on `region`; and how many neurons carry a shift."""
+    if is_chain(network):
+        return apply(network, {}), 0
+    chain = _Chain(network, region, method)
+    for index in range(len(network.activations)):
+        chain.layer(index)
+    weight, bias = chain.known[-1]
+    chain.layers.append((weight, bias))
+    model = chain.build(relu=False)
+    model.metadata_props.update(network.model.metadata_props)
+    return Network(model, network.source), chain.shifted
+
+
+class _Chain:
+    """Layers so far; `known[t]` is what segment t's target is, as far as their output v tells.
+
+    target_t = weight v + bias + (terms of activations that are not computed yet)
+    """
+
+    def __init__(self, network: Network, region: Region, method: Method) -> None:
+        self.network = network
+        self.boxes = Boxes.of(region)
+        self.method = method
+        self.layers: list[tuple[Floats, Floats]] = []
+        self.shifted = 0
+        self.place = {id(a.outputs[0]): i for i, a in enumerate(network.activations)}
+        self.alive = [np.flatnonzero(network.alive(a)) for a in network.activations]
+        self.rows = [*self.alive, np.arange(size(network.output))]
+        # terms[t][j]: columns of segment t for the living neurons of activation j.
+        self.terms: list[dict[int, Floats]] = []
+        self.known: list[tuple[Floats, Floats]] = []
+        for t, segment in enumerate(network.segments):
+            rows = self.rows[t]
+            weight = np.zeros((len(rows), size(network.input)))
+            terms = {}
+            for place, source in enumerate(segment.sources):
+                j = self.place.get(id(source))
+                columns = np.arange(size(source)) if j is None else self.alive[j]
+                if size(segment.target) * len(columns) > LARGEST:
+                    raise PipelineError(
+                        f"pass '{Sequential.name}': '{segment.target.name}' would become a matrix"
+                        f" of {size(segment.target)} x {len(columns)}; too large to write out"
+                    )
+                matrix = segment_matrix(network, segment, place, columns)[rows]
+                if j is None:
+                    weight = matrix
+                else:
+                    terms[j] = matrix
+            self.terms.append(terms)
+            self.known.append((weight, segment_offset(network, segment).reshape(-1)[rows]))
+
+    def layer(self, index: int) -> None:
+        """Make the ReLU layer of activation `index`, carrying what later segments need."""
+        weight, bias = self.known[index]
+        later = range(index + 1, len(self.known))
+        parts = [self.known[t][0] for t in later]
+        used = np.flatnonzero(np.any([np.any(p != 0, axis=0) for p in parts], axis=0))
+        sums = [np.flatnonzero(np.any(p != 0, axis=1)) for p in parts]
+        elements = len(used) <= sum(map(len, sums))
+        if elements:
+            carried = np.zeros((len(used), weight.shape[1]))
+            carried[np.arange(len(used)), used] = 1.0
+        else:
+            carried = np.concatenate([p[rows] for p, rows in zip(parts, sums, strict=True)])
+        # Outputs of ReLUs are never negative; the input and sums are, and need a shift.
+        shift = np.zeros(len(carried))
+        if len(carried) and not (elements and self.layers):
+            shift = self._lower(carried)
+        self.shifted += int(np.count_nonzero(shift))
+        self.layers.append(
+            (np.concatenate([weight, carried]), np.concatenate([bias, -shift]))
+        )  # fmt: skip
+        start = len(weight)
+        width = start + len(carried)
+        for number, t in enumerate(later):
+            old, constant = self.known[t]
+            new = np.zeros((len(old), width))
+            if elements:
+                new[:, start:] = old[:, used]
+                constant = constant + old[:, used] @ shift
+            else:
+                first = start + sum(len(rows) for rows in sums[:number])
+                place = first + np.arange(len(sums[number]))
+                new[sums[number], place] = 1.0
+                constant = constant.copy()
+                constant[sums[number]] += shift[place - start]
+            if index in self.terms[t]:
+                new[:, :start] = self.terms[t][index]
+            self.known[t] = (new, constant)
+
+    def _lower(self, rows: Floats) -> Floats:
+        """Certified lower bounds of rows . v on the region, below float32's error too."""
+        self.layers.append((rows, np.zeros(len(rows))))
+        model = self.build(relu=True)
+        self.layers.pop()
+        bounds = pre_activation_bounds(
+            Network(model, self.network.source), self.boxes, self.method, every=True
+        )[-1]
+        error = 4.0 * gamma(rows.shape[1]) * bounds.magnitude[0].astype(np.float64)
+        lower: Floats = bounds.lower[0].astype(np.float64) - error
+        return np.minimum(lower, 0.0)
+
+    def build(self, *, relu: bool) -> ir.Model:
+        """The layers as a model; `relu` after the last one too."""
+        network = self.network
+        builder = NetworkBuilder(str(network.input.name), network.input_shape)
+        value = builder.input
+        flat = (size(network.input),)
+        if network.input_shape != flat:
+            value = builder.add(Reshape(network.input_shape, flat), value, name="flat")
+        for i, (weight, bias) in enumerate(self.layers):
+            value = builder.add(Dense(weight, bias), value, name=f"layer{i + 1}")
+            if relu or i + 1 < len(self.layers):
+                value = builder.add(Relu(), value, name=f"relu{i + 1}")
+        return builder.finish(value, network.model.graph.name or "network")

@@ -1,0 +1,74 @@
+"""Written files: names, types, batch and provenance of the original, and back again."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+import graphprune as gp
+from graphprune.backends.onnxruntime import run_original
+from graphprune.ir import Box
+from tests.conftest import random_points
+from tests.oracles import Perceptron
+
+
+def props_of(proto: onnx.ModelProto) -> dict[str, str]:
+    return {p.key: p.value for p in proto.metadata_props}
+
+
+@pytest.mark.parametrize("batch", ["batch_size", "n", 3])
+def test_the_signature_is_the_original_one(batch: str | int) -> None:
+    model = Perceptron.random(np.random.default_rng(0), [3, 5, 2]).model()
+    for value in (*model.graph.input, *model.graph.output):
+        dim = value.type.tensor_type.shape.dim[0]
+        dim.Clear()
+        if isinstance(batch, str):
+            dim.dim_param = batch
+        else:
+            dim.dim_value = batch
+    written = gp.to_proto(gp.from_proto(model))
+    onnx.checker.check_model(written, full_check=True)
+    for kind in ("input", "output"):
+        old, new = (list(getattr(m.graph, kind)) for m in (model, written))
+        assert [v.SerializeToString() for v in old] == [v.SerializeToString() for v in new]
+
+
+def test_provenance_names_version_pipeline_anchor_ball_and_neurons(
+    tiny: gp.Network, images: list[gp.Anchor], tmp_path: Path
+) -> None:
+    text = "bounds{radius=0.02}, prune-stable, fuse-affine"
+    result = gp.Pipeline.parse(text).run(tiny, images[0]).network
+    gp.save(result, tmp_path / "p.onnx")
+    props = props_of(onnx.load(tmp_path / "p.onnx"))
+    assert props["graphprune.version"] == gp.__version__
+    assert props["graphprune.pipeline"] == text
+    x = np.ascontiguousarray(images[0].x.astype(np.float64))
+    assert props["graphprune.anchor"] == hashlib.sha256(x.tobytes()).hexdigest()
+    assert float(props["graphprune.radius"]) == 0.02
+    assert props["graphprune.domain"] == "0.0,1.0"
+    replaced = json.loads(props["graphprune.replaced"])
+    assert set(replaced) == {"active", "inactive"}
+    assert tiny.living_neurons - result.living_neurons == sum(replaced.values())
+
+
+def test_provenance_survives_the_next_round(
+    tiny: gp.Network, images: list[gp.Anchor], tmp_path: Path
+) -> None:
+    first = gp.Pipeline.parse("bounds{radius=0.02}, prune-stable").run(tiny, images[0]).network
+    gp.save(first, tmp_path / "a.onnx")
+    again = gp.load(tmp_path / "a.onnx")
+    box = Box(np.full(again.input_shape, 0.4), np.full(again.input_shape, 0.6))
+    second = gp.Pipeline.parse("bounds, prune-stable").run(again, box=box).network
+    props = props_of(gp.to_proto(second))
+    done = json.loads(props["graphprune.rewrites"])
+    assert [entry["pass"] for entry in done] == ["prune-stable", "prune-stable"]
+    assert "radius" in done[0]
+    assert done[1]["box"] == "0.4,0.6"
+    x = random_points(again)
+    gp.save(again, tmp_path / "b.onnx")
+    assert np.allclose(
+        run_original(gp.load(tmp_path / "b.onnx"), x), run_original(again, x), atol=1e-5
+    )
