@@ -1,5 +1,6 @@
 """The driver: bind the batch, infer shapes, fold constants, apply one rule per node."""
 
+import logging
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,15 @@ from onnx import numpy_helper
 
 from graphprune.canonical import rules
 from graphprune.canonical.context import RULES, Context, Rule, Tracked, describe, rule_key
+from graphprune.canonical.heads import Head, check_softmax, choose
+from graphprune.canonical.refusals import reason
 from graphprune.errors import GraphpruneError, ModelError, UnsupportedError
-from graphprune.ir.load import ModelFile, check_model, read_model
+from graphprune.ir.load import ModelFile, check_model, half_precision, read_model
 from graphprune.ir.network import Network, NetworkBuilder
 from graphprune.ir.source import Layout, Source
 from graphprune.operators.simplify import simplify
+
+log = logging.getLogger("graphprune")
 
 # A symbolic batch is bound to a prime no layer size is a multiple of, so that every shape is a
 # number and the batch axis is recognised wherever a Reshape or Shape chain carries it.
@@ -25,6 +30,7 @@ SYMBOLIC_BATCH = 10007
 FLOATS: dict[int, np.dtype[Any]] = {
     onnx.TensorProto.FLOAT: np.dtype(np.float32),
     onnx.TensorProto.DOUBLE: np.dtype(np.float64),
+    onnx.TensorProto.FLOAT16: np.dtype(np.float16),
 }
 # More numbers than this in one value, per sample, are a bomb and not a layer.
 MAX_VALUE = 1 << 24
@@ -32,18 +38,21 @@ MAX_VALUE = 1 << 24
 MAX_FOLDED = 1 << 24
 
 
-def load(path: str | Path) -> Network:
+def load(path: str | Path, *, output: str | None = None) -> Network:
     """Load an ONNX file as a canonical network.
 
     Parameters
     ----------
     path
         The file; external data must lie in its folder or below.
+    output
+        Which graph output holds the scores; by default the only one of a floating type.
 
     Returns
     -------
     Network
-        Affine operators and activations in float64, batch first.
+        Affine operators and activations in float64, batch first. A Softmax above the logits and
+        the ArgMax, ZipMap or label lookup of a classifier are cut.
 
     Raises
     ------
@@ -53,31 +62,35 @@ def load(path: str | Path) -> Network:
         An operator, attribute or shape outside the supported language; the message names the
         node and the reason.
     """
-    return canonicalise(read_model(path))
+    return canonicalise(read_model(path), output=output)
 
 
-def from_proto(proto: onnx.ModelProto) -> Network:
+def from_proto(proto: onnx.ModelProto, *, output: str | None = None) -> Network:
     """`load` for a model in memory."""
     import hashlib
 
     digest = hashlib.sha256(proto.SerializeToString()).hexdigest()
-    return canonicalise(check_model(ModelFile(proto, None, digest)))
+    return canonicalise(check_model(ModelFile(proto, None, digest)), output=output)
 
 
-def canonicalise(file: ModelFile) -> Network:
+def canonicalise(file: ModelFile, *, output: str | None = None) -> Network:
     """Legalise a checked model; see `load`."""
     rules.install()
-    graph = file.proto.graph
+    head = choose(file, output)
+    graph = head.proto.graph
     weights = {tensor.name for tensor in graph.initializer}
     inputs = [value for value in graph.input if value.name not in weights]
+    if not inputs:
+        raise UnsupportedError(
+            f"{file.label}: the output '{head.output}' does not depend on an input"
+        )
     if len(inputs) != 1:
-        names = ", ".join(f"'{value.name}'" for value in inputs) or "none"
+        names = ", ".join(f"'{value.name}'" for value in inputs)
         raise UnsupportedError(f"{file.label}: exactly one input is supported, found {names}")
-    if len(graph.output) != 1:
-        names = ", ".join(f"'{value.name}'" for value in graph.output) or "none"
-        raise UnsupportedError(f"{file.label}: exactly one output is supported, found {names}")
-    layout, batch_size, dtype = _input_layout(file, inputs[0])
-    model = _infer(file, inputs[0].name, layout.shape)
+    if halves := half_precision(head.proto):
+        log.info("%s: %s; computed in wider types", file.label, halves)
+    layout, batch_size, dtype = _input_layout(file, inputs[0], head)
+    model = _infer(file, head.proto, inputs[0].name, layout.shape)
 
     builder = NetworkBuilder(inputs[0].name, layout.sample)
     opset = model.opset_imports.get("", 0)
@@ -90,18 +103,22 @@ def canonicalise(file: ModelFile) -> Network:
     for node in model.graph:
         _legalise(context, node)
 
-    output = graph.output[0].name
-    if output not in context.tracked:
-        raise UnsupportedError(f"{file.label}: the output '{output}' does not depend on the input")
-    result = context.tracked[output]
+    if head.scores not in context.tracked:
+        raise UnsupportedError(
+            f"{file.label}: the output '{head.output}' does not depend on the input"
+        )
+    result = context.tracked[head.scores]
+    if head.softmax is not None:
+        check_softmax(file.label, head.softmax, result.layout, opset)
     if layout.batch is not None and result.layout.batch is None and bound != 1:
-        raise UnsupportedError(f"{file.label}: the output '{output}' has lost the batch axis")
+        raise UnsupportedError(f"{file.label}: the output '{head.output}' has lost the batch axis")
     logits = context.logits(result)
     if not logits.layout.size:
-        raise UnsupportedError(f"{file.label}: the output '{output}' is empty")
+        raise UnsupportedError(f"{file.label}: the output '{head.output}' is empty")
     source = Source(
-        file.proto, file.path, file.sha256, inputs[0].name, output,
+        head.proto, file.path, file.sha256, inputs[0].name, head.scores,
         layout, result.layout, batch_size, dtype,
+        head.output, None if head.softmax is None else head.softmax.op_type,
     )  # fmt: skip
     built = builder.finish(logits.value, graph.name or "network")
     # What earlier pipelines wrote on the file stays on what is made of it.
@@ -111,14 +128,14 @@ def canonicalise(file: ModelFile) -> Network:
 
 
 def _input_layout(
-    file: ModelFile, value: onnx.ValueInfoProto
+    file: ModelFile, value: onnx.ValueInfoProto, head: Head
 ) -> tuple[Layout, int | None, np.dtype[np.floating]]:
     """Layout of the input, the batch size the file fixes (None: symbolic or absent), its type."""
     where = f"{file.label}: input '{value.name}'"
     tensor = value.type.tensor_type
     if tensor.elem_type not in FLOATS:
         name = onnx.TensorProto.DataType.Name(tensor.elem_type)
-        raise UnsupportedError(f"{where} has type {name}; supported: FLOAT, DOUBLE")
+        raise UnsupportedError(f"{where} has type {name}; supported: FLOAT, DOUBLE, FLOAT16")
     if not tensor.HasField("shape") or not tensor.shape.dim:
         raise UnsupportedError(f"{where} declares no shape; export with a static sample shape")
     dims = [d.dim_value if d.HasField("dim_value") else None for d in tensor.shape.dim]
@@ -140,15 +157,18 @@ def _input_layout(
             raise UnsupportedError(f"{where}: its only axis is dynamic; export with a fixed size")
         return Layout((SYMBOLIC_BATCH, *known), 0), None, dtype
     shape = (dims[0], *known)
-    output = [d.dim_value for d in file.proto.graph.output[0].type.tensor_type.shape.dim]
+    declared = next(v for v in file.proto.graph.output if v.name == head.output)
+    output = [d.dim_value for d in declared.type.tensor_type.shape.dim]
     batched = len(shape) > 1 and (dims[0] == 1 or (len(output) > 1 and output[0] == dims[0]))
     return Layout(shape, 0 if batched else None), dims[0] if batched else None, dtype
 
 
-def _infer(file: ModelFile, input_name: str, shape: tuple[int, ...]) -> ir.Model:
+def _infer(
+    file: ModelFile, proto: onnx.ModelProto, input_name: str, shape: tuple[int, ...]
+) -> ir.Model:
     """The model with its batch bound and every shape inferred."""
     bound = onnx.ModelProto()
-    bound.CopyFrom(file.proto)
+    bound.CopyFrom(proto)
     for value in bound.graph.input:
         if value.name == input_name:
             for dim, length in zip(value.type.tensor_type.shape.dim, shape, strict=True):
@@ -156,24 +176,25 @@ def _infer(file: ModelFile, input_name: str, shape: tuple[int, ...]) -> ir.Model
     # Recorded shapes may speak of another batch; the output's is checked against ours later.
     del bound.graph.value_info[:]
     for value in bound.graph.output:
-        value.type.tensor_type.ClearField("shape")
-    _check_propagated(file)
+        if value.HasField("type"):
+            value.type.tensor_type.ClearField("shape")
+    _check_propagated(file, proto)
     try:
         bound = onnx.shape_inference.infer_shapes(
             bound, check_type=True, strict_mode=True, data_prop=True
         )
     except Exception as error:
-        reason = " ".join(str(error).split())[:300]
-        raise ModelError(f"{file.label}: shape inference fails: {reason}") from None
+        said = " ".join(str(error).split())[:300]
+        raise ModelError(f"{file.label}: shape inference fails: {said}") from None
     model = ir.from_proto(bound)
     model.graph.sort()
     return model
 
 
-def _check_propagated(file: ModelFile) -> None:
+def _check_propagated(file: ModelFile, proto: onnx.ModelProto) -> None:
     """Shape inference carries vectors of constants along: refuse those that grow without end."""
-    lengths = {t.name: t.dims[0] for t in file.proto.graph.initializer if len(t.dims) == 1}
-    for node in file.proto.graph.node:
+    lengths = {t.name: t.dims[0] for t in proto.graph.initializer if len(t.dims) == 1}
+    for node in proto.graph.node:
         for attribute in node.attribute:
             if node.op_type == "Constant" and len(attribute.t.dims) == 1:
                 lengths[node.output[0]] = attribute.t.dims[0]
@@ -191,15 +212,14 @@ def _check_propagated(file: ModelFile) -> None:
 def _legalise(context: Context, node: ir.Node) -> None:
     key = rule_key(node.domain, node.op_type)
     if key not in RULES and node.domain not in ("", "ai.onnx"):
-        raise context.fail(node, f"operators of domain '{node.domain}' are not supported")
+        raise context.fail(node, reason(node.op_type, node.domain))
     inputs = [value for value in node.inputs if value is not None]
     if key == "Shape":
         _fold_shape(context, node)
     elif all(str(value.name) in context.constants for value in inputs):
         _fold(context, node)
     elif key not in RULES:
-        supported = ", ".join(sorted(RULES))
-        raise context.fail(node, f"operator is not supported (supported: {supported})")
+        raise context.fail(node, reason(node.op_type, node.domain))
     else:
         results = _apply(context, node, RULES[key])
         for out, value in zip(node.outputs, results, strict=False):
@@ -278,8 +298,8 @@ def _fold(context: Context, node: ir.Node) -> None:
         with np.errstate(all="ignore"):
             results = ReferenceEvaluator(proto).run(None, feeds)
     except Exception as error:
-        reason = " ".join(str(error).split())[:200]
-        raise ModelError(f"{context.label}: {describe(node)}: cannot be folded: {reason}") from None
+        said = " ".join(str(error).split())[:200]
+        raise ModelError(f"{context.label}: {describe(node)}: cannot be folded: {said}") from None
     for out, result in zip(node.outputs, results, strict=True):
         array = _widen(np.asarray(result))
         if array.dtype.kind == "f" and not np.all(np.isfinite(array)):
@@ -311,4 +331,6 @@ def _check_folded(
 
 def _widen(array: NDArray[np.generic]) -> NDArray[np.generic]:
     """Floating constants in float64: folding rounds at 1e-16, not at 1e-7."""
-    return array.astype(np.float64) if array.dtype.kind == "f" else np.asarray(array)
+    if array.dtype.kind == "f" or array.dtype.name == "bfloat16":
+        return array.astype(np.float64)
+    return np.asarray(array)

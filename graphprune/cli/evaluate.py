@@ -45,7 +45,7 @@ class Request:
 def _settings(
     metrics: str, method: str, effort: str, norm: str, solver: str, radius: float | None, seed: int,
     time_limit: float | None, estimates: list[str] | None, domain: str, threads: int,
-    provider: str, workers: int,
+    provider: str, workers: int, output: str | None,
 ) -> Any:  # fmt: skip
     from graphprune.evaluate.settings import METRICS, Settings
     from graphprune.ir import NORMS, Domain
@@ -72,6 +72,7 @@ def _settings(
         threads=threads,
         provider=o.one_of("--provider", provider, ("auto", "cpu", "cuda")),  # type: ignore[arg-type]
         workers=workers,
+        output=output,
     )
 
 
@@ -86,7 +87,8 @@ def execute(request: Request) -> int:
         if path is not None:
             check_writable(path)
     memory = None if request.memory is None else int(request.memory * 2**30)
-    jobs = [Job(network, _anchors(request, network)) for network in map(load, request.models)]
+    networks = (load(model, output=request.settings.output) for model in request.models)
+    jobs = [Job(network, _anchors(request, network)) for network in networks]
     watch = Events() if request.json_lines else Live(quiet=request.quiet)
     with watch:
         outcome = evaluate(
@@ -152,7 +154,7 @@ def register(app: typer.Typer) -> None:
         norm: o.Norm = "linf", radius: o.Radius = None, labels: o.Labels = None,
         domain: o.Domain = "0,1", limit: o.Limit = None, index: o.Index = None, seed: o.Seed = 0,
         time_limit: o.TimeLimit = None, threads: o.Threads = 1, workers: o.Workers = 1,
-        provider: o.Provider = "auto", scheduler: o.Scheduler = None,
+        provider: o.Provider = "auto", output: o.ScoreOutput = None, scheduler: o.Scheduler = None,
         worker_memory: o.WorkerMemory = None, out: o.Out = None, new: o.New = False,
         json: o.Json = None, json_lines: o.JsonLines = False, save_points: o.SavePoints = None,
         quiet: o.Quiet = False, verbose: o.Verbose = False,
@@ -161,7 +163,7 @@ def register(app: typer.Typer) -> None:
         _verbose(verbose)
         settings = _settings(
             metrics, method, effort, norm, solver, radius, seed, time_limit, estimate, domain,
-            threads, provider, workers,
+            threads, provider, workers, output,
         )  # fmt: skip
         return execute(
             Request(models, anchors, labels, settings, limit, o.parse_indices(index), out,
@@ -185,7 +187,7 @@ def _register_one(app: typer.Typer, name: str, metric: str, text: str) -> None:
         norm: o.Norm = "linf", radius: o.Radius = None, labels: o.Labels = None,
         domain: o.Domain = "0,1", limit: o.Limit = None, index: o.Index = None, seed: o.Seed = 0,
         time_limit: o.TimeLimit = None, threads: o.Threads = 1, workers: o.Workers = 1,
-        provider: o.Provider = "auto", scheduler: o.Scheduler = None,
+        provider: o.Provider = "auto", output: o.ScoreOutput = None, scheduler: o.Scheduler = None,
         worker_memory: o.WorkerMemory = None, out: o.Out = None, new: o.New = False,
         json: o.Json = None, json_lines: o.JsonLines = False, save_points: o.SavePoints = None,
         quiet: o.Quiet = False, verbose: o.Verbose = False,
@@ -193,7 +195,7 @@ def _register_one(app: typer.Typer, name: str, metric: str, text: str) -> None:
         _verbose(verbose)
         settings = _settings(
             metric, method, effort, norm, solver, radius, seed, time_limit, None, domain,
-            threads, provider, workers,
+            threads, provider, workers, output,
         )  # fmt: skip
         return execute(
             Request([model], anchors, labels, settings, limit, o.parse_indices(index), out,

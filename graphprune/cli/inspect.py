@@ -4,6 +4,8 @@ from typing import Annotated
 
 import typer
 
+from graphprune.cli import options as o
+
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
@@ -11,6 +13,7 @@ def register(app: typer.Typer) -> None:
     @app.command()
     def inspect(
         model: Annotated[str, typer.Argument(metavar="MODEL", help="ONNX file.")],
+        output: o.ScoreOutput = None,
     ) -> int:
         """Inputs, outputs, layers, neurons, parameters, operators, and what is unsupported."""
         from collections import Counter
@@ -21,7 +24,7 @@ def register(app: typer.Typer) -> None:
         from graphprune.canonical import canonicalise
         from graphprune.canonical.survey import unsupported
         from graphprune.errors import UnsupportedError
-        from graphprune.ir.load import read_model
+        from graphprune.ir.load import half_precision, read_model
         from graphprune.ir.network import activation_of, operator, pre_activation, sample_shape
 
         file = read_model(model)
@@ -33,9 +36,9 @@ def register(app: typer.Typer) -> None:
         print(f"opset       {opsets} (IR version {file.proto.ir_version})")
         print(f"operators   {', '.join(f'{k} {n}' for k, n in sorted(counts.items()))}")
         try:
-            network = canonicalise(file)
+            network = canonicalise(file, output=output)
         except UnsupportedError as error:
-            reasons = unsupported(file)
+            reasons = unsupported(file, output=output)
             print(f"unsupported {len(reasons) or 1}")
             for reason in reasons or [str(error)]:
                 print(f"  {reason}")
@@ -45,7 +48,10 @@ def register(app: typer.Typer) -> None:
         print(
             f"input       {source.input_name} {network.input_shape}, batch {batch}, {source.dtype}"
         )
-        print(f"output      {source.output_name}, {network.classes} classes")
+        below = f" (scores below its {source.softmax})" if source.softmax else ""
+        print(f"output      {source.file_output}{below}, {network.classes} classes")
+        if halves := half_precision(source.proto):
+            print(f"precision   {halves}, computed in wider types")
         layers = len(network.source_activations)
         print(f"neurons     {network.neurons} in {layers} activation layers")
         if network.added_neurons:

@@ -35,6 +35,12 @@ def register(app: typer.Typer) -> None:
         passes: Annotated[
             str, typer.Option("--passes", help="Pipeline; without it the canonical form.")
         ] = "",
+        output_name: Annotated[
+            str | None,
+            typer.Option(
+                "--output-name", metavar="NAME", help="Output of MODEL that holds the scores."
+            ),
+        ] = None,
         anchors: o.OptionalAnchors = None,
         labels: o.Labels = None,
         index: Annotated[int, typer.Option("--index", min=0, help="Which anchor.")] = 0,
@@ -84,7 +90,7 @@ def register(app: typer.Typer) -> None:
         where = Domain(*o.parse_domain(domain))
         o.one_of("--provider", provider, ("auto", "cpu", "cuda"))
         configure(provider=provider, threads=threads)  # type: ignore[arg-type]
-        network = load(model)
+        network = load(model, output=output_name)
         region = None if box is None else read_box(box, network, where)
         anchor = None
         if anchors:

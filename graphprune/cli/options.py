@@ -34,6 +34,12 @@ Threads = Annotated[int, typer.Option("--threads", min=1, help="Per worker.")]
 Workers = Annotated[int, typer.Option("--workers", min=1, help="Processes.")]
 Provider = Annotated[str, typer.Option("--provider", help="auto|cpu|cuda.")]
 Solver = Annotated[str, typer.Option("--solver", help="For d_bnd: auto|scip.")]
+ScoreOutput = Annotated[
+    str | None,
+    typer.Option(
+        "--output", metavar="NAME", help="Output with the scores; default: the only float one."
+    ),
+]
 Out = Annotated[
     str | None,
     typer.Option("--out", help="Run directory; the same command again goes on where it stopped."),

@@ -34,6 +34,8 @@ class Settings:
         Pipeline texts of substitutes.
     domain
         Domain of perturbed points.
+    output
+        The graph output that holds the scores, or None for the only float one.
     threads, provider, workers
         How it is run; none of them changes what is computed.
     """
@@ -47,6 +49,7 @@ class Settings:
     time_limit: float | None = None
     estimates: tuple[str, ...] = ()
     domain: Domain = field(default_factory=Domain)
+    output: str | None = None
     threads: int = 1
     provider: Provider = "auto"
     workers: int = 1

@@ -6,6 +6,7 @@ import os
 import tempfile
 from pathlib import Path
 
+import numpy as np
 import onnx
 import onnx_ir as ir
 
@@ -16,25 +17,39 @@ from graphprune.ir.network import BATCH, Network, data_inputs, operator
 from graphprune.ir.source import Layout, Source
 
 
-def to_proto(network: Network) -> onnx.ModelProto:
-    """The network as an ONNX model with the file's input and output names, dtype and layout."""
+def to_proto(network: Network, *, head: bool = True) -> onnx.ModelProto:
+    """The network as an ONNX model with the file's input and output names, dtype and layout.
+
+    Parameters
+    ----------
+    head
+        Keep the Softmax or LogSoftmax that the file has above the logits.
+    """
     source = network.source
-    b = GraphBuilder(source.dtype)
+    half = source.dtype == np.float16
+    b = GraphBuilder(np.float32 if half else source.dtype)
     into, out = source.input_layout, source.output_layout
     batch: int | str = _batch_name(source) if source.batch_size is None else source.batch_size
     shape: list[int | str] = [*into.shape]
     if into.batch is not None:
         shape[into.batch] = batch
-    x = b.input(source.input_name, shape)
+    x = given = b.input(source.input_name, shape)
+    if half:  # float16 at both ends only: the arithmetic between is what was checked
+        given.type = ir.TensorType(ir.DataType.FLOAT16)
+        x = b.op("Cast", [given], {"to": int(ir.DataType.FLOAT)})
     values = {network.input: x if into.batch is not None else b.op("Unsqueeze", [x, b.ints([0])])}
     # The output's name is the file's; a node may not take it first.
-    b.fresh(source.output_name)
+    name = b.fresh(source.file_output if head else source.output_name)
     for node in network.nodes:
         inputs = [values[v] for v in data_inputs(node)]
         values[node.outputs[0]] = operator(node).forward(b, *inputs)
     y = _restore(b, values[network.output], out)
-    y.name = source.output_name
-    y.type = ir.TensorType(b.float_type)
+    if head and source.softmax is not None:
+        y = _softmax(b, y, source.softmax, out)
+    if half:
+        y = b.op("Cast", [y], {"to": int(ir.DataType.FLOAT16)})
+    y.name = name
+    y.type = given.type
     dims: list[int | str] = [*out.shape]
     if out.batch is not None:
         dims[out.batch] = batch
@@ -67,14 +82,24 @@ def _restore(b: GraphBuilder, y: ir.Value, layout: Layout) -> ir.Value:
     return y if perm[0] == 0 else b.op("Transpose", [y], {"perm": perm})
 
 
+def _softmax(b: GraphBuilder, y: ir.Value, op_type: str, layout: Layout) -> ir.Value:
+    """A softmax over the whole class vector, whatever axes of the file's layout it fills."""
+    axes = [i for i, n in enumerate(layout.shape) if i != layout.batch and n == layout.size]
+    if axes:
+        return b.op(op_type, [y], {"axis": axes[0]})
+    flat = b.op("Reshape", [y, b.ints([-1, layout.size])])
+    return b.op("Reshape", [b.op(op_type, [flat], {"axis": 1}), b.op("Shape", [y])])
+
+
 def with_own_source(network: Network) -> Network:
     """A rewritten network that speaks for itself: points are run through its export."""
-    proto = to_proto(network)
+    proto = to_proto(network, head=False)
     old = network.source
     digest = hashlib.sha256(proto.SerializeToString()).hexdigest()
     source = Source(
         proto, None, digest, old.input_name, old.output_name,
         old.input_layout, old.output_layout, old.batch_size, old.dtype,
+        old.file_output, old.softmax,
     )  # fmt: skip
     return Network(network.model, source)
 

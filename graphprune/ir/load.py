@@ -39,7 +39,7 @@ def read_model(path: str | Path) -> ModelFile:
     ------
     ModelError
         Missing, unreadable, truncated or invalid file, external data outside the model's folder,
-        NaN or infinite weights.
+        NaN or infinite weights, recursive local functions.
     UnsupportedError
         Opset or operator domain outside the supported ones.
     """
@@ -114,7 +114,11 @@ def _with_output_shapes(proto: onnx.ModelProto) -> onnx.ModelProto:
     """Older exporters leave out the output's shape, which the checker demands."""
     if all(value.type.tensor_type.HasField("shape") for value in proto.graph.output):
         return proto
-    return onnx.shape_inference.infer_shapes(proto)
+    shaped = onnx.shape_inference.infer_shapes(proto)
+    for value in shaped.graph.output:
+        if value.type.HasField("tensor_type") and not value.type.tensor_type.HasField("shape"):
+            value.type.tensor_type.shape.SetInParent()  # what inference cannot find is no fault
+    return shaped
 
 
 def _tensors(graph: onnx.GraphProto) -> Iterator[tuple[str, onnx.TensorProto]]:
@@ -135,9 +139,20 @@ def _check_finite(tensor: onnx.TensorProto, where: str) -> None:
         array = numpy_helper.to_array(tensor)
     except Exception as error:
         raise ModelError(f"{where}: unreadable tensor: {error}") from None
+    if array.dtype.name == "bfloat16":
+        array = array.astype(np.float32)
     if array.dtype.kind == "f" and not np.all(np.isfinite(array)):
         kind = "NaN" if np.any(np.isnan(array)) else "infinite"
         raise ModelError(f"{where} holds {kind} values; no distance is defined for such a network")
+
+
+def half_precision(proto: onnx.ModelProto) -> str:
+    """``3 FLOAT16 tensors`` where a model has 16-bit weights or inputs, else an empty string."""
+    kinds = (onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16)
+    found = [tensor.data_type for _, tensor in _tensors(proto.graph)]
+    found += [value.type.tensor_type.elem_type for value in proto.graph.input]
+    counts = {onnx.TensorProto.DataType.Name(kind): found.count(kind) for kind in kinds}
+    return ", ".join(f"{n} {name} tensors" for name, n in counts.items() if n)
 
 
 def _embed_external_data(proto: onnx.ModelProto, path: Path, label: str) -> None:

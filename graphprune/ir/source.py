@@ -43,17 +43,21 @@ class Source:
     Attributes
     ----------
     proto
-        The file's model with external data embedded; never changed.
+        The file's model up to the logits, external data embedded; never changed.
     path
         The file, or None for a network made in memory.
     sha256
         Hex digest of the file's bytes.
     input_layout, output_layout
         Layouts of the only input and of the logits.
+    file_output
+        The output as the file calls it; `output_name` is the value below what was cut.
+    softmax
+        ``Softmax`` or ``LogSoftmax``, which the file has above the logits, or None.
     batch_size
         The fixed batch size the file demands, or None when its batch is symbolic or absent.
     dtype
-        float32 or float64: the type of the file's input.
+        float16, float32 or float64: the type of the file's input.
     """
 
     proto: onnx.ModelProto
@@ -65,6 +69,8 @@ class Source:
     output_layout: Layout
     batch_size: int | None
     dtype: np.dtype[np.floating]
+    file_output: str
+    softmax: str | None
 
     def to_file(self, x: NDArray[np.floating]) -> NDArray[np.floating]:
         """Canonical points (N, *sample) in the file's layout; N is 1 where the batch is absent."""

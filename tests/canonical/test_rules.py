@@ -181,3 +181,54 @@ def test_neurons_are_the_source_networks() -> None:
     assert network.added_neurons == 16 + 8 + 8
     assert network.living_neurons == network.neurons
     encloses(network, 0.01)
+
+
+COORDINATES = ["half_pixel", "half_pixel_symmetric", "pytorch_half_pixel", "align_corners", "asymmetric"]  # fmt: skip
+SCALES = np.array([1, 1, 2, 1.5], dtype=np.float32)
+SHRINK = np.array([1, 1, 0.6, 0.5], dtype=np.float32)
+
+
+@pytest.mark.parametrize("mode", ["nearest", "linear", "cubic"])
+@pytest.mark.parametrize("coordinates", COORDINATES)
+def test_resize_by_scales(mode: str, coordinates: str) -> None:
+    for scales in (SCALES, SHRINK):
+        op = node("Resize", "x _ s", mode=mode, coordinate_transformation_mode=coordinates)
+        agrees(model_of([op], IMAGE, constants={"s": scales}, opset=19))
+
+
+@pytest.mark.parametrize("nearest", ["round_prefer_floor", "round_prefer_ceil", "floor", "ceil"])
+def test_resize_nearest_modes_by_sizes(nearest: str) -> None:
+    op = node("Resize", "x _ _ s", mode="nearest", nearest_mode=nearest)
+    agrees(model_of([op], [1, 2, 5, 6], constants={"s": i64(1, 2, 8, 4)}, opset=13))
+
+
+def test_resize_crop_and_axes() -> None:
+    roi = np.array([0.2, -0.3, 0.8, 1.1], dtype=np.float32)
+    crop = node(
+        "Resize", "x r s", mode="linear", axes=[2, 3], extrapolation_value=0.5,
+        coordinate_transformation_mode="tf_crop_and_resize",
+    )  # fmt: skip
+    agrees(model_of([crop], IMAGE, constants={"r": roi, "s": SCALES[2:]}, opset=18))
+
+
+def test_resize_cubic_excluding_the_outside() -> None:
+    op = node("Resize", "x _ s", mode="cubic", exclude_outside=1, cubic_coeff_a=-0.5)
+    agrees(model_of([op], IMAGE, constants={"s": SCALES}, opset=13))
+
+
+@pytest.mark.parametrize("mode", ["nearest", "linear"])
+@pytest.mark.parametrize("opset", [7, 9, 10])
+def test_upsample(opset: int, mode: str) -> None:
+    if opset == 7:
+        model = model_of([node("Upsample", mode=mode, scales=[1.0, 1.0, 2.0, 3.0])], IMAGE, opset=7)
+    else:
+        op = node("Upsample" if opset == 9 else "Resize", "x s", mode=mode)
+        scales = np.array([1, 1, 2, 3], dtype=np.float32)
+        model = model_of([op], IMAGE, constants={"s": scales}, opset=opset)
+    agrees(model)
+
+
+def test_antialias_is_refused_where_it_matters() -> None:
+    op = node("Resize", "x _ s", mode="linear", antialias=1)
+    with pytest.raises(UnsupportedError, match="the Resize.*antialias"):
+        gp.from_proto(model_of([op], IMAGE, constants={"s": SHRINK}, opset=18))

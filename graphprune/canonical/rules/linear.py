@@ -1,5 +1,7 @@
 """Gemm and MatMul with a constant on either side."""
 
+from math import prod
+
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
@@ -38,6 +40,21 @@ def _left(context: Context, node: ir.Node, weight: Floats, x: Tracked) -> Tracke
     return context.emit(MatMul(weight, True, x.layout.sample), x, layout=layout, node=node)
 
 
+def along_axis(context: Context, node: ir.Node, x: Tracked, axis: int, matrix: Floats) -> Tracked:
+    """`matrix` (m, n) applied along a file's axis of length n."""
+    place = context.sample_axis(axis, x.layout, node)
+    sample, shape = x.layout.sample, list(x.layout.shape)
+    shape[axis] = len(matrix)
+    layout = Layout(tuple(shape), x.layout.batch)
+    if len(sample) == 1:
+        return context.emit(Dense(matrix, np.zeros(len(matrix))), x, layout=layout, node=node)
+    before, after = prod(sample[:place]), prod(sample[place + 1 :])
+    folded = context.relayout(x, Layout((1, before, sample[place], after), 0))
+    op = MatMul(matrix, True, (before, sample[place], after))
+    product = context.emit(op, folded, layout=Layout((1, before, len(matrix), after), 0))
+    return context.relayout(product, layout, node)
+
+
 def _matrix(context: Context, node: ir.Node, array: NDArray[np.generic]) -> Floats:
     if array.ndim > 2 and max(array.shape[:-2]) == 1:
         array = array.reshape(array.shape[-2:])
@@ -53,6 +70,7 @@ def _fits(context: Context, node: ir.Node, inner: int, weight: int) -> None:
 
 @legalises("MatMul")
 def matmul(context: Context, node: ir.Node) -> Tracked:
+    """x W or W x with a constant W."""
     left, right = context.constant(node, 0), context.constant(node, 1)
     if right is not None:
         x = context.computed(node, 0)

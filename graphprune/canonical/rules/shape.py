@@ -10,6 +10,7 @@ from graphprune.canonical.context import Context, Tracked, legalises
 
 @legalises("Flatten")
 def flatten(context: Context, node: ir.Node) -> Tracked:
+    """Row-major reshape to two axes."""
     x = context.computed(node, 0)
     shape = x.layout.shape
     axis = node.attributes.get_int("axis", 1)
@@ -19,6 +20,7 @@ def flatten(context: Context, node: ir.Node) -> Tracked:
 
 @legalises("Reshape")
 def reshape(context: Context, node: ir.Node) -> Tracked:
+    """Row-major reshape; the batch axis may not be mixed with others."""
     x = context.computed(node, 0)
     target = [int(n) for n in np.ravel(context.need_constant(node, 1, "target shape"))]
     if not node.attributes.get_int("allowzero", 0):
@@ -45,6 +47,7 @@ def reshape(context: Context, node: ir.Node) -> Tracked:
 
 @legalises("Transpose")
 def transpose(context: Context, node: ir.Node) -> Tracked:
+    """Axes permuted."""
     x = context.computed(node, 0)
     rank = len(x.layout.shape)
     perm = node.attributes.get_ints("perm", tuple(reversed(range(rank))))
@@ -60,6 +63,7 @@ def _axes(context: Context, node: ir.Node) -> tuple[int, ...] | None:
 
 @legalises("Squeeze")
 def squeeze(context: Context, node: ir.Node) -> Tracked:
+    """Axes of size 1 dropped."""
     x = context.computed(node, 0)
     shape = x.layout.shape
     axes = _axes(context, node)
@@ -73,6 +77,7 @@ def squeeze(context: Context, node: ir.Node) -> Tracked:
 
 @legalises("Unsqueeze")
 def unsqueeze(context: Context, node: ir.Node) -> Tracked:
+    """Axes of size 1 added."""
     x = context.computed(node, 0)
     axes = _axes(context, node)
     if axes is None:

@@ -1,0 +1,61 @@
+"""Operators that cannot be supported: for each the reason and what to do about it."""
+
+_JUMP = "its value jumps, so no distance can be computed through it"
+_CONTROL = "control flow is not supported: export one fixed branch or an unrolled graph"
+_PRODUCT = "multiplies or divides computed values: the network is not piecewise linear"
+_INTEGER = "integer arithmetic rounds computed values: load the float model it was quantised from"
+_STATE = "recurrent layers are not supported: export the unrolled graph of a feed-forward network"
+_NORM = f"normalises by computed statistics, which {_PRODUCT}; BatchNormalization is supported"
+
+REASONS: dict[str, str] = {
+    "Loop": f"loops: {_CONTROL}",
+    "If": f"chooses between subgraphs: {_CONTROL}",
+    "Scan": f"scans a sequence: {_CONTROL}",
+    "HardSwish": f"x * hardsigmoid(x) {_PRODUCT}; train with ReLU6 or HardSigmoid instead",
+    "Swish": f"x * sigmoid(x) {_PRODUCT}; train with Gelu or ReLU instead",
+    "Mish": f"x * tanh(softplus(x)) {_PRODUCT}; train with Gelu or ReLU instead",
+    "ThresholdedRelu": f"jumps from 0 to alpha: {_JUMP}; use Relu or LeakyRelu",
+    "Sign": f"jumps at 0: {_JUMP}",
+    "Round": f"rounds: {_JUMP}",
+    "Floor": f"rounds: {_JUMP}",
+    "Ceil": f"rounds: {_JUMP}",
+    "Hardmax": f"jumps where the maximum changes: {_JUMP}; end the model at its input",
+    "ArgMax": f"only as the last layer, where it is cut; here {_JUMP}",
+    "QuantizeLinear": _INTEGER,
+    "DequantizeLinear": _INTEGER,
+    "DynamicQuantizeLinear": _INTEGER,
+    "QLinearConv": _INTEGER,
+    "QLinearMatMul": _INTEGER,
+    "ConvInteger": _INTEGER,
+    "MatMulInteger": _INTEGER,
+    "LSTM": _STATE,
+    "GRU": _STATE,
+    "RNN": _STATE,
+    "InstanceNormalization": _NORM,
+    "LayerNormalization": _NORM,
+    "GroupNormalization": _NORM,
+    "RMSNormalization": _NORM,
+    "LRN": _NORM,
+    "LpNormalization": _NORM,
+    "MeanVarianceNormalization": _NORM,
+    "Attention": _PRODUCT,
+    "Softmax": "only as the last layer, over the classes, where it is cut (attention is not"
+    " supported)",
+    "LogSoftmax": "only as the last layer, over the classes, where it is cut",
+    "Sqrt": "is neither piecewise linear nor one of the smooth activations",
+    "Exp": "is neither piecewise linear nor one of the smooth activations",
+    "Log": "is neither piecewise linear nor one of the smooth activations",
+    "Erf": "is only supported as part of Gelu, x/2 (1 + erf(x/c))",
+    "Elu": "is not one of the smooth activations (Sigmoid, Tanh, Softplus, Gelu)",
+    "Selu": "is not one of the smooth activations (Sigmoid, Tanh, Softplus, Gelu)",
+    "Celu": "is not one of the smooth activations (Sigmoid, Tanh, Softplus, Gelu)",
+}
+
+REMEDY = "the operator is not supported; the README lists what is"
+
+
+def reason(op_type: str, domain: str) -> str:
+    """Why an operator without a rule is refused."""
+    if domain not in ("", "ai.onnx"):
+        return f"operators of domain '{domain}' are not supported; export with standard operators"
+    return REASONS.get(op_type, REMEDY)
