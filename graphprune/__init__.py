@@ -18,7 +18,7 @@ Public names are imported at their first use, so that ``import graphprune`` stay
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-__version__ = "0.1.0"
+from graphprune.version import __version__
 
 if TYPE_CHECKING:
     from graphprune.canonical import from_proto, load

@@ -10,11 +10,11 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
-from graphprune import __version__
 from graphprune.errors import OutputError
 from graphprune.ir.builder import GraphBuilder
 from graphprune.ir.network import BATCH, Network, data_inputs, operator
 from graphprune.ir.source import Layout, Source
+from graphprune.version import __version__
 
 
 def to_proto(network: Network, *, head: bool = True) -> onnx.ModelProto:
