@@ -10,7 +10,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from graphprune.errors import UnsupportedError
-from graphprune.ir.network import NetworkBuilder, Operator
+from graphprune.ir.network import NetworkBuilder, Operator, sample_shape
 from graphprune.ir.source import Layout
 from graphprune.operators import Dense, Gather, Reshape, Transpose
 
@@ -113,6 +113,8 @@ class Context:
         """Add a canonical operator; its value is called as the `output` of `node` it computes."""
         name = None if node is None else node.outputs[output].name
         value = self.builder.add(op, *(t.value for t in inputs), name=name)
+        if node is not None and sample_shape(value) != layout.sample:
+            raise self.fail(node, f"computes {sample_shape(value)} where {layout.sample} is due")
         return Tracked(value, layout)
 
     def batch_first(self, x: Tracked, node: ir.Node) -> Tracked:
@@ -242,6 +244,13 @@ class Context:
         """A constant operand of an element-wise operator, broadcastable to the sample shape."""
         rank = len(layout.shape)
         wide = array.reshape((1,) * (rank - array.ndim) + array.shape).astype(np.float64)
+        fits = wide.ndim == rank and all(
+            n in (1, m) for n, m in zip(wide.shape, layout.shape, strict=True)
+        )
+        if not fits:
+            raise self.fail(
+                node, f"a constant of shape {array.shape} does not fit its input {layout.shape}"
+            )
         if layout.batch is None:
             return wide
         if wide.shape[layout.batch] != 1:

@@ -134,7 +134,8 @@ def _input_layout(
     where = f"{file.label}: input '{value.name}'"
     tensor = value.type.tensor_type
     if tensor.elem_type not in FLOATS:
-        name = onnx.TensorProto.DataType.Name(tensor.elem_type)
+        names = {number: name for name, number in onnx.TensorProto.DataType.items()}
+        name = names.get(tensor.elem_type, str(tensor.elem_type))
         raise UnsupportedError(f"{where} has type {name}; supported: FLOAT, DOUBLE, FLOAT16")
     if not tensor.HasField("shape") or not tensor.shape.dim:
         raise UnsupportedError(f"{where} declares no shape; export with a static sample shape")

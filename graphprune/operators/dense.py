@@ -52,6 +52,8 @@ class Dense:
         return replace(self, weight=np.abs(self.weight), bias=np.abs(self.bias))
 
     def output_shape(self, *shapes: tuple[int, ...]) -> tuple[int, ...]:
+        if shapes and shapes[0] != self.weight.shape[1:]:
+            raise ValueError(f"a layer for {self.weight.shape[1:]} reads {shapes[0]}")
         return (self.weight.shape[0],)
 
     def reads(self, used: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], ...]:

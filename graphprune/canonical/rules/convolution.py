@@ -24,6 +24,8 @@ def _weights(context: Context, node: ir.Node, channels: int) -> tuple[Floats, Fl
     bias = np.zeros(outputs)
     if context.has(node, 2):
         bias = context.need_constant(node, 2, "bias").astype(np.float64)
+        if bias.shape != (outputs,):
+            raise context.fail(node, f"its bias {bias.shape} does not fit {outputs} channels")
     return weight, bias, group
 
 
