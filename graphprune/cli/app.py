@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from graphprune.cli import evaluate, inspect, opt, passes
+from graphprune.cli import evaluate, inspect, opt, passes, report
 from graphprune.errors import GraphpruneError
 
 app = typer.Typer(
@@ -20,6 +20,7 @@ evaluate.register(app)
 opt.register(app)
 inspect.register(app)
 passes.register(app)
+report.register(app)
 
 
 def _version(value: bool) -> None:

@@ -36,6 +36,7 @@ class Request:
     new: bool
     json: str | None
     json_lines: bool
+    html: str | None
     points: str | None
     scheduler: str | None
     memory: float | None
@@ -83,7 +84,7 @@ def execute(request: Request) -> int:
     from graphprune.evaluate.points import save_points
     from graphprune.evaluate.run import Job, evaluate
 
-    for path in (request.json, request.points):
+    for path in (request.json, request.html, request.points):
         if path is not None:
             check_writable(path)
     memory = None if request.memory is None else int(request.memory * 2**30)
@@ -105,6 +106,11 @@ def execute(request: Request) -> int:
         write_json(request.json, outcome.documents)
     if request.points is not None:
         save_points(request.points, outcome.points)
+    if request.html is not None:
+        from graphprune.evaluate.archive import of_outcome
+        from graphprune.report.page import write_report
+
+        write_report(of_outcome(jobs, outcome), request.html)
     if outcome.failure is not None:
         raise outcome.failure
     if outcome.interrupted:
@@ -156,7 +162,8 @@ def register(app: typer.Typer) -> None:
         time_limit: o.TimeLimit = None, threads: o.Threads = 1, workers: o.Workers = 1,
         provider: o.Provider = "auto", output: o.ScoreOutput = None, scheduler: o.Scheduler = None,
         worker_memory: o.WorkerMemory = None, out: o.Out = None, new: o.New = False,
-        json: o.Json = None, json_lines: o.JsonLines = False, save_points: o.SavePoints = None,
+        json: o.Json = None, json_lines: o.JsonLines = False, html: o.Html = None,
+        save_points: o.SavePoints = None,
         quiet: o.Quiet = False, verbose: o.Verbose = False,
     ) -> int:  # fmt: skip
         """d_adv, d_rob, d_bnd and estimates of every anchor."""
@@ -167,7 +174,7 @@ def register(app: typer.Typer) -> None:
         )  # fmt: skip
         return execute(
             Request(models, anchors, labels, settings, limit, o.parse_indices(index), out,
-                    new, json, json_lines, save_points, scheduler, worker_memory, quiet)
+                    new, json, json_lines, html, save_points, scheduler, worker_memory, quiet)
         )  # fmt: skip
 
     for name, metric, text in (
@@ -189,7 +196,8 @@ def _register_one(app: typer.Typer, name: str, metric: str, text: str) -> None:
         time_limit: o.TimeLimit = None, threads: o.Threads = 1, workers: o.Workers = 1,
         provider: o.Provider = "auto", output: o.ScoreOutput = None, scheduler: o.Scheduler = None,
         worker_memory: o.WorkerMemory = None, out: o.Out = None, new: o.New = False,
-        json: o.Json = None, json_lines: o.JsonLines = False, save_points: o.SavePoints = None,
+        json: o.Json = None, json_lines: o.JsonLines = False, html: o.Html = None,
+        save_points: o.SavePoints = None,
         quiet: o.Quiet = False, verbose: o.Verbose = False,
     ) -> int:  # fmt: skip
         _verbose(verbose)
@@ -199,7 +207,7 @@ def _register_one(app: typer.Typer, name: str, metric: str, text: str) -> None:
         )  # fmt: skip
         return execute(
             Request([model], anchors, labels, settings, limit, o.parse_indices(index), out,
-                    new, json, json_lines, save_points, scheduler, worker_memory, quiet)
+                    new, json, json_lines, html, save_points, scheduler, worker_memory, quiet)
         )  # fmt: skip
 
 

@@ -65,6 +65,12 @@ def summary(records: list[Record], seconds: float) -> dict[str, Any]:
     }
 
 
+def seconds_of(record: Record) -> float:
+    """Computing time of everything in an anchor's record."""
+    parts = [record[k] for k in ("d_adv", "d_rob", "d_bnd") if k in record]
+    return float(sum(part["seconds"] for part in [*parts, *record.get("estimates", [])]))
+
+
 def incomplete(record: Record) -> bool:
     """The anchor ended in an error or its d_bnd in an interval: exit code 1."""
     return bool(record["status"] == "error" or record.get("d_bnd", {}).get("status") == "interval")

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from graphprune.backends.onnxruntime import configure
 from graphprune.errors import GraphpruneError, OutputError
 from graphprune.evaluate.anchor import Record
-from graphprune.evaluate.documents import document, incomplete
+from graphprune.evaluate.documents import document, incomplete, seconds_of
 from graphprune.evaluate.executors import Cluster, Inline, Pool, work
 from graphprune.evaluate.interrupt import Interrupt, listening
 from graphprune.evaluate.settings import Settings
@@ -67,8 +67,8 @@ class Outcome:
     ----------
     documents
         One document of the public contract per job.
-    points
-        (anchor index, metric, witness): the concrete points behind the upper bounds.
+    keyed_points
+        (model hash, anchor index, metric, witness): the concrete points behind the upper bounds.
     interrupted
         Ctrl-C ended it early.
     failure
@@ -76,9 +76,14 @@ class Outcome:
     """
 
     documents: list[dict[str, Any]]
-    points: list[tuple[int, str, Witness]]
+    keyed_points: list[tuple[str, int, str, Witness]]
     interrupted: bool
     failure: OutputError | None = None
+
+    @property
+    def points(self) -> list[tuple[int, str, Witness]]:
+        """(anchor index, metric, witness) of all networks."""
+        return [(index, metric, witness) for _, index, metric, witness in self.keyed_points]
 
     @property
     def incomplete(self) -> bool:
@@ -297,7 +302,8 @@ class _Run:
 
     def outcome(self, *, interrupted: bool) -> Outcome:
         seconds = monotonic() - self.start
-        documents, points = [], []
+        documents = []
+        points: list[tuple[str, int, str, Witness]] = []
         for job in self.given:
             sha = job.network.source.sha256
             records = []
@@ -308,11 +314,13 @@ class _Run:
                     continue  # not begun
                 records.append(assemble(self.records[key], results, self.settings))
                 points += [
-                    (anchor.index, metric, witness)
+                    (sha, anchor.index, metric, witness)
                     for result in results.values()
                     for metric, witness in result.points
                 ]
-            documents.append(document(job.network, self.settings, records, seconds))
+            # Several networks take turns: each has the computing time of its own tasks.
+            own = seconds if len(self.given) == 1 else sum(map(seconds_of, records))
+            documents.append(document(job.network, self.settings, records, own))
         return Outcome(documents, points, interrupted, self.failure)
 
 

@@ -1,6 +1,8 @@
 """Settings of a run: everything that can change a number, and how work is spread."""
 
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from math import inf
 from typing import Any
 
 from graphprune.backends.onnxruntime.runtime import Provider
@@ -71,6 +73,16 @@ class Settings:
         ends = (self.domain.low, self.domain.high)
         settings["domain"] = list(ends) if self.domain.bounded else None
         return settings
+
+    @classmethod
+    def from_json(cls, settings: Mapping[str, Any]) -> "Settings":
+        """Inverse of `to_json`; settings left out have their defaults."""
+        values = {f.name: settings[f.name] for f in fields(cls) if f.name in settings}
+        values |= {k: tuple(v) for k, v in values.items() if isinstance(v, list)}
+        if "domain" in settings:
+            low, high = settings["domain"] or (-inf, inf)
+            values["domain"] = Domain(low, high)
+        return cls(**values)
 
     def numbers(self) -> dict[str, Any]:
         """The settings that can change a number: a resumed run must agree on them."""

@@ -19,8 +19,9 @@ from graphprune.evaluate.anchor import (
 )
 from graphprune.evaluate.distance import distance
 from graphprune.evaluate.settings import Settings
-from graphprune.ir import Anchor, Network
+from graphprune.ir import Anchor, Ball, Network
 from graphprune.passes.analysis.attack import Attack, attack
+from graphprune.passes.analysis.bounds import Boxes, pre_activation_bounds
 from graphprune.passes.analysis.certify import Certificate, certify
 from graphprune.progress import Progress, quiet
 
@@ -136,7 +137,23 @@ def _rob(
         network, anchor, domain=s.domain, method=s.method, norm=s.norm,
         upper=None if found is None else found.distance, time_limit=s.limit, progress=progress,
     )  # fmt: skip
-    return Result(certificate_json(proof), [])
+    return Result(certificate_json(proof) | {"layers": _stability(network, anchor, proof, s)}, [])
+
+
+def _stability(
+    network: Network, anchor: Anchor, proof: Certificate, s: Settings
+) -> list[dict[str, int]]:
+    """Per activation layer, how many neurons are on, off or neither over the certified ball."""
+    ball = Ball(anchor.x.astype(np.float64), proof.radius, s.domain, s.norm)
+    layers = pre_activation_bounds(network, Boxes.of(ball))
+    counts = []
+    for activation, layer in zip(network.activations, layers, strict=True):
+        lower, upper = layer.lower[0], layer.upper[0]
+        alive = network.alive(activation)
+        on, off = (lower >= 0) & alive, (upper <= 0) & (lower < 0) & alive
+        masks = {"neurons": alive, "active": on, "inactive": off, "unstable": alive & ~on & ~off}
+        counts.append({name: int(mask.sum()) for name, mask in masks.items()})
+    return counts
 
 
 def _bnd(

@@ -1,0 +1,137 @@
+"""Reading a run directory: finished, stopped, or still at work."""
+
+import io
+import json
+import sqlite3
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from graphprune.errors import GraphpruneError
+from graphprune.evaluate.anchor import Points, Record
+from graphprune.evaluate.documents import SCHEMA, seconds_of, summary
+from graphprune.evaluate.points import unpack
+from graphprune.evaluate.run import Job, Outcome
+from graphprune.evaluate.settings import Settings
+from graphprune.evaluate.store import FILE
+from graphprune.evaluate.tasks import Result, assemble
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """One anchor with what was found for it.
+
+    Attributes
+    ----------
+    record
+        Its part of the JSON document.
+    x
+        The point, the network's sample shape.
+    points
+        (metric, witness): the concrete points behind its upper bounds.
+    """
+
+    record: Record
+    x: NDArray[Any]
+    points: Points
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluated:
+    """One network of a run: its document, and every anchor of it."""
+
+    document: dict[str, Any]
+    cases: tuple[Case, ...]
+
+    @property
+    def name(self) -> str:
+        """How pages call the network."""
+        path = self.document["model"]["path"]
+        return Path(path).stem if path else str(self.document["model"]["sha256"])[:12]
+
+
+def of_outcome(jobs: Sequence[Job], outcome: Outcome) -> list[Evaluated]:
+    """What a run in this process found."""
+    found = []
+    points: dict[tuple[str, int], Points] = {}
+    for sha, index, metric, witness in outcome.keyed_points:
+        points.setdefault((sha, index), []).append((metric, witness))
+    for job, document in zip(jobs, outcome.documents, strict=True):
+        sha = job.network.source.sha256
+        anchors = {a.index: a.x for a in job.anchors}
+        cases = tuple(
+            Case(r, anchors[r["index"]], points.get((sha, r["index"]), []))
+            for r in document["anchors"]
+        )
+        found.append(Evaluated(document, cases))
+    return found
+
+
+def read_run(folder: str | Path) -> list[Evaluated]:
+    """Every network of a run directory, with what is finished by now.
+
+    Raises
+    ------
+    GraphpruneError
+        There is no run in the folder, or it cannot be read.
+    """
+    path = Path(folder) / FILE
+    if not path.is_file():
+        raise GraphpruneError(f"{folder}: holds no run (no {FILE}); make one with --out {folder}")
+    try:
+        with closing(_open(path)) as db:
+            return _read(db)
+    except (sqlite3.Error, ValueError, KeyError, TypeError) as error:
+        raise GraphpruneError(f"{path}: not a readable run: {error}") from None
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    uri = path.resolve().as_uri()
+    db = sqlite3.connect(f"{uri}?mode=ro", uri=True, timeout=30.0)
+    try:
+        db.execute("SELECT 1 FROM run").fetchone()
+    except sqlite3.OperationalError:
+        # Write-ahead files cannot be made beside a database on a read-only disk.
+        db.close()
+        db = sqlite3.connect(f"{uri}?immutable=1", uri=True)
+    return db
+
+
+def _read(db: sqlite3.Connection) -> list[Evaluated]:
+    (text,) = db.execute("SELECT value FROM run WHERE key = 'settings'").fetchone()
+    settings = Settings.from_json(json.loads(text))
+    results: dict[tuple[str, int], dict[str, Result]] = {}
+    for sha, index, task, final, value, points in db.execute(
+        "SELECT model, idx, task, final, value, points FROM results ORDER BY at"
+    ):
+        result = Result(json.loads(value), unpack(points), bool(final))
+        results.setdefault((sha, index), {})[task] = result
+    found = []
+    for sha, path, neurons, parameters in db.execute("SELECT * FROM models ORDER BY rowid"):
+        cases = []
+        for index, x, record in db.execute(
+            "SELECT idx, x, record FROM anchors WHERE model = ? ORDER BY idx", (sha,)
+        ):
+            done = results.get((sha, index), {})
+            start = json.loads(record)
+            if start["status"] == "ok" and not done:
+                continue  # not begun
+            point = np.load(io.BytesIO(x), allow_pickle=False)
+            known = [p for result in done.values() for p in result.points]
+            cases.append(Case(assemble(start, done, settings), point, known))
+        records = [case.record for case in cases]
+        seconds = sum(seconds_of(record) for record in records)
+        document = {
+            "schema": SCHEMA,
+            "model": {"path": path, "sha256": sha, "neurons": neurons, "parameters": parameters},
+            "settings": settings.to_json(),
+            "anchors": records,
+            "summary": summary(records, seconds),
+        }
+        found.append(Evaluated(document, tuple(cases)))
+    return found

@@ -1,0 +1,80 @@
+"""Flat rows of a run: CSV, Markdown and Parquet."""
+
+import csv
+import io
+from collections.abc import Sequence
+from typing import Any
+
+from graphprune.errors import GraphpruneError
+from graphprune.evaluate.archive import Evaluated
+from graphprune.evaluate.documents import seconds_of
+
+Row = dict[str, Any]
+FORMATS = ("html", "md", "csv", "parquet")
+
+
+def rows(networks: Sequence[Evaluated]) -> list[Row]:
+    """One row per anchor and network; every row has the same columns."""
+    found = [_row(network, case.record) for network in networks for case in network.cases]
+    columns: dict[str, None] = {name: None for row in found for name in row}
+    return [{name: row.get(name) for name in columns} for row in found]
+
+
+def _row(network: Evaluated, record: dict[str, Any]) -> Row:
+    row: Row = {"network": network.name}
+    row |= {key: record.get(key) for key in ("index", "label", "predicted", "status", "message")}
+    bnd = record.get("d_bnd", {})
+    row |= {
+        "d_adv": record.get("d_adv", {}).get("value"),
+        "d_adv_target": record.get("d_adv", {}).get("target"),
+        "d_rob": record.get("d_rob", {}).get("value"),
+        "d_bnd_lower": bnd.get("lower"),
+        "d_bnd_upper": bnd.get("upper"),
+        "d_bnd_status": bnd.get("status"),
+        "d_bnd_certified": bnd.get("certified"),
+        "d_bnd_target": bnd.get("target"),
+    }
+    for estimate in record.get("estimates", []):
+        row[f"{estimate['metric']} by {estimate['spec']}"] = estimate["value"]
+    row["seconds"] = seconds_of(record)
+    return row
+
+
+def as_csv(networks: Sequence[Evaluated]) -> bytes:
+    table = rows(networks)
+    out = io.StringIO(newline="")
+    writer = csv.DictWriter(out, list(table[0]) if table else [])
+    writer.writeheader()
+    writer.writerows(table)
+    return out.getvalue().encode()
+
+
+def as_markdown(networks: Sequence[Evaluated]) -> bytes:
+    table = rows(networks)
+    if not table:
+        return b"no anchors\n"
+    names = [n for n in table[0] if any(row[n] is not None for row in table)]
+    lines = ["| " + " | ".join(names) + " |", "|" + " --- |" * len(names)]
+    lines += ["| " + " | ".join(_cell(row[n]) for n in names) + " |" for row in table]
+    return ("\n".join(lines) + "\n").encode()
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    text = f"{value:.5f}" if isinstance(value, float) else str(value)
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+def as_parquet(networks: Sequence[Evaluated]) -> bytes:
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError:
+        raise GraphpruneError(
+            "--format parquet needs pyarrow: pip install 'graphprune[parquet]'"
+        ) from None
+    table = rows(networks)
+    buffer = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(table), buffer)
+    return buffer.getvalue()
