@@ -5,7 +5,7 @@ forward semantics, adjoint and absolute-value form. Everything else (gradients, 
 relaxations, rows for a solver) is derived from these by :mod:`graphprune.transforms`.
 """
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
@@ -234,6 +234,11 @@ class Network:
     def source_activations(self) -> tuple[ir.Node, ...]:
         """Activations of the source network; ReLUs that legalisation added are left out."""
         return tuple(a for a in self.activations if not activation_of(a).added)
+
+    def source_layers(self, layers: Iterable[int]) -> list[int]:
+        """Indices into `activations` of the source network's layers (counted from 1)."""
+        of_source = [i for i, a in enumerate(self.activations) if not activation_of(a).added]
+        return [of_source[layer - 1] for layer in layers]
 
     @cached_property
     def neurons(self) -> int:
