@@ -17,7 +17,8 @@ from graphprune.transforms.replace import apply
 
 def checked_shares(name: str, gamma: float, step: float) -> None:
     """Raise where a share is none."""
-    if not 0 < gamma < 1 or not 0 < step < 1:
+    everything = gamma == step == 1
+    if not everything and not (0 < gamma < 1 and 0 < step < 1):
         raise PipelineError(f"pass '{name}': gamma and step must lie between 0 and 1")
 
 
