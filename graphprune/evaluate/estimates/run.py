@@ -3,7 +3,7 @@
 from time import monotonic
 from typing import Any
 
-from graphprune.errors import GraphpruneError, PipelineError
+from graphprune.errors import GraphpruneError, PipelineError, nearest
 from graphprune.evaluate.estimates.auto import Auto
 from graphprune.evaluate.estimates.base import Estimator, Metric, Question
 from graphprune.evaluate.estimates.extrapolate import Extrapolate
@@ -14,7 +14,7 @@ from graphprune.ir import Anchor, Network
 from graphprune.passes.analysis.attack import Attack
 from graphprune.passes.analysis.witness import Witness
 from graphprune.pipeline import Pipeline
-from graphprune.pipeline.text import build, split
+from graphprune.pipeline.text import build, known_passes, split
 from graphprune.progress import Progress, quiet
 
 ESTIMATORS: dict[str, type[Estimator]] = {cls.name: cls for cls in (Auto, Extrapolate, ReAnchored)}
@@ -34,6 +34,10 @@ def parse_estimate(spec: str) -> Estimator:
         raise PipelineError(f"estimate '{spec}': '{known[0]}' is no pass and stands alone")
     if known:
         return build(ESTIMATORS[known[0]], known[0], parts[0][1])
+    for name, _ in parts:
+        if name not in known_passes():
+            every = [*ESTIMATORS, *known_passes()]
+            raise PipelineError(f"unknown estimate or pass '{name}'{nearest(name, every)}")
     return Substituted(Pipeline.parse(spec))
 
 
