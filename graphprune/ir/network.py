@@ -16,6 +16,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from graphprune.ir.builder import GraphBuilder
+from graphprune.ir.html import table
 from graphprune.ir.source import Source
 
 if TYPE_CHECKING:
@@ -262,6 +263,20 @@ class Network:
     @cached_property
     def multiply_adds(self) -> int:
         return sum(affine(n).multiply_adds for n in self.nodes if is_affine(n))
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        rows = [
+            (i + 1, type(operator(a)).__name__, sample_shape(a.outputs[0]), size(a.outputs[0]),
+             int(self.alive(a).sum()))
+            for i, a in enumerate(self.activations)
+        ]  # fmt: skip
+        name = self.source.path or self.model.graph.name or "network"
+        caption = (
+            f"{name}: input {self.input_shape}, {self.classes} classes, {self.neurons} neurons,"
+            f" {self.parameters} parameters"
+        )
+        return table(("layer", "activation", "shape", "neurons", "living"), rows, caption)
 
     def cached(self, key: Hashable, make: Callable[[], T]) -> T:
         """Compute once per network: compiled transforms, rows, sessions."""
