@@ -1,6 +1,8 @@
 """Sum of two computed values (residual connections)."""
 
 from dataclasses import dataclass
+from math import prod
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx_ir as ir
@@ -9,6 +11,9 @@ from numpy.typing import NDArray
 from graphprune.ir.builder import GraphBuilder
 from graphprune.operators.base import Linear
 from graphprune.operators.registry import register
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 
 @register
@@ -32,3 +37,9 @@ class Add(Linear):
 
     def output_shape(self, *shapes: tuple[int, ...]) -> tuple[int, ...]:
         return shapes[0]
+
+    def matrices(self, *shapes: tuple[int, ...]) -> "tuple[csr_array[Any], ...]":
+        from scipy.sparse import csr_array, eye_array
+
+        unit = csr_array(eye_array(prod(shapes[0])))
+        return (unit, unit)

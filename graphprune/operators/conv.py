@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx_ir as ir
@@ -10,6 +11,9 @@ from numpy.typing import NDArray
 
 from graphprune.ir.builder import Attribute, GraphBuilder
 from graphprune.operators.registry import register
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 
 @register
@@ -99,3 +103,39 @@ class Conv:
         groups = (weighty & channels).reshape(self.group, -1, self.weight.shape[1])
         cells = prod(self.in_shape[1:])
         return (np.repeat(groups.any(axis=1).reshape(-1), cells),)
+
+    def matrices(self, *shapes: tuple[int, ...]) -> "tuple[csr_array[Any], ...]":
+        from scipy.sparse import csr_array
+
+        out, per_group = self.weight.shape[:2]
+        channels, cells = self.in_shape[0], prod(self.in_shape[1:])
+        read = self._cells_read()
+        positions, taps = read.shape
+        # (out, position, channel of the group, tap): the column each weight stands in.
+        first = np.arange(out) // (out // self.group) * per_group
+        channel = first[:, None, None, None] + np.arange(per_group)[None, None, :, None]
+        columns = channel * cells + read[None, :, None, :]
+        values = np.broadcast_to(self.weight.reshape(out, 1, per_group, taps), columns.shape)
+        inside = np.broadcast_to(read[None, :, None, :] >= 0, columns.shape) & (values != 0)
+        counts = inside.reshape(out * positions, -1).sum(axis=1)
+        pointers = np.concatenate([[0], np.cumsum(counts)])
+        shape = (out * positions, channels * cells)
+        return (csr_array((values[inside], columns[inside], pointers), shape=shape),)
+
+    def _cells_read(self) -> NDArray[np.int64]:
+        """(output positions, kernel taps): the input cell under each tap, -1 in the padding."""
+        rank = len(self.strides)
+        read: NDArray[np.int64] = np.zeros((1, 1), np.int64)
+        for i in range(rank):
+            length, side, kernel = (
+                self._spatial[i][0],
+                self.in_shape[1 + i],
+                self.weight.shape[2 + i],
+            )
+            at = np.arange(length)[:, None] * self.strides[i] - self.pads[i]
+            at = at + np.arange(kernel)[None] * self.dilations[i]
+            outside = (at < 0) | (at >= side)
+            both = read[:, None, :, None] * side + at[None, :, None, :]
+            bad = (read < 0)[:, None, :, None] | outside[None, :, None, :]
+            read = np.where(bad, -1, both).reshape(len(read) * length, -1)
+        return read

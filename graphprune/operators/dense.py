@@ -1,6 +1,7 @@
 """Fully connected layer."""
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx_ir as ir
@@ -8,6 +9,9 @@ from numpy.typing import NDArray
 
 from graphprune.ir.builder import GraphBuilder
 from graphprune.operators.registry import register
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 
 @register
@@ -58,3 +62,8 @@ class Dense:
 
     def reads(self, used: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], ...]:
         return (np.any(self.weight[used] != 0, axis=0),)
+
+    def matrices(self, *shapes: tuple[int, ...]) -> "tuple[csr_array[Any], ...]":
+        from scipy.sparse import csr_array
+
+        return (csr_array(self.weight),)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from math import prod
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx_ir as ir
@@ -10,6 +11,9 @@ from numpy.typing import NDArray
 from graphprune.ir.builder import GraphBuilder
 from graphprune.operators.base import Linear
 from graphprune.operators.registry import register
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 
 @register
@@ -64,3 +68,13 @@ class MatMul(Linear):
         if self.left:
             return (*self.shape[:-2], self.weight.shape[0], self.shape[-1])
         return (*self.shape[:-1], self.weight.shape[1])
+
+    def matrices(self, *shapes: tuple[int, ...]) -> "tuple[csr_array[Any], ...]":
+        from scipy.sparse import csr_array, eye_array, kron
+
+        if self.left:
+            matrix = csr_array(kron(csr_array(self.weight), eye_array(self.shape[-1])))
+            leading = self.shape[:-2]
+        else:
+            matrix, leading = csr_array(self.weight.T), self.shape[:-1]
+        return (csr_array(kron(eye_array(prod(leading)), matrix)),)

@@ -1,12 +1,17 @@
 """Change of the sample shape (Reshape, Flatten, Squeeze, Unsqueeze)."""
 
 from dataclasses import dataclass
+from math import prod
+from typing import TYPE_CHECKING, Any
 
 import onnx_ir as ir
 
 from graphprune.ir.builder import GraphBuilder
 from graphprune.operators.base import Linear
 from graphprune.operators.registry import register
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 
 @register
@@ -28,3 +33,8 @@ class Reshape(Linear):
 
     def output_shape(self, *shapes: tuple[int, ...]) -> tuple[int, ...]:
         return self.after
+
+    def matrices(self, *shapes: tuple[int, ...]) -> "tuple[csr_array[Any], ...]":
+        from scipy.sparse import csr_array, eye_array
+
+        return (csr_array(eye_array(prod(self.before))),)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from math import prod
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx_ir as ir
@@ -10,6 +11,9 @@ from numpy.typing import NDArray
 from graphprune.ir.builder import GraphBuilder
 from graphprune.operators.base import Linear
 from graphprune.operators.registry import register
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 
 @register
@@ -44,3 +48,8 @@ class Scale(Linear):
 
     def reads(self, used: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], ...]:
         return (used & np.broadcast_to(self.scale != 0, self.shape).reshape(-1),)
+
+    def matrices(self, *shapes: tuple[int, ...]) -> "tuple[csr_array[Any], ...]":
+        from scipy.sparse import csr_array, diags_array
+
+        return (csr_array(diags_array(np.broadcast_to(self.scale, self.shape).reshape(-1))),)

@@ -1,6 +1,8 @@
 """Permutation of the sample axes."""
 
 from dataclasses import dataclass
+from math import prod
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx_ir as ir
@@ -9,6 +11,9 @@ from numpy.typing import NDArray
 from graphprune.ir.builder import GraphBuilder
 from graphprune.operators.base import Linear
 from graphprune.operators.registry import register
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 
 @register
@@ -35,3 +40,9 @@ class Transpose(Linear):
 
     def output_shape(self, *shapes: tuple[int, ...]) -> tuple[int, ...]:
         return tuple(self.shape[p] for p in self.perm)
+
+    def matrices(self, *shapes: tuple[int, ...]) -> "tuple[csr_array[Any], ...]":
+        from scipy.sparse import csr_array, eye_array
+
+        order = np.arange(prod(self.shape)).reshape(self.shape).transpose(self.perm).reshape(-1)
+        return (csr_array(eye_array(prod(self.shape)))[order],)

@@ -20,3 +20,15 @@ def gamma(roundings: int) -> float:
     if total >= 0.25:
         raise OverflowError(f"{roundings} roundings are too many for a float32 bound")
     return 1.01 * total / (1.0 - total)
+
+
+def gamma64(roundings: int) -> float:
+    """`gamma` for sums of `roundings` float64 operations, twice for what it stands beside.
+
+    The second factor covers composing the weights, evaluating the bound on the error itself and
+    the last additions.
+    """
+    total = roundings * 2.0**-53
+    if total >= 0.01:
+        raise OverflowError(f"{roundings} roundings are too many for a float64 bound")
+    return 2.0 * total / (1.0 - total)

@@ -13,64 +13,96 @@ All of them are sound in floating point (see :mod:`graphprune.transforms.roundin
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, Protocol
 
 import numpy as np
-import onnx_ir as ir
 from numpy.typing import NDArray
 
-from graphprune import transforms
-from graphprune.backends.onnxruntime import compiled
-from graphprune.backends.reference import segment_offset
-from graphprune.errors import GraphpruneError
-from graphprune.ir import Network, Region
-from graphprune.ir.network import activation_of, sample_shape, size
-from graphprune.transforms.relaxation import LINES, ancestors
+from graphprune.backends.compact import worthwhile
+from graphprune.backends.onnxruntime import provider
+from graphprune.ir import Network
+from graphprune.passes.analysis.compact_engine import CompactEngine
+from graphprune.passes.analysis.graph_engine import GraphEngine
+from graphprune.passes.analysis.problem import (
+    METHODS,
+    Boxes,
+    Floats,
+    LayerBounds,
+    Method,
+    Problem,
+    round_down,
+    round_up,
+)
+from graphprune.transforms.relaxation import ancestors
 from graphprune.transforms.replace import Replacement
 
-Floats = NDArray[np.float64]
-Singles = NDArray[np.float32]
-Method = Literal["ibp", "fastlin", "fastlin-ibp", "crown"]
-METHODS: tuple[Method, ...] = get_args(Method)
-
-# Bytes of the largest intermediate tensors of one relaxation call.
-MEMORY = 1 << 29
-
-
-@dataclass(frozen=True, eq=False)
-class Boxes:
-    """A batch of boxes: float32 arrays (B, input size), rounded outward."""
-
-    lower: Singles
-    upper: Singles
-
-    @classmethod
-    def of(cls, *balls: Region) -> "Boxes":
-        lower = np.stack([ball.lower.reshape(-1) for ball in balls])
-        upper = np.stack([ball.upper.reshape(-1) for ball in balls])
-        return cls(round_down(lower), round_up(upper))
+__all__ = [
+    "METHODS",
+    "Boxes",
+    "LayerBounds",
+    "Method",
+    "PreActivationBounds",
+    "configure",
+    "linear_bounds",
+    "pre_activation_bounds",
+    "round_down",
+    "round_up",
+]
 
 
-@dataclass(frozen=True, eq=False)
-class LayerBounds:
-    """Bounds of one pre-activation over a batch of boxes.
+@dataclass
+class _Settings:
+    memory: int = 2 << 30
+    engine: Literal["auto", "compact", "graph"] = "auto"
 
-    Attributes
+
+_settings = _Settings()
+
+
+def configure(
+    *, memory: int = 2 << 30, engine: Literal["auto", "compact", "graph"] = "auto"
+) -> None:
+    """Set how bounds are computed from now on; every choice is sound.
+
+    Parameters
     ----------
-    lower, upper
-        (B, neurons) float32, valid in real arithmetic.
-    magnitude
-        (B, neurons) float32, |W| max|h| + |b|: what rounding errors are proportional to.
+    memory
+        Bytes that intermediate results may take; more work is done in chunks.
+    engine
+        ``compact`` (compiled kernels on the CPU), ``graph`` (ONNX Runtime), or the faster one.
     """
+    _settings.memory, _settings.engine = memory, engine
 
-    lower: Singles
-    upper: Singles
-    magnitude: Singles
 
-    @property
-    def unstable(self) -> NDArray[np.bool_]:
-        mask: NDArray[np.bool_] = (self.lower < 0) & (self.upper > 0)
-        return mask
+class Engine(Protocol):
+    """How the pieces of a problem are computed."""
+
+    def interval(self, index: int) -> LayerBounds:
+        """Interval image of the segment `index` from the bounds of its sources."""
+        ...
+
+    def neurons(
+        self, index: int, chosen: NDArray[np.bool_], *, until_stable: bool
+    ) -> tuple[Floats, Floats]:
+        """Relaxation bounds (B, n) of the chosen (B, n) neurons, infinite for the others.
+
+        With `until_stable` the bounds need be no better than what shows a neuron's sign.
+        """
+        ...
+
+    def rows(self, index: int, rows: Floats) -> Floats:
+        """Lower bounds (B, R) of rows (R, n) times the target of a segment."""
+        ...
+
+
+def _engine(problem: Problem) -> Engine:
+    chosen = _settings.engine
+    if chosen == "auto":
+        fits = worthwhile(problem.network, _settings.memory // 2)
+        chosen = "compact" if provider() == "cpu" and fits else "graph"
+    if chosen == "compact":
+        return CompactEngine(problem)
+    return GraphEngine(problem, _settings.memory // 4)
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,15 +123,6 @@ class PreActivationBounds:
     upper: Floats
     radius: float | None
     method: str
-
-
-def round_down(x: Floats) -> Singles:
-    single = x.astype(np.float32)
-    return np.where(single > x, np.nextafter(single, np.float32(-np.inf)), single)
-
-
-def round_up(x: Floats) -> Singles:
-    return -round_down(-x)
 
 
 def pre_activation_bounds(
@@ -129,10 +152,34 @@ def pre_activation_bounds(
     GraphpruneError
         The numbers overflow float32.
     """
-    walk = _Walk(network, boxes, method, dict(replaced or {}))
+    problem = Problem(network, boxes, method, dict(replaced or {}))
+    engine = _engine(problem)
     for index in range(len(network.activations)):
-        walk.layers.append(walk.layer(index, every))
-    return walk.layers
+        problem.layers.append(_layer(problem, engine, index, every))
+    return problem.layers
+
+
+def _layer(problem: Problem, engine: Engine, index: int, every: bool) -> LayerBounds:
+    """Bounds of the next layer from those of the layers below."""
+    network = problem.network
+    box = engine.interval(index)
+    if problem.method == "ibp" or not ancestors(network, index):
+        return box  # without an activation below, intervals of an affine map are exact
+    alive = network.alive(network.activations[index])
+    if index in problem.replaced:
+        alive = alive & ~problem.replaced[index].removed
+    chosen = np.broadcast_to(alive, box.lower.shape)
+    everything = every or problem.method == "fastlin"
+    if not everything:
+        chosen = chosen & box.unstable
+    lower, upper = engine.neurons(index, chosen, until_stable=not everything)
+    below, above = round_down(lower), round_up(upper)
+    if problem.method == "fastlin":
+        known = np.isfinite(below)
+        below, above = np.where(known, below, box.lower), np.where(known, above, box.upper)
+    else:
+        below, above = np.maximum(below, box.lower), np.minimum(above, box.upper)
+    return LayerBounds(below, above, box.magnitude)
 
 
 def linear_bounds(
@@ -145,162 +192,6 @@ def linear_bounds(
     replaced: Mapping[int, Replacement] | None = None,
 ) -> Floats:
     """Lower bounds (B, R) of ``rows`` (R, classes) times the logits, from the layers' bounds."""
-    walk = _Walk(network, boxes, method, dict(replaced or {}), layers)
-    batch = len(boxes.lower)
-    stacked = np.broadcast_to(rows.astype(np.float32), (batch, *rows.shape))
+    problem = Problem(network, boxes, method, dict(replaced or {}), list(layers))
     top = len(network.segments) - 1
-    if method == "ibp":
-        # The margin's rows still go through the last affine segment, from interval bounds.
-        walk.method = "fastlin"
-    return walk.rows(top, np.ascontiguousarray(stacked), walk.interval(top).magnitude)
-
-
-class _Walk:
-    """State of one pass over the layers from the input up."""
-
-    def __init__(
-        self,
-        network: Network,
-        boxes: Boxes,
-        method: Method,
-        replaced: dict[int, Replacement],
-        layers: list[LayerBounds] | None = None,
-    ) -> None:
-        if method not in METHODS:
-            raise GraphpruneError(f"unknown bounds method '{method}'; known: {', '.join(METHODS)}")
-        self.network = network
-        self.boxes = boxes
-        self.method = method
-        self.replaced = replaced
-        self.layers: list[LayerBounds] = list(layers or [])
-        self._lines: dict[int, tuple[Singles, ...]] = {}
-        self._index = {id(a.outputs[0]): i for i, a in enumerate(network.activations)}
-
-    def layer(self, index: int, every: bool) -> LayerBounds:
-        box = self.interval(index)
-        if self.method == "ibp" or not ancestors(self.network, index):
-            return box  # without an activation below, intervals of an affine map are exact
-        chosen = self.network.alive(self.network.activations[index])
-        if index in self.replaced:
-            chosen = chosen & ~self.replaced[index].removed
-        if not (every or self.method == "fastlin"):
-            chosen = chosen & box.unstable.any(axis=0)
-        neurons = np.flatnonzero(chosen)
-        lower, upper = self._both(index, neurons, box)
-        if self.method != "fastlin":
-            lower = np.maximum(lower, box.lower[:, neurons])
-            upper = np.minimum(upper, box.upper[:, neurons])
-        new_lower, new_upper = box.lower.copy(), box.upper.copy()
-        new_lower[:, neurons], new_upper[:, neurons] = lower, upper
-        return LayerBounds(new_lower, new_upper, box.magnitude)
-
-    def _both(
-        self, index: int, neurons: NDArray[np.intp], box: LayerBounds
-    ) -> tuple[Singles, Singles]:
-        """Relaxation bounds (B, len(neurons)) of chosen neurons, from rows +e_i and -e_i."""
-        batch, width = box.lower.shape
-        widest = max(size(v) for v in self._values())
-        step = max(1, MEMORY // (batch * widest * 4 * 12))
-        lower = np.empty((batch, len(neurons)), np.float32)
-        upper = np.empty_like(lower)
-        for start in range(0, len(neurons), step):
-            part = neurons[start : start + step]
-            rows = np.zeros((batch, 2 * len(part), width), np.float32)
-            k = np.arange(len(part))
-            rows[:, k, part] = 1.0
-            rows[:, len(part) + k, part] = -1.0
-            bound = self.rows(index, rows, box.magnitude).astype(np.float32)
-            lower[:, start : start + step] = bound[:, : len(part)]
-            upper[:, start : start + step] = -bound[:, len(part) :]
-        return lower, upper
-
-    def _values(self) -> list[ir.Value]:
-        network = self.network
-        return [network.input, *(n.outputs[0] for n in network.nodes)]
-
-    def interval(self, index: int) -> LayerBounds:
-        segment = self.network.segments[index]
-        feeds = {}
-        for i, source in enumerate(segment.sources):
-            lower, upper = self._source(source)
-            shape = (len(lower), *sample_shape(source))
-            feeds[f"lower{i}"] = lower.reshape(shape)
-            feeds[f"upper{i}"] = upper.reshape(shape)
-        run = compiled(self.network, ("interval", index), lambda: transforms.interval(segment))
-        outputs = [o.reshape(len(self.boxes.lower), -1) for o in run(feeds)]
-        lower, upper, magnitude = outputs
-        if not segment.sources:  # a constant: one row speaks for the whole batch
-            lower, upper, magnitude = (np.repeat(o, len(self.boxes.lower), 0) for o in outputs)
-        _finite(lower, upper, magnitude)
-        return LayerBounds(lower, upper, magnitude)
-
-    def _source(self, source: ir.Value) -> tuple[Singles, Singles]:
-        """Bounds (B, n) of a segment's source: the box, or an activation's output."""
-        if source is self.network.input:
-            return self.boxes.lower, self.boxes.upper
-        index = self._index[id(source)]
-        layer = self.layers[index]
-        activation = activation_of(self.network.activations[index])
-        lower, upper = layer.lower.astype(np.float64), layer.upper.astype(np.float64)
-        low, high = activation.interval(lower, upper)
-        replacement = self.replaced.get(index)
-        if replacement is not None:
-            ends = np.stack([lower, upper]) * replacement.slope + replacement.offset
-            low = np.where(replacement.removed, ends.min(axis=0), low)
-            high = np.where(replacement.removed, ends.max(axis=0), high)
-        return round_down(low), round_up(high)
-
-    def lines(self, index: int) -> tuple[Singles, ...]:
-        """The relaxation of an activation layer, four arrays (B, n)."""
-        if index not in self._lines:
-            layer = self.layers[index]
-            activation = activation_of(self.network.activations[index])
-            lines = activation.lines(
-                layer.lower.astype(np.float64), layer.upper.astype(np.float64), self.method
-            )
-            replacement = self.replaced.get(index)
-            if replacement is not None:
-                slope, offset = replacement.slope, replacement.offset
-                exact = (slope, offset, slope, offset)
-                lines = tuple(  # type: ignore[assignment]
-                    np.where(replacement.removed, new, line)
-                    for line, new in zip(lines, exact, strict=True)
-                )
-            self._lines[index] = tuple(line.astype(np.float32) for line in lines)
-        return self._lines[index]
-
-    def rows(self, target: int, rows: Singles, magnitude: Singles) -> Floats:
-        """Lower bounds (B, R) of rows (B, R, n) times the target of a segment."""
-        network = self.network
-        run = compiled(
-            network, ("relaxation", target), lambda: transforms.relaxation(network, target)
-        )
-        feeds: dict[str, NDArray[np.generic]] = {
-            "rows": rows,
-            "box_lower": self.boxes.lower,
-            "box_upper": self.boxes.upper,
-            f"magnitude{target}": magnitude,
-            f"offset{target}": self._offset(target),
-        }
-        for index in ancestors(network, target):
-            lines = zip(LINES, self.lines(index), strict=True)
-            feeds |= {f"{name}{index}": line for name, line in lines}
-            feeds[f"magnitude{index}"] = self.layers[index].magnitude
-            feeds[f"offset{index}"] = self._offset(index)
-        bound = run(feeds)[0].astype(np.float64)
-        _finite(bound)
-        return bound
-
-    def _offset(self, index: int) -> Singles:
-        segment = self.network.segments[index]
-        return self.network.cached(
-            ("offset", index),
-            lambda: segment_offset(self.network, segment).reshape(-1, 1).astype(np.float32),
-        )
-
-
-def _finite(*arrays: NDArray[np.floating]) -> None:
-    if not all(np.all(np.isfinite(array)) for array in arrays):
-        raise GraphpruneError(
-            "bounds overflow float32: the weights or the radius are too large for this network"
-        )
+    return _engine(problem).rows(top, rows.astype(np.float64))

@@ -1,5 +1,7 @@
 """Gradient, interval and relaxation against samples, differences and published formulas."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -14,6 +16,7 @@ from graphprune.passes.analysis.bounds import (
     METHODS,
     Boxes,
     Method,
+    configure,
     linear_bounds,
     pre_activation_bounds,
     round_down,
@@ -46,6 +49,14 @@ def test_gradient_equals_differences(network: gp.Network, seed: int) -> None:
     assert np.all(np.abs(difference - analytic)[same] <= 1e-4 * scale)
 
 
+@pytest.fixture(params=["compact", "graph"])
+def engine(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Both ways of computing bounds."""
+    configure(engine=request.param)
+    yield
+    configure()
+
+
 def samples_in(ball: Ball, count: int, seed: int) -> np.ndarray:
     """Corners, faces and inner points of the ball."""
     rng = np.random.default_rng(seed)
@@ -53,6 +64,7 @@ def samples_in(ball: Ball, count: int, seed: int) -> np.ndarray:
     return ball.lower + weight * (ball.upper - ball.lower)
 
 
+@pytest.mark.usefixtures("engine")
 @pytest.mark.parametrize("method", METHODS)
 @given(network=networks(), seed=st.integers(0, 1000), radius=st.sampled_from([0.0, 0.01, 0.1, 0.5]))
 def test_bounds_enclose_samples(
@@ -98,6 +110,7 @@ def test_fastlin_ibp_is_the_better_of_both_in_the_second_layer(
         assert np.allclose(both[layer].lower, expected, atol=1e-3, rtol=1e-3)
 
 
+@pytest.mark.usefixtures("engine")
 @pytest.mark.parametrize("seed", range(8))
 def test_fastlin_margin_is_the_wong_kolter_dual(seed: int) -> None:
     """Recursive Fast-Lin bounds, no input domain: the same number as the published dual."""
@@ -137,6 +150,7 @@ def test_bounds_of_replaced_layers_equal_those_of_the_built_network(
         assert np.all(z.reshape(len(z), -1) <= layers[i].upper[0])
 
 
+@pytest.mark.usefixtures("engine")
 def test_bounds_survive_huge_and_tiny_weights() -> None:
     """Cancellation and scale: the float32 run is off, its bounds are not."""
     rng = np.random.default_rng(0)
@@ -159,8 +173,33 @@ def test_bounds_survive_huge_and_tiny_weights() -> None:
             assert np.all(logits @ margin_rows(network, 0).T >= margins[0])
 
 
+@given(network=networks(), seed=st.integers(0, 1000))
+def test_both_engines_agree(network: gp.Network, seed: int) -> None:
+    """The graphs lose a float32 rounding margin, and stop at no layer on the way down."""
+    boxes = Boxes.of(*(Ball(c.astype(float), 0.05) for c in random_points(network, 2, seed)))
+    rows = margin_rows(network, 0)
+    methods: tuple[Method, ...] = ("fastlin", "crown")
+    for method in methods:
+        found = {}
+        for engine in ("compact", "graph"):
+            configure(engine=engine)
+            try:
+                layers = pre_activation_bounds(network, boxes, method, every=True)
+                found[engine] = layers, linear_bounds(network, boxes, layers, rows, method)
+            finally:
+                configure()
+        for one, two in zip(found["compact"][0], found["graph"][0], strict=True):
+            scale = 1e-3 * (1 + one.magnitude)
+            assert np.all(one.lower >= two.lower - scale)
+            assert np.all(one.upper <= two.upper + scale)
+        if method == "fastlin":
+            assert np.allclose(found["compact"][1], found["graph"][1], atol=1e-2, rtol=1e-3)
+
+
+@pytest.mark.usefixtures("engine")
 def test_overflow_is_refused() -> None:
-    net = Perceptron([np.full((4, 3), 1e30), np.full((2, 4), 1e30)], [np.zeros(4), np.zeros(2)])
+    weights = [np.full((4, 3), 1e38), np.full((4, 4), 1e38), np.full((2, 4), 1e38)]
+    net = Perceptron(weights, [np.zeros(4), np.zeros(4), np.zeros(2)])
     network = gp.from_proto(net.model())
     with pytest.raises(gp.GraphpruneError, match="overflow"):
         pre_activation_bounds(network, Boxes.of(Ball(np.full(3, 0.5), 0.1)), "crown")[0]

@@ -1,0 +1,389 @@
+"""The compiled loops. Importing this module imports Numba: do it where bounds are computed.
+
+Two rows go down together (a neuron's +e_i and -e_i, or two margins): they share every weight
+that is read. A block of a value is visited only when a row has reached it, and neurons whose
+coefficient is zero in both rows (all inactive ones) are skipped.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar, cast
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from graphprune.backends.compact.layout import Compact
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def jit(function: F) -> F:
+    """Compile in the way all kernels are: sums in any order, cached on disk.
+
+    Not-a-number and infinity keep their meaning: the callers look for them.
+    """
+    compiled = numba.njit(
+        cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz"}
+    )(function)
+    return cast(F, compiled)
+
+
+class Net(NamedTuple):
+    """The arrays of a `Compact`."""
+
+    start: Ints
+    width: Ints
+    block: Ints
+    first_block: Ints
+    edge_start: Ints
+    edge_source: Ints
+    edge_block: Ints
+    edge_group: Ints
+    group_run: Ints
+    group_width: Ints
+    group_weight: Ints
+    run_column: Ints
+    run_length: Ints
+    run_first: Ints
+    run_last: Ints
+    weights: Floats
+    sizes: Floats
+    offset: Floats
+    offset_size: Floats
+
+    @classmethod
+    def of(cls, compact: Compact) -> "Net":
+        return cls(*(getattr(compact, name) for name in cls._fields))
+
+
+class State(NamedTuple):
+    """What is known on a batch of boxes; float64 arrays (B, total), see `Compact`.
+
+    `low` and `high` bound a value, `magnitude` a segment's absolute terms; the lines of an
+    activation bound its value by its pre-activation.
+    """
+
+    lower_slope: Floats
+    lower_offset: Floats
+    upper_slope: Floats
+    upper_offset: Floats
+    low: Floats
+    high: Floats
+    magnitude: Floats
+
+    @classmethod
+    def empty(cls, batch: int, total: int) -> "State":
+        return cls(*(np.zeros((batch, total)) for _ in cls._fields))
+
+
+@jit
+def interval(
+    net: Net, state: State, target: int, gamma: float, lower: Floats, upper: Floats
+) -> None:
+    """Interval image of the segment of value `target`, into places of (B, total) arrays.
+
+    Writes ``state.magnitude`` as well.
+    """
+    total = state.low.shape[1]
+    centre, radius, largest = np.empty(total), np.empty(total), np.empty(total)
+    first = net.start[target]
+    for b in range(len(lower)):
+        for e in range(net.edge_start[target - 1], net.edge_start[target]):
+            s = net.start[net.edge_source[e]]
+            for i in range(s, s + net.width[net.edge_source[e]]):
+                low, high = state.low[b, i], state.high[b, i]
+                centre[i] = 0.5 * low + 0.5 * high
+                radius[i] = 0.5 * high - 0.5 * low
+                largest[i] = max(abs(low), abs(high))
+        for k in range(net.width[target]):
+            middle, spread, size = net.offset[first + k], 0.0, net.offset_size[first + k]
+            for e in range(net.edge_start[target - 1], net.edge_start[target]):
+                block = net.edge_block[e]
+                group = net.edge_group[e] + k // block
+                w = net.group_weight[group] + (k % block) * net.group_width[group]
+                for run in range(net.group_run[group], net.group_run[group + 1]):
+                    o = net.run_column[run]
+                    for j in range(net.run_length[run]):
+                        weight = net.weights[w + j]
+                        middle += weight * centre[o + j]
+                        spread += abs(weight) * radius[o + j]
+                        size += net.sizes[w + j] * largest[o + j]
+                    w += net.run_length[run]
+            error = gamma * size
+            lower[b, first + k] = middle - spread - error
+            upper[b, first + k] = middle + spread + error
+            state.magnitude[b, first + k] = size
+
+
+class Work(NamedTuple):
+    """Scratch of one thread: two rows over the index space, and what one group needs."""
+
+    p: Floats
+    q: Floats
+    flags: NDArray[np.uint8]
+    live: Ints
+    coefficients: Floats
+    places: Ints
+    y: Floats
+    z: Floats
+
+
+@jit
+def _work(net: Net) -> Work:
+    total, widest = len(net.offset), 1
+    for width in net.group_width:
+        widest = max(widest, width)
+    return Work(
+        np.zeros(total), np.zeros(total), np.zeros(net.first_block[-1], dtype=np.uint8),
+        np.zeros(np.max(net.block) + 8, dtype=np.int64), np.zeros(16),
+        np.zeros(8, dtype=np.int64), np.empty(widest), np.empty(widest),
+    )  # fmt: skip
+
+
+@jit
+def _push(net: Net, target: int, work: Work) -> None:
+    """Rows at a pre-activation become rows at the sources of its segment; leaves zeros behind."""
+    p, q, flags, live = work.p, work.q, work.flags, work.live
+    y, z, a, at = work.y, work.z, work.coefficients, work.places
+    block = net.block[target]
+    for b in range(net.first_block[target], net.first_block[target + 1]):
+        if not flags[b]:
+            continue
+        flags[b] = 0
+        number = b - net.first_block[target]
+        base = net.start[target] + number * block
+        count = 0
+        for k in range(min(block, net.width[target] - number * block)):
+            live[count] = k
+            count += (p[base + k] != 0.0) | (q[base + k] != 0.0)
+        if count == 0:
+            continue
+        for e in range(net.edge_start[target - 1], net.edge_start[target]):
+            # The neurons of a block form one group, or each of them its own.
+            whole = net.edge_block[e] == block
+            first = net.edge_group[e] + number * (1 if whole else block)
+            for piece in range(1 if whole else count):
+                begin, end = (0, count) if whole else (piece, piece + 1)
+                group = first + (0 if whole else live[piece])
+                width = net.group_width[group]
+                y[:width] = 0.0
+                z[:width] = 0.0
+                for i in range(begin, end, 8):
+                    # Eight neurons at a time; a missing one is a weight with coefficient 0.
+                    for k in range(8):
+                        neuron = live[min(i + k, end - 1)]
+                        some = 1.0 if i + k < end else 0.0
+                        a[k] = some * p[base + neuron]
+                        a[8 + k] = some * q[base + neuron]
+                        at[k] = net.group_weight[group] + (neuron if whole else 0) * width
+                    if i + 4 < end:
+                        _add_eight(y, z, net.weights, at, a, width)
+                    else:
+                        _add_four(y, z, net.weights, at, a, width)
+                o = 0
+                for run in range(net.group_run[group], net.group_run[group + 1]):
+                    for touched in range(net.run_first[run], net.run_last[run] + 1):
+                        flags[touched] = 1
+                    n = net.run_length[run]
+                    into_p = p[net.run_column[run] : net.run_column[run] + n]
+                    into_q = q[net.run_column[run] : net.run_column[run] + n]
+                    from_y, from_z = y[o : o + n], z[o : o + n]
+                    for j in range(n):
+                        into_p[j] += from_y[j]
+                        into_q[j] += from_z[j]
+                    o += n
+        for i in range(count):
+            p[base + live[i]] = 0.0
+            q[base + live[i]] = 0.0
+
+
+@jit
+def _add_four(y: Floats, z: Floats, w: Floats, at: Ints, a: Floats, width: int) -> None:
+    """Add four rows of weights times two coefficients each."""
+    a0, a1, a2, a3 = a[0], a[1], a[2], a[3]
+    b0, b1, b2, b3 = a[8], a[9], a[10], a[11]
+    # Slices, as indices like w[at[0] + j] keep the loop from being vectorised.
+    w0, w1 = w[at[0] : at[0] + width], w[at[1] : at[1] + width]
+    w2, w3 = w[at[2] : at[2] + width], w[at[3] : at[3] + width]
+    for j in range(width):
+        s0, s1, s2, s3 = w0[j], w1[j], w2[j], w3[j]
+        y[j] += a0 * s0 + a1 * s1 + a2 * s2 + a3 * s3
+        z[j] += b0 * s0 + b1 * s1 + b2 * s2 + b3 * s3
+
+
+@jit
+def _add_eight(y: Floats, z: Floats, w: Floats, at: Ints, a: Floats, width: int) -> None:
+    """Add eight rows of weights times two coefficients each."""
+    a0, a1, a2, a3, a4, a5, a6, a7 = a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7]
+    b0, b1, b2, b3, b4, b5, b6, b7 = a[8], a[9], a[10], a[11], a[12], a[13], a[14], a[15]
+    w0, w1 = w[at[0] : at[0] + width], w[at[1] : at[1] + width]
+    w2, w3 = w[at[2] : at[2] + width], w[at[3] : at[3] + width]
+    w4, w5 = w[at[4] : at[4] + width], w[at[5] : at[5] + width]
+    w6, w7 = w[at[6] : at[6] + width], w[at[7] : at[7] + width]
+    for j in range(width):
+        s0, s1, s2, s3, s4, s5, s6, s7 = w0[j], w1[j], w2[j], w3[j], w4[j], w5[j], w6[j], w7[j]
+        y[j] += (a0 * s0 + a1 * s1 + a2 * s2 + a3 * s3) + (a4 * s4 + a5 * s5 + a6 * s6 + a7 * s7)
+        z[j] += (b0 * s0 + b1 * s1 + b2 * s2 + b3 * s3) + (b4 * s4 + b5 * s5 + b6 * s6 + b7 * s7)
+
+
+@jit
+def _reached(net: Net, value: int, begin: int, flags: NDArray[np.uint8]) -> tuple[int, int, int]:
+    """The next stretch of touched blocks of a value from block `begin` on.
+
+    Returns its first index and the index after it, and the block to go on from (equal indices:
+    there is none).
+    """
+    first, last = net.first_block[value], net.first_block[value + 1]
+    a = begin
+    while a < last and not flags[a]:
+        a += 1
+    b = a
+    while b < last and flags[b]:
+        b += 1
+    start, block = net.start[value], net.block[value]
+    return (
+        start + (a - first) * block,
+        start + min((b - first) * block, net.width[value])
+        if b > a
+        else start + (a - first) * block,
+        b,
+    )
+
+
+@jit
+def _constants(
+    net: Net, state: State, box: int, value: int, p: Floats, flags: NDArray[np.uint8]
+) -> tuple[float, float]:
+    """Rows at a pre-activation: (constant, absolute terms) of the segment's offset."""
+    total = size = 0.0
+    block = net.first_block[value]
+    while True:
+        i, end, block = _reached(net, value, block, flags)
+        if i == end:
+            return total, size
+        for j in range(i, end):
+            total += p[j] * net.offset[j]
+            size += abs(p[j]) * state.magnitude[box, j]
+
+
+@jit
+def _minimum(
+    net: Net, state: State, box: int, value: int, p: Floats, flags: NDArray[np.uint8]
+) -> tuple[float, float]:
+    """Smallest value of the rows on one value within its bounds, absolute terms."""
+    total = size = 0.0
+    block = net.first_block[value]
+    while True:
+        i, end, block = _reached(net, value, block, flags)
+        if i == end:
+            return total, size
+        low, high = state.low[box, i:end], state.high[box, i:end]
+        a = p[i:end]
+        for j in range(len(a)):
+            positive, negative = max(a[j], 0.0), min(a[j], 0.0)
+            total += positive * low[j] + negative * high[j]
+            size += (positive - negative) * max(abs(low[j]), abs(high[j]))
+
+
+@jit
+def _relax(
+    net: Net, state: State, box: int, value: int, p: Floats, flags: NDArray[np.uint8]
+) -> tuple[float, float]:
+    """Rows at an activation become rows at its pre-activation: (constant, absolute terms).
+
+    Includes what `_constants` counts for the rows it leaves.
+    """
+    total = size = 0.0
+    block = net.first_block[value]
+    while True:
+        i, end, block = _reached(net, value, block, flags)
+        if i == end:
+            return total, size
+        ls, lo = state.lower_slope[box, i:end], state.lower_offset[box, i:end]
+        us, uo = state.upper_slope[box, i:end], state.upper_offset[box, i:end]
+        offset, magnitude, a = net.offset[i:end], state.magnitude[box, i:end], p[i:end]
+        for j in range(len(a)):
+            positive, negative = max(a[j], 0.0), min(a[j], 0.0)
+            below = positive * ls[j] + negative * us[j]
+            total += positive * lo[j] + negative * uo[j] + below * offset[j]
+            size += positive * abs(lo[j]) - negative * abs(uo[j]) + abs(below) * magnitude[j]
+            a[j] = below
+
+
+@jit
+def _clear(net: Net, last: int, work: Work) -> None:
+    """Zeros on everything that rows have reached among values 0 to `last`."""
+    for value in range(last + 1):
+        block = net.first_block[value]
+        while True:
+            i, end, after = _reached(net, value, block, work.flags)
+            if i == end:
+                break
+            work.p[i:end] = 0.0
+            work.q[i:end] = 0.0
+            work.flags[block:after] = 0
+            block = after
+
+
+@jit
+def lower_bounds(
+    net: Net, state: State, target: int, depth: int, gamma: float, tiny: float,
+    every_depth: bool, until_stable: bool,
+    box: Ints, pointer: Ints, index: Ints, coefficient: Floats, out: Floats,
+) -> None:  # fmt: skip
+    """Lower bounds of rows on the pre-activation of value `target`.
+
+    Parameters
+    ----------
+    depth
+        Activations below this value are taken by their bounds, not by their lines (1: none).
+    every_depth
+        Take the best of stopping at any activation on the way down.
+    until_stable
+        Rows 2i and 2i + 1 are +e and -e of a neuron: stop as soon as its sign is known.
+    box
+        (R,) the box of every row; rows 2i and 2i + 1 share it.
+    pointer, index, coefficient
+        The rows as a sparse matrix; indices count in the target's layout order.
+    out
+        (R,) receives the bounds; R is even.
+    """
+    work = _work(net)
+    p, q, flags = work.p, work.q, work.flags
+    base, block = net.start[target], net.block[target]
+    for r in range(0, len(out), 2):
+        for i in range(pointer[r], pointer[r + 1]):
+            p[base + index[i]] = coefficient[i]
+            flags[net.first_block[target] + index[i] // block] = 1
+        for i in range(pointer[r + 1], pointer[r + 2]):
+            q[base + index[i]] = coefficient[i]
+            flags[net.first_block[target] + index[i] // block] = 1
+        out[r] = out[r + 1] = -np.inf
+        at = box[r]
+        t0, e0 = _constants(net, state, at, target, p, flags)
+        t1, e1 = _constants(net, state, at, target, q, flags)
+        _push(net, target, work)
+        value = target - 1
+        while True:
+            if every_depth or value < depth:
+                m0, s0, m1, s1 = t0, e0, t1, e1
+                for v in range(value + 1):
+                    m, s = _minimum(net, state, at, v, p, flags)
+                    m0, s0 = m0 + m, s0 + s
+                    m, s = _minimum(net, state, at, v, q, flags)
+                    m1, s1 = m1 + m, s1 + s
+                out[r] = max(out[r], m0 - gamma * s0 - tiny)
+                out[r + 1] = max(out[r + 1], m1 - gamma * s1 - tiny)
+                if not (abs(m0) < np.inf and abs(m1) < np.inf):
+                    out[r] = out[r + 1] = np.nan
+            if value < depth or (until_stable and (out[r] >= 0.0 or out[r + 1] >= 0.0)):
+                break
+            m, s = _relax(net, state, at, value, p, flags)
+            t0, e0 = t0 + m, e0 + s
+            m, s = _relax(net, state, at, value, q, flags)
+            t1, e1 = t1 + m, e1 + s
+            _push(net, value, work)
+            value -= 1
+        _clear(net, value, work)

@@ -1,0 +1,270 @@
+"""A network as blocks of weights that stand close together.
+
+Every value (the input, every activation, the logits) gets an order of its elements in which the
+cells of an image stand channel by channel: the receptive field of a neuron then consists of few
+*runs* of consecutive elements. All values lie one after the other in one index space, so that the
+state of a whole network is one array; a pre-activation shares the place of its activation.
+
+The neurons of one *block* (the channels at one pixel) read the same runs, so a segment's matrix
+becomes per block a list of runs and one small dense matrix (neurons, all runs together). Equal
+blocks (a convolution away from its border) are stored once and stay in the cache.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from graphprune.ir.network import Network, Shape, sample_shape, size
+from graphprune.transforms.matrix import segment_matrix
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+# Widest block of a value without channels.
+BLOCK = 64
+# Blocks stored with more zeros than this, per weight, are split into single neurons.
+WASTE = 4
+# Bytes that building takes per multiplication of the network, at most.
+BYTES_PER_WEIGHT = 120
+
+
+@dataclass(frozen=True, eq=False)
+class Compact:
+    """The arrays the kernels read; see the module's description.
+
+    Attributes
+    ----------
+    start, width, block
+        Per value (0: input, 1 + i: activation i, last: logits): first index, number of elements,
+        elements per block.
+    first_block
+        Per value: index of its first block among all blocks; one entry more than values.
+    order
+        Per value: layout position to flat index.
+    edge_start
+        Per segment, the first of its edges; one entry more than segments.
+    edge_source, edge_block, edge_group
+        Per edge (a segment's matrix from one source): the value it reads, target neurons per
+        block, its first *group* (a block of an edge).
+    group_run, group_width, group_weight
+        Per group: its first run (one entry more than groups), the elements of all its runs, the
+        place of its matrix in `weights`.
+    run_column, run_length, run_first, run_last
+        Per run: first index and length, first and last block it touches (among all blocks).
+    weights, sizes
+        The matrices, and at least their absolute values (what rounding is proportional to).
+    offset, offset_size
+        Per index: a pre-activation's constant, and at least its absolute value.
+    roundings
+        No number computed by one pass went through more roundings than this.
+    """
+
+    start: Ints
+    width: Ints
+    block: Ints
+    first_block: Ints
+    order: tuple[Ints, ...]
+    edge_start: Ints
+    edge_source: Ints
+    edge_block: Ints
+    edge_group: Ints
+    group_run: Ints
+    group_width: Ints
+    group_weight: Ints
+    run_column: Ints
+    run_length: Ints
+    run_first: Ints
+    run_last: Ints
+    weights: Floats
+    sizes: Floats
+    offset: Floats
+    offset_size: Floats
+    roundings: int
+
+    @property
+    def total(self) -> int:
+        """Length of the index space."""
+        return int(self.start[-1] + self.width[-1])
+
+    def place(self, value: int) -> slice:
+        """Where a value lies."""
+        return slice(int(self.start[value]), int(self.start[value] + self.width[value]))
+
+
+def worthwhile(network: Network, memory: int) -> bool:
+    """Whether the blocks of a network surely fit into `memory` bytes."""
+    return network.multiply_adds * BYTES_PER_WEIGHT <= memory
+
+
+def compact(network: Network) -> Compact:
+    """The layout of a network, made once."""
+    return network.cached("compact", lambda: _build(network))
+
+
+def _order(shape: Shape) -> tuple[Ints, int]:
+    """Layout position to flat index, and the elements per block."""
+    index = np.arange(int(np.prod(shape)), dtype=np.int64)
+    if len(shape) < 2:
+        return index, max(1, min(len(index), BLOCK))
+    order = np.moveaxis(index.reshape(shape), 0, -1).reshape(-1)
+    # One channel makes no block: take a line of the image.
+    return order, shape[0] if shape[0] > 2 else shape[0] * shape[-1]
+
+
+def _build(network: Network) -> Compact:
+    values = [network.input, *(a.outputs[0] for a in network.activations), network.output]
+    layouts = [_order(sample_shape(v)) for v in values]
+    widths = np.array([size(v) for v in values], dtype=np.int64)
+    blocks = np.array([b for _, b in layouts], dtype=np.int64)
+    start = np.concatenate([[0], np.cumsum(widths)[:-1]])
+    first_block = np.concatenate([[0], np.cumsum(-(-widths // blocks))])
+    index = {id(v): i for i, v in enumerate(values[:-1])}
+    offset, offset_size = np.zeros(widths.sum()), np.zeros(widths.sum())
+    store = _Store()
+    edge_start, edge_source, edge_block, edge_group = [0], [], [], []
+    roundings = 0
+    for target, segment in enumerate(network.segments, start=1):
+        matrix = segment_matrix(segment)
+        rows = layouts[target][0]
+        place = slice(start[target], start[target] + widths[target])
+        offset[place], offset_size[place] = matrix.offset[rows], matrix.offset_size[rows]
+        roundings = max(roundings, matrix.roundings)
+        for source, weight, sizes in zip(
+            segment.sources, matrix.weights, matrix.sizes, strict=True
+        ):
+            value = index[id(source)]
+            columns = layouts[value][0]
+            edge_source.append(value)
+            edge_group.append(len(store.widths))
+            edge_block.append(
+                store.add(
+                    _reorder(weight, rows, columns), _reorder(sizes, rows, columns),
+                    int(blocks[target]),
+                    start=int(start[value]), width=int(blocks[value]),
+                    first_block=int(first_block[value]),
+                )
+            )  # fmt: skip
+        edge_start.append(len(edge_source))
+    return Compact(
+        start=start, width=widths, block=blocks, first_block=first_block,
+        order=tuple(order for order, _ in layouts),
+        edge_start=_ints(edge_start), edge_source=_ints(edge_source),
+        edge_block=_ints(edge_block), edge_group=_ints(edge_group),
+        **store.arrays(), offset=offset, offset_size=offset_size,
+        roundings=roundings + 4 * int(widths.sum()) + 64,
+    )  # fmt: skip
+
+
+def _ints(numbers: Sequence[int]) -> Ints:
+    return np.array(numbers, dtype=np.int64)
+
+
+def _reorder(matrix: "csr_array[Any]", rows: Ints, columns: Ints) -> "csr_array[Any]":
+    """Rows and columns in layout order, column indices increasing."""
+    position = np.empty_like(columns)
+    position[columns] = np.arange(len(columns))
+    taken: csr_array[Any] = matrix[rows]
+    taken.indices = position[taken.indices].astype(matrix.indptr.dtype)
+    taken.has_sorted_indices = False
+    taken.sort_indices()
+    return taken
+
+
+class _Store:
+    """Collects the groups, runs and distinct matrices of all edges."""
+
+    def __init__(self) -> None:
+        self.group_run = [0]
+        self.widths: list[int] = []
+        self.places: list[int] = []
+        self.runs: list[Ints] = [np.zeros((4, 0), np.int64)]
+        self.weights: list[Floats] = []
+        self.sizes: list[Floats] = []
+        self.used = 0
+        self.known: dict[bytes, int] = {}
+
+    def add(
+        self, weight: "csr_array[Any]", sizes: "csr_array[Any]", block: int,
+        *, start: int, width: int, first_block: int,
+    ) -> int:  # fmt: skip
+        """Store one edge; returns how many target neurons its blocks have.
+
+        Its source begins at index `start` and block `first_block`, with `width` elements each.
+        """
+        if block > 1 and _stored(sizes, block) > WASTE * max(sizes.nnz, 1):
+            block = 1
+        rows, n = sizes.shape
+        group, column = _row_of(sizes) // block, sizes.indices.astype(np.int64)
+        # Every element a group reads, once; keys of one group are consecutive.
+        keys = np.unique(group * n + column)
+        groups = -(-rows // block)
+        first_key = np.searchsorted(keys, np.arange(groups + 1) * n)
+        # A run ends where the next key is not the next column of the same block.
+        fresh = np.ones(len(keys), dtype=bool)
+        fresh[1:] = (np.diff(keys) != 1) | (keys[1:] % n == 0)
+        begin = np.flatnonzero(fresh)
+        column, length = keys[begin] % n, np.diff(np.append(begin, len(keys)))
+        self.runs.append(
+            np.stack([
+                start + column, length,
+                first_block + column // width, first_block + (column + length - 1) // width,
+            ])
+        )  # fmt: skip
+        runs_before = self.group_run[-1]
+        self.group_run += (runs_before + np.searchsorted(begin, first_key[1:])).tolist()
+        widths = np.diff(first_key)
+        neurons = np.minimum(block, rows - np.arange(groups) * block)
+        place = np.concatenate([[0], np.cumsum(neurons * widths)])
+        values = [np.zeros(place[-1]) for _ in range(2)]
+        for matrix, into in zip((weight, sizes), values, strict=True):
+            row = _row_of(matrix)
+            g = row // block
+            within = np.searchsorted(keys, g * n + matrix.indices) - first_key[g]
+            into[place[g] + (row % block) * widths[g] + within] = matrix.data
+        self.widths += widths.tolist()
+        for a, b in pairwise(place):
+            self.places.append(self._place(values[0][a:b], values[1][a:b]))
+        return block
+
+    def _place(self, weights: Floats, sizes: Floats) -> int:
+        """Where a group's matrix lies, equal ones being stored once."""
+        key = weights.tobytes() + sizes.tobytes()
+        if key not in self.known:
+            self.known[key] = self.used
+            self.weights.append(weights)
+            self.sizes.append(sizes)
+            self.used += len(weights)
+        return self.known[key]
+
+    def arrays(self) -> dict[str, Any]:
+        """What has been collected, by the names of `Compact`."""
+        nothing = np.zeros(0)
+        column, length, first, last = np.ascontiguousarray(np.concatenate(self.runs, axis=1))
+        return {
+            "group_run": _ints(self.group_run),
+            "group_width": _ints(self.widths),
+            "group_weight": _ints(self.places),
+            "run_column": column,
+            "run_length": length,
+            "run_first": first,
+            "run_last": last,
+            "weights": np.concatenate([nothing, *self.weights]),
+            "sizes": np.concatenate([nothing, *self.sizes]),
+        }
+
+
+def _row_of(matrix: "csr_array[Any]") -> Ints:
+    """The row of every stored entry."""
+    return np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
+
+
+def _stored(sizes: "csr_array[Any]", block: int) -> int:
+    """Entries that blocks of this many neurons would store."""
+    return block * len(np.unique(_row_of(sizes) // block * sizes.shape[1] + sizes.indices))

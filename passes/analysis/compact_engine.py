@@ -1,0 +1,131 @@
+"""Bounds by compiled kernels in float64 on the CPU: rows touch their receptive fields only."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from graphprune.backends.compact import Compact, compact
+from graphprune.passes.analysis.problem import (
+    Floats,
+    LayerBounds,
+    Problem,
+    finite,
+    round_down,
+    round_up,
+)
+from graphprune.transforms.rounding import gamma64
+
+# Larger numbers are refused: below, an underflow anywhere moves a bound by less than TINY.
+LARGEST = 1e100
+TINY = 1e-150
+
+
+class CompactEngine:
+    """One problem on the arrays of a :class:`~graphprune.backends.compact.Compact`."""
+
+    def __init__(self, problem: Problem) -> None:
+        from graphprune.backends.compact import kernels
+
+        self.kernels = kernels
+        self.problem = problem
+        self.compact: Compact = compact(problem.network)
+        self.net = kernels.Net.of(self.compact)
+        self.state = kernels.State.empty(problem.batch, self.compact.total)
+        self.gamma = gamma64(self.compact.roundings)
+        order = self.compact.order[0]
+        self.state.low[:, self.compact.place(0)] = problem.boxes.lower[:, order]
+        self.state.high[:, self.compact.place(0)] = problem.boxes.upper[:, order]
+        self._known = 0
+
+    def interval(self, index: int) -> LayerBounds:
+        """Interval image of a segment."""
+        lower, upper, magnitude = (self._flat(index, part) for part in self._interval(index))
+        layer = LayerBounds(round_down(lower), round_up(upper), round_up(magnitude))
+        finite(layer.lower, layer.upper, layer.magnitude)
+        return layer
+
+    def _interval(self, index: int) -> tuple[Floats, Floats, Floats]:
+        """Lower, upper, magnitude (B, n) in layout order; the magnitude is noted for `_bounds`."""
+        self._update()
+        lower, upper = np.empty_like(self.state.low), np.empty_like(self.state.low)
+        self.kernels.interval(self.net, self.state, index + 1, self.gamma, lower, upper)
+        place = self.compact.place(index + 1)
+        magnitude = self.state.magnitude[:, place]
+        finite(lower[:, place], upper[:, place])
+        if not np.all(magnitude < LARGEST):
+            finite(np.full(1, np.inf))
+        return lower[:, place], upper[:, place], magnitude
+
+    def neurons(
+        self, index: int, chosen: NDArray[np.bool_], *, until_stable: bool
+    ) -> tuple[Floats, Floats]:
+        """Relaxation bounds (B, n) of the chosen (B, n) neurons, infinite for the others."""
+        self._update()
+        order = self.compact.order[index + 1]
+        box, neuron = np.nonzero(chosen[:, order])
+        out = self._bounds(
+            index,
+            np.repeat(box, 2),
+            np.arange(2 * len(box) + 1),
+            np.repeat(neuron, 2),
+            np.tile([1.0, -1.0], len(box)),
+            until_stable,
+        )
+        lower = np.full(chosen.shape, -np.inf)
+        upper = np.full(chosen.shape, np.inf)
+        lower[box, order[neuron]], upper[box, order[neuron]] = out[::2], -out[1::2]
+        return lower, upper
+
+    def rows(self, index: int, rows: Floats) -> Floats:
+        """Lower bounds (B, R) of rows (R, n) times the target of a segment."""
+        self._interval(index)
+        batch, count = self.problem.batch, len(rows)
+        padded = np.zeros((count + count % 2, rows.shape[1]))
+        padded[:count] = rows[:, self.compact.order[index + 1]]
+        row, column = np.nonzero(padded)
+        per_row = np.bincount(row, minlength=len(padded))
+        out = self._bounds(
+            index,
+            np.repeat(np.arange(batch), len(padded)),
+            np.concatenate([[0], np.cumsum(np.tile(per_row, batch))]),
+            np.tile(column, batch),
+            np.tile(padded[row, column], batch),
+            False,
+        )
+        return out.reshape(batch, -1)[:, :count]
+
+    def _bounds(
+        self,
+        index: int,
+        box: NDArray[np.int64],
+        pointer: NDArray[np.int64],
+        column: NDArray[np.int64],
+        coefficient: Floats,
+        until_stable: bool,
+    ) -> Floats:
+        out = np.empty(len(box))
+        method = self.problem.method
+        self.kernels.lower_bounds(
+            self.net, self.state, index + 1, index + 1 if method == "ibp" else 1,
+            self.gamma, TINY, method != "fastlin", until_stable,
+            box, pointer, column, coefficient, out,
+        )  # fmt: skip
+        finite(out)
+        return out
+
+    def _update(self) -> None:
+        """Take over what the problem has learnt about layers."""
+        problem, state = self.problem, self.state
+        for index in range(self._known, len(problem.layers)):
+            order, place = self.compact.order[index + 1], self.compact.place(index + 1)
+            ends, size = problem.image(index), problem.layers[index].magnitude
+            arrays: list[NDArray[np.floating]] = [*problem.lines(index), *ends, size]
+            for name, array in zip(state._fields, arrays, strict=True):
+                whole: Floats = getattr(state, name)
+                whole[:, place] = array[:, order]
+        self._known = len(problem.layers)
+
+    def _flat(self, index: int, array: Floats) -> Floats:
+        """A layer from layout order into flat order."""
+        result = np.empty((len(array), array.shape[1]))
+        result[:, self.compact.order[index + 1]] = array
+        return result

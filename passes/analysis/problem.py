@@ -1,0 +1,139 @@
+"""What a bounds computation is about: boxes, bounds of layers, and the lines they allow."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, get_args
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from graphprune.errors import GraphpruneError
+from graphprune.ir import Network, Region
+from graphprune.ir.network import activation_of
+from graphprune.transforms.replace import Replacement
+
+Floats = NDArray[np.float64]
+Singles = NDArray[np.float32]
+Lines = tuple[Floats, Floats, Floats, Floats]
+Method = Literal["ibp", "fastlin", "fastlin-ibp", "crown"]
+METHODS: tuple[Method, ...] = get_args(Method)
+
+
+@dataclass(frozen=True, eq=False)
+class Boxes:
+    """A batch of boxes: float32 arrays (B, input size), rounded outward."""
+
+    lower: Singles
+    upper: Singles
+
+    @classmethod
+    def of(cls, *balls: Region) -> "Boxes":
+        lower = np.stack([ball.lower.reshape(-1) for ball in balls])
+        upper = np.stack([ball.upper.reshape(-1) for ball in balls])
+        return cls(round_down(lower), round_up(upper))
+
+
+@dataclass(frozen=True, eq=False)
+class LayerBounds:
+    """Bounds of one pre-activation over a batch of boxes.
+
+    Attributes
+    ----------
+    lower, upper
+        (B, neurons) float32, valid in real arithmetic.
+    magnitude
+        (B, neurons) float32, |W| max|h| + |b|: what rounding errors are proportional to.
+    """
+
+    lower: Singles
+    upper: Singles
+    magnitude: Singles
+
+    @property
+    def unstable(self) -> NDArray[np.bool_]:
+        mask: NDArray[np.bool_] = (self.lower < 0) & (self.upper > 0)
+        return mask
+
+
+def round_down(x: Floats) -> Singles:
+    with np.errstate(over="ignore"):  # infinities are refused by who reads them
+        single = x.astype(np.float32)
+    return np.where(single > x, np.nextafter(single, np.float32(-np.inf)), single)
+
+
+def round_up(x: Floats) -> Singles:
+    return -round_down(-x)
+
+
+@dataclass(eq=False)
+class Problem:
+    """A network on boxes, with the bounds of the layers known so far.
+
+    Attributes
+    ----------
+    replaced
+        Activation layers (by index) whose neurons are partly replaced by lines.
+    layers
+        Bounds of the first pre-activations, in graph order.
+    """
+
+    network: Network
+    boxes: Boxes
+    method: Method
+    replaced: Mapping[int, Replacement]
+    layers: list[LayerBounds] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if self.method not in METHODS:
+            raise GraphpruneError(
+                f"unknown bounds method '{self.method}'; known: {', '.join(METHODS)}"
+            )
+
+    @property
+    def batch(self) -> int:
+        return len(self.boxes.lower)
+
+    def source(self, value: ir.Value) -> tuple[Singles, Singles]:
+        """Bounds (B, n) of a segment's source: the box, or an activation's output."""
+        if value is self.network.input:
+            return self.boxes.lower, self.boxes.upper
+        outputs = [a.outputs[0] for a in self.network.activations]
+        return self.image(outputs.index(value))
+
+    def image(self, index: int) -> tuple[Singles, Singles]:
+        """Bounds (B, n) of the output of an activation layer."""
+        layer = self.layers[index]
+        activation = activation_of(self.network.activations[index])
+        lower, upper = layer.lower.astype(np.float64), layer.upper.astype(np.float64)
+        low, high = activation.interval(lower, upper)
+        replacement = self.replaced.get(index)
+        if replacement is not None:
+            ends = np.stack([lower, upper]) * replacement.slope + replacement.offset
+            low = np.where(replacement.removed, ends.min(axis=0), low)
+            high = np.where(replacement.removed, ends.max(axis=0), high)
+        return round_down(low), round_up(high)
+
+    def lines(self, index: int) -> Lines:
+        """The relaxation (B, n) of an activation layer, in the order of `relaxation.LINES`."""
+        layer = self.layers[index]
+        activation = activation_of(self.network.activations[index])
+        lower, upper = layer.lower.astype(np.float64), layer.upper.astype(np.float64)
+        lines = activation.lines(lower, upper, self.method)
+        replacement = self.replaced.get(index)
+        if replacement is None:
+            return lines
+        slope, offset = replacement.slope, replacement.offset
+        exact = (slope, offset, slope, offset)
+        ls, lo, us, uo = (
+            np.where(replacement.removed, new, line) for line, new in zip(lines, exact, strict=True)
+        )
+        return ls, lo, us, uo
+
+
+def finite(*arrays: NDArray[np.floating]) -> None:
+    """Raise a `GraphpruneError` where a bound is not a number to rely on."""
+    if not all(np.all(np.isfinite(array)) for array in arrays):
+        raise GraphpruneError(
+            "bounds overflow: the weights or the radius are too large for this network"
+        )
