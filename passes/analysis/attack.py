@@ -1,32 +1,76 @@
-"""d_adv: projected gradient descent inside a search over the radius.
+"""d_adv: the closest adversarial point that is found in the time an effort allows.
 
-PGD (Madry et al. 2018) with 100 sign steps of radius / 50 from the anchor, all target classes as
-one batch. A point found is pulled back along its ray before the search goes on, so the radius
-falls faster than by bisection alone.
+Minimum-norm descent for every target from the anchor, then from random points for the most
+endangered targets; the best ends are polished by linear programs. More effort is the same start
+and more of it, and nothing found is ever given up for something farther.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import monotonic
 from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from graphprune import transforms
-from graphprune.backends.onnxruntime import compiled
-from graphprune.errors import GraphpruneError
-from graphprune.ir import Anchor, Ball, Domain, Network, Norm
+from graphprune.backends.onnxruntime import run_original
+from graphprune.ir import Anchor, Domain, Network, Norm
 from graphprune.passbase import Facts, Promise, State, provides, register_pass
-from graphprune.passes.analysis.witness import Witness, closest_on_ray, margins
+from graphprune.passes.analysis import attack_descent, attack_polish, attack_radius
+from graphprune.passes.analysis.attack_local import Indices, Question
+from graphprune.passes.analysis.witness import Witness, closest_on_ray, confirm
 from graphprune.progress import Progress, quiet
 
-Singles = NDArray[np.float32]
-
+Floats = NDArray[np.float64]
 Effort = Literal["fast", "standard", "thorough"]
-STEPS = 100
-# Relative width of the radius bracket at which the search stops.
-TOLERANCE: dict[Effort, float] = {"fast": 0.01, "standard": 0.002, "thorough": 0.0005}
+AttackMethod = Literal["descent", "pgd"]
+
+# Targets of one batch: of many classes, those with the largest logits at the anchor.
+TARGETS = 12
+# Steps of one minimum-norm descent.
+ITERATIONS = 6
+# Linearisations that a candidate gets to show what it is worth, and then as the best.
+TRIAL, FINISH = 1, 3
+
+
+@dataclass(frozen=True)
+class Round:
+    """Descents from random points, and which of their ends are polished.
+
+    Attributes
+    ----------
+    targets
+        The most endangered ones so far.
+    starts
+        Random points per target.
+    spread
+        Where they lie: a ball of this many times the best distance. Far points reach regions of
+        the boundary that descents from the anchor never see.
+    keep
+        Ends that get a trial polish; the best of them is finished.
+    """
+
+    targets: int
+    starts: int
+    spread: float
+    keep: int
+
+
+_STANDARD = (Round(2, 8, 5.0, 6),)
+ROUNDS: dict[Effort, Sequence[Round]] = {
+    "fast": (),
+    "standard": _STANDARD,
+    "thorough": (
+        *_STANDARD,
+        Round(1, 16, 8.0, 8),
+        Round(4, 8, 5.0, 8),
+        Round(1, 16, 3.0, 8),
+        Round(9, 4, 5.0, 8),
+        Round(1, 32, 5.0, 12),
+        Round(2, 16, 8.0, 12),
+        Round(1, 8, 1.0, 4),
+    ),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,10 +83,13 @@ class Attack:
         The closest adversarial point found; None when there is none.
     seconds
         Wall time.
+    norm
+        Of its distance.
     """
 
     witness: Witness | None
     seconds: float
+    norm: Norm = "linf"
 
     @property
     def distance(self) -> float | None:
@@ -54,6 +101,7 @@ def attack(
     anchor: Anchor,
     *,
     domain: Domain | None = None,
+    method: AttackMethod = "descent",
     effort: Effort = "standard",
     norm: Norm = "linf",
     seed: int = 0,
@@ -64,11 +112,16 @@ def attack(
 
     Parameters
     ----------
+    method
+        ``descent``: as this module says. ``pgd``: PGD and bisection alone, the paper's baseline,
+        whatever the effort.
     effort
-        ``fast``, ``standard`` or ``thorough``: how finely the radius is searched, and with how
-        many random starts besides the anchor (0, 0 and 4).
+        ``fast``: descents from the anchor; ``standard`` and ``thorough``: from random points too.
+        A higher effort goes on from where the lower one ends, so its result is never farther.
     norm
         Of the distance.
+    seed
+        Of the random points.
     time_limit
         Seconds; the best point so far is returned when they are over.
 
@@ -77,113 +130,131 @@ def attack(
     Attack
         Its distance is an upper bound of d_bnd, by a point that the original model confirms.
     """
-    if norm != "linf":
-        raise GraphpruneError(f"d_adv knows the norm linf only, not {norm}")
     start = monotonic()
-    search = _Search(network, anchor, domain or Domain(), start + time_limit, progress)
-    search.starts = _starts(anchor, effort, seed)
-    if search.found_at(0.0):
-        return Attack(search.best, monotonic() - start)
-    low, high = search.bracket()
-    while search.best is not None and high - low > TOLERANCE[effort] * high and search.in_time():
-        middle = 0.5 * (low + high)
-        if search.found_at(middle):
-            high = min(middle, search.best.distance)
+    question = Question(network, anchor, domain or Domain(), norm)
+    search = _Search(question, start + time_limit, progress)
+    if search.in_time() and not search.at_anchor():
+        if method == "pgd":
+            search.offer(attack_radius.bisect(question, search.targets, search.in_time))
         else:
-            low = middle
-    return Attack(search.best, monotonic() - start)
+            search.descend(ROUNDS[effort], np.random.default_rng([seed, anchor.index]))
+    return Attack(search.best, monotonic() - start, norm)
 
 
-def _starts(anchor: Anchor, effort: Effort, seed: int) -> NDArray[np.float64]:
-    """Start points in the unit ball: the anchor, and random signs for `thorough`."""
-    count = 4 if effort == "thorough" else 0
-    random = np.random.default_rng([seed, anchor.index]).uniform(-1, 1, (count, anchor.x.size))
-    return np.concatenate([np.zeros((1, anchor.x.size)), random])
-
-
+@dataclass(eq=False)
 class _Search:
-    """The best witness so far, and PGD runs at one radius."""
+    """The best witness so far, and what may make it better."""
 
-    def __init__(
-        self,
-        network: Network,
-        anchor: Anchor,
-        domain: Domain,
-        deadline: float,
-        progress: Progress,
-    ) -> None:
-        self.network = network
-        self.anchor = anchor
-        self.domain = domain
-        self.deadline = deadline
-        self.progress = progress
-        self.best: Witness | None = None
-        self.starts = np.zeros((1, anchor.x.size))
-        self.run = compiled(network, "gradient", lambda: transforms.gradient(network))
-        self.targets = [t for t in range(network.classes) if t != anchor.label]
+    question: Question
+    deadline: float
+    progress: Progress
+    best: Witness | None = None
+    targets: Indices = field(init=False)
+
+    def __post_init__(self) -> None:
+        question = self.question
+        logits = run_original(question.network, question.anchor.x[None])[0]
+        order = np.argsort(-logits[question.targets], kind="stable")
+        self.targets = question.targets[order[:TARGETS]]
 
     def in_time(self) -> bool:
         return monotonic() < self.deadline
 
-    def bracket(self) -> tuple[float, float]:
-        """(largest radius that failed, best distance), growing the radius until one succeeds."""
-        reach = self.domain.search_limit(self.anchor.x)
-        low, radius = 0.0, min(0.05, reach)
-        while self.in_time():
-            if self.found_at(radius):
-                assert self.best is not None
-                return low, self.best.distance
-            low = radius
-            if radius >= reach:
-                break
-            radius = min(2.0 * radius, reach)
-        return low, np.inf
+    @property
+    def distance(self) -> float:
+        return np.inf if self.best is None else self.best.distance
 
-    def found_at(self, radius: float) -> bool:
-        """Run PGD at one radius from every start; True when `best` is now within it."""
-        ball = Ball(self.anchor.x.astype(np.float64), radius, self.domain)
-        for start in self.starts if radius else self.starts[:1]:
-            points = self.descend(ball, ball.center + radius * start.reshape(ball.center.shape))
-            for point in points:
-                bound = np.inf if self.best is None else self.best.distance
-                witness = closest_on_ray(self.network, self.anchor, self.domain, point, bound)
-                if witness is not None and witness.distance < bound:
-                    self.best = witness
-                    self.progress(f"attack {witness.distance:.5f}")
-        return self.best is not None and self.best.distance <= radius
+    def offer(self, witness: Witness | None) -> None:
+        """Keep a witness that is closer than the best."""
+        if witness is not None and witness.distance < self.distance:
+            self.best = witness
+            self.progress(f"attack {witness.distance:.5f}")
 
-    def descend(self, ball: Ball, start: NDArray[np.float64]) -> Sequence[Singles]:
-        """PGD for every target at once; the first adversarial iterates, if any."""
-        count = len(self.targets)
-        lower, upper = ball.lower.astype(np.float32), ball.upper.astype(np.float32)
-        x = np.repeat(np.clip(start, lower, upper)[None].astype(np.float32), count, axis=0)
-        rows = np.zeros((count, self.network.classes), np.float32)
-        rows[:, self.anchor.label] = 1.0
-        rows[np.arange(count), self.targets] = -1.0
-        step = np.float32(ball.radius / 50)
-        for _ in range(STEPS if ball.radius else 1):
-            logits, gradient = self.run({"x": x, "rows": rows})
-            gap = margins(logits, self.anchor.label)[np.arange(count), self.targets]
-            if np.any(gap <= 0):
-                return list(x[gap <= 0])
+    def at_anchor(self) -> bool:
+        """Whether the anchor itself is adversarial: a tie."""
+        question = self.question
+        point = question.anchor.x[None]
+        self.offer(
+            confirm(question.network, question.anchor, question.domain, point, question.norm)
+        )
+        return self.best is not None
+
+    def descend(self, rounds: Sequence[Round], rng: np.random.Generator) -> None:
+        """Descents from the anchor, then the rounds."""
+        question = self.question
+        zeros = np.zeros((len(self.targets), question.start.size))
+        steps, sizes = self._descents(zeros, self.targets)
+        # Nearest target so far first, in this order from now on.
+        distances = dict(zip(self.targets.tolist(), sizes.tolist(), strict=True))
+        self._polish(steps, sizes, self.targets, keep=1)
+        if self.best is None and self.in_time():
+            self._from_pgd()
+        for round_ in rounds if self.best is not None else ():
             if not self.in_time():
                 break
-            x = np.clip(x - step * np.sign(gradient), lower, upper)
-        logits = self.run({"x": x, "rows": rows})[0]
-        gap = margins(logits, self.anchor.label)[np.arange(count), self.targets]
-        return list(x[gap <= 0])
+            order = np.array(sorted(distances, key=lambda t: distances[t]))
+            chosen = np.repeat(order[: round_.targets], round_.starts)
+            random = rng.uniform(-1.0, 1.0, (len(chosen), question.start.size))
+            scale = round_.spread * self.distance / question.lengths(random).max()
+            steps, sizes = self._descents(question.clip(scale * random), chosen)
+            for target, size in zip(chosen.tolist(), sizes.tolist(), strict=True):
+                distances[target] = min(distances[target], size)
+            self._polish(steps, sizes, chosen, keep=round_.keep)
+
+    def _descents(self, steps: Floats, targets: Indices) -> tuple[Floats, Floats]:
+        return attack_descent.descend(self.question, steps, targets, ITERATIONS, self.deadline)
+
+    def _polish(self, steps: Floats, sizes: Floats, targets: Indices, *, keep: int) -> None:
+        """Polish the shortest steps, finish the best of them, confirm it."""
+        order = [i for i in np.argsort(sizes, kind="stable")[:keep] if np.isfinite(sizes[i])]
+        trials = []
+        for i in order:
+            step, target = steps[i], int(targets[i])
+            if len(order) > 1:
+                step = self._polished(step, target, TRIAL)
+            trials.append((float(self.question.lengths(step[None])[0]), target, step))
+        if not trials:
+            return
+        length, target, step = min(trials, key=lambda trial: trial[0])
+        # What is far from the best after its trial stays behind it.
+        if length < 1.05 * self.distance:
+            self._confirm(self._polished(step, target, FINISH))
+
+    def _polished(self, step: Floats, target: int, rounds: int) -> Floats:
+        return attack_polish.descend(
+            self.question, step, target, rounds=rounds, deadline=self.deadline
+        )
+
+    def _confirm(self, step: Floats, low: float = 0.97) -> None:
+        question = self.question
+        self.offer(
+            closest_on_ray(
+                question.network, question.anchor, question.domain, question.start + step,
+                self.distance, question.norm, low=low,
+            )
+        )  # fmt: skip
+
+    def _from_pgd(self) -> None:
+        """A first point where descents found none, polished."""
+        found = attack_radius.bisect(self.question, self.targets, self.in_time)
+        self.offer(found)
+        if found is not None:
+            step = found.x.astype(np.float64).reshape(-1) - self.question.start
+            self._confirm(step, 0.0)
+            self._confirm(self._polished(step, found.target, attack_polish.ROUNDS))
 
 
 @provides(Attack)
 @register_pass
 @dataclass(frozen=True)
 class AttackPass:
-    """Find the closest adversarial point by PGD inside a search over the radius."""
+    """Find the closest adversarial point: minimum-norm descent and polish, or PGD alone."""
 
     name: ClassVar[str] = "attack"
     promise: ClassVar[Promise] = "everywhere"
     needs: ClassVar[Facts] = frozenset()
 
+    method: AttackMethod = "descent"
     effort: Effort = "standard"
     norm: Norm = "linf"
     seed: int = 0
@@ -193,6 +264,7 @@ class AttackPass:
             state.network,
             state.the_anchor(self.name),
             domain=state.domain,
+            method=self.method,
             effort=self.effort,
             norm=self.norm,
             seed=self.seed,

@@ -69,13 +69,14 @@ class Question:
         rows[:, self.anchor.label] = 1.0
         return rows
 
-    def margins(self, steps: Floats, target: int) -> Singles:
-        """f_y - f_t (N,) by the float32 graph."""
+    def margins(self, steps: Floats, targets: int | Indices) -> Singles:
+        """f_y - f_t (N,), t for all steps or each its own, by the float32 graph."""
         run = compiled(
             self.network, "forward", lambda: transforms.forward(self.network, np.float32)
         )
         logits = run({"x": self.points(steps)})[0]
-        margins: Singles = logits[:, self.anchor.label] - logits[:, target]
+        others = logits[np.arange(len(steps)), targets]
+        margins: Singles = logits[:, self.anchor.label] - others
         return margins
 
 

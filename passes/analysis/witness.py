@@ -67,6 +67,8 @@ def closest_on_ray(
     x: Floating,
     best: float = np.inf,
     norm: Norm = "linf",
+    *,
+    low: float = 0.0,
 ) -> Witness | None:
     """The closest confirmed point on the ray from the anchor through `x`, up to just beyond `x`.
 
@@ -74,6 +76,8 @@ def closest_on_ray(
     ----------
     best
         Only a point closer than this is of interest.
+    low
+        Share of the way to `x` at which to begin looking.
     """
     start = anchor.x.astype(np.float64)
     step = x.astype(np.float64).reshape(start.shape) - start
@@ -81,7 +85,9 @@ def closest_on_ray(
     if whole == 0.0:
         return confirm(network, anchor, domain, start[None], norm)
     # From coarse to fine: first anywhere on the ray, then around the first crossing found.
-    low, high = 0.0, min(1.0 + PUSH, best / whole)
+    high = min(1.0 + PUSH, best / whole)
+    if high <= low:
+        return None
     found: Witness | None = None
     for _ in range(3):
         fractions = np.linspace(low, high, 33)[1:]

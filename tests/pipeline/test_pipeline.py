@@ -14,11 +14,12 @@ def pipelines(draw: st.DrawFn) -> gp.Pipeline:
     choices = []
     for _ in range(draw(st.integers(0, 4))):
         cls = known[draw(st.sampled_from(sorted(known)))]
+        bounds = ["ibp", "fastlin", "fastlin-ibp", "crown"]
         options = {
             "gamma": st.floats(0.01, 0.99),
             "step": st.floats(0.01, 0.99),
             "radius": st.one_of(st.none(), st.floats(0, 10)),
-            "method": st.sampled_from(["ibp", "fastlin", "fastlin-ibp", "crown"]),
+            "method": st.sampled_from(["descent", "pgd"] if cls.name == "attack" else bounds),
             "bounds": st.sampled_from(["ibp", "crown"]),
             "layers": st.integers(0, 9),
             "only": st.lists(st.integers(1, 9), max_size=3).map(tuple),

@@ -1,0 +1,269 @@
+"""Attacks side by side: mean distance, seconds, failures; ours and those of other libraries.
+
+    python benchmarks/attacks.py [--model NAME ...] [--anchors N] [--only TEXT ...] [--norm NORM]
+
+Peers (foolbox, torchattacks, and a PGD bisection in torch) run on a copy of the model in PyTorch
+and are left out, with a message, when their library is not installed. One thread; seconds are
+processor time for all anchors; every point of every attack is judged by the file's own model in
+ONNX Runtime, and a point that is not adversarial there, or outside [0, 1], is a failure. The
+ratios are to `PGD bisection` (seconds) and to the best of all peers image by image (distance).
+"""
+
+import argparse
+import os
+from collections.abc import Callable, Iterator
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from time import process_time
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+from numpy.typing import NDArray
+
+import graphprune as gp
+from graphprune.backends.onnxruntime import run_original
+from graphprune.ir.points import lengths
+
+MODELS = Path(__file__).parent.parent / "models"
+Array = NDArray[Any]
+Attack = Callable[[Array, Array], Array]
+NORMS = {"linf": np.inf, "l2": 2, "l1": 1}
+
+
+def torch_model(path: Path) -> Any:
+    """A PyTorch copy of a sequential Conv, Gemm, Relu, Flatten model."""
+    import onnx
+    from onnx import numpy_helper
+
+    torch: Any = import_module("torch")
+    nn = torch.nn
+
+    graph = onnx.load(path).graph
+    weights = {t.name: torch.from_numpy(numpy_helper.to_array(t).copy()) for t in graph.initializer}
+    layers: list[Any] = []
+    for node in graph.node:
+        options = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+        parameters = [weights[name] for name in node.input[1:] if name in weights]
+        layer: Any
+        if node.op_type == "Conv":
+            out, into, height, width = parameters[0].shape
+            stride = options.get("strides", [1, 1])
+            pads = options.get("pads", [0, 0, 0, 0])
+            layer = nn.Conv2d(
+                into, out, (height, width), (stride[0], stride[1]), (pads[0], pads[1])
+            )
+        elif node.op_type == "Gemm":
+            if not options.get("transB", 0):
+                parameters[0] = parameters[0].T
+            layer = nn.Linear(parameters[0].shape[1], parameters[0].shape[0])
+        elif node.op_type == "Relu":
+            layer = nn.ReLU()
+        elif node.op_type in ("Flatten", "Reshape"):
+            layer = nn.Flatten()
+        else:
+            raise SystemExit(f"{path}: no PyTorch copy of {node.op_type}")
+        for parameter, value in zip(layer.parameters(), parameters, strict=True):
+            parameter.data = value.clone()
+        layers.append(layer)
+    return nn.Sequential(*layers).eval()
+
+
+def pgd_bisection(
+    model: Any, norm: str, *, radii: int = 12, steps: int = 40, starts: int = 5
+) -> Attack:
+    """Bisection over the radius, PGD on the margin of the best other class inside it."""
+    torch: Any = import_module("torch")
+
+    def run(x: Array, y: Array) -> Array:
+        inputs, labels = torch.from_numpy(x), torch.from_numpy(y)
+        shape = (-1, *(1,) * (x.ndim - 1))
+        low, high = torch.zeros(len(x)), torch.full((len(x),), 0.5)
+        best = inputs.clone()
+        generator = torch.Generator().manual_seed(0)
+        for _ in range(radii):
+            radius = (low + high) / 2
+            broken = torch.zeros(len(x), dtype=torch.bool)
+            box = radius.reshape(shape)
+            for _ in range(starts):
+                noise = 2 * torch.rand(x.shape, generator=generator) - 1
+                point = (inputs + box * noise).clamp(0, 1)
+                for _ in range(steps):
+                    point.requires_grad_(True)
+                    logits = model(point)
+                    mine = logits.gather(1, labels[:, None])[:, 0]
+                    other = logits.scatter(1, labels[:, None], -torch.inf).max(1).values
+                    found = (mine <= other) & ~broken
+                    best[found], broken = point.detach()[found], broken | found
+                    gradient = torch.autograd.grad((mine - other).sum(), point)[0]
+                    point = point.detach() - box / 10 * gradient.sign()
+                    point = torch.min(torch.max(point, inputs - box), inputs + box).clamp(0, 1)
+            high, low = torch.where(broken, radius, high), torch.where(broken, low, radius)
+        return np.asarray(best.numpy())
+
+    if norm != "linf":
+        raise ImportError("PGD bisection is written for linf")
+    return run
+
+
+def foolbox(model: Any, norm: str, name: str, **options: Any) -> Attack:
+    fb: Any = import_module("foolbox")
+    torch: Any = import_module("torch")
+
+    kinds = {"linf": ("LInf", "Linf", "Linfinity"), "l2": ("L2",), "l1": ("L1",)}[norm]
+    known = [found for k in kinds if (found := getattr(fb.attacks, f"{k}{name}", None))]
+    if not known:
+        raise ImportError(f"foolbox has no {name} for {norm}")
+    attack = known[0]
+    wrapped = fb.PyTorchModel(model, bounds=(0, 1), device="cpu")
+
+    def run(x: Array, y: Array) -> Array:
+        inputs, labels = torch.from_numpy(x), torch.from_numpy(y)
+        found = attack(**options)(wrapped, inputs, labels, epsilons=None)[1]
+        return np.asarray(found.detach().numpy())
+
+    return run
+
+
+def fab(model: Any, norm: str) -> Attack:
+    torch: Any = import_module("torch")
+    torchattacks: Any = import_module("torchattacks")
+
+    kinds = {"linf": "Linf", "l2": "L2", "l1": "L1"}
+    attack = torchattacks.FAB(
+        model, norm=kinds[norm], eps=1.0, steps=100, n_restarts=1, multi_targeted=True,
+        n_classes=10,
+    )  # fmt: skip
+
+    def run(x: Array, y: Array) -> Array:
+        return np.asarray(attack(torch.from_numpy(x), torch.from_numpy(y)).detach().numpy())
+
+    return run
+
+
+def ours(network: gp.Network, norm: Any, effort: Any) -> Attack:
+    def run(x: Array, y: Array) -> Array:
+        found = [
+            gp.attack(network, gp.Anchor(p, int(label), i), norm=norm, effort=effort)
+            for i, (p, label) in enumerate(zip(x, y, strict=True))
+        ]
+        points = [
+            start if attack.witness is None else attack.witness.x
+            for attack, start in zip(found, x, strict=True)
+        ]
+        return np.stack(points)
+
+    return run
+
+
+def attacks(
+    path: Path, network: gp.Network, norm: str
+) -> Iterator[tuple[str, bool, Callable[[], Attack]]]:
+    """(name, whether it is a peer, how to make it)."""
+    model: list[Any] = []
+
+    def torch_copy() -> Any:
+        torch: Any = import_module("torch")
+
+        torch.set_num_threads(1)
+        torch.manual_seed(0)
+        model[:] = model or [torch_model(path)]
+        return model[0]
+
+    yield "PGD bisection 12x40x5", True, lambda: pgd_bisection(torch_copy(), norm)
+    yield "foolbox FMN 1000", True, lambda: foolbox(torch_copy(), norm, "FMNAttack", steps=1000)
+    yield "foolbox FMN 200", True, lambda: foolbox(torch_copy(), norm, "FMNAttack", steps=200)
+    yield "foolbox DeepFool", True, lambda: foolbox(torch_copy(), norm, "DeepFoolAttack")
+    yield (
+        "foolbox Brendel-Bethge", True,
+        lambda: foolbox(torch_copy(), norm, "BrendelBethgeAttack", steps=1000),
+    )  # fmt: skip
+    yield "torchattacks FAB-T", True, lambda: fab(torch_copy(), norm)
+    for effort in ("fast", "standard", "thorough"):
+        yield f"graphprune {effort}", False, partial(ours, network, norm, effort)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--model", action="append", help="default: mnist-a, mnist-c-robust, mnist-c"
+    )
+    parser.add_argument("--anchors", type=int, default=50)
+    parser.add_argument("--only", action="append", help="attacks whose name contains this")
+    parser.add_argument("--norm", choices=list(NORMS), default="linf")
+    options = parser.parse_args()
+    for name in options.model or ("mnist-a", "mnist-c-robust", "mnist-c"):
+        measure(name, options)
+
+
+def measure(name: str, options: argparse.Namespace) -> None:
+    """One table."""
+    path = MODELS / f"{name}.onnx"
+    network = gp.load(path)
+    anchors = gp.load_anchors(MODELS / "mnist-test-100.npz", network)
+    x = np.stack([a.x for a in anchors]).astype(np.float32)
+    y = np.array([a.label for a in anchors])
+    right = np.flatnonzero(run_original(network, x).argmax(axis=1) == y)[: options.anchors]
+    x, y = x[right], y[right]
+
+    distances: dict[str, Array] = {}
+    seconds: dict[str, float] = {}
+    peers: list[str] = []
+    for label, peer, make in attacks(path, network, options.norm):
+        if options.only and not any(part in label for part in options.only):
+            continue
+        try:
+            attack = make()
+            attack(x[:1], y[:1])  # compilation and imports are not counted
+        except ImportError as error:
+            print(f"{label}: left out: {error}")
+            continue
+        start = process_time()
+        points = attack(x, y)
+        seconds[label] = process_time() - start
+        logits = run_original(network, points.astype(np.float32))
+        own = logits[np.arange(len(y)), y]
+        logits[np.arange(len(y)), y] = -np.inf
+        good = (logits.max(axis=1) >= own) & np.all(
+            (points >= 0) & (points <= 1), axis=tuple(range(1, points.ndim))
+        )
+        away = lengths(points.astype(np.float64) - x, options.norm)
+        distances[label] = np.where(good, away, np.inf)
+        if peer:
+            peers.append(label)
+    report(name, options.norm, distances, seconds, peers)
+
+
+def report(
+    name: str, norm: str, distances: dict[str, Array], seconds: dict[str, float], peers: list[str]
+) -> None:
+    count = len(next(iter(distances.values())))
+    print(f"\n{name}, {norm}, {count} anchors\n")
+    print("| attack | mean distance | ratio | seconds | ratio | failures | best of peers met |")
+    print("|---|---|---|---|---|---|---|")
+    rows = dict(distances)
+    best = np.min([distances[p] for p in peers], axis=0) if peers else None
+    if best is not None:
+        rows["best of all peers, image by image"] = best
+        seconds["best of all peers, image by image"] = sum(seconds[p] for p in peers)
+    reference = seconds.get("PGD bisection 12x40x5")
+    for label, values in rows.items():
+        found = np.isfinite(values)
+        mean = float(values[found].mean()) if found.any() else float("nan")
+        cells = [label, f"{mean:.5f}"]
+        if best is None:
+            cells += ["-"]
+        else:
+            both = found & np.isfinite(best)
+            cells += [f"{values[both].mean() / best[both].mean():.4f}"]
+        cells += [f"{seconds[label]:.2f}"]
+        cells += ["-" if reference is None else f"{seconds[label] / reference:.2f}"]
+        cells += [str(int((~found).sum()))]
+        cells += ["-" if best is None else f"{int((values <= best * (1 + 1e-6)).sum())}/{count}"]
+        print("| " + " | ".join(cells) + " |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
