@@ -3,10 +3,12 @@
 import logging
 import os
 import sys
+from typing import Any
 
 import typer
 
 from graphprune.cli import evaluate, inspect, opt, passes, report
+from graphprune.cli.config import Defaults, defaults, read_config, split_config
 from graphprune.errors import GraphpruneError
 
 app = typer.Typer(
@@ -36,6 +38,12 @@ def options(
     version: bool = typer.Option(
         False, "--version", callback=_version, is_eager=True, help="Print the version."
     ),
+    config: str = typer.Option(
+        "",
+        "--config",
+        metavar="FILE",
+        help="Defaults of options; else graphprune.toml, or tool.graphprune in pyproject.toml.",
+    ),
 ) -> None:
     """How far is the decision boundary? Distances and local substitutes of ONNX networks."""
 
@@ -44,7 +52,10 @@ def run(arguments: list[str]) -> int:
     """Run a command; the exit code."""
     logging.basicConfig(level=logging.WARNING, format="graphprune: %(message)s")
     try:
-        result = app(args=arguments, prog_name="graphprune", standalone_mode=False)
+        rest, path = split_config(arguments)
+        result = app(
+            args=rest, prog_name="graphprune", standalone_mode=False, default_map=_defaults(path)
+        )
     except KeyboardInterrupt:
         _say("interrupted")
         return _leave(130)
@@ -58,6 +69,24 @@ def run(arguments: list[str]) -> int:
         return _unexpected(error, arguments)
     code = int(result or 0)
     return _leave(code) if code == 130 else code
+
+
+def _defaults(path: str | None) -> Defaults:
+    """Defaults from a configuration file, for the parameters of every command."""
+    table, where = read_config(path)
+    if not table:
+        return {}
+    group: Any = typer.main.get_command(app)
+    options = {
+        name: {
+            option.removeprefix("--"): parameter.name
+            for parameter in command.params
+            for option in parameter.opts
+            if option.startswith("--")
+        }
+        for name, command in group.commands.items()
+    }
+    return defaults(table, where, options)
 
 
 def _unexpected(error: Exception, arguments: list[str]) -> int:

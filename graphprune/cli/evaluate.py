@@ -48,17 +48,16 @@ def _settings(
     time_limit: float | None, estimates: list[str] | None, domain: str, threads: int,
     provider: str, workers: int, output: str | None,
 ) -> Any:  # fmt: skip
+    from graphprune.evaluate.estimates import parse_estimate
     from graphprune.evaluate.settings import METRICS, Settings
     from graphprune.ir import NORMS, Domain
     from graphprune.passes.analysis.bounds import METHODS
-    from graphprune.pipeline import Pipeline
 
     chosen = tuple(dict.fromkeys(part.strip() for part in metrics.split(",") if part.strip()))
     for metric in chosen or ("",):
         o.one_of("--metrics", metric, METRICS)
     for spec in estimates or []:
-        if spec != "auto":
-            Pipeline.parse(spec)
+        parse_estimate(spec)
     o.one_of("--solver", solver, ("auto", "scip"))
     return Settings(
         metrics=chosen,

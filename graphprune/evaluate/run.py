@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from graphprune.backends.onnxruntime import configure
 from graphprune.errors import GraphpruneError, OutputError
-from graphprune.evaluate.anchor import Record
+from graphprune.evaluate.anchor import Record, interval_text
 from graphprune.evaluate.documents import document, incomplete, seconds_of
 from graphprune.evaluate.executors import Cluster, Inline, Pool, work
 from graphprune.evaluate.interrupt import Interrupt, listening
@@ -18,6 +18,7 @@ from graphprune.evaluate.settings import Settings
 from graphprune.evaluate.store import Store
 from graphprune.evaluate.tasks import Result, Task, assemble, classify, names, needs
 from graphprune.ir import Anchor, Network
+from graphprune.ir.html import table
 from graphprune.passes.analysis.witness import Witness
 
 # A task whose worker died is tried once more, then reported.
@@ -89,6 +90,28 @@ class Outcome:
     def incomplete(self) -> bool:
         """Some anchor ended in an error or a d_bnd in an interval: exit code 1."""
         return any(incomplete(record) for d in self.documents for record in d["anchors"])
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        return "".join(map(_as_table, self.documents))
+
+
+def _as_table(found: dict[str, Any]) -> str:
+    metrics = [f"d_{m}" for m in ("rob", "bnd", "adv") if m in found["settings"]["metrics"]]
+    rows = [
+        [r["index"], r["label"], r["status"], *(_cell(r.get(metric)) for metric in metrics)]
+        for r in found["anchors"]
+    ]
+    name = found["model"]["path"] or "network"
+    return table(("anchor", "class", "status", *metrics), rows, str(name))
+
+
+def _cell(value: Record | None) -> str:
+    if value is None:
+        return ""
+    if "lower" in value:
+        return interval_text(value["lower"], value["upper"], value["status"])
+    return "none" if value["value"] is None else f"{value['value']:.5f}"
 
 
 def evaluate(

@@ -15,9 +15,9 @@ from graphprune.evaluate.anchor import (
     attack_json,
     certificate_json,
     distance_json,
-    estimate,
 )
 from graphprune.evaluate.distance import distance
+from graphprune.evaluate.estimates import Metric, estimate, estimated
 from graphprune.evaluate.settings import Settings
 from graphprune.ir import Anchor, Ball, Network
 from graphprune.passes.analysis.attack import Attack, attack
@@ -79,7 +79,7 @@ def names(settings: Settings) -> tuple[str, ...]:
         f"{ESTIMATE} d_{metric} {spec}"
         for spec in settings.estimates
         for metric in ("rob", "bnd")
-        if metric in settings.metrics
+        if metric in settings.metrics and metric in estimated(spec)
     ]
     first = ["d_adv"] if "adv" in settings.metrics or estimates else []
     return (*first, *wanted, *estimates)
@@ -178,8 +178,9 @@ def _estimate(
 ) -> Result:
     _, metric, spec = name.split(" ", 2)
     found = _attack_of(known) or Attack(None, 0.0)
-    value = estimate(network, anchor, settings, spec, metric.removeprefix("d_"), found, progress)
-    return Result(value, [])
+    kind: Metric = "rob" if metric == "d_rob" else "bnd"
+    value, witness = estimate(network, anchor, settings, spec, kind, found, progress)
+    return Result(value, [] if witness is None else [(f"{metric} {spec}", witness)])
 
 
 _METRICS: dict[str, Callable[..., Result]] = {"d_adv": _adv, "d_rob": _rob, "d_bnd": _bnd}

@@ -5,7 +5,7 @@ forward semantics, adjoint and absolute-value form. Everything else (gradients, 
 relaxations, rows for a solver) is derived from these by :mod:`graphprune.transforms`.
 """
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
@@ -16,6 +16,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from graphprune.ir.builder import GraphBuilder
+from graphprune.ir.html import table
 from graphprune.ir.source import Source
 
 if TYPE_CHECKING:
@@ -235,6 +236,11 @@ class Network:
         """Activations of the source network; ReLUs that legalisation added are left out."""
         return tuple(a for a in self.activations if not activation_of(a).added)
 
+    def source_layers(self, layers: Iterable[int]) -> list[int]:
+        """Indices into `activations` of the source network's layers (counted from 1)."""
+        of_source = [i for i, a in enumerate(self.activations) if not activation_of(a).added]
+        return [of_source[layer - 1] for layer in layers]
+
     @cached_property
     def neurons(self) -> int:
         """Elements of all pre-activation tensors of the source network's activations."""
@@ -257,6 +263,20 @@ class Network:
     @cached_property
     def multiply_adds(self) -> int:
         return sum(affine(n).multiply_adds for n in self.nodes if is_affine(n))
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        rows = [
+            (i + 1, type(operator(a)).__name__, sample_shape(a.outputs[0]), size(a.outputs[0]),
+             int(self.alive(a).sum()))
+            for i, a in enumerate(self.activations)
+        ]  # fmt: skip
+        name = self.source.path or self.model.graph.name or "network"
+        caption = (
+            f"{name}: input {self.input_shape}, {self.classes} classes, {self.neurons} neurons,"
+            f" {self.parameters} parameters"
+        )
+        return table(("layer", "activation", "shape", "neurons", "living"), rows, caption)
 
     def cached(self, key: Hashable, make: Callable[[], T]) -> T:
         """Compute once per network: compiled transforms, rows, sessions."""

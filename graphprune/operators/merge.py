@@ -1,15 +1,17 @@
 """Which pairs of affine operators are one operator: the algebra of fusion, one rule per pair."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from math import prod
+from math import gcd, prod
 
 import numpy as np
 from numpy.typing import NDArray
 
-from graphprune.ir.network import AffineOperator
+from graphprune.ir.network import AffineOperator, Shape
 from graphprune.operators.conv import Conv
+from graphprune.operators.cost import nanoseconds
 from graphprune.operators.dense import Dense
+from graphprune.operators.pad import Pad
 from graphprune.operators.reshape import Reshape
 from graphprune.operators.scale import Scale
 from graphprune.operators.shift import Shift
@@ -109,6 +111,151 @@ def scale_conv(first: Scale, second: Conv) -> Merged:
     return (replace(second, weight=(weight * per_group[axes]).reshape(second.weight.shape)),)
 
 
+def _image(conv: Conv, x: Floats, *, bias: bool = True) -> Floats:
+    """The convolution of one sample (channels, *spatial), in float64."""
+    rank = len(conv.strides)
+    pads = [(0, 0), *zip(conv.pads[:rank], conv.pads[rank:], strict=True)]
+    padded = np.pad(x, pads)
+    channels, *lengths = conv.output_shape()
+    weight = conv.weight.reshape(conv.group, channels // conv.group, *conv.weight.shape[1:])
+    out = np.zeros((conv.group, channels // conv.group, *lengths))
+    for tap in np.ndindex(*conv.weight.shape[2:]):
+        cells = tuple(
+            slice(d * k, d * k + s * (n - 1) + 1, s)
+            for d, k, s, n in zip(conv.dilations, tap, conv.strides, lengths, strict=True)
+        )
+        read = padded[(slice(None), *cells)].reshape(conv.group, -1, *lengths)
+        out += np.einsum("goi,gi...->go...", weight[(..., *tap)], read)
+    out = out.reshape(channels, *lengths)
+    return out + conv.bias.reshape(-1, *(1,) * rank) if bias else out
+
+
+def _offset(conv: Conv, image: Floats) -> tuple[Conv, AffineOperator | None]:
+    """The convolution with `image` as its offset: a bias, or a shift per position after it."""
+    shape = conv.output_shape()
+    bias = _per_channel(image, shape)
+    if bias is not None:
+        return replace(conv, bias=bias), None
+    return replace(conv, bias=np.zeros_like(conv.bias)), Shift(image, shape)
+
+
+@pair(Shift, Conv)
+def shift_conv(first: Shift, second: Conv) -> Merged:
+    """W (x + o) + b = W x + (W o + b); at padded borders the offset depends on the position."""
+    shifted = np.ascontiguousarray(np.broadcast_to(first.offset, first.shape))
+    conv, after = _offset(second, _image(second, shifted))
+    if after is None:
+        return (conv,)
+    # A shift per position is moved up only where that stores and adds no more than now.
+    return (conv, after) if after.parameters <= first.parameters else None
+
+
+@pair(Pad, Conv)
+def pad_conv(first: Pad, second: Conv) -> Merged:
+    """Zero cells around the image are the convolution's own padding."""
+    if first.begin[0] or first.end[0]:
+        return None
+    around = (*first.begin[1:], *first.end[1:])
+    pads = tuple(p + q for p, q in zip(second.pads, around, strict=True))
+    return (replace(second, pads=pads, in_shape=first.shape),)
+
+
+@pair(Conv, Conv)
+def conv_conv(first: Conv, second: Conv) -> Merged:
+    """Two convolutions as one, where borders allow it and it is no more work.
+
+    y[p] = sum_k2 W2[k2] sum_k1 W1[k1] x[s1 (s2 p + d2 k2 - p2) + d1 k1 - p1]: stride s1 s2,
+    padding p1 + s1 p2, taps at s1 d2 k2 + d1 k1. The second's padding is zero where the first,
+    carried on over the border, need not be: both agree where its windows there meet no input.
+    The first's bias is counted only inside the border: a bias, or an offset per position.
+    """
+    geometry = _composed(first, second)
+    if geometry is None:
+        return None
+    pads, dilations, kernel = geometry
+    rank = len(pads) // 2
+    group = gcd(first.group, second.group)
+    outputs, inputs = second.weight.shape[0], first.weight.shape[1] * first.group
+    size = outputs * inputs // group * prod(kernel)
+    positions = prod(second.output_shape()[1:])
+    if size * positions > first.multiply_adds + second.multiply_adds:
+        return None
+    low, high = (_grouped(conv, group) for conv in (first, second))
+    weight = np.zeros((group, high.shape[1], low.shape[2], *kernel))
+    for outer in np.ndindex(*second.weight.shape[2:]):
+        for inner in np.ndindex(*first.weight.shape[2:]):
+            at = tuple(
+                (first.strides[i] * second.dilations[i] * outer[i] + first.dilations[i] * inner[i])
+                // dilations[i]
+                for i in range(rank)
+            )
+            weight[(..., *at)] += high[(..., *outer)] @ low[(..., *inner)]
+    one = Conv(
+        weight.reshape(-1, *weight.shape[2:]), second.bias, first.in_shape,
+        tuple(a * b for a, b in zip(first.strides, second.strides, strict=True)),
+        pads, dilations, group,
+    )  # fmt: skip
+    shape = second.output_shape()
+    if one.output_shape() != shape:
+        return None
+    constant = np.broadcast_to(first.bias.reshape(-1, *(1,) * rank), first.output_shape())
+    conv, after = _offset(one, _image(second, np.ascontiguousarray(constant)))
+    made = (conv,) if after is None else (conv, after)
+    before = [(first, first.output_shape()), (second, shape)]
+    return made if _cheaper([(op, shape) for op in made], before) else None
+
+
+def _cheaper(
+    new: Sequence[tuple[AffineOperator, Shape]], old: Sequence[tuple[AffineOperator, Shape]]
+) -> bool:
+    """Whether operators (with their output shapes) are no slower and move no more numbers."""
+
+    def cost(ops: Sequence[tuple[AffineOperator, Shape]]) -> tuple[float, int]:
+        moved = sum(op.parameters + prod(shape) for op, shape in ops)
+        return sum(nanoseconds(op, shape) for op, shape in ops), moved
+
+    return all(a <= b for a, b in zip(cost(new), cost(old), strict=True))
+
+
+def _composed(
+    first: Conv, second: Conv
+) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]] | None:
+    """(pads, dilations, kernel) of the composition; None where the border is not exact."""
+    rank = len(first.strides)
+    begins, ends, dilations, kernel = [], [], [], []
+    for i in range(rank):
+        s1, d1, k1 = first.strides[i], first.dilations[i], first.weight.shape[2 + i]
+        s2, d2, k2 = second.strides[i], second.dilations[i], second.weight.shape[2 + i]
+        n, middle, top = first.in_shape[1 + i], second.in_shape[1 + i], second.output_shape()[1 + i]
+        p1, p2 = first.pads[i], second.pads[i]
+        taps = {s2 * q + d2 * k - p2 for q in range(top) for k in range(k2)}
+        beyond = [tap for tap in taps if not 0 <= tap < middle]
+        if any(s1 * tap + d1 * (k1 - 1) - p1 >= 0 and s1 * tap - p1 < n for tap in beyond):
+            return None
+        step = gcd(s1 * d2 if k2 > 1 else 0, d1 if k1 > 1 else 0) or 1
+        span = s1 * d2 * (k2 - 1) + d1 * (k1 - 1)
+        begin = p1 + s1 * p2
+        end = max(0, s1 * s2 * (top - 1) + span + 1 - n - begin)
+        begins.append(begin)
+        ends.append(end)
+        dilations.append(step)
+        kernel.append(span // step + 1)
+    return (*begins, *ends), tuple(dilations), tuple(kernel)
+
+
+def _grouped(conv: Conv, group: int) -> Floats:
+    """Weight (group, outputs, inputs, *kernel) of a convolution written with fewer groups."""
+    inner = conv.group // group
+    outputs, inputs, *kernel = conv.weight.shape
+    outputs //= conv.group
+    wide = np.zeros((group, inner * outputs, inner * inputs, *kernel))
+    weight = conv.weight.reshape(group, inner, outputs, inputs, *kernel)
+    for i in range(inner):
+        rows, columns = (slice(i * n, (i + 1) * n) for n in (outputs, inputs))
+        wide[:, rows, columns] = weight[:, i]
+    return wide
+
+
 @pair(Scale, Scale)
 def scale_scale(first: Scale, second: Scale) -> Merged:
     return (replace(second, scale=first.scale * second.scale),)
@@ -153,6 +300,104 @@ def shift_reshape(first: Shift, second: Reshape) -> Merged:
     return (second, Shift(_below_reshape(first.offset, first.shape, second.after), second.after))
 
 
+# Two maps of the same value, added: one map where that is no more work. None is the value itself.
+PARALLEL: dict[tuple[type, type], Callable[..., AffineOperator | None]] = {}
+
+
+def parallel(first: AffineOperator | None, second: AffineOperator | None) -> AffineOperator | None:
+    """The operator that computes ``first(x) + second(x)``, or None where both stay."""
+    for one, other in ((first, second), (second, first)):
+        rule = PARALLEL.get((type(one), type(other)))
+        if rule is not None and (made := rule(one, other)) is not None:
+            return made
+    return None
+
+
+def _beside(
+    first: type, second: type
+) -> Callable[[Callable[..., AffineOperator | None]], Callable[..., AffineOperator | None]]:
+    def wrap(rule: Callable[..., AffineOperator | None]) -> Callable[..., AffineOperator | None]:
+        PARALLEL[first, second] = rule
+        return rule
+
+    return wrap
+
+
+@_beside(Dense, Dense)
+def dense_beside_dense(first: Dense, second: Dense) -> AffineOperator:
+    return Dense(first.weight + second.weight, first.bias + second.bias)
+
+
+@_beside(Dense, type(None))
+def dense_beside_itself(first: Dense, second: None) -> AffineOperator | None:
+    """(W + I) x + b, where W is square."""
+    rows, columns = first.weight.shape
+    return replace(first, weight=first.weight + np.eye(rows)) if rows == columns else None
+
+
+@_beside(Scale, Scale)
+def scale_beside_scale(first: Scale, second: Scale) -> AffineOperator:
+    return replace(first, scale=first.scale + second.scale)
+
+
+@_beside(Scale, type(None))
+def scale_beside_itself(first: Scale, second: None) -> AffineOperator:
+    return replace(first, scale=first.scale + 1.0)
+
+
+@_beside(Conv, Conv)
+def conv_beside_conv(first: Conv, second: Conv) -> AffineOperator | None:
+    """The smaller kernel laid into the larger one, where strides, groups and taps line up."""
+    same = (first.strides, first.group, first.in_shape, first.output_shape())
+    if same != (second.strides, second.group, second.in_shape, second.output_shape()):
+        return None
+    return _laid_into(first, second.weight, second.bias, second)
+
+
+@_beside(Conv, type(None))
+def conv_beside_itself(first: Conv, second: None) -> AffineOperator | None:
+    """A skip around a convolution is a tap of weight one where the window meets its own cell."""
+    channels, rank = first.weight.shape[0], len(first.strides)
+    if first.output_shape() != first.in_shape or any(s != 1 for s in first.strides):
+        return None
+    weight = np.zeros((channels, first.weight.shape[1], *(1,) * rank))
+    per_group = channels // first.group
+    weight[np.arange(channels), np.arange(channels) % per_group] = 1.0
+    none, one = (0,) * (2 * rank), (1,) * rank
+    unit = Conv(weight, np.zeros(channels), first.in_shape, first.strides, none, one, first.group)
+    return _laid_into(first, weight, unit.bias, unit)
+
+
+def _laid_into(into: Conv, weight: Floats, bias: Floats, small: Conv) -> Conv | None:
+    rank = len(into.strides)
+    total = into.weight.copy()
+    for tap in np.ndindex(*weight.shape[2:]):
+        place = []
+        for i in range(rank):
+            cell = small.dilations[i] * tap[i] - small.pads[i] + into.pads[i]
+            index, rest = divmod(cell, into.dilations[i])
+            if rest or not 0 <= index < into.weight.shape[2 + i]:
+                return None
+            place.append(index)
+        total[(..., *place)] += weight[(..., *tap)]
+    return replace(into, weight=total, bias=into.bias + bias)
+
+
+def absorb_movement(moves: Sequence[Reshape | Transpose], dense: Dense) -> Dense:
+    """A matrix that reads its input before the data movements below it, lowest first."""
+    lowest = moves[0]
+    shape = lowest.before if isinstance(lowest, Reshape) else lowest.shape
+    places = np.arange(prod(shape)).reshape(shape)
+    for move in moves:
+        if isinstance(move, Transpose):
+            places = places.transpose(move.perm)
+        else:
+            places = places.reshape(move.after)
+    weight = np.empty_like(dense.weight)
+    weight[:, places.reshape(-1)] = dense.weight
+    return replace(dense, weight=weight)
+
+
 def is_identity(op: AffineOperator) -> bool:
     """Operators that return their only input unchanged."""
     if isinstance(op, Reshape):
@@ -161,4 +406,6 @@ def is_identity(op: AffineOperator) -> bool:
         return bool(np.all(op.scale == 1.0))
     if isinstance(op, Shift):
         return not np.any(op.offset) and prod(op.shape) > 0
+    if isinstance(op, Pad):
+        return not any(op.begin) and not any(op.end)
     return False

@@ -1,5 +1,6 @@
 """Apply the pair rules of `merge` to a network until nothing changes."""
 
+import itertools
 from dataclasses import dataclass
 
 import onnx_ir as ir
@@ -12,7 +13,12 @@ from graphprune.ir.network import (
     data_inputs,
     operator,
 )
-from graphprune.operators.merge import is_identity, merge
+from graphprune.operators.add import Add
+from graphprune.operators.dense import Dense
+from graphprune.operators.merge import absorb_movement, is_identity, merge, parallel
+from graphprune.operators.reshape import Reshape
+from graphprune.operators.shift import Shift
+from graphprune.operators.transpose import Transpose
 
 
 @dataclass(eq=False)
@@ -57,14 +63,20 @@ def _steps(network: Network) -> tuple[list[_Step], _Step]:
 
 def _rewrite(step: _Step, steps: list[_Step], output: _Step) -> bool:
     """Try one rewrite at `step`; True when the list of steps changed."""
-    if step not in steps or not isinstance(step.op, AffineOperator) or len(step.inputs) != 1:
+    if step not in steps or not isinstance(step.op, AffineOperator):
         return False
+    if isinstance(step.op, Add):
+        return _join(step, steps, output)
+    if len(step.inputs) != 1:
+        return False
+    if isinstance(step.op, Dense) and _absorb(step, steps, output):
+        return True
     below = step.inputs[0]
     if step is not output and is_identity(step.op):
         return _bypass(step, below, steps)
     if below is None or not isinstance(below.op, AffineOperator):
         return False
-    if below is output or sum(s.inputs.count(below) for s in steps) != 1:
+    if not _only_reader(below, steps, output):
         return False
     merged = merge(below.op, step.op)
     if merged is None or (not merged and step is output):
@@ -79,6 +91,75 @@ def _rewrite(step: _Step, steps: list[_Step], output: _Step) -> bool:
     if not merged:
         return _bypass(step, below.inputs[0], steps)
     step.op = merged[0]
+    return True
+
+
+# One side of a sum: what the operator reads, the operator, its step; or the value itself.
+_Side = tuple["_Step | None", AffineOperator | None, "_Step | None"]
+
+
+def _only_reader(step: _Step, steps: list[_Step], output: _Step) -> bool:
+    """Whether one operator alone reads `step`."""
+    return step is not output and sum(s.inputs.count(step) for s in steps) == 1
+
+
+def _join(step: _Step, steps: list[_Step], output: _Step) -> bool:
+    """Simplify a sum of two: parallel maps of one value become one, shifts move above it."""
+    for i, side in enumerate(step.inputs):
+        if side and isinstance(side.op, Shift) and _only_reader(side, steps, output):
+            total = _Step(step.op, list(step.inputs), f"{step.name}_sum")
+            total.inputs[i] = side.inputs[0]
+            steps.remove(side)
+            steps.insert(steps.index(step), total)
+            step.op, step.inputs = side.op, [total]
+            return True
+    # Each side as an operator on what is below it, or as the value itself.
+    choices: list[list[_Side]] = []
+    for side in step.inputs:
+        choices.append([(side, None, None)])
+        if (
+            side
+            and isinstance(side.op, AffineOperator)
+            and len(side.inputs) == 1
+            and _only_reader(side, steps, output)
+        ):
+            choices[-1].append((side.inputs[0], side.op, side))
+    for (source, first, one), (other, second, two) in itertools.product(*choices):
+        if source is not other or first is second is None:
+            continue
+        made = parallel(first, second)
+        if made is not None:
+            for gone in (one, two):
+                if gone is not None:
+                    steps.remove(gone)
+            step.op, step.inputs = made, [source]
+            return True
+    return False
+
+
+def _absorb(step: _Step, steps: list[_Step], output: _Step) -> bool:
+    """Let a matrix read below the transposes and reshapes that only it sees."""
+    chain: list[_Step] = []
+    below = step.inputs[0]
+    while (
+        below is not None
+        and isinstance(below.op, Reshape | Transpose)
+        and _only_reader(below, steps, output)
+    ):
+        chain.insert(0, below)
+        below = below.inputs[0]
+    if not any(isinstance(s.op, Transpose) for s in chain):
+        return False
+    assert isinstance(step.op, Dense)
+    moves = [s.op for s in chain if isinstance(s.op, Reshape | Transpose)]
+    made = absorb_movement(moves, step.op)
+    lowest = chain[0]
+    assert isinstance(lowest.op, Reshape | Transpose)
+    shape = lowest.op.before if isinstance(lowest.op, Reshape) else lowest.op.shape
+    for gone in chain[1:]:
+        steps.remove(gone)
+    lowest.op, lowest.name = Reshape(shape, made.weight.shape[1:]), f"{lowest.name}_flat"
+    step.op, step.inputs = made, [lowest]
     return True
 
 

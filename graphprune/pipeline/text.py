@@ -4,12 +4,14 @@ import dataclasses
 import re
 import types
 import typing
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal, Union, get_args, get_origin
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 from graphprune import passes
 from graphprune.errors import PipelineError, nearest
 from graphprune.passbase import PASSES, Pass
+
+B = TypeVar("B")
 
 _PASS = re.compile(r"\s*([A-Za-z][\w-]*)\s*(?:\{([^{}]*)\})?\s*")
 
@@ -28,13 +30,18 @@ def parse(text: str) -> tuple[Pass, ...]:
     PipelineError
         Unknown pass or option (with the nearest known name), or a value of the wrong type.
     """
-    found: list[Pass] = []
+    return tuple(make_pass(name, options) for name, options in split(text))
+
+
+def split(text: str) -> list[tuple[str, dict[str, str]]]:
+    """Names with the texts of their options, in order."""
+    found = []
     position = 0
     while position < len(text):
         match = _PASS.match(text, position)
         if match is None:
             raise PipelineError(f"pipeline '{text}': expected a pass name at '{text[position:]}'")
-        found.append(make_pass(match[1], _options(match[1], match[2] or "")))
+        found.append((match[1], _options(match[1], match[2] or "")))
         position = match.end()
         if position < len(text):
             if text[position] != ",":
@@ -42,7 +49,7 @@ def parse(text: str) -> tuple[Pass, ...]:
             position += 1
             if not text[position:].strip():
                 raise PipelineError(f"pipeline '{text}': ends with ','")
-    return tuple(found)
+    return found
 
 
 def make_pass(name: str, options: Mapping[str, str]) -> Pass:
@@ -50,7 +57,11 @@ def make_pass(name: str, options: Mapping[str, str]) -> Pass:
     known = known_passes()
     if name not in known:
         raise PipelineError(f"unknown pass '{name}'{nearest(name, list(known))}")
-    cls = known[name]
+    return build(known[name], name, options)
+
+
+def build(cls: Callable[..., B], name: str, options: Mapping[str, str]) -> B:
+    """An instance of a dataclass from the texts of its fields."""
     types_of = option_types(cls)
     values = {}
     for option, value in options.items():
@@ -64,7 +75,7 @@ def make_pass(name: str, options: Mapping[str, str]) -> Pass:
     return cls(**values)
 
 
-def option_types(cls: type[Pass]) -> dict[str, Any]:
+def option_types(cls: Callable[..., Any]) -> dict[str, Any]:
     """Options of a pass with their types, in order of declaration."""
     hints = typing.get_type_hints(cls)
     return {f.name: hints[f.name] for f in dataclasses.fields(cls)}  # type: ignore[arg-type]

@@ -20,14 +20,18 @@ def accumulate(b: GraphBuilder, sums: Values, value: ir.Value, rows: ir.Value) -
     sums[value] = b.op("Add", [sums[value], rows]) if value in sums else rows
 
 
-def gradient(network: Network) -> ir.Model:
-    """Graph x (N, *sample), rows (N, classes) -> logits, gradient of <rows, f(x)> (N, *sample)."""
+def gradient(network: Network, *, record: bool = False) -> ir.Model:
+    """Graph x (N, *sample), rows (N, classes) -> logits, gradient of <rows, f(x)> (N, *sample).
+
+    With `record`, also the gradients ``a0``, ``a1``, ... at every activation's output.
+    """
     b = GraphBuilder("float32")
     x = b.input("x", [BATCH, *network.input_shape])
     rows = b.input("rows", [BATCH, network.classes])
     values: Values = {network.input: x}
     emit(b, network.nodes, values)
     sums: Values = {network.output: rows}
+    recorded: Values = {}
     for node in reversed(network.nodes):
         out = node.outputs[0]
         if out not in sums:
@@ -38,10 +42,17 @@ def gradient(network: Network) -> ir.Model:
                 accumulate(b, sums, value, part)
         else:
             z = pre_activation(node)
+            recorded[out] = collected
             accumulate(b, sums, z, activation_of(node).derivative(b, values[z], collected))
     b.output(values[network.output], "logits")
     if network.input in sums:
         b.output(sums[network.input], "gradient")
     else:
         b.output(b.op("Mul", [x, b.scalar(0.0)]), "gradient")
+    if record:
+        for i, activation in enumerate(network.activations):
+            out = activation.outputs[0]
+            zero = b.op("Mul", [values[out], b.scalar(0.0)])
+            # An output of the graph may not be an input of it (the rows, of a last activation).
+            b.output(b.op("Add", [recorded[out], zero]) if out in recorded else zero, f"a{i}")
     return b.build("gradient")

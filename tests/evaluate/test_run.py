@@ -205,3 +205,12 @@ def test_events_for_machines(capsys: pytest.CaptureFixture[str]) -> None:
         "begin", "finished", "finished", "end",
     ]  # fmt: skip
     assert events[-1]["summaries"][0]["ok"] == 2
+
+
+def test_notebooks_show_tables(job: Job) -> None:
+    shown = job.network._repr_html_()
+    assert shown.count("<tr>") == 1 + len(job.network.activations)
+    outcome = evaluate([Job(job.network, job.anchors[:2])], FAST)
+    page = outcome._repr_html_()
+    assert page.count("<tr>") == 3
+    assert f"{outcome.documents[0]['anchors'][1]['d_adv']['value']:.5f}" in page

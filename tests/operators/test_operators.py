@@ -1,5 +1,7 @@
 """Laws every registered operator obeys."""
 
+from dataclasses import replace
+
 import numpy as np
 import onnx_ir as ir
 import pytest
@@ -201,6 +203,9 @@ def pair_examples() -> list[tuple[AffineOperator, AffineOperator, tuple[int, ...
         (Transpose((1, 2, 0), image), Transpose((2, 0, 1), (5, 5, 2)), image),
         (Scale(into, image), Reshape(image, (50,)), image),
         (Shift(np.array(0.5), image), Reshape(image, (50,)), image),
+        (Shift(r.normal(size=image), image), conv, image), (Shift(into, image), replace(conv, pads=(0,) * 4), image),
+        (Pad((0, 1, 0), (0, 0, 2), image), replace(conv, in_shape=(2, 6, 7)), image),
+        (Conv(r.normal(size=(2, 1, 1, 1)), np.zeros(2), image, (1, 1), (0,) * 4, (1, 1), 2), conv, image),
     ]  # fmt: skip
 
 

@@ -14,8 +14,8 @@ from graphprune.operators import Conv
 from graphprune.passes.analysis.activations import RecordedActivations
 from graphprune.passes.analysis.attack import Attack
 from graphprune.passes.analysis.bounds import PreActivationBounds
-from graphprune.passes.rewrite.linearize_secant import secant
-from graphprune.passes.rewrite.prune_constant import rounds_of
+from graphprune.passes.rewrite.lines import secant
+from graphprune.passes.rewrite.schedule import rounds_of
 from graphprune.testing import anchors, networks
 from tests.conftest import random_points
 from tests.transforms.test_transforms import samples_in

@@ -1,0 +1,103 @@
+"""Defaults from a file: ``graphprune.toml``, or ``[tool.graphprune]`` of ``pyproject.toml``.
+
+Keys are long option names. At the top level they hold for every command that has the option; a
+table of a command's name holds for it alone. The command line always wins.
+"""
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from graphprune.errors import GraphpruneError, nearest
+
+Defaults = dict[str, dict[str, Any]]
+
+
+def split_config(arguments: list[str]) -> tuple[list[str], str | None]:
+    """Arguments without ``--config FILE``, and the file."""
+    rest: list[str] = []
+    path: str | None = None
+    given = iter(arguments)
+    for argument in given:
+        if argument == "--":
+            return [*rest, argument, *given], path
+        if argument == "--config":
+            path = next(given, "")
+        elif argument.startswith("--config="):
+            path = argument.removeprefix("--config=")
+        else:
+            rest.append(argument)
+    if path == "":
+        raise GraphpruneError("--config names no file")
+    return rest, path
+
+
+def read_config(path: str | None) -> tuple[dict[str, Any], str]:
+    """(table, how messages name it) of the file given, or of the one in this folder.
+
+    Raises
+    ------
+    GraphpruneError
+        The file is missing or no TOML.
+    """
+    if path is not None:
+        table = _toml(Path(path))
+        name = Path(path).name
+        return (_tool(table) if name == "pyproject.toml" else table), path
+    if Path("graphprune.toml").is_file():
+        return _toml(Path("graphprune.toml")), "graphprune.toml"
+    if Path("pyproject.toml").is_file():
+        return _tool(_toml(Path("pyproject.toml"))), "pyproject.toml [tool.graphprune]"
+    return {}, ""
+
+
+def _tool(table: Mapping[str, Any]) -> dict[str, Any]:
+    return dict(table.get("tool", {}).get("graphprune", {}))
+
+
+def _toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise GraphpruneError(f"{path}: cannot read: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise GraphpruneError(f"{path}: not TOML: {error}") from None
+
+
+def defaults(
+    table: Mapping[str, Any], where: str, options: Mapping[str, Mapping[str, str]]
+) -> Defaults:
+    """Per command, its parameters' defaults.
+
+    Parameters
+    ----------
+    options
+        Per command, its long options without dashes in front, and the parameter each sets.
+
+    Raises
+    ------
+    GraphpruneError
+        A key that is no option (with the nearest one that is).
+    """
+    found: Defaults = {command: {} for command in options}
+    every = sorted({name for known in options.values() for name in known})
+    for key, value in table.items():
+        if isinstance(value, dict):
+            if key not in options:
+                raise GraphpruneError(f"{where}: no command '{key}'{nearest(key, list(options))}")
+            continue
+        takers = [command for command, known in options.items() if key in known]
+        if not takers:
+            raise GraphpruneError(f"{where}: no option '{key}'{nearest(key, every)}")
+        for command in takers:
+            found[command][options[command][key]] = value
+    for command, own in table.items():
+        if isinstance(own, dict):
+            for key, value in own.items():
+                known = options[command]
+                if key not in known:
+                    near = nearest(key, list(known))
+                    raise GraphpruneError(f"{where}: {command} has no option '{key}'{near}")
+                found[command][known[key]] = value
+    return found

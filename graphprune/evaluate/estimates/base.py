@@ -1,0 +1,96 @@
+"""What an estimator is asked, and what it answers."""
+
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any, ClassVar, Literal, Protocol
+
+from graphprune.evaluate.settings import Settings
+from graphprune.ir import Anchor, Network
+from graphprune.passes.analysis.attack import Attack
+from graphprune.passes.analysis.witness import Witness
+from graphprune.progress import Progress
+
+Metric = Literal["rob", "bnd"]
+Status = Literal["ok", "exact", "interval", "collapsed"]
+
+
+@dataclass(frozen=True, eq=False)
+class Question:
+    """A metric of a network at an anchor.
+
+    Attributes
+    ----------
+    found
+        The attack on the network. What the same run found about d_bnd is never told.
+    deadline
+        On the clock of :func:`time.monotonic`.
+    """
+
+    network: Network
+    anchor: Anchor
+    metric: Metric
+    settings: Settings
+    found: Attack
+    progress: Progress
+    deadline: float
+
+    @property
+    def remaining(self) -> float:
+        return max(self.deadline - monotonic(), 0.0)
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """An estimate, and what is proven.
+
+    Attributes
+    ----------
+    value
+        The estimate; None where the stand-in has no boundary within the search limit.
+    status
+        ``ok``, or how the metric of the stand-in ended: ``exact``, ``interval`` (stopped by a
+        limit; the value is its upper end), ``collapsed`` (no boundary found).
+    lower, upper
+        Proven bounds of the network's own metric; None where nothing is proven.
+    certified
+        False where `lower` rests on a solver's numerics.
+    neurons_left
+        Neurons of the stand-in.
+    prune_seconds
+        What making the stand-in took.
+    attacked
+        Whether the attack on the network was needed, so that its seconds count.
+    capped
+        The search ended at a limit before it met the stand-in's boundary.
+    witness
+        The confirmed point behind `upper`.
+    """
+
+    value: float | None
+    status: Status = "ok"
+    lower: float | None = None
+    upper: float | None = None
+    certified: bool = True
+    neurons_left: int = 0
+    prune_seconds: float = 0.0
+    attacked: bool = True
+    capped: bool = False
+    witness: Witness | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """As an element of ``estimates`` of the document."""
+        record = {
+            "value": self.value, "status": self.status, "lower": self.lower, "upper": self.upper,
+            "neurons_left": self.neurons_left, "prune_seconds": self.prune_seconds,
+            "capped": self.capped,
+        }  # fmt: skip
+        return record if self.certified else record | {"certified": False}
+
+
+class Estimator(Protocol):
+    """A frozen dataclass: its fields are its options, `metrics` what it can estimate."""
+
+    name: ClassVar[str]
+    metrics: ClassVar[tuple[Metric, ...]]
+
+    def run(self, question: Question) -> Answer: ...

@@ -1,0 +1,107 @@
+"""d_bnd by substitutes that learn from their own mistakes.
+
+A substitute that is exact at the anchor and at every point looked at so far, linear where these
+points allow it, is solved; its minimiser is carried back to the network by a search along the ray
+and by polishing, and becomes one more point at which the next substitute is exact. That goes on
+until the substitute knows of nothing closer than the best point found, so the estimate is the
+distance of a confirmed adversarial point: a proven upper bound.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from graphprune.errors import GraphpruneError
+from graphprune.evaluate.distance import distance
+from graphprune.evaluate.estimates.base import Answer, Metric, Question
+from graphprune.passes.analysis.attack import Attack
+from graphprune.passes.analysis.attack_polish import polish
+from graphprune.passes.analysis.witness import Witness, closest_on_ray
+from graphprune.passes.rewrite.fuse_affine import FuseAffine
+from graphprune.passes.rewrite.scene import KeptPoints
+from graphprune.passes.rewrite.substitute import Substitute
+from graphprune.pipeline import Pipeline
+
+# A step counts as an improvement when it shortens the distance by more than this share.
+GAIN = 1e-4
+# How far beyond the substitute's minimiser the network's boundary is looked for.
+BEYOND = 1.5
+
+
+@dataclass(frozen=True)
+class ReAnchored:
+    """Substitutes exact at every point seen, rebuilt until they know of nothing closer."""
+
+    name: ClassVar[str] = "re-anchored"
+    metrics: ClassVar[tuple[Metric, ...]] = ("bnd",)
+
+    rounds: int = 6
+    # The share of a substitute's distance problem in the time left.
+    share: float = 0.3
+
+    def run(self, question: Question) -> Answer:
+        if question.found.witness is None:
+            raise GraphpruneError(f"estimate '{self.name}': the attack found no adversarial point")
+        loop = _Loop(question, question.found.witness)
+        loop.improve(question.found.witness)
+        for _ in range(self.rounds):
+            if question.remaining <= 0 or not loop.round(self.share):
+                break
+        best = loop.best
+        return Answer(
+            best.distance, upper=best.distance, neurons_left=loop.neurons,
+            prune_seconds=loop.prune_seconds, witness=best,
+        )  # fmt: skip
+
+
+class _Loop:
+    """The points seen so far, and the best of them."""
+
+    def __init__(self, question: Question, witness: Witness) -> None:
+        self.question = question
+        self.best = witness
+        self.seen: list[NDArray[np.floating]] = []
+        self.neurons = question.network.living_neurons
+        self.prune_seconds = 0.0
+        # Every neuron that a line through the kept points fits goes, in all layers, at once.
+        every = tuple(range(1, len(question.network.source_activations) + 1))
+        whole = Substitute(only=every, gamma=1.0, step=1.0, rank="range", bounds="ibp")
+        self.pipeline = Pipeline((whole, FuseAffine()))
+
+    def improve(self, witness: Witness) -> None:
+        """Polish a point of the network's boundary; it may be the best so far."""
+        q = self.question
+        better = polish(q.network, q.anchor, q.settings.domain, witness, deadline=q.deadline)
+        if better.distance < self.best.distance:
+            self.best = better
+
+    def round(self, share: float) -> bool:
+        """Solve one substitute; False where it knows of nothing closer than the best point."""
+        q, domain = self.question, self.question.settings.domain
+        # The best point comes first: it decides the lines, the others which neurons keep them.
+        points = KeptPoints((self.best.x, *self.seen))
+        result = self.pipeline.run(
+            q.network, q.anchor, domain=domain, facts=(Attack(self.best, 0.0), points),
+            progress=q.progress,
+        )  # fmt: skip
+        substitute = result.network
+        self.neurons = substitute.living_neurons
+        self.prune_seconds += sum(p.seconds for p in result.report)
+        known = closest_on_ray(substitute, q.anchor, domain, self.best.x)
+        solved = distance(
+            substitute, q.anchor, domain=domain, time_limit=share * q.remaining,
+            known_attack=None if known is None else Attack(known, 0.0), progress=q.progress,
+        ).witness  # fmt: skip
+        q.progress(f"re-anchored {self.best.distance:.5f}")
+        if solved is None or solved.distance >= self.best.distance * (1.0 - GAIN):
+            return False
+        # The next substitute knows better about this point; its surroundings may hold a closer one.
+        self.seen.append(solved.x)
+        start = q.anchor.x.astype(np.float64)
+        step = solved.x.astype(np.float64) - start
+        back = closest_on_ray(q.network, q.anchor, domain, start + BEYOND * step)
+        if back is not None:
+            self.improve(back)
+        return True

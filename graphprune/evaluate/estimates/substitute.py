@@ -1,0 +1,82 @@
+"""The metric of a substitute: a rewrite pipeline, then the same algorithm on what it makes."""
+
+from dataclasses import dataclass
+from time import monotonic
+from typing import ClassVar, NamedTuple
+
+from graphprune.evaluate.distance import distance
+from graphprune.evaluate.estimates.base import Answer, Metric, Question, Status
+from graphprune.ir import Network
+from graphprune.passes.analysis.attack import Attack, attack
+from graphprune.passes.analysis.certify import certify
+from graphprune.passes.analysis.witness import closest_on_ray
+from graphprune.pipeline import Pipeline
+
+
+@dataclass(frozen=True)
+class Substituted:
+    """The metric of the network that a pipeline makes; nothing is proven."""
+
+    name: ClassVar[str] = "pipeline"
+    metrics: ClassVar[tuple[Metric, ...]] = ("rob", "bnd")
+
+    pipeline: Pipeline
+
+    def run(self, question: Question) -> Answer:
+        start = monotonic()
+        pipeline = self.pipeline
+        if not any(p.name == "fuse-affine" for p in pipeline.passes):
+            pipeline = Pipeline((*pipeline.passes, *Pipeline.parse("fuse-affine").passes))
+        substitute = pipeline.run(
+            question.network, question.anchor, domain=question.settings.domain,
+            facts=(question.found,), progress=question.progress,
+        ).network  # fmt: skip
+        pruned = monotonic() - start
+        solve = _certify if question.metric == "rob" else _solve
+        value, status, capped = solve(substitute, question, attack_on(substitute, question))
+        return Answer(
+            value, status, neurons_left=substitute.living_neurons, prune_seconds=pruned,
+            capped=capped,
+        )  # fmt: skip
+
+
+class _Solved(NamedTuple):
+    value: float | None
+    status: Status
+    capped: bool
+
+
+def _certify(substitute: Network, question: Question, known: Attack) -> _Solved:
+    s = question.settings
+    proof = certify(
+        substitute, question.anchor, domain=s.domain, method=s.method, norm=s.norm,
+        upper=known.distance, time_limit=question.remaining, progress=question.progress,
+    )  # fmt: skip
+    return _Solved(proof.radius, "collapsed" if proof.complete else "ok", proof.complete)
+
+
+def _solve(substitute: Network, question: Question, known: Attack) -> _Solved:
+    s = question.settings
+    result = distance(
+        substitute, question.anchor, domain=s.domain, radius=s.radius,
+        time_limit=question.remaining, known_attack=known, progress=question.progress,
+    )  # fmt: skip
+    if result.upper is None or result.status == "robust":
+        # The boundary is gone, or beyond the limit asked for: there is no distance to report.
+        return _Solved(None, "collapsed", True)
+    return _Solved(result.upper, "exact" if result.status == "exact" else "interval", False)
+
+
+def attack_on(substitute: Network, question: Question) -> Attack:
+    """A first point for the substitute: the original's adversarial, or an attack of its own."""
+    s, found = question.settings, question.found
+    if found.witness is not None:
+        witness = closest_on_ray(
+            substitute, question.anchor, s.domain, found.witness.x, norm=s.norm
+        )
+        if witness is not None:
+            return Attack(witness, 0.0)
+    return attack(
+        substitute, question.anchor, domain=s.domain, effort=s.effort, norm=s.norm, seed=s.seed,
+        time_limit=question.remaining, progress=question.progress,
+    )  # fmt: skip

@@ -1,0 +1,81 @@
+"""Defaults from graphprune.toml and pyproject.toml."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from graphprune.cli.app import run
+from tests.conftest import MODELS
+
+TOY, POINTS = str(MODELS / "toy-2d.onnx"), str(MODELS / "toy-2d-anchors.npz")
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def settings(*arguments: str) -> dict[str, object]:
+    assert run([*arguments, "--limit", "1", "--json", "r.json", "--quiet"]) == 0
+    found: dict[str, object] = json.loads(Path("r.json").read_text())["settings"]
+    return found
+
+
+CONFIG = f"""
+anchors = ["{POINTS}"]
+metrics = "adv"
+seed = 3
+[evaluate]
+estimate = ["linearize-secant{{layers=1}}"]
+effort = "fast"
+[attack]
+effort = "thorough"
+"""
+
+
+def test_the_folder_s_file_gives_defaults_and_the_command_line_wins() -> None:
+    Path("graphprune.toml").write_text(CONFIG)
+    found = settings("evaluate", TOY)
+    assert (found["seed"], found["metrics"], found["effort"]) == (3, ["adv"], "fast")
+    assert found["estimates"] == ["linearize-secant{layers=1}"]
+    assert settings("evaluate", TOY, "--seed", "5")["seed"] == 5
+    assert settings("attack", TOY)["effort"] == "thorough"
+
+
+@pytest.mark.parametrize("place", ["before", "after"])
+def test_a_file_may_be_named(place: str) -> None:
+    Path("own.toml").write_text(CONFIG)
+    named = ["--config", "own.toml"]
+    command = ["evaluate", TOY]
+    found = settings(*(named + command if place == "before" else command + named))
+    assert found["seed"] == 3
+
+
+def test_pyproject_has_its_own_table() -> None:
+    text = CONFIG.replace("[evaluate]", "[tool.graphprune.evaluate]")
+    text = text.replace("[attack]", "[tool.graphprune.attack]")
+    Path("pyproject.toml").write_text("[tool.graphprune]\n" + text)
+    assert settings("evaluate", TOY)["seed"] == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("sed = 1", "graphprune.toml: no option 'sed'; did you mean 'seed'?"),
+        ("[evalute]\nseed = 1", "no command 'evalute'; did you mean 'evaluate'?"),
+        ("[inspect]\nseed = 1", "inspect has no option 'seed'"),
+        ("seed = [", "graphprune.toml: not TOML"),
+        ('seed = "x"', "seed"),
+    ],
+)
+def test_mistakes_are_named(text: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("graphprune.toml").write_text(text)
+    assert run(["evaluate", TOY, "--anchors", POINTS]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_named_file_that_is_missing(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--config", "no.toml", "passes"]) == 2
+    assert "no.toml: cannot read" in capsys.readouterr().err

@@ -1,0 +1,132 @@
+"""Estimates: what they cost nothing to promise, and what they prove."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import graphprune as gp
+from graphprune.backends.onnxruntime import run_original
+from graphprune.evaluate.estimates import estimate, estimated, parse_estimate
+from graphprune.evaluate.estimates.extrapolate import parabola_root
+from graphprune.evaluate.settings import Settings
+from graphprune.ir import Domain
+from graphprune.ir.points import linf
+from graphprune.passes.analysis.attack import Attack
+from graphprune.passes.analysis.certify import certified_margins
+from graphprune.testing import anchors
+from tests.oracles import Perceptron, brute_force_distance
+
+
+@st.composite
+def perceptrons(draw: st.DrawFn) -> tuple[Perceptron, gp.Network, gp.Anchor]:
+    """A small network whose distance brute force can tell, and an anchor."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    net = Perceptron.random(rng, draw(st.sampled_from([[2, 4, 3], [3, 3, 3, 2], [2, 3, 3, 3]])))
+    network = gp.from_proto(net.model())
+    return net, network, draw(anchors(network))
+
+
+def test_a_text_is_an_estimator_or_a_pipeline() -> None:
+    assert estimated("extrapolate") == ("rob",)
+    assert estimated("re-anchored{rounds=2}") == ("bnd",)
+    assert estimated("auto") == estimated("combined, fuse-affine") == ("rob", "bnd")
+    for text, said in (
+        ("extrapolat", "unknown estimate or pass 'extrapolat'; did you mean 'extrapolate'"),
+        ("combine", "did you mean 'combined'"),
+        ("auto, fuse-affine", "'auto' is no pass and stands alone"),
+        ("extrapolate{evaluation=2}", "did you mean 'evaluations'"),
+        ("extrapolate{evaluations=0}", "must be positive"),
+    ):
+        with pytest.raises(gp.GraphpruneError, match=said):
+            parse_estimate(text)
+
+
+def test_an_estimate_of_the_wrong_metric_says_so(tiny: gp.Network, images: list[gp.Anchor]) -> None:
+    record, _ = estimate(tiny, images[0], Settings(), "extrapolate", "bnd", Attack(None, 0.0))
+    assert record["status"] == "error"
+    assert record["message"] == "estimate 'extrapolate' is one of d_rob, not of d_bnd"
+
+
+def test_extrapolation_is_close_and_its_lower_end_is_certified(
+    tiny: gp.Network, images: list[gp.Anchor]
+) -> None:
+    errors = []
+    for anchor in images[:8]:
+        record, _ = estimate(tiny, anchor, Settings(), "extrapolate", "rob", Attack(None, 0.0))
+        truth = gp.certify(tiny, anchor).radius
+        errors.append(abs(record["value"] - truth) / truth)
+        assert record["lower"] <= truth * (1 + 2e-3)
+        assert certified_margins(tiny, anchor, record["lower"], Domain()).min() >= 0
+    assert np.mean(errors) < 0.02
+
+
+def test_parabolas_are_exact_on_parabolas() -> None:
+    b, c, m = np.array([2.0, 1.0]), np.array([3.0, 0.5]), np.array([5.0, 4.0])
+
+    def margin(r: float) -> np.ndarray:
+        return np.asarray(m - b * r - c * r * r)
+
+    truth = min(float(np.roots([-c[t], -b[t], m[t]]).max()) for t in range(2))
+    assert parabola_root([0.0, 0.3], [m, margin(0.3)], b) == pytest.approx(truth)
+    values = [m, margin(0.3), margin(0.7)]
+    assert parabola_root([0.0, 0.3, 0.7], values, np.zeros(2)) == pytest.approx(truth)
+    assert parabola_root([0.0, 1.0], [m, m + 1.0], np.zeros(2)) == np.inf
+
+
+@settings(max_examples=15)
+@given(perceptrons())
+def test_re_anchored_is_a_verified_upper_bound(
+    case: tuple[Perceptron, gp.Network, gp.Anchor],
+) -> None:
+    net, network, anchor = case
+    found = gp.attack(network, anchor, effort="fast")
+    if found.distance is None:
+        return
+    record, witness = estimate(
+        network, anchor, Settings(time_limit=20), "re-anchored", "bnd", found
+    )
+    assert record.get("message") is None
+    assert witness is not None
+    assert record["upper"] == record["value"] == witness.distance <= found.distance
+    assert witness.distance == linf(witness.x, anchor.x)
+    logits = run_original(network, witness.x[None])[0]
+    assert logits[witness.target] >= logits[anchor.label]
+    truth = brute_force_distance(net, anchor.x.astype(float), anchor.label, 0.0, 1.0)
+    assert witness.distance >= truth - 1e-6
+
+
+def test_a_collapsed_boundary_is_capped_and_has_no_value(
+    tiny: gp.Network, images: list[gp.Anchor]
+) -> None:
+    found = gp.attack(tiny, images[0])
+    text = "prune-constant{gamma=0.95}"
+    limited = Settings(radius=0.05, time_limit=20)
+    record, witness = estimate(tiny, images[0], limited, text, "bnd", found)
+    assert (record["status"], record["value"], record["capped"]) == ("collapsed", None, True)
+    assert witness is None
+    near = Settings(time_limit=20)
+    record, _ = estimate(tiny, images[0], near, "linearize-secant{layers=3}", "bnd", found)
+    assert record["capped"] is False
+    assert record["neurons_left"] == 0
+    assert 0 < record["prune_seconds"] < record["seconds"]
+    assert record["lower"] is record["upper"] is None
+
+
+def test_auto_is_told_of_the_attack_only(tiny: gp.Network, images: list[gp.Anchor]) -> None:
+    """The same value whether or not the same run computes d_bnd."""
+    from graphprune.evaluate.run import Job, evaluate
+
+    values = []
+    for metrics in (("adv", "rob", "bnd"), ("adv", "rob")):
+        chosen = Settings(metrics=metrics, estimates=("auto",))
+        outcome = evaluate([Job(tiny, images[:1])], chosen)
+        by_metric = {
+            e["metric"]: e["value"] for e in outcome.documents[0]["anchors"][0]["estimates"]
+        }
+        values.append(by_metric["d_rob"])
+        if "bnd" in metrics:
+            found = gp.attack(tiny, images[0])
+            alone, _ = estimate(tiny, images[0], Settings(), "auto", "bnd", found)
+            assert by_metric["d_bnd"] == alone["value"]
+    assert values[0] == values[1]
