@@ -25,10 +25,11 @@ class Reference:
     def __init__(self, model: ir.Model | onnx.ModelProto) -> None:
         from onnx.reference import ReferenceEvaluator
 
+        from graphprune.backends.reference.activations import Gelu, Softplus
         from graphprune.backends.reference.conv_transpose import ConvTranspose
 
         proto = model if isinstance(model, onnx.ModelProto) else ir.to_proto(model)
-        self._evaluator = ReferenceEvaluator(proto, new_ops=[ConvTranspose])
+        self._evaluator = ReferenceEvaluator(proto, new_ops=[ConvTranspose, Gelu, Softplus])
 
     def __call__(self, feeds: Mapping[str, NDArray[np.generic]]) -> list[NDArray[Any]]:
         results = self._evaluator.run(None, dict(feeds))

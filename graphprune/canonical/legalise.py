@@ -14,6 +14,7 @@ from onnx import numpy_helper
 from graphprune.canonical import rules
 from graphprune.canonical.context import RULES, Context, Rule, Tracked, describe, rule_key
 from graphprune.canonical.heads import Head, check_softmax, choose
+from graphprune.canonical.patterns import recognise
 from graphprune.canonical.refusals import reason
 from graphprune.errors import GraphpruneError, ModelError, UnsupportedError
 from graphprune.ir.load import ModelFile, check_model, half_precision, read_model
@@ -188,6 +189,7 @@ def _infer(
         said = " ".join(str(error).split())[:300]
         raise ModelError(f"{file.label}: shape inference fails: {said}") from None
     model = ir.from_proto(bound)
+    recognise(model)
     model.graph.sort()
     return model
 

@@ -29,6 +29,7 @@ class GraphBuilder:
         self.inputs: list[ir.Value] = []
         self.outputs: list[ir.Value] = []
         self.nodes: list[ir.Node] = []
+        self.opset = OPSET
         self._names: set[str] = set()
         # The array is kept beside its value: a freed array's id could be given out again.
         self._constants: dict[
@@ -97,6 +98,10 @@ class GraphBuilder:
         self.nodes.append(node)
         return out
 
+    def require(self, opset: int) -> None:
+        """Write the graph in this opset at least."""
+        self.opset = max(self.opset, opset)
+
     def drop_constants(self, keep: set[int]) -> None:
         """Forget the initialisers whose value's id is not in `keep`."""
         self._constants = {k: c for k, c in self._constants.items() if id(c[1]) in keep}
@@ -113,7 +118,9 @@ class GraphBuilder:
             self.outputs,
             nodes=self.nodes,
             initializers=[value for _, value in self._constants.values()],
-            opset_imports={"": OPSET},
+            opset_imports={"": self.opset},
             name=name,
         )
-        return ir.Model(graph, ir_version=IR_VERSION, producer_name="graphprune")
+        return ir.Model(
+            graph, ir_version=IR_VERSION if self.opset < 19 else 9, producer_name="graphprune"
+        )

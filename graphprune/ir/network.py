@@ -94,6 +94,11 @@ class Activation(Operator, Protocol):
         """Linear on either side of 0, 0 below it: a neuron may be stable."""
         ...
 
+    @property
+    def slopes(self) -> tuple[float, float]:
+        """Bounds of the derivative."""
+        ...
+
     def value(self, z: Floats) -> Floats:
         """The activation in float64."""
         ...

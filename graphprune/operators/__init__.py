@@ -6,6 +6,7 @@ from graphprune.operators.conv import Conv
 from graphprune.operators.conv_transpose import ConvTranspose
 from graphprune.operators.dense import Dense
 from graphprune.operators.gather import Gather
+from graphprune.operators.gelu import Gelu, GeluTanh
 from graphprune.operators.matmul import MatMul
 from graphprune.operators.pad import Pad
 from graphprune.operators.reduce_sum import ReduceSum
@@ -14,6 +15,9 @@ from graphprune.operators.relu import Relu
 from graphprune.operators.reshape import Reshape
 from graphprune.operators.scale import Scale
 from graphprune.operators.shift import Shift
+from graphprune.operators.sigmoid import Sigmoid
+from graphprune.operators.softplus import Softplus
+from graphprune.operators.tanh import Tanh
 from graphprune.operators.transpose import Transpose
 
 __all__ = [
@@ -24,6 +28,8 @@ __all__ = [
     "ConvTranspose",
     "Dense",
     "Gather",
+    "Gelu",
+    "GeluTanh",
     "MatMul",
     "Pad",
     "ReduceSum",
@@ -31,6 +37,9 @@ __all__ = [
     "Reshape",
     "Scale",
     "Shift",
+    "Sigmoid",
+    "Softplus",
+    "Tanh",
     "Transpose",
     "register",
 ]

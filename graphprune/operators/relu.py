@@ -27,6 +27,7 @@ class Relu:
     added: bool = False
 
     piecewise_linear: ClassVar[bool] = True
+    slopes: ClassVar[tuple[float, float]] = (0.0, 1.0)
 
     def forward(self, b: GraphBuilder, *inputs: ir.Value) -> ir.Value:
         return b.op("Relu", inputs)

@@ -52,8 +52,8 @@ class LinearizeSecant:
         z = record_activations(network, state.the_anchor(self.name).x, found.witness.x)
         replacements = {}
         for index in network.source_layers(layers):
-            values = activation_of(network.activations[index]).value(z[index])
-            slope, offset = secant(*z[index], *values)
+            sigma = activation_of(network.activations[index])
+            slope, offset = secant(*z[index], *sigma.value(z[index]), sigma.slopes)
             every = np.ones(len(slope), dtype=bool)
             replacements[index] = Replacement.nothing(len(slope)).with_lines(every, slope, offset)
         result = apply(network, replacements)

@@ -40,16 +40,18 @@ By = Literal["constant", "secant", "ball", "segment", "relaxation"]
 Make = Callable[[Scene, int, LayerBounds], Lines]
 
 
-def secant(z0: Floats, z1: Floats, s0: Floats, s1: Floats) -> tuple[Floats, Floats]:
-    """(c, d) of the lines through (z0, s0) and (z1, s1); c lies between 0 and 1.
+def secant(
+    z0: Floats, z1: Floats, s0: Floats, s1: Floats, limits: tuple[float, float] = (0.0, 1.0)
+) -> tuple[Floats, Floats]:
+    """(c, d) of the lines through (z0, s0) and (z1, s1); c lies within `limits`.
 
-    The slope of a monotone activation with derivative at most 1 lies there; near-equal
-    pre-activations would let rounding throw it far out.
+    Secants are no steeper than the derivative can be (0 to 1 for ReLU); near-equal
+    pre-activations would let rounding throw them far out.
     """
     gap = z1 - z0
     same = gap == 0
     slope = np.where(same, 0.0, (s1 - s0) / np.where(same, 1.0, gap))
-    slope = np.clip(slope, 0.0, 1.0)
+    slope = np.clip(slope, *limits)
     return slope, s0 - slope * z0
 
 
@@ -65,10 +67,11 @@ def through_kept(scene: Scene, layer: int, bounds: LayerBounds) -> Lines:
     kept points all lie on one piece of the activation.
     """
     z = scene.at_kept[layer]
-    s = scene.activation(layer).value(z)
+    sigma = scene.activation(layer)
+    s = sigma.value(z)
     neurons = np.arange(z.shape[1])
     far = np.abs(z - z[0]).argmax(axis=0)
-    slope, offset = secant(z[0], z[far, neurons], s[0], s[far, neurons])
+    slope, offset = secant(z[0], z[far, neurons], s[0], s[far, neurons], sigma.slopes)
     miss = np.abs(slope * z + offset - s).max(axis=0)
     return Lines(slope, offset, miss <= EXACT * (1.0 + np.abs(z).max(axis=0)))
 
@@ -85,8 +88,9 @@ def least_squares(scene: Scene, layer: int, samples: Floats) -> Lines:
 
 def chord(scene: Scene, layer: int, bounds: LayerBounds) -> Lines:
     lower, upper = bounds.lower[0].astype(np.float64), bounds.upper[0].astype(np.float64)
-    value, z0 = scene.activation(layer).value, scene.at_anchor[layer]
-    slope, _ = secant(lower, upper, value(lower), value(upper))
+    sigma, z0 = scene.activation(layer), scene.at_anchor[layer]
+    value = sigma.value
+    slope, _ = secant(lower, upper, value(lower), value(upper), sigma.slopes)
     return Lines(slope, value(z0) - slope * z0, np.ones(len(z0), dtype=bool))
 
 

@@ -33,8 +33,9 @@ def width(scene: Scene, layer: int, bounds: LayerBounds, lines: Lines) -> Floats
 
 def gap(scene: Scene, layer: int, bounds: LayerBounds, lines: Lines) -> Floats:
     lower, upper = bounds.lower[0].astype(np.float64), bounds.upper[0].astype(np.float64)
-    value = scene.activation(layer).value
-    return _error(scene, layer, bounds, *secant(lower, upper, value(lower), value(upper)))
+    sigma = scene.activation(layer)
+    line = secant(lower, upper, sigma.value(lower), sigma.value(upper), sigma.slopes)
+    return _error(scene, layer, bounds, *line)
 
 
 def influence(scene: Scene, layer: int, bounds: LayerBounds, lines: Lines) -> Floats:
