@@ -7,9 +7,9 @@ from math import gcd, prod
 import numpy as np
 from numpy.typing import NDArray
 
-from graphprune.ir.network import AffineOperator, Shape
+from graphprune.ir.network import AffineOperator
 from graphprune.operators.conv import Conv
-from graphprune.operators.cost import nanoseconds
+from graphprune.operators.cost import NOTHING, cost
 from graphprune.operators.dense import Dense
 from graphprune.operators.pad import Pad
 from graphprune.operators.reshape import Reshape
@@ -201,20 +201,9 @@ def conv_conv(first: Conv, second: Conv) -> Merged:
     constant = np.broadcast_to(first.bias.reshape(-1, *(1,) * rank), first.output_shape())
     conv, after = _offset(one, _image(second, np.ascontiguousarray(constant)))
     made = (conv,) if after is None else (conv, after)
-    before = [(first, first.output_shape()), (second, shape)]
-    return made if _cheaper([(op, shape) for op in made], before) else None
-
-
-def _cheaper(
-    new: Sequence[tuple[AffineOperator, Shape]], old: Sequence[tuple[AffineOperator, Shape]]
-) -> bool:
-    """Whether operators (with their output shapes) are no slower and move no more numbers."""
-
-    def cost(ops: Sequence[tuple[AffineOperator, Shape]]) -> tuple[float, int]:
-        moved = sum(op.parameters + prod(shape) for op, shape in ops)
-        return sum(nanoseconds(op, shape) for op, shape in ops), moved
-
-    return all(a <= b for a, b in zip(cost(new), cost(old), strict=True))
+    new = sum((cost(op, shape) for op in made), NOTHING)
+    old = cost(first, first.output_shape()) + cost(second, shape)
+    return made if new.no_worse(old) else None
 
 
 def _composed(
