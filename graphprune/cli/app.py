@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from graphprune.cli import evaluate, inspect, opt, passes, report
+from graphprune.cli import evaluate, experiment, inspect, opt, passes, report
 from graphprune.cli.config import Defaults, defaults, read_config, split_config
 from graphprune.errors import GraphpruneError
 
@@ -23,6 +23,7 @@ opt.register(app)
 inspect.register(app)
 passes.register(app)
 report.register(app)
+experiment.register(app)
 
 
 def _version(value: bool) -> None:

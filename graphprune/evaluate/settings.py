@@ -8,7 +8,7 @@ from typing import Any
 from graphprune.backends.onnxruntime.runtime import Provider
 from graphprune.errors import GraphpruneError
 from graphprune.ir import Domain, Norm
-from graphprune.passes.analysis.attack import Effort
+from graphprune.passes.analysis.attack import AttackMethod, Effort
 from graphprune.passes.analysis.bounds import Method
 
 METRICS = ("adv", "rob", "bnd")
@@ -24,7 +24,7 @@ class Settings:
         Subset of ``adv``, ``rob``, ``bnd``.
     method
         Bounds for d_rob.
-    effort, seed
+    attack, effort, seed
         Of the attack.
     norm
         Of every distance; d_bnd knows ``linf`` only.
@@ -44,6 +44,7 @@ class Settings:
 
     metrics: tuple[str, ...] = METRICS
     method: Method = "crown"
+    attack: AttackMethod = "descent"
     effort: Effort = "standard"
     seed: int = 0
     norm: Norm = "linf"

@@ -122,8 +122,8 @@ def _adv(
     network: Network, anchor: Anchor, s: Settings, known: Mapping[str, Result], progress: Progress
 ) -> Result:
     found = attack(
-        network, anchor, domain=s.domain, effort=s.effort, norm=s.norm, seed=s.seed,
-        time_limit=s.limit, progress=progress,
+        network, anchor, domain=s.domain, method=s.attack, effort=s.effort,
+        norm=s.norm, seed=s.seed, time_limit=s.limit, progress=progress,
     )  # fmt: skip
     points: Points = [] if found.witness is None else [("d_adv", found.witness)]
     return Result(attack_json(found), points)

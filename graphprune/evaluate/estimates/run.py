@@ -7,6 +7,7 @@ from graphprune.errors import GraphpruneError, PipelineError, nearest
 from graphprune.evaluate.estimates.auto import Auto
 from graphprune.evaluate.estimates.base import Estimator, Metric, Question
 from graphprune.evaluate.estimates.extrapolate import Extrapolate
+from graphprune.evaluate.estimates.milp import PlainMilp
 from graphprune.evaluate.estimates.reanchored import ReAnchored
 from graphprune.evaluate.estimates.substitute import Substituted
 from graphprune.evaluate.settings import Settings
@@ -17,7 +18,9 @@ from graphprune.pipeline import Pipeline
 from graphprune.pipeline.text import build, known_passes, split
 from graphprune.progress import Progress, quiet
 
-ESTIMATORS: dict[str, type[Estimator]] = {cls.name: cls for cls in (Auto, Extrapolate, ReAnchored)}
+ESTIMATORS: dict[str, type[Estimator]] = {
+    cls.name: cls for cls in (Auto, Extrapolate, PlainMilp, ReAnchored)
+}
 
 
 def parse_estimate(spec: str) -> Estimator:

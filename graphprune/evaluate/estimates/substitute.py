@@ -77,6 +77,6 @@ def attack_on(substitute: Network, question: Question) -> Attack:
         if witness is not None:
             return Attack(witness, 0.0)
     return attack(
-        substitute, question.anchor, domain=s.domain, effort=s.effort, norm=s.norm, seed=s.seed,
-        time_limit=question.remaining, progress=question.progress,
+        substitute, question.anchor, domain=s.domain, method=s.attack, effort=s.effort,
+        norm=s.norm, seed=s.seed, time_limit=question.remaining, progress=question.progress,
     )  # fmt: skip

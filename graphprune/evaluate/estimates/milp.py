@@ -1,0 +1,54 @@
+"""What the substitutes are measured against: the plain big-M program of one target."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from graphprune.backends.scip import solve_target
+from graphprune.backends.scip.condensed import condense
+from graphprune.errors import GraphpruneError
+from graphprune.evaluate.estimates.base import Answer, Metric, Question
+from graphprune.ir import Ball
+from graphprune.passes.analysis.bounds import Boxes, Method, pre_activation_bounds
+from graphprune.passes.analysis.witness import closest_on_ray
+
+
+@dataclass(frozen=True)
+class PlainMilp:
+    """The plain MILP for the attack's target alone, big-M from interval bounds at d_adv.
+
+    No lower bound, no start solution and no search strategy helps SCIP. It has a time limit of its
+    own, at which it is censored. Source of the formulation: Tjeng et al. 2019.
+    """
+
+    name: ClassVar[str] = "milp"
+    metrics: ClassVar[tuple[Metric, ...]] = ("bnd",)
+
+    bounds: Method = "ibp"
+    seconds: float = 120.0
+
+    def run(self, question: Question) -> Answer:
+        found, anchor, domain = question.found.witness, question.anchor, question.settings.domain
+        if found is None:
+            raise GraphpruneError(f"estimate '{self.name}': the attack found no adversarial point")
+        ball = Ball(anchor.x.astype(np.float64), found.distance, domain)
+        layers = pre_activation_bounds(question.network, Boxes.of(ball), self.bounds)
+        condensed = condense(question.network, layers)
+        row = np.zeros(question.network.classes)
+        row[anchor.label], row[found.target] = 1.0, -1.0
+        result = solve_target(
+            condensed, ball, row, lower=0.0, time_limit=self.seconds, progress=question.progress
+        )
+        witness = None
+        if result.point is not None:
+            point = result.point.reshape(anchor.x.shape)
+            witness = closest_on_ray(question.network, anchor, domain, point)
+        value = None if witness is None else witness.distance
+        if result.finished and value is None:
+            value = found.distance  # nothing closer than the attack's point
+        binaries = sum(len(layer.offset) for layer in condensed.layers)
+        return Answer(
+            value, "exact" if result.finished else "interval", upper=value, neurons_left=binaries,
+            witness=witness,
+        )  # fmt: skip

@@ -1,0 +1,392 @@
+"""The paper's experiments: error against runtime of substitutes, network by network.
+
+A panel is one network with one metric; a recipe says which attack, bounds, certificate and exact
+solver are used. Each panel is an ordinary run in a folder of its own, so every finished
+measurement is kept and the same command goes on where it stopped, with more anchors too.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from statistics import mean, median
+from typing import Any
+
+from graphprune.canonical import load
+from graphprune.errors import GraphpruneError
+from graphprune.evaluate.anchors import load_anchors
+from graphprune.evaluate.archive import read_run
+from graphprune.evaluate.estimates import Metric
+from graphprune.evaluate.run import Job, Outcome, Watch, evaluate
+from graphprune.evaluate.settings import Settings
+from graphprune.evaluate.store import FILE
+from graphprune.ir import Domain, Network
+from graphprune.ir.export import write_bytes
+from graphprune.passes.analysis.attack import AttackMethod, Effort
+from graphprune.passes.analysis.bounds import Method
+
+GAMMAS = (0.5, 0.75, 0.9, 0.95)
+PLAN = "panel.json"
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A network, the metric that is estimated on it, and a file of anchors beside it."""
+
+    network: str
+    metric: Metric
+    anchors: str = "mnist-train-100.npz"
+
+
+PANELS = (
+    Panel("mnist-a-stable", "bnd"),
+    Panel("mnist-b-stable", "bnd"),
+    Panel("mnist-a", "bnd"),
+    Panel("mnist-b", "bnd"),
+    Panel("mnist-c", "rob"),
+    Panel("mnist-d", "rob"),
+    Panel("mnist-e", "rob"),
+)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Which algorithms take the places of A, B and R.
+
+    Attributes
+    ----------
+    attack, effort
+        PGD within a bisection as published, or our own search.
+    bounds
+        That Algorithm 1 ranks by.
+    method
+        Of the certificate.
+    ours
+        Whether our own estimates are measured too.
+    """
+
+    attack: AttackMethod
+    effort: Effort
+    bounds: Method
+    method: Method
+    ours: bool
+
+
+RECIPES = {
+    "paper": Recipe("pgd", "standard", "fastlin-ibp", "fastlin", ours=False),
+    "best": Recipe("descent", "standard", "crown", "crown", ours=True),
+    "other": Recipe("descent", "fast", "ibp", "crown", ours=False),
+}
+
+OURS: dict[Metric, tuple[str, ...]] = {
+    "bnd": ("re-anchored", "auto"),
+    "rob": ("extrapolate", "extrapolate{evaluations=2}", "auto"),
+}
+COMBINED = (0.25, 0.5, 0.75)
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A family of estimates: how figures call it, and its specs with their labels."""
+
+    title: str
+    points: tuple[tuple[str, str], ...]
+
+
+def families(network: Network, recipe: Recipe, metric: Metric, step: float) -> list[Curve]:
+    """What is measured on a network, in families of growing substitution."""
+    layers = len(network.source_activations)
+    own = f" step={step}" if step != 0.05 else ""
+    curves = [
+        Curve(
+            "Algorithm 1 (constant)",
+            tuple(
+                (f"{g:g}", f"prune-constant{{gamma={g}{own} bounds={recipe.bounds}}}")
+                for g in GAMMAS
+            ),
+        ),
+        Curve(
+            "Algorithm 2 (secant)",
+            tuple((str(k), f"linearize-secant{{layers={k}}}") for k in range(1, layers + 1)),
+        ),
+    ]
+    if recipe.ours:
+        curves += [
+            Curve(
+                "combined",
+                tuple(
+                    (f"{g:g}", f"combined{{gamma={g} bounds={recipe.bounds}}}") for g in COMBINED
+                ),
+            ),
+            Curve(
+                "by influence",
+                tuple((f"{g:g}", f"substitute{{gamma={g}}}") for g in COMBINED),
+            ),
+            Curve("ours", tuple((spec, spec) for spec in OURS[metric])),
+        ]
+    return curves
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What is run.
+
+    Attributes
+    ----------
+    out
+        Folder; one folder per recipe, domain and network below it.
+    models
+        Folder of the networks and their anchors.
+    anchors
+        How many of the seeded training anchors.
+    step
+        g0 of Algorithm 1.
+    radius
+        Where searches end: a boundary beyond it counts as collapsed, at this distance.
+    milp
+        How many anchors the plain MILP is measured on (its time limit is its own).
+    """
+
+    out: Path
+    models: Path
+    anchors: int = 100
+    time_limit: float = 60.0
+    step: float = 0.05
+    radius: float = 0.5
+    milp: int = 5
+    workers: int = 1
+
+    def run(
+        self, panel: Panel, name: str, domain: Domain, watch: Watch | None = None
+    ) -> Iterator[Outcome]:
+        """Measure a panel; what is there already is not measured again."""
+        path = self.models / f"{panel.network}.onnx"
+        network = load(path)
+        anchors = load_anchors(self.models / panel.anchors, network)[: self.anchors]
+        recipe = RECIPES[name]
+        curves = families(network, recipe, panel.metric, self.step)
+        specs = tuple(dict.fromkeys(spec for c in curves for _, spec in c.points))
+        settings = Settings(
+            metrics=("adv", panel.metric), method=recipe.method,
+            attack=recipe.attack, effort=recipe.effort,
+            radius=self.radius if panel.metric == "bnd" else None, time_limit=self.time_limit,
+            estimates=specs, domain=domain, workers=self.workers,
+        )  # fmt: skip
+        folder = self.folder(panel, name, domain)
+        plan = {
+            "network": panel.network, "metric": panel.metric, "recipe": name, "step": self.step,
+            "settings": settings.to_json(), "curves": [asdict(c) for c in curves],
+        }  # fmt: skip
+        folder.mkdir(parents=True, exist_ok=True)
+        write_bytes(folder / PLAN, json.dumps(plan, indent=1).encode())
+        # The first anchors are measured with the plain MILP too: a run of its own.
+        split = self.milp if panel.metric == "bnd" and recipe.ours else 0
+        for part, chosen in (("first", anchors[:split]), ("rest", anchors[split:])):
+            if chosen:
+                more = (
+                    replace(settings, estimates=(*specs, "milp")) if part == "first" else settings
+                )
+                outcome = evaluate([Job(network, chosen)], more, run_dir=folder / part, watch=watch)
+                yield outcome
+                if outcome.interrupted:
+                    return
+
+    def folder(self, panel: Panel, name: str, domain: Domain) -> Path:
+        box = f"{domain.low:g},{domain.high:g}" if domain.bounded else "none"
+        return self.out / f"{name}-{box}" / panel.network
+
+
+@dataclass(frozen=True)
+class Point:
+    """The mean over anchors of one estimate: a point of Figure 3.
+
+    Attributes
+    ----------
+    label
+        g, the number of layers, or the estimator.
+    error
+        Mean of |estimate - d| / d; a collapsed boundary counts at the search limit.
+    median_error
+        The median: one collapsed boundary does not move it.
+    seconds
+        Mean runtime, attack, bounds and pruning included.
+    share
+        Mean runtime over the mean runtime of the full computation.
+    collapsed, stopped
+        Anchors whose substitute has no boundary within the search limit, or whose metric was
+        stopped by the time limit.
+    """
+
+    curve: str
+    label: str
+    spec: str
+    anchors: int
+    error: float
+    median_error: float
+    seconds: float
+    share: float
+    neurons_left: float
+    collapsed: int
+    stopped: int
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """A panel as measured.
+
+    Attributes
+    ----------
+    seconds
+        Mean runtime of the metric on the network itself, the attack included.
+    attack
+        The baseline: error and runtime of taking d_adv for the metric.
+    exact
+        Anchors whose reference is exact; the others are compared with the interval's upper end.
+    rows
+        One per anchor and estimate.
+    """
+
+    plan: dict[str, Any]
+    anchors: int
+    exact: int
+    seconds: float
+    attack: Point
+    points: tuple[Point, ...]
+    rows: tuple[dict[str, Any], ...]
+
+    @property
+    def title(self) -> str:
+        return f"{self.plan['network']}, d_{self.plan['metric']}"
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "plan": self.plan, "anchors": self.anchors, "exact": self.exact,
+            "seconds": self.seconds, "attack": asdict(self.attack),
+            "points": [asdict(p) for p in self.points],
+        }  # fmt: skip
+
+
+def read_experiment(out: str | Path) -> list[Measured]:
+    """Every panel below a folder, with what is finished by now.
+
+    Raises
+    ------
+    GraphpruneError
+        There is no panel with a finished anchor.
+    """
+    plans = sorted(Path(out).glob(f"*/*/{PLAN}"))
+    order = {panel.network: place for place, panel in enumerate(PANELS)}
+    plans.sort(key=lambda p: (p.parent.parent.name, order.get(p.parent.name, len(order))))
+    found = [measured for plan in plans if (measured := _read(plan)) is not None]
+    if not found:
+        raise GraphpruneError(
+            f"{out}: holds no finished measurement;"
+            f" 'graphprune experiment run --out {out}' makes them"
+        )
+    return found
+
+
+def _read(file: Path) -> Measured | None:
+    plan = json.loads(file.read_text())
+    records = [
+        record
+        for run in sorted(file.parent.glob(f"*/{FILE}"))
+        for evaluated in read_run(run.parent)
+        for record in evaluated.document["anchors"]
+        if record["status"] == "ok" and "interrupted" not in record
+    ]
+    return summarise(plan, records) if records else None
+
+
+def summarise(plan: dict[str, Any], records: Sequence[dict[str, Any]]) -> Measured | None:
+    """The points of a panel from the records of its anchors."""
+    metric = plan["metric"]
+    cases = [case for r in records if (case := _Case.of(r, metric)) is not None]
+    if not cases:
+        return None
+    # A search without a stated limit ends at the domain's reach, at most 1 for images.
+    limit = plan["settings"]["radius"] or 1.0
+    full = mean(c.seconds for c in cases)
+    rows = []
+    for case in cases:
+        common = {
+            "network": plan["network"], "metric": f"d_{metric}", "recipe": plan["recipe"],
+            "domain": "none" if plan["settings"]["domain"] is None else "box",
+            "anchor": case.index, "reference": case.value, "exact": case.exact,
+            "full_seconds": case.seconds,
+        }  # fmt: skip
+        for spec, e in case.estimates.items():
+            if e["status"] == "error":
+                continue
+            value = limit if e["value"] is None else e["value"]
+            rows.append(
+                common | {
+                    "spec": spec, "value": value, "error": abs(value - case.value) / case.value,
+                    "seconds": e["seconds"], "prune_seconds": e["prune_seconds"],
+                    "neurons_left": e["neurons_left"], "status": e["status"],
+                    "capped": e["capped"], "lower": e["lower"], "upper": e["upper"],
+                }
+            )  # fmt: skip
+    curves = [*plan["curves"], {"title": "plain MILP", "points": [["milp", "milp"]]}]
+    points = [
+        _point(curve["title"], label, spec, [r for r in rows if r["spec"] == spec], full)
+        for curve in curves
+        for label, spec in curve["points"]
+        if any(r["spec"] == spec for r in rows)
+    ]
+    attack = [
+        {
+            "error": abs(c.attack - c.value) / c.value, "seconds": c.attack_seconds,
+            "neurons_left": 0, "status": "ok",
+        }
+        for c in cases
+    ]  # fmt: skip
+    return Measured(
+        plan, len(cases), sum(c.exact for c in cases), full,
+        _point("attack", "attack", "", attack, full), tuple(points), tuple(rows),
+    )  # fmt: skip
+
+
+def _point(curve: str, label: str, spec: str, rows: Sequence[dict[str, Any]], full: float) -> Point:
+    errors = [r["error"] for r in rows]
+    seconds = mean(r["seconds"] for r in rows)
+    return Point(
+        curve, label, spec, len(rows), mean(errors), median(errors), seconds, seconds / full,
+        mean(r["neurons_left"] for r in rows),
+        sum(r["status"] == "collapsed" for r in rows), sum(r["status"] == "interval" for r in rows),
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Case:
+    """One anchor: the reference, the attack and the estimates by spec."""
+
+    index: int
+    value: float
+    exact: bool
+    seconds: float
+    attack: float
+    attack_seconds: float
+    estimates: dict[str, dict[str, Any]]
+
+    @classmethod
+    def of(cls, record: dict[str, Any], metric: Metric) -> "_Case | None":
+        attack = record["d_adv"]
+        full = record[f"d_{metric}"]
+        value = full["value"] if metric == "rob" else full["upper"]
+        if not value or attack["value"] is None:
+            return None
+        return cls(
+            record["index"], value, metric == "rob" or full["status"] == "exact",
+            full["seconds"] + attack["seconds"], attack["value"], attack["seconds"],
+            {e["spec"]: e for e in record["estimates"]},
+        )  # fmt: skip
+
+
+def pareto(points: Sequence[Point]) -> list[Point]:
+    """Points that no other beats in both error and runtime, the fastest first."""
+    best: list[Point] = []
+    for point in sorted(points, key=lambda p: (p.seconds, p.error)):
+        if not best or point.error < best[-1].error:
+            best.append(point)
+    return best

@@ -1,0 +1,170 @@
+"""The experiments: what is measured, what is kept, what the figures show."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import graphprune as gp
+from graphprune.cli.app import run as command
+from graphprune.evaluate.experiment import (
+    RECIPES,
+    Experiment,
+    Measured,
+    Panel,
+    Point,
+    families,
+    pareto,
+    read_experiment,
+    summarise,
+)
+from graphprune.ir import Domain
+from graphprune.report.figures import (
+    regions_figure,
+    replacements_figure,
+    runtime_figure,
+    write_figures,
+)
+from graphprune.report.numbers import experiment_table, write_numbers
+from tests.conftest import MODELS
+
+TOY = Panel("toy-2d", "bnd", "toy-2d-anchors.npz")
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Measured]]:
+    out = tmp_path_factory.mktemp("experiment")
+    experiment = Experiment(out, MODELS, anchors=2, time_limit=20.0, milp=1)
+    for outcome in experiment.run(TOY, "best", Domain()):
+        assert not outcome.interrupted
+    return out, read_experiment(out)
+
+
+def test_a_panel_is_measured_once_and_more_anchors_go_on(
+    measured: tuple[Path, list[Measured]],
+) -> None:
+    out, (panel,) = measured
+    assert panel.anchors == 2
+    assert panel.exact == 2
+    experiment = Experiment(out, MODELS, anchors=3, time_limit=20.0, milp=1)
+    list(experiment.run(TOY, "best", Domain()))
+    (again,) = read_experiment(out)
+    assert again.anchors == 3
+    # Seconds too: nothing was measured again.
+    kept = [r for r in again.rows if r["anchor"] < 2]
+    assert kept == [r for r in panel.rows if r["anchor"] < 2]
+
+
+def test_every_published_setting_is_a_point(measured: tuple[Path, list[Measured]]) -> None:
+    _, (panel, *_) = measured
+    labels = {(p.curve, p.label) for p in panel.points}
+    for gamma in ("0.5", "0.75", "0.9", "0.95"):
+        assert ("Algorithm 1 (constant)", gamma) in labels
+    for layers in ("1", "2", "3"):
+        assert ("Algorithm 2 (secant)", layers) in labels
+    assert ("plain MILP", "milp") in labels
+    (milp,) = (p for p in panel.points if p.curve == "plain MILP")
+    assert milp.anchors == 1
+    assert milp.error < 1e-3  # SCIP alone solves the toy
+    linear = next(p for p in panel.points if p.label == "3")
+    assert linear.neurons_left == 0
+
+
+def test_files_hold_the_numbers(measured: tuple[Path, list[Measured]], tmp_path: Path) -> None:
+    _, panels = measured
+    toy = gp.load(MODELS / "toy-2d.onnx")
+    anchor = gp.load_anchors(MODELS / "toy-2d-anchors.npz", toy)[0]
+    files = write_figures(panels, (toy, anchor), tmp_path, ["svg"])
+    names = [f.name for f in files]
+    assert names == ["figure-1.svg", "figure-2.svg", "figure-3-best-box.svg"]
+    text = (tmp_path / "figure-3-best-box.svg").read_text()
+    for shown in ("toy-2d, d_bnd", "0.75", "25 %", "relative error", "re-anchored"):
+        assert shown in text
+    assert "distance" in (tmp_path / "figure-1.svg").read_text()
+    table, whole = write_numbers(panels, tmp_path)
+    rows = list(csv.DictReader(table.open()))
+    assert len(rows) == sum(len(p.rows) for p in panels)
+    for row in rows:
+        gap = abs(float(row["value"]) - float(row["reference"])) / float(row["reference"])
+        assert float(row["error"]) == pytest.approx(gap)
+    document = json.loads(whole.read_text())
+    assert document["schema"] == "graphprune/1"
+    assert document["panels"][0]["points"][0]["label"] == "0.5"
+    assert experiment_table(panels[0]).row_count == 1 + len(panels[0].points)
+
+
+def test_figures_are_drawn_without_an_experiment() -> None:
+    toy = gp.load(MODELS / "toy-2d.onnx")
+    anchor = gp.load_anchors(MODELS / "toy-2d-anchors.npz", toy)[1]
+    assert len(regions_figure(toy, anchor).axes) == 2 * 4
+    assert len(replacements_figure().axes) == 3
+
+
+def _record(index: int, exact: float, attack: float, value: float | None) -> dict[str, Any]:
+    estimate = {
+        "spec": "e", "metric": "d_bnd", "value": value, "seconds": 1.0, "prune_seconds": 0.5,
+        "neurons_left": 7, "status": "collapsed" if value is None else "exact",
+        "capped": value is None, "lower": None, "upper": None,
+    }  # fmt: skip
+    return {
+        "index": index, "status": "ok",
+        "d_adv": {"value": attack, "seconds": 1.0},
+        "d_bnd": {"lower": exact, "upper": exact, "status": "exact", "seconds": 3.0},
+        "estimates": [estimate],
+    }  # fmt: skip
+
+
+def test_errors_are_relative_and_a_collapsed_boundary_counts_at_the_limit() -> None:
+    plan: dict[str, Any] = {
+        "network": "n", "metric": "bnd", "recipe": "paper",
+        "settings": {"radius": 0.5, "domain": None},
+        "curves": [{"title": "c", "points": [["1", "e"]]}],
+    }  # fmt: skip
+    records = [_record(0, 0.1, 0.11, 0.12), _record(1, 0.05, 0.05, None)]
+    found = summarise(plan, records)
+    assert found is not None
+    (point,) = found.points
+    assert point.error == pytest.approx((0.2 + 9.0) / 2)
+    assert point.collapsed == 1
+    assert found.attack.error == pytest.approx(0.05)
+    assert found.seconds == 4.0  # the attack counts
+    assert point.share == 0.25
+    assert len(runtime_figure([found]).axes) == 1
+
+
+@given(st.lists(st.tuples(st.floats(0.1, 9), st.floats(0, 9)), min_size=1))
+def test_the_pareto_front_beats_everything(pairs: list[tuple[float, float]]) -> None:
+    points = [Point("", str(i), "", 1, e, e, s, s, 0, 0, 0) for i, (s, e) in enumerate(pairs)]
+    front = pareto(points)
+    for p in points:
+        assert any(q.seconds <= p.seconds and q.error <= p.error for q in front)
+    for p in front:
+        assert not any(q.seconds <= p.seconds and q.error < p.error for q in points)
+
+
+def test_settings_of_the_recipes_reach_the_passes() -> None:
+    toy = gp.load(MODELS / "toy-2d.onnx")
+    curves = families(toy, RECIPES["paper"], "bnd", 0.1)
+    assert [c.title for c in curves] == ["Algorithm 1 (constant)", "Algorithm 2 (secant)"]
+    assert curves[0].points[0] == ("0.5", "prune-constant{gamma=0.5 step=0.1 bounds=fastlin-ibp}")
+    for recipe in RECIPES.values():
+        for metric in ("rob", "bnd"):
+            for curve in families(toy, recipe, metric, 0.05):
+                for _, spec in curve.points:
+                    from graphprune.evaluate.estimates import estimated
+
+                    assert metric in estimated(spec)
+
+
+def test_the_command_refuses_what_it_does_not_know(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = str(tmp_path)
+    assert command(["experiment", "run", "--out", out, "--only", "mnist-z"]) == 2
+    assert "unknown value 'mnist-z'" in capsys.readouterr().err
+    assert command(["experiment", "plot", "--out", out]) == 2
+    assert "no finished measurement" in capsys.readouterr().err
