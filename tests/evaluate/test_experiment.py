@@ -38,7 +38,7 @@ TOY = Panel("toy-2d", "bnd", "toy-2d-anchors.npz")
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Measured]]:
     out = tmp_path_factory.mktemp("experiment")
-    experiment = Experiment(out, MODELS, anchors=2, time_limit=20.0, milp=1)
+    experiment = Experiment(out, MODELS, anchors=2, time_limit=60.0, milp=1)
     for outcome in experiment.run(TOY, "best", Domain()):
         assert not outcome.interrupted
     return out, read_experiment(out)
@@ -50,7 +50,7 @@ def test_a_panel_is_measured_once_and_more_anchors_go_on(
     out, (panel,) = measured
     assert panel.anchors == 2
     assert panel.exact == 2
-    experiment = Experiment(out, MODELS, anchors=3, time_limit=20.0, milp=1)
+    experiment = Experiment(out, MODELS, anchors=3, time_limit=60.0, milp=1)
     list(experiment.run(TOY, "best", Domain()))
     (again,) = read_experiment(out)
     assert again.anchors == 3
