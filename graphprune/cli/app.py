@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from graphprune.cli import evaluate, experiment, inspect, opt, passes, report
+from graphprune.cli import evaluate, experiment, inspect, opt, passes, report, verify
 from graphprune.cli.config import Defaults, defaults, read_config, split_config
 from graphprune.errors import GraphpruneError
 
@@ -24,6 +24,7 @@ inspect.register(app)
 passes.register(app)
 report.register(app)
 experiment.register(app)
+verify.register(app)
 
 
 def _version(value: bool) -> None:

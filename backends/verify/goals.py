@@ -1,0 +1,67 @@
+"""The region's constraints and the rows' errors in the kernels' terms."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from graphprune import transforms
+from graphprune.backends.onnxruntime import compiled
+from graphprune.backends.verify.kernels import Goals
+from graphprune.backends.verify.problem import Problem
+from graphprune.backends.verify.rows import UNIT, Rows
+from graphprune.ir.network import Network, sample_shape
+from graphprune.passes.analysis.bounds import (
+    Boxes,
+    LayerBounds,
+    pre_activation_bounds,
+    round_down,
+    round_up,
+)
+
+Floats = NDArray[np.float64]
+
+
+def boxes_of(problem: Problem) -> Boxes:
+    """The region's box, rounded outward to float32."""
+    return Boxes(round_down(problem.lower[None]), round_up(problem.upper[None]))
+
+
+def goals_and_errors(problem: Problem, rows: Rows) -> tuple[Goals, Floats]:
+    """Constraints as rows over the basis, and every neuron's `error` on the region's box."""
+    network = problem.network
+    layers = pre_activation_bounds(network, boxes_of(problem), "ibp")
+    roundings = max(segment.rounding for segment in network.segments) + 8
+    magnitude = np.concatenate([np.zeros(0), *(layer.magnitude[0] for layer in layers)])
+    error = 2.0 * roundings * UNIT * magnitude.astype(np.float64) + 1e-300
+
+    neurons = int(rows.starts[-1])
+    outputs = np.zeros((network.classes, rows.inputs + neurons))
+    for y in range(network.classes):
+        part = slice(rows.indptr[neurons + y], rows.indptr[neurons + y + 1])
+        outputs[y, rows.indices[part]] = rows.values[part]
+    heft = _output_magnitude(network, problem, layers)
+    offset = problem.weights @ rows.offset[neurons:] - problem.limits
+    lost = np.abs(problem.weights) @ (rows.gamma * heft) + 8 * UNIT * np.abs(problem.limits)
+    goals = Goals(
+        np.ascontiguousarray(problem.weights @ outputs), offset, lost + 1e-300, problem.first
+    )
+    return goals, error
+
+
+def _output_magnitude(network: Network, problem: Problem, layers: list[LayerBounds]) -> Floats:
+    """(outputs,) what rounding errors of the outputs are proportional to."""
+    segment = network.segments[-1]
+    index = {id(a.outputs[0]): i for i, a in enumerate(network.activations)}
+    boxes = boxes_of(problem)
+    feeds: dict[str, NDArray[np.generic]] = {}
+    for i, source in enumerate(segment.sources):
+        if source is network.input:
+            lower, upper = boxes.lower, boxes.upper
+        else:
+            layer = layers[index[id(source)]]
+            lower, upper = np.maximum(layer.lower, 0.0), np.maximum(layer.upper, 0.0)
+        feeds[f"lower{i}"] = lower.reshape(1, *sample_shape(source))
+        feeds[f"upper{i}"] = upper.reshape(1, *sample_shape(source))
+    top = len(network.segments) - 1
+    run = compiled(network, ("interval", top), lambda: transforms.interval(segment))
+    magnitude: Floats = run(feeds)[2].reshape(-1).astype(np.float64)
+    return magnitude

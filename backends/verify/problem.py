@@ -1,0 +1,145 @@
+"""One region of a property on one network, and when the time is over."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from time import monotonic
+
+import numpy as np
+from numpy.typing import NDArray
+
+from graphprune.backends.onnxruntime import run_original
+from graphprune.backends.reference import forward64
+from graphprune.ir import Network
+from graphprune.vnnlib import Region
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Counterexample:
+    """A confirmed point of the property.
+
+    Attributes
+    ----------
+    x
+        Flat float64 input, inside the region's box as the shortest decimals of its numbers.
+    y
+        Flat outputs of the original model in ONNX Runtime there.
+    """
+
+    x: Floats
+    y: NDArray[np.floating]
+
+
+@dataclass(frozen=True, eq=False)
+class Proof:
+    """How the search of a region ended.
+
+    Attributes
+    ----------
+    unsat
+        Proven that no point is unsafe.
+    point
+        A confirmed counterexample, if one was met.
+    nodes
+        Boxes or subproblems bounded.
+    reason
+        Why it ended without an answer before the deadline.
+    """
+
+    unsat: bool
+    point: Counterexample | None
+    nodes: int
+    reason: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """A region on a network.
+
+    Attributes
+    ----------
+    lower, upper
+        Flat float64 box that holds the region's box.
+    weights, limits
+        (K, outputs), (K,): constraints ``weights . y <= limits``, polytope by polytope.
+    first
+        Polytope p is the conjunction of constraints ``first[p]:first[p + 1]``.
+    deadline
+        On the monotonic clock.
+    """
+
+    network: Network
+    region: Region
+    lower: Floats
+    upper: Floats
+    weights: Floats
+    limits: Floats
+    first: NDArray[np.int64]
+    deadline: float
+    _inward: tuple[Floats, Floats] = field(repr=False)
+
+    @classmethod
+    def of(cls, network: Network, region: Region, deadline: float) -> "Problem":
+        constraints = [c for polytope in region.polytopes for c in polytope]
+        rows = [c.row(network.classes) for c in constraints]
+        counts = [len(polytope) for polytope in region.polytopes]
+        return cls(
+            network, region, *region.box.outward,
+            np.array(rows).reshape(len(rows), network.classes),
+            np.array([float(c.limit) for c in constraints]),
+            np.cumsum([0, *counts]).astype(np.int64), deadline,
+            region.box.inward(network.source.dtype),
+        )  # fmt: skip
+
+    @property
+    def in_time(self) -> bool:
+        return monotonic() < self.deadline
+
+    @property
+    def polytopes(self) -> int:
+        return len(self.first) - 1
+
+    def only(self, polytopes: Sequence[int]) -> "Problem":
+        """The same box with some of the polytopes."""
+        kept = tuple(self.region.polytopes[p] for p in polytopes)
+        region = Region(self.region.box, kept)
+        members = [np.arange(self.first[p], self.first[p + 1]) for p in polytopes]
+        chosen = np.concatenate([np.zeros(0, np.int64), *members])
+        first = np.cumsum([0, *(len(part) for part in members)]).astype(np.int64)
+        return replace(
+            self, region=region, weights=self.weights[chosen], limits=self.limits[chosen],
+            first=first,
+        )  # fmt: skip
+
+    def inside(self, points: NDArray[np.floating]) -> Floats:
+        """Points (N, inputs) moved into the box, to numbers of the model's own type."""
+        own = points.astype(self.network.source.dtype).astype(np.float64)
+        clipped: Floats = np.clip(own, *self._inward)
+        return clipped
+
+    def violation(self, y: NDArray[np.floating]) -> Floats:
+        """(N, polytopes) largest of a polytope's constraints at outputs (N, outputs)."""
+        excess = y.astype(np.float64) @ self.weights.T - self.limits
+        out = np.full((len(y), self.polytopes), -np.inf)
+        for p in range(self.polytopes):
+            part = excess[:, self.first[p] : self.first[p + 1]]
+            out[:, p] = part.max(axis=1, initial=-np.inf)
+        return out
+
+    def confirm(self, points: NDArray[np.floating]) -> Counterexample | None:
+        """The first of a few points (N, inputs) that is unsafe without any tolerance.
+
+        It must lie in the box exactly, and its outputs be unsafe both by the original model in
+        ONNX Runtime and by the canonical one in float64.
+        """
+        network = self.network
+        for x in self.inside(points):
+            sample = x.reshape(1, *network.input_shape)
+            y = run_original(network, sample.astype(network.source.dtype))[0]
+            if not self.region.violated_by(y):
+                continue
+            exact = forward64(network, sample)[0].reshape(-1)
+            if self.region.violated_by(exact) and self.region.box.contains(x):
+                return Counterexample(x, y)
+        return None

@@ -1,0 +1,127 @@
+"""The order of things: attack, root bounds, then branch and bound until the time is over."""
+
+from dataclasses import dataclass
+from time import monotonic
+from typing import Literal
+
+import numpy as np
+
+from graphprune.backends.verify.attack import attack
+from graphprune.backends.verify.inputs import split_inputs
+from graphprune.backends.verify.problem import Counterexample, Problem, Proof
+from graphprune.backends.verify.root import close_at_root
+from graphprune.errors import GraphpruneError, UnsupportedError
+from graphprune.ir import Network
+from graphprune.progress import Progress, quiet
+from graphprune.vnnlib import Property
+
+Answer = Literal["sat", "unsat", "unknown", "timeout"]
+
+# Rounds of the attack before and after the root bounds.
+FIRST_ROUNDS, MORE_ROUNDS = 2, 8
+# Inputs that are not fixed, up to which splitting them pays.
+FEW_INPUTS = 20
+
+
+@dataclass(frozen=True, eq=False)
+class Verdict:
+    """The answer to a property.
+
+    Attributes
+    ----------
+    answer
+        ``sat``: `point` satisfies it. ``unsat``: proven that none does. ``timeout``: stopped by
+        the time limit. ``unknown``: the method ended without an answer.
+    point
+        The counterexample of ``sat``.
+    nodes
+        Subproblems bounded.
+    seconds
+        Wall time.
+    reason
+        Why the answer is ``unknown``.
+    """
+
+    answer: Answer
+    point: Counterexample | None
+    nodes: int
+    seconds: float
+    reason: str = ""
+
+
+def verify(
+    network: Network,
+    prop: Property,
+    *,
+    time_limit: float = np.inf,
+    seed: int = 0,
+    progress: Progress = quiet,
+) -> Verdict:
+    """Decide whether an input of a property's boxes has an unsafe output.
+
+    Parameters
+    ----------
+    time_limit
+        Seconds.
+    seed
+        Of the attack's random starts.
+
+    Raises
+    ------
+    GraphpruneError
+        The numbers of inputs or outputs are not the network's.
+    """
+    _check_sizes(network, prop)
+    start = monotonic()
+    problems = [Problem.of(network, region, start + time_limit) for region in prop.regions]
+    nodes, reason = 0, ""
+
+    def verdict(answer: Answer, point: Counterexample | None = None) -> Verdict:
+        return Verdict(answer, point, nodes, monotonic() - start, reason)
+
+    for problem in problems:
+        progress("attack")
+        found = attack(problem, FIRST_ROUNDS, seed)
+        if found is not None:
+            return verdict("sat", found)
+    for problem in problems:
+        if not problem.in_time:
+            break
+        proof = _decide(problem, seed, progress)
+        nodes += proof.nodes
+        if proof.point is not None:
+            return verdict("sat", proof.point)
+        if not proof.unsat:
+            reason = reason or proof.reason
+            break
+    else:
+        return verdict("unsat")
+    return verdict("unknown" if reason else "timeout")
+
+
+def _decide(problem: Problem, seed: int, progress: Progress) -> Proof:
+    """Decide one region."""
+    try:
+        problem = close_at_root(problem)
+        if problem.polytopes == 0:
+            return Proof(True, None, 1)
+        found = attack(problem, MORE_ROUNDS, seed + 1)
+        if found is not None:
+            return Proof(False, found, 1)
+        if np.count_nonzero(problem.upper > problem.lower) <= FEW_INPUTS:
+            return split_inputs(problem, progress)
+        return Proof(False, None, 1, "too many inputs to split")
+    except UnsupportedError as error:
+        return Proof(False, None, 1, f"bounds and attack do not decide it, and {error}")
+    except GraphpruneError as error:  # bounds that overflow
+        return Proof(False, None, 1, str(error))
+
+
+def _check_sizes(network: Network, prop: Property) -> None:
+    """Variables are the elements of the file's tensors in row-major order."""
+    inputs, outputs = network.source.input_layout.size, network.classes
+    if prop.inputs != inputs or prop.outputs != outputs:
+        raise GraphpruneError(
+            f"the property has {prop.inputs} inputs and {prop.outputs} outputs,"
+            f" the network {inputs} and {outputs}"
+        )

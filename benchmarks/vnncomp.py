@@ -1,0 +1,134 @@
+"""Verdicts on properties of VNN-COMP: what is decided in the time limit, and is any wrong?
+
+    GRAPHPRUNE_TRUTH=DIR python benchmarks/vnncomp.py [--time-limit S] [--only TEXT ...]
+                                                      [--out FILE.csv]
+
+DIR/vnncomp/index.csv names networks, properties and the verdict that the competition's tools
+agree on. Every property runs in a process of its own, one thread. With ``--out`` finished rows
+are kept, and the same command goes on where it stopped. Exits with 1 on a wrong verdict.
+"""
+
+import argparse
+import csv
+import os
+import subprocess
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from time import monotonic
+
+DECIDED = ("sat", "unsat")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One property's result."""
+
+    benchmark: str
+    onnx: str
+    vnnlib: str
+    agreed: str
+    verdict: str
+    seconds: float
+    cpu: float
+
+    @property
+    def wrong(self) -> bool:
+        return self.verdict in DECIDED and self.agreed in DECIDED and self.verdict != self.agreed
+
+
+def measure(folder: Path, entry: dict[str, str], time_limit: float) -> Row:
+    """Run the command line on one property."""
+    command = [
+        sys.executable, "-m", "graphprune", "verify", str(folder / entry["onnx"]),
+        str(folder / entry["vnnlib"]), "--timeout", str(time_limit), "--quiet",
+    ]  # fmt: skip
+    before = os.times()
+    start = monotonic()
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    seconds, after = monotonic() - start, os.times()
+    cpu = after.children_user + after.children_system
+    cpu -= before.children_user + before.children_system
+    verdict = done.stdout.split("\n", 1)[0] if done.returncode == 0 else "error"
+    if verdict == "error":
+        print(done.stderr.strip(), file=sys.stderr)
+    return Row(
+        entry["benchmark"], entry["onnx"], entry["vnnlib"], entry["agreed_verdict"],
+        verdict, round(seconds, 2), round(cpu, 2),
+    )  # fmt: skip
+
+
+def kept(path: Path | None) -> dict[tuple[str, str], Row]:
+    """Rows of an earlier run."""
+    if path is None or not path.exists():
+        return {}
+    with path.open(newline="") as file:
+        rows = [
+            Row(**{**r, "seconds": float(r["seconds"]), "cpu": float(r["cpu"])})  # type: ignore[arg-type]
+            for r in csv.DictReader(file)
+        ]
+    return {(row.onnx, row.vnnlib): row for row in rows}
+
+
+def table(rows: list[Row]) -> str:
+    """Per network: decided share, wrong verdicts, times."""
+    lines = [
+        "| network | properties | sat | unsat | decided of known | wrong | mean s | max s |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        name = Path(row.onnx).stem
+        name = "ACASXU" if name.startswith("ACASXU") else name
+        groups.setdefault(f"{row.benchmark} {name}", []).append(row)
+    for name, group in sorted(groups.items()):
+        known = [row for row in group if row.agreed in DECIDED]
+        decided = sum(row.verdict in DECIDED for row in known)
+        cells = [
+            name, str(len(group)), *(str(sum(r.verdict == v for r in group)) for v in DECIDED),
+            f"{decided}/{len(known)}", str(sum(row.wrong for row in group)),
+            f"{sum(row.seconds for row in group) / len(group):.1f}",
+            f"{max(row.seconds for row in group):.1f}",
+        ]  # fmt: skip
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
+    parser.add_argument("--time-limit", type=float, default=60.0)
+    parser.add_argument("--only", action="append", help="part of a network's or property's path")
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    truth = os.environ.get("GRAPHPRUNE_TRUTH")
+    folder = Path(truth or ".") / "vnncomp"
+    if truth is None or not (folder / "index.csv").exists():
+        print("skipped: GRAPHPRUNE_TRUTH names no folder with vnncomp/index.csv")
+        return 0
+    with (folder / "index.csv").open(newline="") as file:
+        entries = list(csv.DictReader(file))
+    results = kept(options.out)
+    rows = []
+    for entry in entries:
+        paths = entry["onnx"] + " " + entry["vnnlib"]
+        if options.only and not any(text in paths for text in options.only):
+            continue
+        row = results.get((entry["onnx"], entry["vnnlib"]))
+        if row is None:
+            row = measure(folder, entry, options.time_limit)
+            mark = "  WRONG" if row.wrong else ""
+            print(f"{row.onnx} {row.vnnlib}: {row.verdict} {row.seconds} s{mark}", flush=True)
+            if options.out is not None:
+                fresh = not options.out.exists()
+                with options.out.open("a", newline="") as file:
+                    writer = csv.DictWriter(file, list(asdict(row)))
+                    if fresh:
+                        writer.writeheader()
+                    writer.writerow(asdict(row))
+        rows.append(row)
+    print(table(rows))
+    return int(any(row.wrong for row in rows))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

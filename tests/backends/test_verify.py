@@ -1,0 +1,206 @@
+"""Deciding properties: against brute force, and against verdicts from elsewhere."""
+
+import csv
+import itertools
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.optimize import linprog
+
+import graphprune as gp
+from graphprune.backends.onnxruntime import run_original
+from graphprune.backends.verify import Verdict, kernels, verify
+from graphprune.backends.verify.goals import goals_and_errors
+from graphprune.backends.verify.problem import Problem
+from graphprune.backends.verify.rows import rows_of
+from graphprune.errors import GraphpruneError
+from graphprune.vnnlib import Property, parse_property, read_property
+from tests.oracles import Floats, Perceptron
+
+
+def property_text(inputs: int, outputs: int, box: list[tuple[float, float]], rest: str) -> str:
+    lines = [f"(declare-const X_{i} Real)" for i in range(inputs)]
+    lines += [f"(declare-const Y_{j} Real)" for j in range(outputs)]
+    for i, (low, high) in enumerate(box):
+        lines.append(f"(assert (>= X_{i} {low!r})) (assert (<= X_{i} {high!r}))")
+    return "\n".join([*lines, rest])
+
+
+def least_violation(
+    net: Perceptron, box: list[tuple[float, float]], weights: Floats, limits: Floats
+) -> float:
+    """min over the box of the largest ``weights . y - limits``: one LP per activation pattern."""
+    best = np.inf
+    inputs = len(box)
+    for pattern in itertools.product([0.0, 1.0], repeat=sum(len(b) for b in net.biases[:-1])):
+        rows, rhs = [], []
+        matrix, offset = np.eye(inputs), np.zeros(inputs)
+        start = 0
+        for w, b in zip(net.weights[:-1], net.biases[:-1], strict=True):
+            matrix, offset = w @ matrix, w @ offset + b
+            on = np.array(pattern[start : start + len(b)])
+            start += len(b)
+            rows.append((1 - 2 * on)[:, None] * matrix)
+            rhs.append(-(1 - 2 * on) * offset)
+            matrix, offset = on[:, None] * matrix, on * offset
+        matrix, offset = net.weights[-1] @ matrix, net.weights[-1] @ offset + net.biases[-1]
+        a = np.vstack([np.hstack([np.vstack(rows), np.zeros((sum(map(len, rhs)), 1))]),
+                       np.hstack([weights @ matrix, -np.ones((len(limits), 1))])])  # fmt: skip
+        b_ub = np.concatenate([*rhs, limits - weights @ offset])
+        cost = np.zeros(inputs + 1)
+        cost[-1] = 1.0
+        found = linprog(cost, a, b_ub, bounds=[*box, (None, None)], method="highs")
+        if found.status == 0:
+            best = min(best, float(found.fun or 0.0))
+    return best
+
+
+def check(network: gp.Network, prop: Property, verdict: Verdict) -> None:
+    """A counterexample needs no tolerance."""
+    assert (verdict.answer == "sat") == (verdict.point is not None)
+    if verdict.point is None:
+        return
+    x = verdict.point.x
+    y = run_original(network, x.reshape(1, *network.input_shape).astype(np.float32))[0]
+    np.testing.assert_array_equal(y, verdict.point.y)
+    assert any(
+        region.box.contains(x) and region.violated_by(verdict.point.y) for region in prop.regions
+    )
+
+
+@settings(max_examples=20)
+@given(st.integers(0, 10_000))
+def test_verdicts_equal_brute_force(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    inputs, outputs = int(rng.integers(1, 4)), 3
+    net = Perceptron.random(rng, [inputs, 3, 2, outputs])
+    network = gp.from_proto(net.model())
+    center = rng.normal(0, 1, inputs)
+    width = rng.uniform(0, 1, inputs) * rng.integers(0, 2, inputs)
+    box = list(zip((center - width).tolist(), (center + width).tolist(), strict=True))
+    cases, best = [], np.inf
+    for _ in range(int(rng.integers(1, 4))):
+        weights = np.round(rng.normal(0, 1, (int(rng.integers(1, 4)), outputs)), 3)
+        limits = np.round(rng.normal(0, 1, len(weights)) + weights @ net.logits(center), 3)
+        best = min(best, least_violation(net, box, weights, limits))
+        sums = [
+            "(<= (+ " + " ".join(f"(* {c!r} Y_{j})" for j, c in enumerate(row)) + f") {limit!r})"
+            for row, limit in zip(weights.tolist(), limits.tolist(), strict=True)
+        ]
+        cases.append(f"(and {' '.join(sums)})")
+    text = property_text(inputs, outputs, box,
+                         f"(assert (or {' '.join(cases)}))")  # fmt: skip
+    prop = parse_property(text)
+    verdict = verify(network, prop, time_limit=20)
+    check(network, prop, verdict)
+    if best < -1e-4:
+        assert verdict.answer == "sat"
+    elif best > 1e-4:
+        assert verdict.answer == "unsat"
+
+
+@given(st.integers(0, 10_000))
+def test_bounds_hold_what_points_do(seed: int) -> None:
+    """Every sampled point stays where the bounds and the shrunk boxes say."""
+    rng = np.random.default_rng(seed)
+    net = Perceptron.random(rng, [3, 6, 5, 2])
+    network = gp.from_proto(net.model())
+    low = rng.normal(0, 1, 3)
+    high = low + rng.uniform(0, 1.5, 3)
+    pairs = list(zip(low.tolist(), high.tolist(), strict=True))
+    limit = float(net.logits(0.5 * (low + high))[0])
+    text = property_text(3, 2, pairs, f"(assert (or (<= Y_0 {limit!r}) (>= Y_0 Y_1)))")
+    problem = Problem.of(network, parse_property(text).regions[0], np.inf)
+    rows = rows_of(network)
+    goals, error = goals_and_errors(problem, rows)
+    work = kernels.work(rows)
+    lower, upper = problem.lower[None].copy(), problem.upper[None].copy()
+    still = np.ones((1, 2), np.bool_)
+    kernels.bound_boxes(
+        rows, error, goals, lower, upper, still, work,
+        np.empty(1), np.empty(1, np.int64), np.empty(1), np.empty((1, 3)),
+    )  # fmt: skip
+    for x in rng.uniform(low, high, (200, 3)):
+        h = np.maximum(net.weights[0] @ x + net.biases[0], 0)
+        z = np.concatenate([net.weights[0] @ x + net.biases[0], net.weights[1] @ h + net.biases[1]])
+        assert np.all(work.lower <= z + 1e-12)
+        assert np.all(z <= work.upper + 1e-12)
+        y = net.logits(x)
+        for p, unsafe in enumerate([y[0] <= limit, y[0] >= y[1]]):
+            if unsafe:
+                assert still[0, p]
+                assert np.all(lower[0] <= x)
+                assert np.all(x <= upper[0])
+
+
+def test_the_boundary_itself_counts() -> None:
+    """y = relu(x): <= and >= hold with equality; one step beyond they do not."""
+    net = Perceptron([np.ones((1, 1)), np.ones((1, 1))], [np.zeros(1), np.zeros(1)])
+    network = gp.from_proto(net.model())
+    box = [(-1.0, 1.0)]
+    for rest, answer in [
+        ("(assert (>= Y_0 1.0))", "sat"),
+        ("(assert (<= Y_0 0.0))", "sat"),
+        ("(assert (>= Y_0 1.0000001))", "unsat"),
+        ("(assert (<= Y_0 -0.0000001))", "unsat"),
+        ("(assert (and (>= Y_0 0.5) (<= Y_0 0.25)))", "unsat"),
+        ("(assert (<= 0 1))", "sat"),
+        ("(assert (<= 1 0))", "unsat"),
+    ]:
+        prop = parse_property(property_text(1, 1, box, rest))
+        verdict = verify(network, prop, time_limit=20)
+        check(network, prop, verdict)
+        assert verdict.answer == answer, rest
+
+
+def test_a_box_without_any_float32_number() -> None:
+    net = Perceptron([np.ones((1, 1)), np.ones((1, 1))], [np.zeros(1), np.zeros(1)])
+    network = gp.from_proto(net.model())
+    prop = parse_property(property_text(1, 1, [(0.1, 0.1)], "(assert (>= Y_0 0.05))"))
+    verdict = verify(network, prop)
+    assert verdict.point is not None
+    assert repr(float(verdict.point.x[0])) == "0.1"
+    assert prop.regions[0].box.lower == (Fraction(1, 10),)
+
+
+def test_several_boxes() -> None:
+    net = Perceptron([np.ones((1, 1)), np.ones((1, 1))], [np.zeros(1), np.zeros(1)])
+    network = gp.from_proto(net.model())
+    text = """(declare-const X_0 Real) (declare-const Y_0 Real) (assert (or
+        (and (>= X_0 -3) (<= X_0 -2) (>= Y_0 1)) (and (>= X_0 2) (<= X_0 3) (>= Y_0 {}))))"""
+    for limit, answer in [("2.5", "sat"), ("3.5", "unsat")]:
+        prop = parse_property(text.format(limit))
+        verdict = verify(network, prop, time_limit=20)
+        check(network, prop, verdict)
+        assert verdict.answer == answer
+
+
+def test_sizes_must_fit(tiny: gp.Network) -> None:
+    prop = parse_property(property_text(1, 1, [(0.0, 1.0)], "(assert (>= Y_0 0))"))
+    with pytest.raises(GraphpruneError, match="1 inputs and 1 outputs"):
+        verify(tiny, prop)
+
+
+# Properties per benchmark and verdict; all of them are for benchmarks/vnncomp.py.
+FEW = {"test": 1, "rl_benchmarks": 4, "acasxu": 4, "mnist_fc": 1, "marabou-cifar10": 1}
+
+
+def test_verdicts_of_the_competition(truth: Path) -> None:
+    with (truth / "vnncomp" / "index.csv").open(newline="") as file:
+        entries = list(csv.DictReader(file))
+    left = {(name, answer): n for name, n in FEW.items() for answer in ("sat", "unsat")}
+    for entry in entries:
+        name, agreed = entry["benchmark"].split("/")[1], entry["agreed_verdict"]
+        slow = name == "mnist_fc" and agreed == "unsat"  # bounds alone do not prove these
+        if left.get((name, agreed), 0) == 0 or slow:
+            continue
+        left[name, agreed] -= 1
+        network = gp.load(truth / "vnncomp" / entry["onnx"])
+        prop = read_property(truth / "vnncomp" / entry["vnnlib"])
+        verdict = verify(network, prop, time_limit=120)
+        check(network, prop, verdict)
+        assert verdict.answer == agreed, entry

@@ -1,0 +1,72 @@
+"""The verify command as scripts call it."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from time import monotonic
+
+import numpy as np
+import onnx
+import pytest
+
+from tests.oracles import Perceptron
+
+TEXT = """(declare-const X_0 Real)
+(declare-const X_1 Real)
+(declare-const Y_0 Real)
+(assert (>= X_0 -1)) (assert (<= X_0 1))
+(assert (>= X_1 -1)) (assert (<= X_1 1))
+"""
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """y = relu(x0) + relu(x1)"""
+    net = Perceptron([np.eye(2), np.ones((1, 2))], [np.zeros(2), np.zeros(1)])
+    onnx.save(net.model(), tmp_path / "model.onnx")
+    return tmp_path / "model.onnx"
+
+
+def run(model: Path, text: str, *options: str) -> subprocess.CompletedProcess[str]:
+    path = model.with_suffix(".vnnlib")
+    path.write_text(text)
+    command = [sys.executable, "-m", "graphprune", "verify", str(model), str(path), *options]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+
+
+def test_sat_is_followed_by_the_counterexample(model: Path) -> None:
+    done = run(model, TEXT + "(assert (>= Y_0 1.9))")
+    assert done.returncode == 0
+    first, rest = done.stdout.split("\n", 1)
+    assert first == "sat"
+    assert rest.strip()[0] == "("
+    assert rest.strip()[-1] == ")"
+    pairs = dict(re.findall(r"\((\w+) ([-+.e\d]+)\)", rest))
+    assert list(pairs) == ["X_0", "X_1", "Y_0"]
+    x = [float(pairs["X_0"]), float(pairs["X_1"])]
+    assert all(-1 <= v <= 1 for v in x)
+    assert float(pairs["Y_0"]) >= 1.9
+    assert float(pairs["Y_0"]) == pytest.approx(max(x[0], 0) + max(x[1], 0))
+
+
+def test_unsat_is_one_word(model: Path) -> None:
+    done = run(model, TEXT + "(assert (>= Y_0 2.1))")
+    assert (done.returncode, done.stdout) == (0, "unsat\n")
+
+
+def test_bad_input_is_one_message(model: Path) -> None:
+    done = run(model, TEXT + "(assert (>= Y_1 2.1))")
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert "model.vnnlib: line 6: Y_1 is not declared" in done.stderr
+    assert "Traceback" not in done.stderr
+    done = run(model.with_name("none.onnx"), TEXT + "(assert (>= Y_0 2.1))")
+    assert (done.returncode, done.stdout) == (2, "")
+
+
+def test_the_clock_is_heard_even_while_loading(model: Path) -> None:
+    start = monotonic()
+    done = run(model, TEXT + "(assert (>= Y_0 2.1))", "--timeout", "0.001")
+    assert monotonic() - start < 60
+    assert (done.returncode, done.stdout) == (0, "timeout\n")
