@@ -95,7 +95,7 @@ def test_verdicts_equal_brute_force(seed: int) -> None:
     text = property_text(inputs, outputs, box,
                          f"(assert (or {' '.join(cases)}))")  # fmt: skip
     prop = parse_property(text)
-    verdict = verify(network, prop, time_limit=20)
+    verdict = verify(network, prop, time_limit=300)
     check(network, prop, verdict)
     if best < -1e-4:
         assert verdict.answer == "sat"
@@ -152,7 +152,7 @@ def test_the_boundary_itself_counts() -> None:
         ("(assert (<= 1 0))", "unsat"),
     ]:
         prop = parse_property(property_text(1, 1, box, rest))
-        verdict = verify(network, prop, time_limit=20)
+        verdict = verify(network, prop, time_limit=300)
         check(network, prop, verdict)
         assert verdict.answer == answer, rest
 
@@ -174,7 +174,7 @@ def test_several_boxes() -> None:
         (and (>= X_0 -3) (<= X_0 -2) (>= Y_0 1)) (and (>= X_0 2) (<= X_0 3) (>= Y_0 {}))))"""
     for limit, answer in [("2.5", "sat"), ("3.5", "unsat")]:
         prop = parse_property(text.format(limit))
-        verdict = verify(network, prop, time_limit=20)
+        verdict = verify(network, prop, time_limit=300)
         check(network, prop, verdict)
         assert verdict.answer == answer
 
@@ -201,6 +201,6 @@ def test_verdicts_of_the_competition(truth: Path) -> None:
         left[name, agreed] -= 1
         network = gp.load(truth / "vnncomp" / entry["onnx"])
         prop = read_property(truth / "vnncomp" / entry["vnnlib"])
-        verdict = verify(network, prop, time_limit=120)
+        verdict = verify(network, prop, time_limit=300)
         check(network, prop, verdict)
         assert verdict.answer == agreed, entry
