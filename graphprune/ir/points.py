@@ -127,6 +127,12 @@ def contains(region: Region, x: NDArray[np.floating]) -> bool:
     return bool(np.all(point >= region.lower) and np.all(point <= region.upper))
 
 
+def dual(norm: Norm, gradient: NDArray[np.floating]) -> float:
+    """Norm of a gradient in the dual norm: how fast a step of length one can change the value."""
+    partner: dict[Norm, Norm] = {"linf": "l1", "l2": "l2", "l1": "linf"}
+    return length(gradient, partner[norm])
+
+
 def linf(x: NDArray[np.floating], y: NDArray[np.floating]) -> float:
     """L-infinity distance in float64."""
     return length(x.astype(np.float64) - y.astype(np.float64))

@@ -30,7 +30,7 @@ TARGETS = 12
 # Steps of one minimum-norm descent.
 ITERATIONS = 6
 # Linearisations that a candidate gets to show what it is worth, and then as the best.
-TRIAL, FINISH = 1, 3
+TRIAL, FINISH = 1, 2
 
 
 @dataclass(frozen=True)
@@ -200,30 +200,35 @@ class _Search:
             for target, size in zip(chosen.tolist(), sizes.tolist(), strict=True):
                 distances[target] = min(distances[target], size)
             self._polish(steps, sizes, chosen, keep=round_.keep)
+        if rounds and self.best is not None and self.in_time():
+            step = self.best.x.astype(np.float64).reshape(-1) - question.start
+            self._confirm(self._polished(step, self.best.target, attack_polish.ROUNDS))
 
     def _descents(self, steps: Floats, targets: Indices) -> tuple[Floats, Floats]:
         return attack_descent.descend(self.question, steps, targets, ITERATIONS, self.deadline)
 
     def _polish(self, steps: Floats, sizes: Floats, targets: Indices, *, keep: int) -> None:
-        """Polish the shortest steps, finish the best of them, confirm it."""
+        """Polish the shortest steps a little; finish the best of several; confirm it."""
         order = [i for i in np.argsort(sizes, kind="stable")[:keep] if np.isfinite(sizes[i])]
         trials = []
         for i in order:
-            step, target = steps[i], int(targets[i])
-            if len(order) > 1:
-                step = self._polished(step, target, TRIAL)
-            trials.append((float(self.question.lengths(step[None])[0]), target, step))
+            step = self._polished(steps[i], int(targets[i]), TRIAL, attack_polish.COARSE)
+            trials.append((float(self.question.lengths(step[None])[0]), int(targets[i]), step))
         if not trials:
             return
         length, target, step = min(trials, key=lambda trial: trial[0])
         # What is far from the best after its trial stays behind it.
-        if length < 1.05 * self.distance:
-            self._confirm(self._polished(step, target, FINISH))
+        if keep > 1 and length < 1.05 * self.distance:
+            step = self._polished(step, target, FINISH)
+        self._confirm(step)
 
-    def _polished(self, step: Floats, target: int, rounds: int) -> Floats:
+    def _polished(
+        self, step: Floats, target: int, rounds: int, negligible: float = attack_polish.NEGLIGIBLE
+    ) -> Floats:
         return attack_polish.descend(
-            self.question, step, target, rounds=rounds, deadline=self.deadline
-        )
+            self.question, step, target,
+            rounds=rounds, negligible=negligible, deadline=self.deadline,
+        )  # fmt: skip
 
     def _confirm(self, step: Floats, low: float = 0.97) -> None:
         question = self.question

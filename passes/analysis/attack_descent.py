@@ -18,10 +18,10 @@ from graphprune.passes.analysis.attack_project import nearest
 Floats = NDArray[np.float64]
 
 # Share of the way to the projection, and how far beyond it while not yet adversarial.
-PACE, OVERSHOOT = 0.7, 1.03
+PACE, OVERSHOOT = 0.5, 1.03
 # Scales at which the ray through the last iterate is searched: the iterates converge to the
 # boundary and need not cross it.
-SCALES = np.concatenate([np.linspace(0.5, 1.5, 21), [1.7, 2.0, 2.5, 3.0, 4.0, 6.0]])
+SCALES = np.concatenate([np.linspace(0.6, 1.2, 13), [1.3, 1.5, 2.0, 3.0, 5.0]])
 
 
 def descend(

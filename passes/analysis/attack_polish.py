@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graphprune.ir import Anchor, Domain, Network, Norm
+from graphprune.ir.points import dual
 from graphprune.passes.analysis.attack_local import Linearisation, Question
 from graphprune.passes.analysis.attack_program import Program, program
 from graphprune.passes.analysis.witness import Witness, closest_on_ray
@@ -28,6 +29,9 @@ ROUNDS = 30
 HINGES = 40
 # Solves per linearisation.
 SOLVES = 60
+# A hinge matters when it moves the boundary by more than this share of the distance; `COARSE`
+# where a point is only to show what it is worth (half the time).
+NEGLIGIBLE, COARSE = 1e-4, 1e-3
 # The trust region at the start, and the one at which there is nothing left to gain, as shares of
 # the distance.
 REGION, SMALLEST_REGION = 0.5, 2e-3
@@ -69,7 +73,13 @@ def polish(
 
 
 def descend(
-    question: Question, step: Floats, target: int, *, rounds: int, deadline: float = np.inf
+    question: Question,
+    step: Floats,
+    target: int,
+    *,
+    rounds: int,
+    negligible: float = NEGLIGIBLE,
+    deadline: float = np.inf,
 ) -> Floats:
     """Shorten a step (n,) that is adversarial for `target`; by the float32 graph alone."""
     best = float(question.lengths(step[None])[0])
@@ -77,7 +87,9 @@ def descend(
     for _ in range(rounds):
         if best == 0.0 or monotonic() >= deadline:
             break
-        goal = _propose(question, Linearisation(question, step, target), best, region, deadline)
+        around = Linearisation(question, step, target)
+        least = negligible * best * dual(question.norm, around.gradient)
+        goal = _propose(question, around, best, region, least, deadline)
         if goal is None:
             break
         expected = best - float(question.lengths(goal[None])[0])
@@ -100,7 +112,12 @@ def descend(
 
 
 def _propose(
-    question: Question, around: Linearisation, best: float, region: float, deadline: float
+    question: Question,
+    around: Linearisation,
+    best: float,
+    region: float,
+    least: float,
+    deadline: float,
 ) -> Floats | None:
     """The shortest step in the trust region whose modelled margin is <= 0."""
     step = around.step
@@ -116,21 +133,25 @@ def _propose(
         goal = model.solve()
         if goal is None or monotonic() >= deadline:
             break
-        if not _add_crossed(model, around, known, goal) and not model.advance():
+        if not _add_crossed(model, around, known, goal, least) and not model.advance():
             break
     return goal
 
 
 def _add_crossed(
-    model: Program, around: Linearisation, known: dict[int, NDArray[np.bool_]], goal: Floats
+    model: Program,
+    around: Linearisation,
+    known: dict[int, NDArray[np.bool_]],
+    goal: Floats,
+    least: float,
 ) -> bool:
-    """Add the hinges that `goal` crosses at a cost; False where there are none."""
+    """Add the hinges that `goal` crosses at a cost above `least`; False where there are none."""
     added = False
     for i, change in around.push(goal - around.step).items():
         kinks = around.kinks[i]
         cost = -kinks.side * (kinks.z + change) * kinks.weight
         cost[known[i] | (kinks.weight <= 0)] = 0.0
-        crossed = np.flatnonzero(cost > 1e-9 + 1e-6 * abs(around.margin))
+        crossed = np.flatnonzero(cost > least)
         if len(crossed) == 0:
             continue
         crossed = crossed[np.argsort(-cost[crossed])[:HINGES]]

@@ -21,7 +21,7 @@ Indices = NDArray[np.int32]
 
 INFINITY = highspy.kHighsInf
 # Newton steps on the radius end when it moves by less than this, relatively.
-PRECISION = 1e-6
+PRECISION = 1e-5
 
 
 class Program(Protocol):

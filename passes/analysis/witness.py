@@ -47,9 +47,37 @@ def confirm(
     network: Network, anchor: Anchor, domain: Domain, points: Floating, norm: Norm = "linf"
 ) -> Witness | None:
     """The closest of `points` (N, *sample) that ONNX Runtime and float64 both call adversarial."""
+    return _closest(network, anchor, [_judge(network, anchor, domain, points, norm)])
+
+
+@dataclass(frozen=True, eq=False)
+class _Judged:
+    """Points (N, *sample), their distances (N,), the classes (N, classes) ONNX Runtime says."""
+
+    points: Floating
+    distances: NDArray[np.float64]
+    adversarial: NDArray[np.bool_]
+
+    @property
+    def nearest(self) -> float:
+        """The least distance of an adversarial point; inf where there is none."""
+        return float(np.min(self.distances[self.adversarial.any(axis=1)], initial=np.inf))
+
+
+def _judge(
+    network: Network, anchor: Anchor, domain: Domain, points: Floating, norm: Norm
+) -> _Judged:
     points = _clip(points.astype(network.source.dtype), domain)
     adversarial = margins(run_original(network, points), anchor.label) <= 0
     distances = lengths(points.astype(np.float64) - anchor.x.astype(np.float64), norm)
+    return _Judged(points, distances, adversarial)
+
+
+def _closest(network: Network, anchor: Anchor, judged: list[_Judged]) -> Witness | None:
+    """The closest point that float64 calls adversarial too, for a class both agree on."""
+    points = np.concatenate([j.points for j in judged])
+    distances = np.concatenate([j.distances for j in judged])
+    adversarial = np.concatenate([j.adversarial for j in judged])
     candidates = np.flatnonzero(adversarial.any(axis=1))
     for i in candidates[np.argsort(distances[candidates], kind="stable")]:
         both = adversarial[i] & (
@@ -84,26 +112,27 @@ def closest_on_ray(
     whole = length(step, norm)
     if whole == 0.0:
         return confirm(network, anchor, domain, start[None], norm)
+
+    def judge(fractions: NDArray[np.float64]) -> _Judged:
+        points = start + fractions.reshape(-1, *(1,) * start.ndim) * step
+        return _judge(network, anchor, domain, points, norm)
+
     # From coarse to fine: first anywhere on the ray, then around the first crossing found.
     high = min(1.0 + PUSH, best / whole)
     if high <= low:
         return None
-    found: Witness | None = None
+    judged: list[_Judged] = []
     for _ in range(3):
         fractions = np.linspace(low, high, 33)[1:]
-        points = start + fractions.reshape(-1, *(1,) * start.ndim) * step
-        closest = confirm(network, anchor, domain, points, norm)
-        if closest is None:
+        judged.append(judge(fractions))
+        if not np.isfinite(judged[-1].nearest):
             break
-        if found is None or closest.distance < found.distance:
-            found = closest
-        high = min(high, closest.distance / whole)
+        high = min(high, judged[-1].nearest / whole)
         low = max(low, high - (fractions[1] - fractions[0]))
+    found = _closest(network, anchor, judged)
     # The last word beyond x itself: a solver's point misses the boundary by its tolerance.
     if found is None:
-        pushes = 1.0 + np.geomspace(1e-9, PUSH, 24)
-        points = start + pushes.reshape(-1, *(1,) * start.ndim) * step
-        found = confirm(network, anchor, domain, points, norm)
+        found = _closest(network, anchor, [judge(1.0 + np.geomspace(1e-9, PUSH, 24))])
     return found if found is not None and found.distance < best else None
 
 
