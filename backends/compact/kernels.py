@@ -78,6 +78,17 @@ class State(NamedTuple):
         return cls(*(np.zeros((batch, total)) for _ in cls._fields))
 
 
+class Balls(NamedTuple):
+    """The balls that the inputs' boxes surround: center (B, inputs) in layout order, radius (B,).
+
+    `order` is 0 (the box is all there is), 1 or 2, the norm's.
+    """
+
+    center: Floats
+    radius: Floats
+    order: int
+
+
 @jit
 def interval(
     net: Net, state: State, target: int, gamma: float, lower: Floats, upper: Floats
@@ -288,6 +299,83 @@ def _minimum(
 
 
 @jit
+def _input_minimum(
+    state: State, balls: Balls, box: int, a: Floats, point: Floats
+) -> tuple[float, float]:
+    """Smallest value of a row on the input over ball and box, absolute terms; the minimiser.
+
+    a . c - max{ sum |a_j| t_j : 0 <= t_j <= d_j, ||t|| <= r }, with d_j the way to the box's side
+    that lies against a_j. The maximum is at most its Lagrange dual at any multiplier m >= 0,
+
+        l2: m r^2 / 2 + sum (|a_j| t_j - m t_j^2 / 2),  t_j = min(|a_j| / m, d_j);
+        l1: m r + sum d_j max(|a_j| - m, 0),
+
+    so an inexact multiplier costs tightness, never soundness.
+    """
+    low, high = state.low[box, : len(a)], state.high[box, : len(a)]
+    total = size = 0.0
+    for j in range(len(a)):
+        positive, negative = max(a[j], 0.0), min(a[j], 0.0)
+        point[j] = low[j] if a[j] >= 0.0 else high[j]
+        total += positive * low[j] + negative * high[j]
+        size += (positive - negative) * max(abs(low[j]), abs(high[j]))
+    if balls.order == 0:
+        return total, size
+    center, r = balls.center[box], balls.radius[box]
+    multiplier = _multiplier(a, center, low, high, r, balls.order)
+    if multiplier <= 0.0:
+        return total, size
+    middle, gain, terms = 0.0, multiplier * r * (0.5 * r if balls.order == 2 else 1.0), 0.0
+    terms += gain
+    for j in range(len(a)):
+        steep = abs(a[j])
+        way = center[j] - low[j] if a[j] >= 0.0 else high[j] - center[j]
+        if balls.order == 2:
+            t = min(steep / multiplier, way)
+            gain += steep * t - 0.5 * multiplier * t * t
+        else:
+            t = way if steep > multiplier else 0.0
+            gain += way * max(steep - multiplier, 0.0)
+        middle += a[j] * center[j]
+        terms += steep * (2.0 * abs(center[j]) + abs(low[j]) + abs(high[j]) + 2.0 * way)
+        point[j] = center[j] - t if a[j] >= 0.0 else center[j] + t
+    if middle - gain > total:
+        return middle - gain, terms
+    return total, max(size, terms)
+
+
+@jit
+def _multiplier(
+    a: Floats, center: Floats, low: Floats, high: Floats, r: float, order: int
+) -> float:
+    """A nearly optimal multiplier of the norm; 0 where the box alone decides."""
+    if order == 1:
+        rank = np.argsort(-np.abs(a))
+        left = r
+        for j in rank:
+            left -= center[j] - low[j] if a[j] >= 0.0 else high[j] - center[j]
+            if left <= 0.0:
+                return float(abs(a[j]))
+        return 0.0
+    multiplier = np.sqrt(np.sum(a * a)) / r if r > 0.0 else 0.0
+    for _ in range(12):
+        free, left = 0.0, r * r
+        for j in range(len(a)):
+            way = center[j] - low[j] if a[j] >= 0.0 else high[j] - center[j]
+            if abs(a[j]) > multiplier * way:
+                left -= way * way
+            else:
+                free += a[j] * a[j]
+        if left <= 0.0 or free <= 0.0:
+            break
+        better = np.sqrt(free / left)
+        if better >= multiplier * (1.0 - 1e-6):
+            break
+        multiplier = better
+    return float(multiplier)
+
+
+@jit
 def _relax(
     net: Net, state: State, box: int, value: int, p: Floats, flags: NDArray[np.uint8]
 ) -> tuple[float, float]:
@@ -329,7 +417,7 @@ def _clear(net: Net, last: int, work: Work) -> None:
 
 @jit
 def lower_bounds(
-    net: Net, state: State, target: int, depth: int, gamma: float, tiny: float,
+    net: Net, state: State, balls: Balls, target: int, depth: int, gamma: float, tiny: float,
     every_depth: bool, until_stable: bool,
     box: Ints, pointer: Ints, index: Ints, coefficient: Floats, out: Floats,
 ) -> None:  # fmt: skip
@@ -353,6 +441,8 @@ def lower_bounds(
     work = _work(net)
     p, q, flags = work.p, work.q, work.flags
     base, block = net.start[target], net.block[target]
+    inputs = net.width[0]
+    point = np.empty(inputs)
     for r in range(0, len(out), 2):
         for i in range(pointer[r], pointer[r + 1]):
             p[base + index[i]] = coefficient[i]
@@ -369,7 +459,13 @@ def lower_bounds(
         while True:
             if every_depth or value < depth:
                 m0, s0, m1, s1 = t0, e0, t1, e1
-                for v in range(value + 1):
+                ball = balls.order > 0 and value == 0
+                if ball:
+                    m, s = _input_minimum(state, balls, at, p[:inputs], point)
+                    m0, s0 = m0 + m, s0 + s
+                    m, s = _input_minimum(state, balls, at, q[:inputs], point)
+                    m1, s1 = m1 + m, s1 + s
+                for v in range(1 if ball else 0, value + 1):
                     m, s = _minimum(net, state, at, v, p, flags)
                     m0, s0 = m0 + m, s0 + s
                     m, s = _minimum(net, state, at, v, q, flags)

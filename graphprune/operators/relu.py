@@ -45,8 +45,8 @@ class Relu:
     def lines(
         self, lower: Floats, upper: Floats, method: str
     ) -> tuple[Floats, Floats, Floats, Floats]:
-        """The triangle's upper line; below it, its parallel through 0 (`fastlin`) or the better
-        of 0 and z (otherwise: CROWN's adaptive choice)."""
+        """The triangle's upper line; below it, its parallel through 0 (`fastlin`), the better of
+        0 and z (CROWN's adaptive choice) or the other one of these two (`alternative`)."""
         unstable = (lower < 0) & (upper > 0)
         active = lower >= 0
         width = np.where(unstable, upper - lower, 1.0)
@@ -58,7 +58,8 @@ class Relu:
         if method.startswith("fastlin"):
             below = slope
         else:
-            below = np.where(unstable, (upper > -lower) * 1.0, slope)
+            adaptive = (upper > -lower) != (method == "alternative")
+            below = np.where(unstable, adaptive * 1.0, slope)
         return below, np.zeros_like(slope), slope, offset
 
     def interval(self, lower: Floats, upper: Floats) -> tuple[Floats, Floats]:

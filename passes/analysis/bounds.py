@@ -1,17 +1,20 @@
-"""Pre-activation bounds over boxes: IBP, Fast-Lin, FastLinIBP and CROWN.
+"""Pre-activation bounds over boxes: IBP, Fast-Lin, FastLinIBP, CROWN and alpha-CROWN.
 
 Intermediate bounds are computed layer by layer, each from the bounds below it:
 
 ``ibp``          interval arithmetic (Gowal et al. 2018)
-``fastlin``      backward relaxation, equal slopes, nothing else (Weng et al. 2018)
+``fastlin``      backward relaxation, equal slopes, nothing else (Weng et al. 2018): the same
+                 numbers as the dual network of Wong and Kolter (2018) on the same box
 ``fastlin-ibp``  element-wise better of the two in every layer
 ``crown``        backward relaxation, adaptive lower slope (Zhang et al. 2018), element-wise
                  better of it and IBP
+``alpha-crown``  CROWN, and the lines below every row of `linear_bounds` optimised for that row
+                 (Xu et al. 2021)
 
 All of them are sound in floating point (see :mod:`graphprune.transforms.rounding`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -95,13 +98,13 @@ class Engine(Protocol):
         ...
 
 
-def _engine(problem: Problem) -> Engine:
+def _engine(problem: Problem, steps: int = 20, enough: float = np.inf) -> Engine:
     chosen = _settings.engine
     if chosen == "auto":
         fits = worthwhile(problem.network, _settings.memory // 2)
         chosen = "compact" if provider() == "cpu" and fits else "graph"
     if chosen == "compact":
-        return CompactEngine(problem)
+        return CompactEngine(problem, steps=steps, enough=enough)
     return GraphEngine(problem, _settings.memory // 4)
 
 
@@ -132,6 +135,7 @@ def pre_activation_bounds(
     *,
     replaced: Mapping[int, Replacement] | None = None,
     every: bool = False,
+    outer: Sequence[LayerBounds] | None = None,
 ) -> list[LayerBounds]:
     """Bounds of every activation's pre-activation, in graph order.
 
@@ -146,6 +150,9 @@ def pre_activation_bounds(
         those of the network with the replacements applied, without building it.
     every
         Tighten the bounds of stable neurons too (a pruner compares the ranges of all neurons).
+    outer
+        Bounds that hold on boxes around these: taken where they are better, and what they show
+        to be stable is not bounded again.
 
     Raises
     ------
@@ -155,16 +162,23 @@ def pre_activation_bounds(
     problem = Problem(network, boxes, method, dict(replaced or {}))
     engine = _engine(problem)
     for index in range(len(network.activations)):
-        problem.layers.append(_layer(problem, engine, index, every))
+        problem.layers.append(_layer(problem, engine, index, every, outer))
     return problem.layers
 
 
-def _layer(problem: Problem, engine: Engine, index: int, every: bool) -> LayerBounds:
+def _layer(
+    problem: Problem,
+    engine: Engine,
+    index: int,
+    every: bool,
+    outer: Sequence[LayerBounds] | None,
+) -> LayerBounds:
     """Bounds of the next layer from those of the layers below."""
     network = problem.network
     box = engine.interval(index)
-    if problem.method == "ibp" or not ancestors(network, index):
-        return box  # without an activation below, intervals of an affine map are exact
+    exact = not ancestors(network, index) and problem.boxes.norm == "linf"
+    if problem.method == "ibp" or exact:
+        return box  # without an activation below, the image of a box is exact
     alive = network.alive(network.activations[index])
     if index in problem.replaced:
         alive = alive & ~problem.replaced[index].removed
@@ -172,6 +186,8 @@ def _layer(problem: Problem, engine: Engine, index: int, every: bool) -> LayerBo
     everything = every or problem.method == "fastlin"
     if not everything:
         chosen = chosen & box.unstable
+        if outer is not None:
+            chosen = chosen & outer[index].unstable
     lower, upper = engine.neurons(index, chosen, until_stable=not everything)
     below, above = round_down(lower), round_up(upper)
     if problem.method == "fastlin":
@@ -179,6 +195,8 @@ def _layer(problem: Problem, engine: Engine, index: int, every: bool) -> LayerBo
         below, above = np.where(known, below, box.lower), np.where(known, above, box.upper)
     else:
         below, above = np.maximum(below, box.lower), np.minimum(above, box.upper)
+    if outer is not None:
+        below, above = np.maximum(below, outer[index].lower), np.minimum(above, outer[index].upper)
     return LayerBounds(below, above, box.magnitude)
 
 
@@ -190,8 +208,16 @@ def linear_bounds(
     method: Method = "crown",
     *,
     replaced: Mapping[int, Replacement] | None = None,
+    steps: int = 20,
+    enough: float = np.inf,
 ) -> Floats:
-    """Lower bounds (B, R) of ``rows`` (R, classes) times the logits, from the layers' bounds."""
+    """Lower bounds (B, R) of ``rows`` (R, classes) times the logits, from the layers' bounds.
+
+    Parameters
+    ----------
+    steps, enough
+        Of ``alpha-crown``: Adam steps per row, and the bound at which a row is good enough.
+    """
     problem = Problem(network, boxes, method, dict(replaced or {}), list(layers))
     top = len(network.segments) - 1
-    return _engine(problem).rows(top, rows.astype(np.float64))
+    return _engine(problem, steps, enough).rows(top, rows.astype(np.float64))

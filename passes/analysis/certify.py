@@ -1,5 +1,6 @@
 """d_rob: the largest radius that a linear relaxation certifies, by root finding on the margin."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from time import monotonic
 from typing import ClassVar
@@ -14,6 +15,7 @@ from graphprune.passes.analysis.attack import Attack
 from graphprune.passes.analysis.bounds import (
     METHODS,
     Boxes,
+    LayerBounds,
     Method,
     linear_bounds,
     pre_activation_bounds,
@@ -55,14 +57,33 @@ def margin_rows(network: Network, label: int) -> NDArray[np.float64]:
 
 
 def certified_margins(
-    network: Network, anchor: Anchor, radius: float, domain: Domain, method: Method = "crown"
+    network: Network,
+    anchor: Anchor,
+    radius: float,
+    domain: Domain,
+    method: Method = "crown",
+    norm: Norm = "linf",
 ) -> NDArray[np.float64]:
     """Proven lower bounds (classes - 1,) of the margins on a ball, targets increasing."""
-    boxes = Boxes.of(Ball(anchor.x.astype(np.float64), radius, domain))
-    layers = pre_activation_bounds(network, boxes, method)
+    ball = Ball(anchor.x.astype(np.float64), radius, domain, norm)
+    return _margins(network, anchor, ball, method)[0]
+
+
+def _margins(
+    network: Network,
+    anchor: Anchor,
+    ball: Ball,
+    method: Method,
+    outer: Sequence[LayerBounds] | None = None,
+    enough: float = np.inf,
+) -> tuple[NDArray[np.float64], list[LayerBounds]]:
+    """Margins and the bounds of the layers; `outer` are those of a larger ball, if known."""
+    boxes = Boxes.of(ball)
+    layers = pre_activation_bounds(network, boxes, method, outer=outer)
     rows = margin_rows(network, anchor.label)
-    margins: NDArray[np.float64] = linear_bounds(network, boxes, layers, rows, method)[0]
-    return margins
+    bounds = linear_bounds(network, boxes, layers, rows, method, enough=enough)
+    margins: NDArray[np.float64] = bounds[0]
+    return margins, layers
 
 
 def certify(
@@ -81,9 +102,9 @@ def certify(
     Parameters
     ----------
     method
-        ``fastlin``, ``crown`` (or ``ibp``, ``fastlin-ibp``).
+        ``fastlin``, ``crown``, ``alpha-crown`` (or ``ibp``, ``fastlin-ibp``).
     norm
-        Of the radius.
+        Of the radius. ``ibp`` bounds the box around the ball.
     upper
         A distance known to hold an adversarial point: where the search may stop looking.
     time_limit
@@ -91,58 +112,81 @@ def certify(
     """
     if method not in METHODS:
         raise GraphpruneError(f"unknown method '{method}'; known: {', '.join(METHODS)}")
-    if norm != "linf":
-        raise GraphpruneError(f"d_rob knows the norm linf only, not {norm}")
-    start = monotonic()
-    domain = domain or Domain()
-    reach = domain.search_limit(anchor.x)
-    low, low_margin = 0.0, np.inf
-    high, high_margin = np.inf, -np.inf
-    radius = min(0.5 * upper, reach) if upper else min(0.01, reach)
-    while monotonic() - start < time_limit:
-        margin = _margin(network, anchor, radius, domain, method)
-        if margin > 0:
-            low, low_margin = radius, margin
-            if low >= reach:
-                break
-        else:
-            high, high_margin = radius, margin
-        progress(f"certified {low:.5f}")
-        if high <= PRECISION * low or high < 1e-9:
-            break
-        radius = _next(low, low_margin, high, high_margin, min(upper or np.inf, reach))
-    complete = domain.bounded and low >= reach
-    return Certificate(low, complete, method, monotonic() - start)
-
-
-def _margin(
-    network: Network, anchor: Anchor, radius: float, domain: Domain, method: Method
-) -> float:
-    """The smallest certified margin; minus infinity where the bounds overflow."""
     if network.classes < 2:
         raise GraphpruneError("the network has one output: no decision boundary is defined")
-    try:
-        return float(np.min(certified_margins(network, anchor, radius, domain, method)))
-    except GraphpruneError:
-        return -np.inf
+    start = monotonic()
+    domain = domain or Domain()
+    reach = domain.search_limit(anchor.x, norm)
+    search = _Search(min(upper or np.inf, reach))
+    center = anchor.x.astype(np.float64)
+    outer: list[LayerBounds] | None = None
+    radius = min(0.5 * upper, reach) if upper else min(0.01, reach)
+    while monotonic() - start < time_limit:
+        try:
+            # At a radius above 0 a proof needs no better margin than a positive one.
+            margins, layers = _margins(
+                network, anchor, Ball(center, radius, domain, norm), method, outer, 0.0
+            )
+            margin = float(np.min(margins))
+        except GraphpruneError:  # the bounds overflow
+            margin, layers = -np.inf, outer or []
+        search.add(radius, margin)
+        if margin <= 0 and layers and method != "fastlin":
+            # Every later radius is smaller: what holds on this ball holds on those.
+            outer = layers
+        progress(f"certified {search.low:.5f}")
+        if search.low >= reach or search.high <= PRECISION * search.low or search.high < 1e-9:
+            break
+        radius = search.next()
+    complete = domain.bounded and search.low >= reach
+    return Certificate(search.low, complete, method, monotonic() - start)
 
 
-def _next(low: float, low_margin: float, high: float, high_margin: float, limit: float) -> float:
-    """The next radius: grow, shrink, or the secant's root kept inside the bracket."""
-    if not np.isfinite(high):
-        return min(2.0 * low, limit) if low < limit else low * 2.0
-    if low == 0.0:
-        return 0.5 * high
-    if high > 1.5 * low or not np.isfinite(high_margin):
-        inner = 0.5 * (low + high)
-    else:
-        inner = low + (high - low) * low_margin / (low_margin - high_margin)
-    if high <= 1.5 * low and np.isfinite(high_margin):
-        # Aim a little to the side of the root: one evaluation on each side closes the bracket.
-        below, above = inner * 0.9996, inner * 1.0004
-        inner = below if low < below and below - low > 0.3 * (high - low) else above
-    width = high - low
-    return float(np.clip(inner, low + 0.05 * width, high - 0.05 * width))
+class _Search:
+    """Root finding on the certified margin: a bracket [low, high] and a model through points."""
+
+    def __init__(self, limit: float) -> None:
+        self.limit = limit
+        self.low, self.high = 0.0, np.inf
+        self.points: list[tuple[float, float]] = []
+
+    def add(self, radius: float, margin: float) -> None:
+        if margin > 0:
+            self.low = radius
+        else:
+            self.high = radius
+        if np.isfinite(margin):
+            self.points.append((radius, margin))
+
+    def next(self) -> float:
+        """Grow, shrink, or the model's root kept inside the bracket."""
+        low, high = self.low, self.high
+        if not np.isfinite(high):
+            return min(2.0 * low, self.limit) if low < self.limit else low * 2.0
+        root = self._root() if len(self.points) > 1 else None
+        if root is None or not np.isfinite(root):
+            return 0.5 * (low + high)
+        # A little to the side of the root: one evaluation on each side closes the bracket.
+        below, above = root * 0.9996, root * 1.0004
+        aim = below if low < below and below - low > 0.3 * (high - low) else above
+        width = high - low
+        return float(np.clip(aim, low + 0.05 * width, high - 0.05 * width))
+
+    def _root(self) -> float | None:
+        """Where the line or parabola through the points nearest to the bracket vanishes.
+
+        Inverse interpolation: the radius as a polynomial of the margin, taken at 0.
+        """
+        middle = 0.5 * (self.low + self.high)
+        nearest = sorted(self.points, key=lambda point: abs(point[0] - middle))[:3]
+        radii, margins = (np.array(part) for part in zip(*nearest, strict=True))
+        if len(np.unique(margins)) < len(margins):
+            return None
+        total = 0.0
+        for i, r in enumerate(radii):
+            others = np.delete(margins, i)
+            total += r * np.prod(others / (others - margins[i]))
+        return total if self.low < total < self.high else None
 
 
 @provides(Certificate)

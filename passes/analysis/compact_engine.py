@@ -1,5 +1,7 @@
 """Bounds by compiled kernels in float64 on the CPU: rows touch their receptive fields only."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,19 +16,31 @@ from graphprune.passes.analysis.problem import (
 )
 from graphprune.transforms.rounding import gamma64
 
+if TYPE_CHECKING:
+    from graphprune.backends.compact import kernels
+
 # Larger numbers are refused: below, an underflow anywhere moves a bound by less than TINY.
 LARGEST = 1e100
 TINY = 1e-150
+# Step size of alpha-CROWN.
+RATE = 0.5
 
 
 class CompactEngine:
-    """One problem on the arrays of a :class:`~graphprune.backends.compact.Compact`."""
+    """One problem on the arrays of a :class:`~graphprune.backends.compact.Compact`.
 
-    def __init__(self, problem: Problem) -> None:
+    Parameters
+    ----------
+    steps, enough
+        Of alpha-CROWN: steps per row, and the bound at which a row is good enough.
+    """
+
+    def __init__(self, problem: Problem, *, steps: int = 20, enough: float = np.inf) -> None:
         from graphprune.backends.compact import kernels
 
         self.kernels = kernels
         self.problem = problem
+        self.steps, self.enough = steps, enough
         self.compact: Compact = compact(problem.network)
         self.net = kernels.Net.of(self.compact)
         self.state = kernels.State.empty(problem.batch, self.compact.total)
@@ -34,7 +48,9 @@ class CompactEngine:
         order = self.compact.order[0]
         self.state.low[:, self.compact.place(0)] = problem.boxes.lower[:, order]
         self.state.high[:, self.compact.place(0)] = problem.boxes.upper[:, order]
+        self._balls = self._ball_arrays()
         self._known = 0
+        self._other: kernels.State | None = None
 
     def interval(self, index: int) -> LayerBounds:
         """Interval image of a segment."""
@@ -90,6 +106,7 @@ class CompactEngine:
             np.tile(column, batch),
             np.tile(padded[row, column], batch),
             False,
+            optimise=self.problem.method == "alpha-crown",
         )
         return out.reshape(batch, -1)[:, :count]
 
@@ -101,16 +118,44 @@ class CompactEngine:
         column: NDArray[np.int64],
         coefficient: Floats,
         until_stable: bool,
+        *,
+        optimise: bool = False,
     ) -> Floats:
         out = np.empty(len(box))
         method = self.problem.method
         self.kernels.lower_bounds(
-            self.net, self.state, index + 1, index + 1 if method == "ibp" else 1,
+            self.net, self.state, self._balls, index + 1, index + 1 if method == "ibp" else 1,
             self.gamma, TINY, method != "fastlin", until_stable,
             box, pointer, column, coefficient, out,
         )  # fmt: skip
+        if optimise:
+            self._optimise(index, box, pointer, column, coefficient, out)
         finite(out)
         return out
+
+    def _optimise(
+        self,
+        index: int,
+        box: NDArray[np.int64],
+        pointer: NDArray[np.int64],
+        column: NDArray[np.int64],
+        coefficient: Floats,
+        out: Floats,
+    ) -> None:
+        """Improve the bounds `out` of rows by the lines that suit each of them best."""
+        from graphprune.backends.compact.optimise import optimised_bounds
+
+        if self._other is None:
+            self._other = self.kernels.State.empty(self.problem.batch, self.compact.total)
+            for below in range(len(self.problem.layers)):
+                lines = self.problem.lines(below, alternative=True)
+                order, place = self.compact.order[below + 1], self.compact.place(below + 1)
+                for whole, line in zip(self._other[:4], lines, strict=True):
+                    whole[:, place] = line[:, order]
+        optimised_bounds(
+            self.net, self.state, self._other, self._balls, index + 1, self.gamma, TINY,
+            self.steps, RATE, self.enough, box, pointer, column, coefficient, out,
+        )  # fmt: skip
 
     def _update(self) -> None:
         """Take over what the problem has learnt about layers."""
@@ -123,6 +168,13 @@ class CompactEngine:
                 whole: Floats = getattr(state, name)
                 whole[:, place] = array[:, order]
         self._known = len(problem.layers)
+
+    def _ball_arrays(self) -> "kernels.Balls":
+        boxes = self.problem.boxes
+        if boxes.center is None or boxes.radius is None:
+            return self.kernels.Balls(np.zeros((1, 1)), np.zeros(1), 0)
+        center = np.ascontiguousarray(boxes.center[:, self.compact.order[0]])
+        return self.kernels.Balls(center, boxes.radius, {"l1": 1, "l2": 2}[boxes.norm])
 
     def _flat(self, index: int, array: Floats) -> Floats:
         """A layer from layout order into flat order."""

@@ -9,29 +9,50 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from graphprune.errors import GraphpruneError
-from graphprune.ir import Network, Region
+from graphprune.ir import Ball, Network, Norm, Region
 from graphprune.ir.network import activation_of
 from graphprune.transforms.replace import Replacement
 
 Floats = NDArray[np.float64]
 Singles = NDArray[np.float32]
 Lines = tuple[Floats, Floats, Floats, Floats]
-Method = Literal["ibp", "fastlin", "fastlin-ibp", "crown"]
+Method = Literal["ibp", "fastlin", "fastlin-ibp", "crown", "alpha-crown"]
 METHODS: tuple[Method, ...] = get_args(Method)
 
 
 @dataclass(frozen=True, eq=False)
 class Boxes:
-    """A batch of boxes: float32 arrays (B, input size), rounded outward."""
+    """A batch of boxes, and of the balls they surround where the norm is not ``linf``.
+
+    Attributes
+    ----------
+    lower, upper
+        (B, input size) float32, rounded outward.
+    center, radius
+        (B, input size) and (B,) float64, the balls in `norm`; None for ``linf``.
+    """
 
     lower: Singles
     upper: Singles
+    center: Floats | None = None
+    radius: Floats | None = None
+    norm: Norm = "linf"
 
     @classmethod
-    def of(cls, *balls: Region) -> "Boxes":
-        lower = np.stack([ball.lower.reshape(-1) for ball in balls])
-        upper = np.stack([ball.upper.reshape(-1) for ball in balls])
-        return cls(round_down(lower), round_up(upper))
+    def of(cls, *regions: Region) -> "Boxes":
+        """Boxes around balls (of one norm) or boxes."""
+        sides = [_sides(region) for region in regions]
+        lower, upper = (np.stack([side[k].reshape(-1) for side in sides]) for k in (0, 1))
+        boxes = cls(round_down(lower), round_up(upper))
+        balls = [region for region in regions if isinstance(region, Ball)]
+        norms = {ball.norm for ball in balls}
+        if norms <= {"linf"}:
+            return boxes
+        if len(norms) > 1 or len(balls) < len(regions):
+            raise GraphpruneError("a batch of balls must have one norm")
+        center = np.stack([ball.center.reshape(-1) for ball in balls])
+        radius = np.array([ball.radius for ball in balls], dtype=np.float64)
+        return cls(boxes.lower, boxes.upper, center, radius, norms.pop())
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +75,24 @@ class LayerBounds:
     def unstable(self) -> NDArray[np.bool_]:
         mask: NDArray[np.bool_] = (self.lower < 0) & (self.upper > 0)
         return mask
+
+
+def _sides(region: Region) -> tuple[Floats, Floats]:
+    """Lower and upper ends in float64, outside the real ones."""
+    if not isinstance(region, Ball):
+        return region.lower, region.upper
+    # x - r rounds: where the rest is negative (Knuth's exact difference), one step down.
+    lower = np.maximum(_below(region.center, -region.radius), region.domain.low)
+    upper = np.minimum(-_below(-region.center, -region.radius), region.domain.high)
+    return lower, upper
+
+
+def _below(a: Floats, b: float) -> Floats:
+    """A float64 that is at most a + b."""
+    total = a + b
+    part = total - a
+    rest = (a - (total - part)) + (b - part)
+    return np.where(rest < 0, np.nextafter(total, -np.inf), total)
 
 
 def round_down(x: Floats) -> Singles:
@@ -114,12 +153,16 @@ class Problem:
             high = np.where(replacement.removed, ends.max(axis=0), high)
         return round_down(low), round_up(high)
 
-    def lines(self, index: int) -> Lines:
-        """The relaxation (B, n) of an activation layer, in the order of `relaxation.LINES`."""
+    def lines(self, index: int, *, alternative: bool = False) -> Lines:
+        """The relaxation (B, n) of an activation layer, in the order of `relaxation.LINES`.
+
+        With `alternative` the second choice, which alpha-CROWN mixes with the first.
+        """
         layer = self.layers[index]
         activation = activation_of(self.network.activations[index])
         lower, upper = layer.lower.astype(np.float64), layer.upper.astype(np.float64)
-        lines = activation.lines(lower, upper, self.method)
+        method = "alternative" if alternative else self.method
+        lines = activation.lines(lower, upper, method)
         replacement = self.replaced.get(index)
         if replacement is None:
             return lines

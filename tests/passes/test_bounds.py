@@ -1,0 +1,184 @@
+"""Bounds against exact rational arithmetic, in every norm, and what optimising slopes gains."""
+
+from collections.abc import Iterator
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import graphprune as gp
+from graphprune.backends.reference import forward64
+from graphprune.ir import Ball, Norm
+from graphprune.ir.points import lengths
+from graphprune.passes.analysis.bounds import (
+    METHODS,
+    Boxes,
+    Method,
+    configure,
+    linear_bounds,
+    pre_activation_bounds,
+)
+from graphprune.passes.analysis.certify import certified_margins, margin_rows
+from graphprune.testing import networks
+from tests.conftest import random_points
+from tests.oracles import Perceptron
+
+FREE = gp.Domain(-np.inf, np.inf)
+ROUND_NORMS: tuple[Norm, ...] = ("l2", "l1")
+
+
+@pytest.fixture(params=["compact", "graph"])
+def engine(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Both ways of computing bounds."""
+    configure(engine=request.param)
+    yield
+    configure()
+
+
+def exact_forward(net: Perceptron, x: np.ndarray) -> list[list[Fraction]]:
+    """Pre-activations and logits without any rounding."""
+    h = [Fraction(float(v)) for v in x]
+    values = []
+    for weight, bias in zip(net.weights, net.biases, strict=True):
+        z = [
+            sum((Fraction(float(w)) * v for w, v in zip(row, h, strict=True)), Fraction(float(b)))
+            for row, b in zip(weight, bias, strict=True)
+        ]
+        values.append(z)
+        h = [max(v, Fraction(0)) for v in z]
+    return values
+
+
+def hostile(rng: np.random.Generator, kind: str) -> Perceptron:
+    """Weights that make float32 and float64 sums go wrong."""
+    net = Perceptron.random(rng, [4, 6, 5, 3])
+    weights = []
+    for w in net.weights:
+        if kind == "scales":
+            w = w * 10.0 ** rng.integers(-6, 7, w.shape)
+        elif kind == "cancelling":
+            # Neighbouring columns nearly cancel: results are rounding errors of the terms.
+            w = w * 1e6
+            w[:, 1::2] = -w[:, : w.shape[1] // 2 * 2 : 2] * (
+                1 + 1e-7 * rng.normal(size=(len(w), 1))
+            )
+        elif kind == "tiny":
+            w = w * 1e-20
+        elif kind == "denormal":
+            w = w * 1e-41
+        weights.append(w.astype(np.float32).astype(float))
+    biases = [b * (1e-20 if kind in ("tiny", "denormal") else 1.0) for b in net.biases]
+    return Perceptron(weights, [b.astype(np.float32).astype(float) for b in biases])
+
+
+@pytest.mark.usefixtures("engine")
+@pytest.mark.parametrize("kind", ["plain", "scales", "cancelling", "tiny", "denormal"])
+def test_no_bound_is_violated_in_exact_arithmetic(kind: str) -> None:
+    rng = np.random.default_rng(len(kind))
+    rows = np.array([[1.0, -1.0, 0.0], [1.0, 0.0, -1.0]])
+    for _ in range(4):
+        net = hostile(rng, kind)
+        network = gp.from_proto(net.model())
+        ball = Ball(rng.uniform(0.2, 0.8, 4), float(rng.choice([0.0, 1e-7, 0.1])))
+        boxes = Boxes.of(ball)
+        corner = rng.integers(0, 2, (12, 4)).astype(bool)
+        points = np.where(corner, ball.lower, ball.upper)
+        values = [exact_forward(net, x) for x in points]
+        for method in METHODS:
+            layers = pre_activation_bounds(network, boxes, method, every=True)
+            margins = linear_bounds(network, boxes, layers, rows, method)[0]
+            for *zs, logits in values:
+                for layer, z in zip(layers, zs, strict=True):
+                    for i, v in enumerate(z):
+                        assert Fraction(float(layer.lower[0, i])) <= v
+                        assert v <= Fraction(float(layer.upper[0, i]))
+                assert Fraction(margins[0]) <= logits[0] - logits[1]
+                assert Fraction(margins[1]) <= logits[0] - logits[2]
+
+
+@pytest.mark.parametrize("weight", [np.inf, np.nan])
+def test_weights_that_are_no_numbers_give_a_refusal(weight: float) -> None:
+    net = Perceptron([np.full((2, 2), weight), np.eye(2)], [np.zeros(2), np.zeros(2)])
+    with pytest.raises(gp.GraphpruneError):
+        network = gp.from_proto(net.model())
+        certified_margins(network, gp.Anchor(np.full(2, 0.5, np.float32), 0), 0.1, FREE)
+
+
+def points_of_ball(ball: Ball, count: int, seed: int) -> np.ndarray:
+    """Points of the ball and the domain, many of them on the sphere."""
+    rng = np.random.default_rng(seed)
+    steps = rng.normal(size=(count, *ball.center.shape))
+    if ball.norm == "l1":  # few coordinates: vertices and edges
+        steps *= rng.random(steps.shape) < 0.3
+    scale = np.maximum(lengths(steps, ball.norm), 1e-12)
+    shape = (-1, *(1 for _ in ball.center.shape))
+    factor = ball.radius * rng.choice([0.5, 1.0], count) * (1 - 1e-12)
+    steps = steps / scale.reshape(shape) * factor.reshape(shape)
+    return np.clip(ball.center + steps, ball.domain.low, ball.domain.high)
+
+
+@pytest.mark.parametrize("norm", ROUND_NORMS)
+@given(network=networks(), seed=st.integers(0, 1000), radius=st.sampled_from([0.01, 0.3]))
+def test_bounds_hold_on_round_balls(
+    norm: Norm, network: gp.Network, seed: int, radius: float
+) -> None:
+    center = random_points(network, 1, seed)[0].astype(float)
+    ball = Ball(center, radius, norm=norm)
+    boxes, rows = Boxes.of(ball), margin_rows(network, 0)
+    logits, *zs = forward64(network, points_of_ball(ball, 60, seed))
+    methods: tuple[Method, ...] = ("crown", "alpha-crown")
+    for method in methods:
+        layers = pre_activation_bounds(network, boxes, method)
+        for z, layer in zip(zs, layers, strict=True):
+            flat = z.reshape(len(z), -1)
+            assert np.all((flat >= layer.lower[0]) & (flat <= layer.upper[0]))
+        margins = linear_bounds(network, boxes, layers, rows, method)[0]
+        assert np.all(logits @ rows.T >= margins)
+
+
+@pytest.mark.parametrize(("norm", "dual"), [("linf", 1), ("l2", 2), ("l1", np.inf)])
+def test_the_radius_of_a_linear_classifier_is_its_distance(norm: Norm, dual: float) -> None:
+    rng = np.random.default_rng(3)
+    net = Perceptron.random(rng, [6, 2])
+    x = rng.uniform(0.3, 0.7, 6).astype(np.float32)
+    logits = net.logits(x.astype(float))
+    label = int(np.argmax(logits))
+    row = net.weights[0][label] - net.weights[0][1 - label]
+    distance = (logits[label] - logits[1 - label]) / np.linalg.norm(row, dual)
+    network = gp.from_proto(net.model())
+    proof = gp.certify(network, gp.Anchor(x, label), domain=FREE, norm=norm)
+    assert 0.998 * distance <= proof.radius <= distance
+
+
+@pytest.mark.parametrize("norm", ROUND_NORMS)
+def test_the_domain_cuts_the_ball(norm: Norm, mnist_a: gp.Network, images: list[gp.Anchor]) -> None:
+    """Dark pixels cannot get darker: the ball within the domain has more room."""
+    cut = gp.certify(mnist_a, images[0], norm=norm).radius
+    free = gp.certify(mnist_a, images[0], norm=norm, domain=FREE).radius
+    assert cut > 1.02 * free
+    assert cut > gp.certify(mnist_a, images[0]).radius
+
+
+def test_optimised_slopes_gain(mnist_a: gp.Network, images: list[gp.Anchor]) -> None:
+    for anchor in images[:3]:
+        crown, alpha = (
+            certified_margins(mnist_a, anchor, 0.05, gp.Domain(), method)
+            for method in ("crown", "alpha-crown")
+        )
+        assert np.all(alpha >= crown)
+        assert alpha.min() > crown.min() + 0.2
+
+
+def test_bounds_of_an_outer_ball_help(mnist_a: gp.Network, images: list[gp.Anchor]) -> None:
+    """They are taken where better; what is stable on the larger ball is not bounded again."""
+    center = images[0].x.astype(float)
+    inner, outer = (Boxes.of(Ball(center, r)) for r in (0.03, 0.04))
+    alone = pre_activation_bounds(mnist_a, inner)
+    around = pre_activation_bounds(mnist_a, outer)
+    both = pre_activation_bounds(mnist_a, inner, outer=around)
+    for one, two, three in zip(alone, around, both, strict=True):
+        assert np.all(three.lower >= two.lower)
+        assert np.all(three.upper <= two.upper)
+        assert three.unstable.sum() <= one.unstable.sum()
