@@ -17,6 +17,7 @@ from graphprune.canonical.heads import Head, check_softmax, choose
 from graphprune.canonical.patterns import recognise
 from graphprune.canonical.refusals import reason
 from graphprune.errors import GraphpruneError, ModelError, UnsupportedError
+from graphprune.ir.export import with_own_source
 from graphprune.ir.load import ModelFile, check_model, half_precision, read_model
 from graphprune.ir.network import Network, NetworkBuilder
 from graphprune.ir.source import Layout, Source
@@ -33,6 +34,8 @@ FLOATS: dict[int, np.dtype[Any]] = {
     onnx.TensorProto.DOUBLE: np.dtype(np.float64),
     onnx.TensorProto.FLOAT16: np.dtype(np.float16),
 }
+# Domains whose operators ONNX Runtime runs.
+RUNTIME_DOMAINS = ("", "ai.onnx", "ai.onnx.ml", "com.microsoft")
 # More numbers than this in one value, per sample, are a bomb and not a layer.
 MAX_VALUE = 1 << 24
 # Folded constants of a file may hold this many numbers together, or twice what the file stores.
@@ -125,7 +128,12 @@ def canonicalise(file: ModelFile, *, output: str | None = None) -> Network:
     # What earlier pipelines wrote on the file stays on what is made of it.
     kept = {p.key: p.value for p in file.proto.metadata_props if p.key.startswith("graphprune.")}
     built.metadata_props.update(kept)
-    return simplify(Network(built, source))
+    network = simplify(Network(built, source))
+    # ONNX Runtime does not know operators that plugins legalise: such a file cannot speak for
+    # itself, and points are confirmed by its canonical form.
+    if any(node.domain not in RUNTIME_DOMAINS for node in model.graph):
+        return with_own_source(network)
+    return network
 
 
 def _input_layout(

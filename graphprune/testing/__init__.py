@@ -1,5 +1,47 @@
-"""Property-based testing of networks: random models with Hypothesis (extra ``testing``)."""
+"""Property-based testing of networks, operators and passes (extra ``testing``).
 
-from graphprune.testing.strategies import anchors, models, networks
+Strategies draw random networks and shrink them; assertions state what operators, bounds and
+passes owe. Names are imported at their first use: pytest loads :mod:`graphprune.testing.plugin`
+everywhere, also where Hypothesis is not installed.
+"""
 
-__all__ = ["anchors", "models", "networks"]
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from graphprune.testing.assertions import (
+        assert_adjoint,
+        assert_encloses,
+        assert_equivalent,
+        assert_preserves,
+    )
+    from graphprune.testing.strategies import (
+        affine_segments,
+        anchors,
+        model_text,
+        models,
+        networks,
+        pipelines,
+    )
+
+_ASSERTIONS = ("assert_adjoint", "assert_encloses", "assert_equivalent", "assert_preserves")
+
+__all__ = [
+    "affine_segments",
+    "anchors",
+    "assert_adjoint",
+    "assert_encloses",
+    "assert_equivalent",
+    "assert_preserves",
+    "model_text",
+    "models",
+    "networks",
+    "pipelines",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(f"module 'graphprune.testing' has no attribute '{name}'")
+    home = "assertions" if name in _ASSERTIONS else "strategies"
+    return getattr(import_module(f"graphprune.testing.{home}"), name)

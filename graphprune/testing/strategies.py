@@ -4,17 +4,24 @@ Structure is drawn (and shrinks); weights come from a drawn seed. Models are wri
 ``onnx.helper`` alone, so that nothing under test takes part in making its own input.
 """
 
+import re
+import types
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, Union, get_args, get_origin
 
 import numpy as np
 import onnx
+from hypothesis import currently_in_test_context, note
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from graphprune.canonical import from_proto
-from graphprune.ir import Anchor, Network
+from graphprune.errors import GraphpruneError
+from graphprune.ir import Anchor, Network, Segment
+from graphprune.pipeline import Pipeline
+from graphprune.pipeline.text import known_passes, option_types
 
 Draw = Any
 
@@ -27,6 +34,7 @@ class _Writer:
     shape: tuple[int, ...]
     batch: str | int | None
     dtype: type = np.float32
+    affine: bool = False
     last: str = "x"
     nodes: list[onnx.NodeProto] = field(default_factory=list)
     weights: list[onnx.TensorProto] = field(default_factory=list)
@@ -46,6 +54,10 @@ class _Writer:
         self.nodes.append(helper.make_node(op, inputs, [name], name=f"n{name}", **attributes))
         self.last, self.shape = name, shape
         return name
+
+    def activation(self) -> str:
+        """A ReLU; nothing in a purely affine model."""
+        return self.last if self.affine else self.node("Relu", [self.last], self.shape)
 
     def model(self, opset: int) -> onnx.ModelProto:
         kind = TensorProto.DOUBLE if self.dtype is np.float64 else TensorProto.FLOAT
@@ -167,13 +179,13 @@ def _conv_body(draw: Draw, w: _Writer) -> None:
             _batch_norm(w)
         if draw(st.booleans()):
             _scalar(draw, w)
-        before, shape = w.node("Relu", [w.last], w.shape), w.shape
+        before, shape = w.activation(), w.shape
         if draw(st.booleans()):
             channels = shape[0]
             weight = w.constant(w.random(channels, channels, 1, 1, scale=0.5))
             branch = w.node("Conv", [before, weight], shape)
             w.node("Add", [before, branch] if draw(st.booleans()) else [branch, before], shape)
-            w.node("Relu", [w.last], shape)
+            w.activation()
         if draw(st.booleans()):
             _pool(draw, w)
     _flatten(draw, w)
@@ -184,16 +196,20 @@ def _dense_body(draw: Draw, w: _Writer) -> None:
         _gemm(draw, w, draw(st.integers(1, 6)))
         if draw(st.booleans()):
             _scalar(draw, w)
-        before, shape = w.node("Relu", [w.last], w.shape), w.shape
+        before, shape = w.activation(), w.shape
         if draw(st.booleans()):
             _gemm(draw, w, shape[0])
             w.node("Add", [before, w.last], shape)
-            w.node("Relu", [w.last], shape)
+            w.activation()
 
 
 @st.composite
-def models(draw: Draw, *, conv: bool | None = None, classes: int | None = None) -> onnx.ModelProto:
+def models(
+    draw: Draw, *, conv: bool | None = None, classes: int | None = None, affine: bool = False
+) -> onnx.ModelProto:
     """Random ReLU models: convolutional or fully connected, residual, any batch declaration.
+
+    A failing example prints the model as ONNX text.
 
     Parameters
     ----------
@@ -201,24 +217,40 @@ def models(draw: Draw, *, conv: bool | None = None, classes: int | None = None) 
         Only convolutional (True) or only fully connected (False) models.
     classes
         Number of outputs; drawn from 2 to 4 by default.
+    affine
+        Leave the ReLUs out.
     """
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     is_conv = draw(st.booleans()) if conv is None else conv
     if is_conv:
         shape: tuple[int, ...] = (draw(st.integers(1, 3)), *(draw(st.integers(3, 6)) for _ in "hw"))
-        w = _Writer(rng, shape, draw(st.sampled_from(["n", 1, 3])))
+        w = _Writer(rng, shape, draw(st.sampled_from(["n", 1, 3])), affine=affine)
         _conv_body(draw, w)
     else:
         batch = draw(st.sampled_from(["n", 1, 3, None]))
-        w = _Writer(rng, (draw(st.integers(1, 5)),), batch)
+        w = _Writer(rng, (draw(st.integers(1, 5)),), batch, affine=affine)
         if draw(st.booleans()):
             _scalar(draw, w)
         _dense_body(draw, w)
     _gemm(draw, w, classes or draw(st.integers(2, 4)))
     if draw(st.integers(0, 5)) == 5:
-        w.node("Relu", [w.last], w.shape)
+        w.activation()
     # BatchNormalization before 14 is wrong in ONNX's reference, which tests compare with.
-    return w.model(draw(st.sampled_from([15, 17])))
+    model = w.model(draw(st.sampled_from([15, 17])))
+    if currently_in_test_context():
+        note(model_text(model))
+    return model
+
+
+def model_text(model: onnx.ModelProto) -> str:
+    """The model as ONNX text, long tensors cut: what a failing example shows."""
+    text = onnx.printer.to_text(model)
+    return re.sub(
+        r"\{([^{}]*)\}",
+        lambda m: "{" + ",".join([*m[1].split(",")[:6], " ..."]) + "}"
+        if m[1].count(",") > 8 and "=" not in m[1] else m[0],
+        text,
+    )  # fmt: skip
 
 
 def networks(*, conv: bool | None = None, classes: int | None = None) -> st.SearchStrategy[Network]:
@@ -234,3 +266,45 @@ def anchors(draw: Draw, network: Network) -> Anchor:
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     x = rng.uniform(0.2, 0.8, network.input_shape).astype(np.float32)
     return Anchor(x, int(run_original(network, x[None])[0].argmax()))
+
+
+@st.composite
+def affine_segments(draw: Draw, *, conv: bool | None = None) -> tuple[Network, Segment]:
+    """A network without activations, and its one segment: any affine graph from x to the logits."""
+    network = draw(models(conv=conv, affine=True).map(from_proto))
+    return network, network.segments[-1]
+
+
+@st.composite
+def pipelines(draw: Draw, *, names: Sequence[str] | None = None, longest: int = 4) -> Pipeline:
+    """Pipelines of registered passes (or of those in `names`) with valid options of their types."""
+    known = known_passes()
+    chosen = []
+    for _ in range(draw(st.integers(0, longest))):
+        cls = known[draw(st.sampled_from(sorted(names or known)))]
+        options = {
+            name: draw(_option(kind))
+            for name, kind in option_types(cls).items()
+            if draw(st.booleans())
+        }
+        try:
+            chosen.append(cls(**options))
+        except GraphpruneError:  # options that do not go together
+            chosen.append(cls())
+    return Pipeline(tuple(chosen))
+
+
+def _option(kind: Any) -> st.SearchStrategy[Any]:
+    """Values of an option's type, in ranges that passes usually take."""
+    origin, inner = get_origin(kind), get_args(kind)
+    if origin is Literal:
+        return st.sampled_from(inner)
+    if origin in (Union, types.UnionType):
+        return st.one_of(*(_option(k) for k in inner))
+    if origin is tuple:
+        return st.lists(_option(inner[0]), max_size=3).map(tuple)
+    simple: dict[Any, st.SearchStrategy[Any]] = {
+        bool: st.booleans(), int: st.integers(1, 9), float: st.floats(0.01, 0.99),
+        type(None): st.none(),
+    }  # fmt: skip
+    return simple[kind]

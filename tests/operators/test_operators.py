@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from graphprune.backends.onnxruntime import Executable
 from graphprune.backends.reference import Reference, forward64
 from graphprune.ir import GraphBuilder, Network
 from graphprune.ir.network import BATCH, AffineOperator, Operator, is_affine, operator
@@ -36,7 +35,7 @@ from graphprune.operators import (
 )
 from graphprune.operators.merge import PAIRS, merge
 from graphprune.operators.simplify import simplify
-from graphprune.testing import networks
+from graphprune.testing import assert_adjoint, networks
 from tests.conftest import random_points
 
 RNG = np.random.default_rng(0)
@@ -115,16 +114,6 @@ def run(emit, *arrays: np.ndarray) -> list[np.ndarray]:  # type: ignore[no-untyp
     return Reference(b.build("test"))({f"i{k}": a for k, a in enumerate(arrays)})
 
 
-def run_single(emit, *arrays: np.ndarray) -> list[np.ndarray]:  # type: ignore[no-untyped-def]
-    """The same on ONNX Runtime, which adjoints are written for (ConvTranspose with groups)."""
-    b = GraphBuilder(np.float32)
-    inputs = [b.input(f"i{k}", [BATCH, *a.shape[1:]]) for k, a in enumerate(arrays)]
-    for k, value in enumerate(emit(b, *inputs)):
-        b.output(value, f"o{k}")
-    run = Executable(b.build("test"))
-    return run({f"i{k}": a.astype(np.float32) for k, a in enumerate(arrays)})
-
-
 def points(shapes: list[tuple[int, ...]]) -> list[np.ndarray]:
     return [np.random.default_rng(1).normal(size=(3, *s)) for s in shapes]
 
@@ -140,25 +129,11 @@ def test_output_shape(op: Operator, shapes: list[tuple[int, ...]]) -> None:
 
 
 @pytest.mark.parametrize(("op", "shapes"), AFFINE)
-def test_adjoint_identity(op: AffineOperator, shapes: list[tuple[int, ...]]) -> None:
-    """<A x, y> = <x, A' y>."""
-    x = points(shapes)
-    image = run(lambda b, *i: [op.linear(b, *i)], *x)[0]
-    y = np.random.default_rng(2).normal(size=image.shape)
-    back = run_single(lambda b, rows: list(op.adjoint(b, rows)), y)
-    assert [a.shape for a in back] == [a.shape for a in x]
-    transposed = sum(np.sum(a * b) for a, b in zip(x, back, strict=True))
-    assert np.isclose(np.sum(image * y), transposed, rtol=1e-5, atol=1e-5)
-
-
-@pytest.mark.parametrize(("op", "shapes"), AFFINE)
-def test_linear_is_forward_without_offset(
+def test_adjoint_identity_and_linear_part(
     op: AffineOperator, shapes: list[tuple[int, ...]]
 ) -> None:
-    x = points(shapes)
-    image = run(lambda b, *i: [op.forward(b, *i)], *x)[0]
-    at_zero = run(lambda b, *i: [op.forward(b, *i)], *(np.zeros_like(a) for a in x))[0]
-    assert np.allclose(image - at_zero, run(lambda b, *i: [op.linear(b, *i)], *x)[0])
+    """<A x, y> = <x, A' y>; forward is linear plus an offset."""
+    assert_adjoint(op, *shapes)
 
 
 @pytest.mark.parametrize(("op", "shapes"), AFFINE)

@@ -7,16 +7,9 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 import graphprune as gp
-from graphprune.backends.reference import forward64
 from graphprune.passes.rewrite.merge_neurons import merge_neurons
-from graphprune.testing import networks
-from tests.conftest import random_points
+from graphprune.testing import assert_equivalent, networks
 from tests.oracles import Perceptron
-
-
-def same(f: gp.Network, g: gp.Network) -> None:
-    x = random_points(f, 20, low=-1.0)
-    assert np.allclose(forward64(f, x)[0], forward64(g, x)[0], rtol=1e-9, atol=1e-9)
 
 
 @settings(max_examples=30)
@@ -31,18 +24,18 @@ def test_constant_and_multiple_rows_are_removed(seed: int) -> None:
     net.weights[1][2] = 0.0
     network = gp.from_proto(net.model())
     merged, counts = merge_neurons(network)
-    same(network, merged)
+    assert_equivalent(network, merged)
     assert counts == {"constant": 2, "repeated": 1}
     assert merged.neurons == network.neurons - 3
     fused = gp.Pipeline.parse("fuse-affine").run(network).network
-    same(network, fused)
+    assert_equivalent(network, fused)
     assert fused.neurons == network.neurons - 3
 
 
 @given(networks())
 def test_random_networks_stay_the_same_function(network: gp.Network) -> None:
     merged, _ = merge_neurons(network)
-    same(network, merged)
+    assert_equivalent(network, merged)
     assert merged.neurons <= network.neurons
     assert merged.multiply_adds <= network.multiply_adds
 
@@ -74,7 +67,7 @@ def test_channels_of_convolutions(pad: int) -> None:
         helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 17)])
     )
     merged, counts = merge_neurons(network)
-    same(network, merged)
+    assert_equivalent(network, merged)
     cells = side * side
     assert counts == {"constant": cells * (1 if pad else 2), "repeated": cells}
     assert merged.neurons == network.neurons - sum(counts.values())
@@ -84,6 +77,6 @@ def test_a_layer_of_constants_only() -> None:
     net = Perceptron([np.zeros((3, 2)), np.eye(3)], [np.array([1.0, -1, 2]), np.zeros(3)])
     network = gp.from_proto(net.model())
     merged, counts = merge_neurons(network)
-    same(network, merged)
+    assert_equivalent(network, merged)
     assert counts["constant"] == 3
-    same(network, gp.Pipeline.parse("fuse-affine").run(network).network)
+    assert_equivalent(network, gp.Pipeline.parse("fuse-affine").run(network).network)

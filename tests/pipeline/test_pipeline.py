@@ -2,34 +2,9 @@
 
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 
 import graphprune as gp
-from graphprune.pipeline.text import known_passes
-
-
-@st.composite
-def pipelines(draw: st.DrawFn) -> gp.Pipeline:
-    known = known_passes()
-    choices = []
-    for _ in range(draw(st.integers(0, 4))):
-        cls = known[draw(st.sampled_from(sorted(known)))]
-        bounds = ["ibp", "fastlin", "fastlin-ibp", "crown"]
-        options = {
-            "gamma": st.floats(0.01, 0.99),
-            "step": st.floats(0.01, 0.99),
-            "radius": st.one_of(st.none(), st.floats(0, 10)),
-            "method": st.sampled_from(["descent", "pgd"] if cls.name == "attack" else bounds),
-            "bounds": st.sampled_from(["ibp", "crown"]),
-            "layers": st.integers(0, 9),
-            "only": st.lists(st.integers(1, 9), max_size=3).map(tuple),
-            "effort": st.sampled_from(["fast", "standard", "thorough"]),
-            "seed": st.integers(0, 99),
-        }
-        fields = getattr(cls, "__dataclass_fields__", {})
-        chosen = {k: draw(options[k]) for k in fields if k in options and draw(st.booleans())}
-        choices.append(cls(**chosen))
-    return gp.Pipeline(tuple(choices))
+from graphprune.testing import pipelines
 
 
 @given(pipelines())

@@ -1,0 +1,131 @@
+"""Third-party passes and operators: the documented example, through real entry points."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+ROOT = Path(__file__).parent.parent.parent
+ENTRY_POINTS = """\
+[graphprune.passes]
+freeze = acme_pass
+[graphprune.operators]
+shifted-relu = acme_operator
+"""
+
+
+def install(folder: Path, modules: dict[str, str], entry_points: str) -> None:
+    """A distribution as pip leaves it: modules, metadata and entry points."""
+    for name, code in modules.items():
+        (folder / f"{name}.py").write_text(code)
+    info = folder / "acme_graphprune-1.2.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: acme-graphprune\nVersion: 1.2\n")
+    (info / "entry_points.txt").write_text(entry_points)
+
+
+def documented() -> dict[str, str]:
+    """Modules of docs/extending.md by name."""
+    text = (ROOT / "docs" / "extending.md").read_text()
+    found = re.findall(r"`(\w+)\.py`:\n\n```python\n(.*?)```", text, flags=re.S)
+    return dict(found)
+
+
+def graphprune(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    path = os.pathsep.join([str(folder), str(ROOT)])
+    return subprocess.run(
+        [sys.executable, "-m", "graphprune", *arguments],
+        capture_output=True, text=True, cwd=folder, check=False, env=os.environ | {"PYTHONPATH": path},
+    )  # fmt: skip
+
+
+def custom_model() -> onnx.ModelProto:
+    rng = np.random.default_rng(0)
+    tensors = {"w": rng.normal(size=(5, 3)), "v": rng.normal(size=(2, 5))}
+    nodes = [
+        helper.make_node("Gemm", ["x", "w"], ["z"], transB=1),
+        helper.make_node("ShiftedRelu", ["z"], ["h"], domain="com.acme", name="it", shift=0.25),
+        helper.make_node("Gemm", ["h", "v"], ["y"], transB=1),
+    ]
+    graph = helper.make_graph(
+        nodes, "custom", [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 3])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 2])],
+        [numpy_helper.from_array(v.astype(np.float32), k) for k, v in tensors.items()],
+    )  # fmt: skip
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("com.acme", 1)]
+    return helper.make_model(graph, ir_version=8, opset_imports=opsets)
+
+
+def test_each_example_is_short() -> None:
+    modules = documented()
+    assert set(modules) == {"acme_pass", "acme_operator"}
+    for code in modules.values():
+        assert len(code.strip().splitlines()) < 30
+
+
+def test_the_documented_plugin_works(tmp_path: Path) -> None:
+    install(tmp_path, documented(), ENTRY_POINTS)
+    listed = graphprune(tmp_path, "passes")
+    assert "acme-freeze" in listed.stdout, listed.stderr
+    assert "layer=1  (int)" in listed.stdout
+
+    model = custom_model()
+    (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
+    x = np.random.default_rng(1).random((4, 3)).astype(np.float32)
+    np.savez(tmp_path / "x.npz", x=x)
+    done = graphprune(tmp_path, "opt", "m.onnx", "-o", "canonical.onnx")
+    assert done.returncode == 0, done.stderr
+    w, v = (numpy_helper.to_array(t) for t in model.graph.initializer)
+    expected = np.maximum(x @ w.T - np.float32(0.25), 0) @ v.T
+    import onnxruntime
+
+    written = onnxruntime.InferenceSession(
+        tmp_path / "canonical.onnx", providers=["CPUExecutionProvider"]
+    )
+    assert np.allclose(written.run(None, {"x": x})[0], expected, atol=1e-5)
+
+    done = graphprune(
+        tmp_path, "opt", "m.onnx", "-o", "frozen.onnx", "--anchors", "x.npz", "--index", "2",
+        "--verify-each", "--passes", "acme-freeze{layer=1}, fuse-affine",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    frozen = onnxruntime.InferenceSession(
+        tmp_path / "frozen.onnx", providers=["CPUExecutionProvider"]
+    )
+    got = frozen.run(None, {"x": x})[0]
+    assert np.allclose(got[2], expected[2], atol=1e-5)
+    assert np.allclose(got, got[2], atol=1e-5)
+
+
+def test_without_the_plugin_the_node_is_named(tmp_path: Path) -> None:
+    (tmp_path / "m.onnx").write_bytes(custom_model().SerializeToString())
+    done = graphprune(tmp_path, "opt", "m.onnx", "-o", "o.onnx")
+    assert done.returncode == 2
+    assert "node 'it' (com.acme::ShiftedRelu)" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("import no_such_module_anywhere", "ModuleNotFoundError: No module named"),
+        ("raise RuntimeError('first line\\nsecond')", "RuntimeError: first line second"),
+        (
+            "from graphprune.passbase import register_pass\nfrom graphprune.passes.analysis.attack"
+            " import AttackPass\n@register_pass\nclass Mine(AttackPass): pass",
+            "two passes are called 'attack'",
+        ),
+    ],
+)
+def test_a_broken_plugin_names_its_distribution(tmp_path: Path, code: str, said: str) -> None:
+    install(tmp_path, {"acme_pass": code}, "[graphprune.passes]\nfreeze = acme_pass\n")
+    done = graphprune(tmp_path, "passes")
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "plugin 'freeze' (acme_pass) of distribution 'acme-graphprune 1.2'" in done.stderr
+    assert said in done.stderr
