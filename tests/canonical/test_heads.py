@@ -200,3 +200,12 @@ def test_control_flow_and_quantisation_say_why() -> None:
         gp.from_proto(
             model_of([*read, choice], [4], constants={"t": np.array(0, np.float32)})
         )  # fmt: skip
+
+
+def test_double_convolutions_run_in_the_reference() -> None:
+    """ONNX Runtime has no double Conv; the file's word is then ONNX's own implementation."""
+    weight = np.random.default_rng(2).normal(size=(3, 2, 2, 2))
+    conv = model_of([node("Conv", "x w")], [1, 2, 4, 4], constants={"w": weight}, kind=11)
+    network = gp.from_proto(conv)
+    x = random_points(network, 1).astype(np.float64)
+    assert close(run_original(network, x), forward64(network, x)[0], 1e-14)
