@@ -56,7 +56,9 @@ class _Reference:
     def __init__(self, proto: onnx.ModelProto) -> None:
         from onnx.reference import ReferenceEvaluator
 
-        self._evaluator = ReferenceEvaluator(proto)
+        from graphprune.operators.reference import NEW_OPS
+
+        self._evaluator = ReferenceEvaluator(proto, new_ops=NEW_OPS)
         self.outputs = tuple(value.name for value in proto.graph.output)
 
     def __call__(self, feeds: Mapping[str, NDArray[np.generic]]) -> list[NDArray[Any]]:

@@ -1,7 +1,7 @@
 """Float64 runs: the second opinion on every point, and exact rows for the solver.
 
 Only the canonical dialect's forward operators run here. (The reference BatchNormalization before
-opset 14 ignores epsilon, its ConvTranspose is wrong for groups: files themselves do not run here.)
+opset 14 ignores epsilon: files themselves do not.)
 """
 
 from collections.abc import Mapping
@@ -25,11 +25,10 @@ class Reference:
     def __init__(self, model: ir.Model | onnx.ModelProto) -> None:
         from onnx.reference import ReferenceEvaluator
 
-        from graphprune.backends.reference.activations import Gelu, Softplus
-        from graphprune.backends.reference.conv_transpose import ConvTranspose
+        from graphprune.operators.reference import NEW_OPS
 
         proto = model if isinstance(model, onnx.ModelProto) else ir.to_proto(model)
-        self._evaluator = ReferenceEvaluator(proto, new_ops=[ConvTranspose, Gelu, Softplus])
+        self._evaluator = ReferenceEvaluator(proto, new_ops=NEW_OPS)
 
     def __call__(self, feeds: Mapping[str, NDArray[np.generic]]) -> list[NDArray[Any]]:
         results = self._evaluator.run(None, dict(feeds))

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 from itertools import accumulate
+from math import prod
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx_ir as ir
@@ -10,6 +12,9 @@ from numpy.typing import NDArray
 from graphprune.ir.builder import GraphBuilder
 from graphprune.operators.base import Linear
 from graphprune.operators.registry import register
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 
 @register
@@ -36,6 +41,18 @@ class Concat(Linear):
 
     def absolute(self) -> "Concat":
         return self
+
+    def matrices(self, *shapes: tuple[int, ...]) -> "tuple[csr_array[Any], ...]":
+        from scipy.sparse import csr_array
+
+        out = self.output_shape(*self.shapes)
+        cells = np.arange(prod(out)).reshape(out)
+        blocks = np.split(cells, self._starts[1:-1], axis=self.axis)
+        entries = ((np.ones(b.size), (b.reshape(-1), np.arange(b.size))) for b in blocks)
+        sizes = (b.size for b in blocks)
+        return tuple(
+            csr_array(e, shape=(prod(out), n)) for e, n in zip(entries, sizes, strict=True)
+        )
 
     def reads(self, used: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], ...]:
         parts = np.split(

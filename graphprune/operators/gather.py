@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from math import prod
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx_ir as ir
@@ -10,6 +12,9 @@ from numpy.typing import NDArray
 from graphprune.ir.builder import GraphBuilder
 from graphprune.operators.base import Linear
 from graphprune.operators.registry import register
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 
 @register
@@ -82,6 +87,13 @@ class Gather(Linear):
 
     def absolute(self) -> "Gather":
         return self
+
+    def matrices(self, *shapes: tuple[int, ...]) -> "tuple[csr_array[Any], ...]":
+        from scipy.sparse import csr_array, eye_array
+
+        cells = np.arange(prod(self.shape)).reshape(self.shape)
+        read = np.take(cells, self.index, axis=self.axis).reshape(-1)
+        return (csr_array(eye_array(prod(self.shape)))[read],)
 
     def reads(self, used: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], ...]:
         after = np.moveaxis(used.reshape(self.output_shape(self.shape)), self.axis, 0)

@@ -1,6 +1,8 @@
 """Zero padding."""
 
 from dataclasses import dataclass
+from math import prod
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx_ir as ir
@@ -9,6 +11,9 @@ from numpy.typing import NDArray
 from graphprune.ir.builder import GraphBuilder
 from graphprune.operators.base import Linear
 from graphprune.operators.registry import register
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 
 @register
@@ -30,6 +35,14 @@ class Pad(Linear):
 
     def absolute(self) -> "Pad":
         return self
+
+    def matrices(self, *shapes: tuple[int, ...]) -> "tuple[csr_array[Any], ...]":
+        from scipy.sparse import csr_array
+
+        out = self.output_shape(self.shape)
+        rows = np.arange(prod(out)).reshape(out)[self.inside].reshape(-1)
+        entries = (np.ones(len(rows)), (rows, np.arange(len(rows))))
+        return (csr_array(entries, shape=(prod(out), len(rows))),)
 
     def reads(self, used: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], ...]:
         return (used.reshape(self.output_shape(self.shape))[self.inside].reshape(-1),)

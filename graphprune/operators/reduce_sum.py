@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from math import prod
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx_ir as ir
@@ -10,6 +11,9 @@ from numpy.typing import NDArray
 from graphprune.ir.builder import GraphBuilder
 from graphprune.operators.base import Linear
 from graphprune.operators.registry import register
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 
 @register
@@ -33,6 +37,14 @@ class ReduceSum(Linear):
 
     def absolute(self) -> "ReduceSum":
         return self
+
+    def matrices(self, *shapes: tuple[int, ...]) -> "tuple[csr_array[Any], ...]":
+        from scipy.sparse import csr_array
+
+        out = self.output_shape(self.shape)
+        rows = np.broadcast_to(np.arange(prod(out)).reshape(out), self.shape).reshape(-1)
+        entries = (np.ones(len(rows)), (rows, np.arange(len(rows))))
+        return (csr_array(entries, shape=(prod(out), len(rows))),)
 
     def reads(self, used: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], ...]:
         after = used.reshape(self.output_shape(self.shape))

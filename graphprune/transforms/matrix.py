@@ -143,10 +143,12 @@ def _run(
     """The operator on values (N, *sample), by the reference implementation of the standard."""
     from onnx.reference import ReferenceEvaluator
 
+    from graphprune.operators.reference import NEW_OPS
+
     b = GraphBuilder(np.float64)
     inputs = [b.input(f"x{i}", [BATCH, *shape]) for i, shape in enumerate(shapes)]
     b.output((op.linear if linear else op.forward)(b, *inputs), "y")
-    evaluator = ReferenceEvaluator(ir.to_proto(b.build("operator")))
+    evaluator = ReferenceEvaluator(ir.to_proto(b.build("operator")), new_ops=NEW_OPS)
     named = {f"x{i}": feed for i, feed in enumerate(feeds)}
     outputs: list[Any] = list(evaluator.run(None, named))
     return np.asarray(outputs[0], dtype=np.float64)

@@ -1,4 +1,4 @@
-"""ConvTranspose for the reference evaluator, whose own is wrong for groups."""
+"""Operators that ``onnx.reference`` lacks or gets wrong, for every float64 run."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,9 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx.reference.op_run import OpRun
 
+from graphprune.operators import gelu, softplus
+
 
 class ConvTranspose(OpRun):
-    """Every kernel cell scatters the whole input to its place in the output."""
+    """ONNX's own is wrong for groups; here every kernel cell scatters the whole input."""
 
     op_domain = ""
 
@@ -48,3 +50,25 @@ class ConvTranspose(OpRun):
         if bias is not None:
             cropped = cropped + bias.reshape(-1, *(1 for _ in range(rank)))
         return (cropped,)
+
+
+class Softplus(OpRun):
+    """Without the overflow of log(1 + exp(z))."""
+
+    op_domain = ""
+
+    def _run(self, z: NDArray[Any]) -> tuple[NDArray[Any]]:
+        return (softplus.Softplus().value(np.asarray(z)),)
+
+
+class Gelu(OpRun):
+    """Which ONNX defines as a function of other operators only."""
+
+    op_domain = ""
+
+    def _run(self, z: NDArray[Any], *, approximate: str = "none") -> tuple[NDArray[Any]]:
+        kind = gelu.GeluTanh() if approximate == "tanh" else gelu.Gelu()
+        return (kind.value(np.asarray(z)),)
+
+
+NEW_OPS = [ConvTranspose, Gelu, Softplus]
