@@ -77,7 +77,7 @@ def encloses(network: gp.Network, radius: float = 0.3) -> None:
     x = rng.uniform(ball.lower, ball.upper, (40, *network.input_shape))
     corners = np.where(rng.random((40, *network.input_shape)) < 0.5, ball.lower, ball.upper)
     logits, *values = forward64(network, np.concatenate([x, corners]))
-    for method in ("ibp", "crown", "fastlin"):
+    for method in ("crown", "fastlin-ibp"):
         layers = pre_activation_bounds(network, Boxes.of(ball), method)
         for layer, z in zip(layers, values, strict=True):
             flat = z.reshape(80, -1)

@@ -249,3 +249,14 @@ def test_alive_neurons_are_the_only_ones_that_matter(network: Network, data: st.
     changed = apply(network, replacements)
     assert np.allclose(forward64(network, x)[0], forward64(changed, x)[0])
     assert all(is_affine(n) or isinstance(operator(n), Relu) for n in changed.nodes)
+
+
+@pytest.mark.parametrize(("op", "shapes"), AFFINE)
+def test_matrices_are_the_linear_map(op: AffineOperator, shapes: list[tuple[int, ...]]) -> None:
+    """Where an operator gives its sparse matrices itself, they are its linear form."""
+    if not hasattr(op, "matrices"):
+        pytest.skip("its matrix is made from its linear form")
+    x = points(shapes)
+    image = run(lambda b, *i: [op.linear(b, *i)], *x)[0].reshape(3, -1)
+    parts = [m @ a.reshape(3, -1).T for m, a in zip(op.matrices(*shapes), x, strict=True)]
+    assert np.allclose(sum(parts).T, image)
