@@ -1,4 +1,5 @@
 # make test   everything set up and tested        make demo    the shipped networks, five anchors
+# make docs   the documentation as HTML in build/docs
 # make lint   formatting, types, import order     make models MNIST=DIR   train them all again
 
 PYTHON ?= python3
@@ -6,7 +7,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 JOBS ?= 2
 
-.PHONY: test lint demo models wheel bench clean
+.PHONY: test lint demo models wheel bench docs clean
 
 $(VENV)/run: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -49,6 +50,12 @@ wheel: $(VENV)/dev
 	          'graphprune/passes/rewrite/prune_constant.py', 'graphprune/backends/scip/solve.py', 'graphprune/py.typed']; \
 	  missing = [n for n in want if n not in names]; \
 	  assert not missing, f'the wheel lacks {missing}'; print('wheel holds', len(names), 'files')"
+
+# Warnings are errors: a reference or link that leads nowhere fails.
+docs: $(VENV)/dev
+	$(BIN)/python -m pip install --quiet --editable '.[docs]'
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs build/docs
+	@echo "see build/docs/index.html"
 
 bench: $(VENV)/run
 	$(BIN)/python benchmarks/evaluate.py
