@@ -28,8 +28,8 @@ def load_anchors(
     Parameters
     ----------
     path
-        ``.npz`` with ``x`` (N, sample shape) and optionally ``y`` (N,); ``.npy``; an IDX image file,
-        ``.gz`` or not; ``.csv`` with the label first; PNG files. uint8 is divided by 255.
+        ``.npz`` with ``x`` (N, sample shape) and optionally ``y`` (N,); ``.npy``; an IDX image
+        file, ``.gz`` or not; ``.csv`` with the label first; PNG files. uint8 is divided by 255.
     network
         Fixes the sample shape and the number of classes; its predictions are the labels where
         the file has none.
