@@ -162,7 +162,9 @@ def _panel(axes: "Axes", panel: Measured, titles: dict[str, int]) -> None:
             axes.plot(x, y, color=_colour(number), lw=0.8, alpha=0.6)
         for p, a, b in zip(own, x, y, strict=True):
             axes.annotate(p.label, (a, b), (4, 3), textcoords="offset points", fontsize=6)
-    axes.set(xscale="log", yscale="log", xlabel="seconds per anchor", ylabel="relative error")
+    axes.set(
+        xscale="log", yscale="log", xlabel="processor seconds per anchor", ylabel="relative error"
+    )
     note = f"{panel.anchors} anchors"
     if panel.exact < panel.anchors:
         note += f", {panel.exact} of them exact"

@@ -106,14 +106,15 @@ def test_figures_are_drawn_without_an_experiment() -> None:
 
 def _record(index: int, exact: float, attack: float, value: float | None) -> dict[str, Any]:
     estimate = {
-        "spec": "e", "metric": "d_bnd", "value": value, "seconds": 1.0, "prune_seconds": 0.5,
+        "spec": "e", "metric": "d_bnd", "value": value, "seconds": 9.0, "cpu_seconds": 0.0, "attacked": True,
+        "prune_seconds": 0.5,
         "neurons_left": 7, "status": "collapsed" if value is None else "exact",
         "capped": value is None, "lower": None, "upper": None,
     }  # fmt: skip
     return {
         "index": index, "status": "ok",
-        "d_adv": {"value": attack, "seconds": 1.0},
-        "d_bnd": {"lower": exact, "upper": exact, "status": "exact", "seconds": 3.0},
+        "d_adv": {"value": attack, "cpu_seconds": 1.0},
+        "d_bnd": {"lower": exact, "upper": exact, "status": "exact", "cpu_seconds": 3.0},
         "estimates": [estimate],
     }  # fmt: skip
 

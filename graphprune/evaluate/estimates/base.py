@@ -82,7 +82,7 @@ class Answer:
         record = {
             "value": self.value, "status": self.status, "lower": self.lower, "upper": self.upper,
             "neurons_left": self.neurons_left, "prune_seconds": self.prune_seconds,
-            "capped": self.capped,
+            "capped": self.capped, "attacked": self.attacked,
         }  # fmt: skip
         return record if self.certified else record | {"certified": False}
 
