@@ -18,6 +18,7 @@ from graphprune.passes.rewrite.schedule import replace_least
 from graphprune.testing import anchors, networks
 from graphprune.transforms.replace import apply
 from tests.conftest import random_points
+from tests.oracles import Perceptron
 from tests.passes.test_rewrites import logits, same
 
 
@@ -80,6 +81,39 @@ def test_secants_keep_any_number_of_points(data: st.DataObject, count: int) -> N
         for i, replacement in replaced.items():
             stays = scene.alive(i) & ~replacement.removed
             assert stays.sum() <= 1 + 0.01 * scene.alive(i).sum()
+
+
+@pytest.mark.parametrize("kind", ["Sigmoid", "Tanh", "Softplus"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "prune-constant{gamma=0.6 step=0.3}",
+        "linearize-secant{layers=2}",
+        "combined{gamma=0.6}",
+        "substitute{gamma=0.6}",
+        "substitute{gamma=0.6 by=ball rank=gap}",
+    ],
+)
+def test_smooth_activations_are_replaced_too(kind: str, text: str) -> None:
+    """The published pruners, both at once, and the others on networks without stable neurons."""
+    for seed in range(4):
+        model = Perceptron.random(np.random.default_rng(seed), [4, 8, 8, 6, 3]).model()
+        for node in model.graph.node:
+            node.op_type = kind if node.op_type == "Relu" else node.op_type
+        network = gp.from_proto(model)
+        x = np.random.default_rng(seed).uniform(0.2, 0.8, 4).astype(np.float32)
+        anchor = gp.Anchor(x, int(logits(network, x)[0].argmax()))
+        found = gp.attack(network, anchor, effort="fast")
+        if found.witness is None:
+            continue
+        run = gp.Pipeline.parse(f"{text}, fuse-affine").run(network, anchor, facts=(found,))
+        keeps = "constant" not in text and "ball" not in text
+        kept = [x, *([found.witness.x] if keeps else [])]
+        assert same(network, run.network, *kept)
+        # Half of the two layers above the first are gone at least.
+        assert run.network.living_neurons <= network.living_neurons - 7
+        if keeps:
+            assert gp.certify(run.network, anchor).radius <= found.witness.distance * 1.002
 
 
 def test_kept_points_of_a_pipeline_come_before_the_attack(
@@ -154,7 +188,5 @@ def test_a_substitute_by_secants_needs_an_adversarial() -> None:
 
 
 def _constant_classifier(weights: np.ndarray) -> onnx.ModelProto:
-    from tests.oracles import Perceptron
-
     first = np.eye(3)
     return Perceptron([first, weights.astype(float)], [np.zeros(3), np.array([1.0, 0.0])]).model()
