@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graphprune.backends.scip.condensed import Condensed
+from graphprune.backends.scip.layered import Layered, constrain
 from graphprune.ir import Ball
 from graphprune.progress import Progress, quiet
 
@@ -48,7 +49,7 @@ class TargetResult:
 
 
 def solve_target(
-    condensed: Condensed,
+    problem: Condensed | Layered,
     ball: Ball,
     row: Floats,
     *,
@@ -60,8 +61,8 @@ def solve_target(
 
     Parameters
     ----------
-    condensed
-        The network condensed over `ball`.
+    problem
+        The network over `ball`: condensed, or layered where it has smooth activations.
     ball
         Its radius is the cutoff: a closer point is sought.
     row
@@ -79,7 +80,7 @@ def solve_target(
     deadline = monotonic() + time_limit
     if time_limit <= 0:
         return TargetResult(lower, False, None, 0, "timelimit")
-    model, variables = _build(condensed, ball, row, lower)
+    model, variables = _build(problem, ball, row, lower)
     remaining = deadline - monotonic()
     if remaining <= 0:
         return TargetResult(lower, False, None, 0, "timelimit")
@@ -145,10 +146,11 @@ def _run(model: Any, deadline: float, lower: float, progress: Progress) -> float
     return float(best["dual"])
 
 
-def _build(condensed: Condensed, ball: Ball, row: Floats, lower: float) -> tuple[Any, list[Any]]:
+def _build(
+    problem: Condensed | Layered, ball: Ball, row: Floats, lower: float
+) -> tuple[Any, list[Any]]:
     """The model and its input variables."""
-    from pyscipopt import Expr, Model
-    from pyscipopt.scip import Term
+    from pyscipopt import Model
 
     model = Model()
     model.hideOutput()
@@ -167,6 +169,18 @@ def _build(condensed: Condensed, ball: Ball, row: Floats, lower: float) -> tuple
             model.addCons(v - radius <= center[i])
         if low[i] < center[i]:
             model.addCons(v + radius >= center[i])
+    if isinstance(problem, Layered):
+        constrain(model, x, row, problem)
+    else:
+        _condensed(model, x, row, problem)
+    return model, x
+
+
+def _condensed(model: Any, x: list[Any], row: Floats, condensed: Condensed) -> None:
+    """The condensed ReLU network over the variables `x`, and that `row` . logits is at most 0."""
+    from pyscipopt import Expr
+    from pyscipopt.scip import Term
+
     basis = list(x)
 
     def affine(weights: Floats) -> Any:
@@ -188,4 +202,3 @@ def _build(condensed: Condensed, ball: Ball, row: Floats, lower: float) -> tuple
             new.append(h)
         basis += new
     model.addCons(affine(row @ condensed.logits) <= -float(row @ condensed.offset))
-    return model, x

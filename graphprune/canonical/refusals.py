@@ -7,7 +7,18 @@ _INTEGER = "integer arithmetic rounds computed values: load the float model it w
 _STATE = "recurrent layers are not supported: export the unrolled graph of a feed-forward network"
 _NORM = f"normalises by computed statistics, which {_PRODUCT}; BatchNormalization is supported"
 
+_CHOICE = (
+    "compares computed values: what is chosen by that may jump; write it with Relu, LeakyRelu,"
+    " Max or Clip"
+)
+
 REASONS: dict[str, str] = {
+    "Greater": _CHOICE,
+    "GreaterOrEqual": _CHOICE,
+    "Less": _CHOICE,
+    "LessOrEqual": _CHOICE,
+    "Equal": _CHOICE,
+    "Einsum": "write it as MatMul, Transpose and Reshape",
     "Loop": f"loops: {_CONTROL}",
     "If": f"chooses between subgraphs: {_CONTROL}",
     "Scan": f"scans a sequence: {_CONTROL}",

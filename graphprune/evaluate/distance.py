@@ -8,8 +8,10 @@ import numpy as np
 
 from graphprune.backends.scip import TargetResult, solve_target
 from graphprune.backends.scip.condensed import Condensed, condense
+from graphprune.backends.scip.layered import Layered, layer
 from graphprune.errors import GraphpruneError
 from graphprune.ir import Anchor, Ball, Domain, Network
+from graphprune.ir.network import activation_of
 from graphprune.passes.analysis.attack import Attack, attack
 from graphprune.passes.analysis.bounds import Boxes, linear_bounds, pre_activation_bounds
 from graphprune.passes.analysis.certify import Certificate, certify, margin_rows
@@ -31,7 +33,8 @@ class Distance:
     lower, upper
         The interval; `upper` None where nothing adversarial is known.
     status
-        ``exact``: upper - lower <= max(1e-6, 1e-4 upper). ``interval``: stopped by a limit.
+        ``exact``: upper - lower <= max(1e-6, 1e-4 upper), never with smooth activations.
+        ``interval``: stopped by a limit.
         ``robust``: nothing adversarial within `lower`, the radius asked for or the whole domain.
     witness
         The confirmed point at distance `upper`.
@@ -120,7 +123,9 @@ class _Search:
         self.certified = True
         self.nodes = 0
         self.whole_domain = False
-        self.condensed: Condensed | None = None
+        self.condensed: Condensed | Layered | None = None
+        # What SCIP proves of nonlinear constraints is never called exact.
+        self.smooth = not all(activation_of(a).piecewise_linear for a in network.activations)
         self.ball = Ball(anchor.x.astype(np.float64), np.inf, domain)
 
     def cutoff(self, radius: float | None) -> float:
@@ -166,7 +171,8 @@ class _Search:
         if self.condensed is None or cutoff < self.ball.radius:
             self.ball = Ball(self.anchor.x.astype(np.float64), cutoff, self.domain)
             layers = pre_activation_bounds(self.network, Boxes.of(self.ball))
-            self.condensed = condense(self.network, layers)
+            prepare = layer if self.smooth else condense
+            self.condensed = prepare(self.network, layers)
         result = solve_target(
             self.condensed, self.ball, row,
             lower=self.lower, time_limit=share - (monotonic() - start), progress=self.progress,
@@ -199,13 +205,15 @@ class _Search:
         witness = self.witness
         if witness is not None and (radius is None or witness.distance < radius):
             lower = min(self.lower, witness.distance)
-            status: Status = "exact" if is_exact(lower, witness.distance) else "interval"
+            exact = is_exact(lower, witness.distance) and not self.smooth
+            status: Status = "exact" if exact else "interval"
             return Distance(
                 lower, witness.distance, status, witness, self.certified, self.nodes, seconds
             )
         # Without a domain the search ends somewhere, which proves nothing about what is beyond.
         limited = radius is not None or self.domain.bounded
-        if self.whole_domain or (limited and self.lower >= cutoff):
+        proven = self.certified or not self.smooth
+        if proven and (self.whole_domain or (limited and self.lower >= cutoff)):
             return Distance(self.lower, None, "robust", None, self.certified, self.nodes, seconds)
         upper = None if witness is None else witness.distance
         return Distance(self.lower, upper, "interval", witness, self.certified, self.nodes, seconds)
