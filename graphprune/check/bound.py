@@ -1,0 +1,183 @@
+"""The one inequality every certificate consists of: weak duality of a network on a box.
+
+The variable neurons of a system satisfy, on its box of inputs,
+
+    z_j = w_j . v + b_j,      h_j = relu(z_j),      l_j <= z_j <= u_j,      v = (x, h),
+
+where w_j meets only earlier neurons. For *any* real multipliers m_j, and multipliers >= 0 of
+planes h_i <= p . v + q and of an assumption a . v + d <= 0, a goal g . v + k is at least
+
+    k + sum_j m_j b_j - sum_i pi_i q_i + gamma d
+      + min over the box of c . x
+      + sum_j min over the phase of z_j in [l_j, u_j] of (c_j relu(z_j) - m_j z_j),
+
+    c = g + sum_j m_j w_j + sum_i pi_i (e_i - p_i) + gamma a.
+
+The inner minimum is that of a function with two linear pieces, so it lies at l_j, 0 or u_j.
+CROWN's and alpha-CROWN's bounds (Zhang et al. 2018, Xu et al. 2021), with the split multipliers
+of beta-CROWN (Wang et al. 2021), are this bound at particular m: no rule about slopes is needed.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from graphprune.check.forms import MORE, TINY, UNIT, Floats, Form, csr, intervals, times
+
+# Leaves per matrix product.
+CHUNK = 512
+
+
+@dataclass(frozen=True, eq=False)
+class Planes:
+    """relu(z_j) <= rows @ v + offset for the variable neurons j in `neurons`."""
+
+    neurons: NDArray[np.intp]
+    form: Form
+
+
+@dataclass(frozen=True, eq=False)
+class System:
+    """The network on a box, its stable neurons substituted out.
+
+    Attributes
+    ----------
+    inputs
+        Number of inputs.
+    low, high
+        (basis,) box of the inputs and of the variable neurons' outputs, [0, u].
+    form
+        Rows of the variable neurons' z over the basis.
+    lower, upper
+        (variable neurons,) lower < 0 < upper.
+    planes
+        Verified planes.
+    """
+
+    inputs: int
+    low: Floats
+    high: Floats
+    form: Form
+    lower: Floats
+    upper: Floats
+    planes: Planes | None = None
+
+    @property
+    def width(self) -> int:
+        return len(self.lower)
+
+    @property
+    def reach(self) -> Floats:
+        return np.maximum(np.abs(self.low), np.abs(self.high))
+
+
+def stack(inputs: tuple[Floats, Floats], layers: list[tuple[Form, Floats, Floats]]) -> System:
+    """The system of the variable neurons of `layers`: (form, lower, upper), bottom first."""
+    low, high = inputs
+    lower = np.concatenate([np.zeros(0), *(layer[1] for layer in layers)])
+    upper = np.concatenate([np.zeros(0), *(layer[2] for layer in layers)])
+    basis = len(low) + len(lower)
+    forms = [layer[0].widen(basis) for layer in layers]
+    rows = csr(sparse.vstack([f.rows for f in forms], format="csr")) if forms else None
+    form = Form(
+        csr((0, basis)) if rows is None else rows,
+        np.concatenate([np.zeros(0), *(f.offset for f in forms)]),
+        np.concatenate([np.zeros(0), *(f.error for f in forms)]),
+    )
+    return System(
+        len(low), np.concatenate([low, np.zeros(len(lower))]), np.concatenate([high, upper]),
+        form, lower, upper,
+    )  # fmt: skip
+
+
+def plane_slack(system: System, planes: Planes) -> float:
+    """Proven: every plane is at least this much above 0 and above z on the system's box."""
+    below = system.form.take(planes.neurons)
+    rest = Form(csr(planes.form.rows - below.rows), planes.form.offset - below.offset, below.error)
+    # Differences of two rounded rows: one operation per entry more.
+    extra = 4.0 * UNIT * (planes.form.magnitude(system.reach) + below.magnitude(system.reach))
+    over_z = intervals(rest, system.low, system.high)[0] - extra
+    over_zero = intervals(planes.form, system.low, system.high)[0]
+    return float(min(np.min(over_z, initial=np.inf), np.min(over_zero, initial=np.inf)))
+
+
+def lower_bounds(
+    system: System,
+    goals: Form,
+    states: NDArray[np.int8],
+    multipliers: NDArray[np.floating],
+    planes: NDArray[np.floating] | None = None,
+    assumption: tuple[NDArray[np.floating], Form] | None = None,
+) -> Floats:
+    """Proven lower bounds (R,) of `goals`, one case each.
+
+    Parameters
+    ----------
+    goals
+        R rows over the system's basis.
+    states
+        (R, width) the case: 1: z >= 0, -1: z <= 0, 0: both.
+    multipliers
+        (R, width), any.
+    planes
+        (R, P) >= 0, of the system's planes.
+    assumption
+        (R,) >= 0, and the form (one row) that is <= 0.
+    """
+    parts = [np.zeros(0)]
+    for start in range(0, len(goals.offset), CHUNK):
+        part = slice(start, start + CHUNK)
+        parts.append(
+            _chunk(
+                system, goals.take(np.arange(len(goals.offset))[part]), states[part],
+                multipliers[part].astype(np.float64),
+                None if planes is None else planes[part].astype(np.float64),
+                None if assumption is None else (assumption[0][part], assumption[1]),
+            )
+        )  # fmt: skip
+    return np.concatenate(parts)
+
+
+def _chunk(
+    system: System,
+    goals: Form,
+    states: NDArray[np.int8],
+    m: Floats,
+    pi: Floats | None,
+    assumption: tuple[NDArray[np.floating], Form] | None,
+) -> Floats:
+    n, reach = system.inputs, system.reach
+    lower, upper = system.lower, system.upper
+    goals = goals.widen(len(reach))
+    c = goals.rows.toarray() + times(csr(system.form.rows.T), m.T).T
+    constant = goals.offset + m @ system.form.offset
+    # Proven error of the forms, and the sum of all absolute terms that rounding is relative to.
+    error = goals.error + np.abs(m) @ system.form.error
+    weight = system.form.magnitude(reach) + np.maximum(-lower, upper)
+    total = goals.magnitude(reach) + np.abs(m) @ weight
+    if pi is not None and system.planes is not None:
+        own = system.planes
+        c -= times(csr(own.form.rows.T), pi.T).T
+        for i, j in enumerate(own.neurons):
+            c[:, n + j] += pi[:, i]
+        constant -= pi @ own.form.offset
+        total += np.abs(pi) @ (own.form.magnitude(reach) + upper[own.neurons])
+    if assumption is not None:
+        amount, form = assumption[0].astype(np.float64), assumption[1].widen(len(reach))
+        c += amount[:, None] * form.rows.toarray()
+        constant += amount * form.offset
+        error += amount * form.error
+        total += amount * form.magnitude(reach)
+    x = c[:, :n]
+    box = np.minimum(x * system.low[:n], x * system.high[:n]).sum(axis=1)
+    h = c[:, n:]
+    # Values at the ends of each piece; 0 at z = 0.
+    at_lower = np.where(states <= 0, -m * lower, 0.0)
+    at_upper = np.where(states >= 0, (h - m) * upper, 0.0)
+    neurons = np.minimum(np.minimum(at_lower, at_upper), 0.0).sum(axis=1)
+    operations = 16.0 * (len(reach) + system.width + 64)
+    margin: Floats = MORE * (error + operations * UNIT * total) + TINY
+    bounds: Floats = constant + box + neurons - margin
+    return bounds
