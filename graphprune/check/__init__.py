@@ -6,7 +6,7 @@ intermediate representation whose results it judges.
 
 from graphprune.check.container import CertificateError, Proof, ProofFile, Refused, read, write
 from graphprune.check.model import parse_model, read_model
-from graphprune.check.verify import Verified, check
+from graphprune.check.verify import Verified, verify
 
 __all__ = [
     "CertificateError",
@@ -14,9 +14,9 @@ __all__ = [
     "ProofFile",
     "Refused",
     "Verified",
-    "check",
     "parse_model",
     "read",
     "read_model",
+    "verify",
     "write",
 ]

@@ -113,7 +113,8 @@ def parse_model(data: bytes, label: str = "model") -> Model:
     """A model from its bytes; `label` names it in messages."""
     try:
         proto = onnx.load_model_from_string(data)
-        onnx.checker.check_model(proto)
+        shaped = all(v.type.tensor_type.HasField("shape") for v in proto.graph.output)
+        onnx.checker.check_model(proto if shaped else onnx.shape_inference.infer_shapes(proto))
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
         raise ModelError(f"{label}: not a valid ONNX model: {reason}") from None

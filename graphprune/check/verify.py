@@ -50,8 +50,20 @@ class Verified:
         """The interval is as narrow as what `distance` calls exact."""
         return self.upper is not None and self.upper - self.lower <= max(1e-6, 1e-4 * self.upper)
 
+    def __str__(self) -> str:
+        if self.upper is None:
+            proven = f"distance > {self.lower:.9g}"
+        else:
+            status = "exact" if self.exact else "interval"
+            proven = f"{self.lower:.9g} <= distance <= {self.upper:.9g} ({status})"
+            proven += f", class {self.target} wins"
+        return (
+            f"anchor {self.index}, label {self.label}: {proven};"
+            f" {self.leaves} bounds of {self.claims} claims, {self.seconds:.2f} s"
+        )
 
-def check(file: ProofFile, model: Model, report: Report = lambda text: None) -> list[Verified]:
+
+def verify(file: ProofFile, model: Model, report: Report = lambda text: None) -> list[Verified]:
     """Verify every proof of a certificate against a model.
 
     Raises

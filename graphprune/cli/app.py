@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from graphprune.cli import evaluate, experiment, inspect, opt, passes, report, verify
+from graphprune.cli import check, evaluate, experiment, inspect, opt, passes, report, verify
 from graphprune.cli.config import Defaults, defaults, read_config, split_config
 from graphprune.errors import GraphpruneError
 
@@ -22,6 +22,7 @@ evaluate.register(app)
 opt.register(app)
 inspect.register(app)
 passes.register(app)
+check.register(app)
 report.register(app)
 experiment.register(app)
 verify.register(app)

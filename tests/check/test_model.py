@@ -1,0 +1,88 @@
+"""What the checker reads is what ONNX says; what it cannot read it names."""
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from onnx import TensorProto, helper, numpy_helper
+
+import graphprune as gp
+from graphprune.check.model import parse_model, read_model
+from graphprune.check.point import evaluate, run
+from graphprune.errors import GraphpruneError, ModelError, UnsupportedError
+from graphprune.testing import models
+from tests.conftest import MODELS, random_points
+from tests.oracles import original64
+
+
+@settings(max_examples=30)
+@given(models(), st.integers(0, 1000))
+def test_random_models_agree_with_the_reference(proto: onnx.ModelProto, seed: int) -> None:
+    try:
+        model = parse_model(proto.SerializeToString())
+    except UnsupportedError:
+        assume(False)
+    network = gp.from_proto(proto)
+    for x in random_points(network, 2, seed):
+        if model.shape != network.input_shape:
+            assume(False)  # a batch axis where graphprune sees none
+        values, error = evaluate(model, x)
+        truth = original64(network, x[None])[0]
+        assert np.all(np.abs(values - truth) <= error + 1e-12 * (1 + np.abs(truth)))
+        assert np.all(error <= 1e-9 * (1 + np.abs(truth).max()))
+        assert np.allclose(run(model, x), truth, atol=1e-3 * (1 + np.abs(truth).max()))
+
+
+@pytest.mark.parametrize("name", ["mnist-tiny", "mnist-a", "mnist-c", "mnist-e", "toy-2d"])
+def test_the_shipped_models_agree(name: str) -> None:
+    model, network = read_model(MODELS / f"{name}.onnx"), gp.load(MODELS / f"{name}.onnx")
+    assert (model.sha256, model.shape) == (network.source.sha256, network.input_shape)
+    assert (model.neurons, model.classes) == (network.neurons, network.classes)
+    x = random_points(network, 1)
+    assert np.allclose(evaluate(model, x[0])[0], original64(network, x)[0], atol=1e-10)
+
+
+def _model(*nodes: onnx.NodeProto, shape: tuple[object, ...] = ("n", 2)) -> bytes:
+    weights = [
+        numpy_helper.from_array(np.eye(2, dtype=np.float32), "w"),
+        numpy_helper.from_array(np.array([1.0, 0.0], np.float32), "zero"),
+        numpy_helper.from_array(np.array([np.nan, 0.0], np.float32), "nan"),
+        numpy_helper.from_array(np.array([2, 1], np.int64), "shape"),
+    ]
+    used = {name for node in nodes for name in node.input}
+    graph = helper.make_graph(
+        list(nodes), "g", [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [w for w in weights if w.name in used],
+    )  # fmt: skip
+    model = helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 17)])
+    return bytes(model.SerializeToString())
+
+
+@pytest.mark.parametrize(
+    ("nodes", "message"),
+    [
+        ([helper.make_node("Tanh", ["x"], ["y"], name="act")], "node 'act' .Tanh.: .* reads only"),
+        ([helper.make_node("Gemm", ["x", "w"], ["y"], name="g", transA=1)], "'g' .*transA"),
+        ([helper.make_node("MatMul", ["w", "x"], ["y"])], "not a constant|where a tensor"),
+        ([helper.make_node("Div", ["x", "zero"], ["y"])], "division by zero"),
+        ([helper.make_node("Sub", ["x", "x"], ["y"])], "one shape"),
+        ([helper.make_node("Mul", ["x", "x"], ["y"])], "does not fit|constant"),
+        ([helper.make_node("Add", ["x", "nan"], ["y"])], "NaN"),
+        ([helper.make_node("Flatten", ["x"], ["y"], axis=0)], "axis 1"),
+        ([helper.make_node("Reshape", ["x", "shape"], ["y"])], "batch first"),
+    ],
+)
+def test_what_it_cannot_read_is_named(nodes: list[onnx.NodeProto], message: str) -> None:
+    with pytest.raises(GraphpruneError, match=message):
+        parse_model(_model(*nodes))
+
+
+def test_files_that_are_no_models(tmp_path: object) -> None:
+    with pytest.raises(ModelError, match="no such file"):
+        read_model(f"{tmp_path}/missing.onnx")
+    with pytest.raises(ModelError, match="not a valid ONNX model"):
+        parse_model(b"\x00\x01garbage")
+    with pytest.raises(UnsupportedError, match="batch axis"):
+        parse_model(_model(helper.make_node("Relu", ["x"], ["y"]), shape=(2,)))
