@@ -38,6 +38,7 @@ class Request:
     json_lines: bool
     html: str | None
     points: str | None
+    certificate: str | None
     scheduler: str | None
     memory: float | None
     quiet: bool
@@ -83,18 +84,21 @@ def execute(request: Request) -> int:
     from graphprune.evaluate.points import save_points
     from graphprune.evaluate.run import Job, evaluate
 
-    for path in (request.json, request.html, request.points):
+    for path in (request.json, request.html, request.points, request.certificate):
         if path is not None:
             check_writable(path)
     memory = None if request.memory is None else int(request.memory * 2**30)
     networks = (load(model, output=request.settings.output) for model in request.models)
     jobs = [Job(network, _anchors(request, network)) for network in networks]
+    proving = None if request.certificate is None else _checkable(request, jobs)
     watch = Events() if request.json_lines else Live(quiet=request.quiet)
     with watch:
         outcome = evaluate(
             jobs, request.settings, run_dir=request.out, new=request.new,
             scheduler=request.scheduler, memory=memory, watch=watch,
         )  # fmt: skip
+        if proving is not None and request.certificate is not None:
+            outcome = _prove(proving, jobs[0], outcome, request, watch.message)
     if isinstance(watch, Events):
         summaries = [document["summary"] for document in outcome.documents]
         watch.end(summaries, interrupted=outcome.interrupted)
@@ -116,6 +120,27 @@ def execute(request: Request) -> int:
         print("graphprune: interrupted; everything finished is kept", file=sys.stderr)
         return 130
     return int(outcome.incomplete)
+
+
+def _checkable(request: Request, jobs: list[Any]) -> Any:
+    """The model as the checker reads it: known before the search whether it can be certified."""
+    from graphprune.errors import GraphpruneError
+    from graphprune.evaluate.proofs import checkable
+
+    if len(jobs) != 1 or "bnd" not in request.settings.metrics:
+        raise GraphpruneError("--certificate proves d_bnd of one model")
+    return checkable(jobs[0].network)
+
+
+def _prove(model: Any, job: Any, outcome: Any, request: Request, progress: Any) -> Any:
+    """Write the certificate; the outcome with the bounds that it proves."""
+    from graphprune.check import write
+    from graphprune.evaluate.proofs import prove_run
+    from graphprune.ir.export import write_bytes
+
+    file, proven = prove_run(model, job, outcome, request.settings, progress)
+    write_bytes(str(request.certificate), write(file))
+    return proven
 
 
 def _anchors(request: Request, network: Any) -> list[Any]:
@@ -162,7 +187,7 @@ def register(app: typer.Typer) -> None:
         provider: o.Provider = "auto", output: o.ScoreOutput = None, scheduler: o.Scheduler = None,
         worker_memory: o.WorkerMemory = None, out: o.Out = None, new: o.New = False,
         json: o.Json = None, json_lines: o.JsonLines = False, html: o.Html = None,
-        save_points: o.SavePoints = None,
+        save_points: o.SavePoints = None, certificate: o.Certificate = None,
         quiet: o.Quiet = False, verbose: o.Verbose = False,
     ) -> int:  # fmt: skip
         """d_adv, d_rob, d_bnd and estimates of every anchor."""
@@ -173,7 +198,8 @@ def register(app: typer.Typer) -> None:
         )  # fmt: skip
         return execute(
             Request(models, anchors, labels, settings, limit, o.parse_indices(index), out,
-                    new, json, json_lines, html, save_points, scheduler, worker_memory, quiet)
+                    new, json, json_lines, html, save_points, certificate, scheduler,
+                    worker_memory, quiet)
         )  # fmt: skip
 
     for name, metric, text in (
@@ -196,7 +222,7 @@ def _register_one(app: typer.Typer, name: str, metric: str, text: str) -> None:
         provider: o.Provider = "auto", output: o.ScoreOutput = None, scheduler: o.Scheduler = None,
         worker_memory: o.WorkerMemory = None, out: o.Out = None, new: o.New = False,
         json: o.Json = None, json_lines: o.JsonLines = False, html: o.Html = None,
-        save_points: o.SavePoints = None,
+        save_points: o.SavePoints = None, certificate: o.Certificate = None,
         quiet: o.Quiet = False, verbose: o.Verbose = False,
     ) -> int:  # fmt: skip
         _verbose(verbose)
@@ -206,7 +232,8 @@ def _register_one(app: typer.Typer, name: str, metric: str, text: str) -> None:
         )  # fmt: skip
         return execute(
             Request([model], anchors, labels, settings, limit, o.parse_indices(index), out,
-                    new, json, json_lines, html, save_points, scheduler, worker_memory, quiet)
+                    new, json, json_lines, html, save_points, certificate, scheduler,
+                    worker_memory, quiet)
         )  # fmt: skip
 
 

@@ -60,6 +60,10 @@ Json = Annotated[str | None, typer.Option("--json", help="Write the results here
 SavePoints = Annotated[
     str | None, typer.Option("--save-points", help="Write the adversarial points here (.npz).")
 ]
+Certificate = Annotated[
+    str | None,
+    typer.Option("--certificate", help="Write proofs of d_bnd here, for graphprune check."),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress, no table.")]
 Verbose = Annotated[bool, typer.Option("--verbose", help="Say more, tracebacks too.")]
 

@@ -131,7 +131,7 @@ def test_every_field_of_the_header_is_checked(folder: Path, data: st.DataObject)
     for key in path[:-1]:
         parent = parent[key]
     old = parent[path[-1]]
-    new = data.draw(
+    new: Any = data.draw(
         st.sampled_from(
             [None, True, 0, -1, 7, 1 << 40, 1.5, 1e308, "", "x", "inf", "-inf", [], [[]], {}, [0]]
         )

@@ -43,7 +43,7 @@ def test_the_shipped_models_agree(name: str) -> None:
     assert np.allclose(evaluate(model, x[0])[0], original64(network, x)[0], atol=1e-10)
 
 
-def _model(*nodes: onnx.NodeProto, shape: tuple[object, ...] = ("n", 2)) -> bytes:
+def _model(*nodes: onnx.NodeProto, shape: tuple[str | int, ...] = ("n", 2)) -> bytes:
     weights = [
         numpy_helper.from_array(np.eye(2, dtype=np.float32), "w"),
         numpy_helper.from_array(np.array([1.0, 0.0], np.float32), "zero"),
