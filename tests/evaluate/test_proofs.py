@@ -26,7 +26,7 @@ def test_distances_are_certified(seed: int, tmp_path: Path) -> None:
     case = Case.random(seed, WIDTHS[seed % len(WIDTHS)])
     network = _saved(case, tmp_path)
     job = Job(network, [gp.Anchor(case.x, case.label)])
-    settings = Settings(metrics=("bnd",), time_limit=30.0)
+    settings = Settings(metrics=("bnd",))
     model = checkable(network)
     file, outcome = prove_run(model, job, evaluate([job], settings), settings)
     (tmp_path / "proof.gpc").write_bytes(write(file))
