@@ -24,4 +24,8 @@ def register(app: typer.Typer) -> None:
                 shown = "none" if default in (None, ()) else default
                 print(f"    {field.name}={shown}  ({describe_type(kinds[field.name])})")
             print(f"    keeps the function: {cls.promise}")
+            for what in ("needs", "keeps"):
+                kinds_of = sorted(kind.__name__ for kind in getattr(cls, what, ()))
+                if kinds_of:
+                    print(f"    {what}: {', '.join(kinds_of)}")
             print()

@@ -74,6 +74,7 @@ def check_model(file: ModelFile) -> ModelFile:
                 f"{label}: opset {opset.version} is not supported"
                 f" (supported: {OPSETS.start} to {OPSETS.stop - 1}); export with another opset"
             )
+    _check_names(file.proto.graph, label)
     _check_functions(file.proto, label)
     try:
         onnx.checker.check_model(_with_output_shapes(file.proto))
@@ -83,6 +84,20 @@ def check_model(file: ModelFile) -> ModelFile:
     for name, tensor in _tensors(file.proto.graph):
         _check_finite(tensor, f"{label}: {name}")
     return file
+
+
+def _check_names(graph: onnx.GraphProto, label: str) -> None:
+    """Names are text: a damaged file may hold bytes that are none, and nothing can write them."""
+    for number, node in enumerate(graph.node):
+        for name in (node.name, node.op_type, node.domain, *node.input, *node.output):
+            if not isinstance(name, str):
+                raise ModelError(f"{label}: node number {number}: the name {name!r} is not UTF-8")
+        for attribute in node.attribute:
+            for inner in (attribute.g, *attribute.graphs):
+                _check_names(inner, label)
+    for value in (*graph.initializer, *graph.input, *graph.output):
+        if not isinstance(value.name, str):
+            raise ModelError(f"{label}: the name {value.name!r} is not UTF-8")
 
 
 def _check_functions(proto: onnx.ModelProto, label: str) -> None:

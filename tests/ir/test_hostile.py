@@ -191,6 +191,17 @@ def test_external_data_never_leaves_the_folder(
     assert outcome.verdict == "refused", outcome
 
 
+def test_names_that_are_not_text(sandbox: Sandbox) -> None:
+    """UTF-8 is not checked by every parser; what cannot be written cannot be folded either."""
+    model = NET.model()
+    constant = helper.make_node("Constant", [], ["c"], "nameless", value=ints("t", 1))
+    model.graph.node.insert(0, constant)
+    data = model.SerializeToString()
+    outcome = sandbox.judge(data.replace(b"nameless", b"|n\xd4|dtan"))
+    assert outcome.verdict == "refused", outcome
+    assert "not UTF-8" in outcome.detail
+
+
 def test_mutated_files(sandbox: Sandbox) -> None:
     """A few of the campaign of benchmarks/fuzz.py; every number is another file."""
     pool = [NET.model().SerializeToString()]
