@@ -115,13 +115,14 @@ def interval(
                 group = net.edge_group[e] + k // block
                 w = net.group_weight[group] + (k % block) * net.group_width[group]
                 for run in range(net.group_run[group], net.group_run[group + 1]):
-                    o = net.run_column[run]
-                    for j in range(net.run_length[run]):
-                        weight = net.weights[w + j]
-                        middle += weight * centre[o + j]
-                        spread += abs(weight) * radius[o + j]
-                        size += net.sizes[w + j] * largest[o + j]
-                    w += net.run_length[run]
+                    o, n = net.run_column[run], net.run_length[run]
+                    weight, absolute = net.weights[w : w + n], net.sizes[w : w + n]
+                    c, d, m = centre[o : o + n], radius[o : o + n], largest[o : o + n]
+                    for j in range(n):
+                        middle += weight[j] * c[j]
+                        spread += abs(weight[j]) * d[j]
+                        size += absolute[j] * m[j]
+                    w += n
             error = gamma * size
             lower[b, first + k] = middle - spread - error
             upper[b, first + k] = middle + spread + error

@@ -47,7 +47,7 @@ class Request:
 def _settings(
     metrics: str, method: str, effort: str, norm: str, solver: str, radius: float | None, seed: int,
     time_limit: float | None, estimates: list[str] | None, domain: str, threads: int,
-    provider: str, workers: int, output: str | None,
+    provider: str, workers: int, output: str | None, memory: float,
 ) -> Any:  # fmt: skip
     from graphprune.evaluate.estimates import parse_estimate
     from graphprune.evaluate.settings import METRICS, Settings
@@ -74,6 +74,7 @@ def _settings(
         provider=o.one_of("--provider", provider, ("auto", "cpu", "cuda")),  # type: ignore[arg-type]
         workers=workers,
         output=output,
+        memory=o.positive("--memory", memory) or 0.0,
     )
 
 
@@ -185,7 +186,8 @@ def register(app: typer.Typer) -> None:
         domain: o.Domain = "0,1", limit: o.Limit = None, index: o.Index = None, seed: o.Seed = 0,
         time_limit: o.TimeLimit = None, threads: o.Threads = 1, workers: o.Workers = 1,
         provider: o.Provider = "auto", output: o.ScoreOutput = None, scheduler: o.Scheduler = None,
-        worker_memory: o.WorkerMemory = None, out: o.Out = None, new: o.New = False,
+        memory: o.Memory = 2.0, worker_memory: o.WorkerMemory = None, out: o.Out = None,
+        new: o.New = False,
         json: o.Json = None, json_lines: o.JsonLines = False, html: o.Html = None,
         save_points: o.SavePoints = None, certificate: o.Certificate = None,
         quiet: o.Quiet = False, verbose: o.Verbose = False,
@@ -194,7 +196,7 @@ def register(app: typer.Typer) -> None:
         _verbose(verbose)
         settings = _settings(
             metrics, method, effort, norm, solver, radius, seed, time_limit, estimate, domain,
-            threads, provider, workers, output,
+            threads, provider, workers, output, memory,
         )  # fmt: skip
         return execute(
             Request(models, anchors, labels, settings, limit, o.parse_indices(index), out,
@@ -220,7 +222,8 @@ def _register_one(app: typer.Typer, name: str, metric: str, text: str) -> None:
         domain: o.Domain = "0,1", limit: o.Limit = None, index: o.Index = None, seed: o.Seed = 0,
         time_limit: o.TimeLimit = None, threads: o.Threads = 1, workers: o.Workers = 1,
         provider: o.Provider = "auto", output: o.ScoreOutput = None, scheduler: o.Scheduler = None,
-        worker_memory: o.WorkerMemory = None, out: o.Out = None, new: o.New = False,
+        memory: o.Memory = 2.0, worker_memory: o.WorkerMemory = None, out: o.Out = None,
+        new: o.New = False,
         json: o.Json = None, json_lines: o.JsonLines = False, html: o.Html = None,
         save_points: o.SavePoints = None, certificate: o.Certificate = None,
         quiet: o.Quiet = False, verbose: o.Verbose = False,
@@ -228,7 +231,7 @@ def _register_one(app: typer.Typer, name: str, metric: str, text: str) -> None:
         _verbose(verbose)
         settings = _settings(
             metric, method, effort, norm, solver, radius, seed, time_limit, None, domain,
-            threads, provider, workers, output,
+            threads, provider, workers, output, memory,
         )  # fmt: skip
         return execute(
             Request([model], anchors, labels, settings, limit, o.parse_indices(index), out,

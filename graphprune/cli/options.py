@@ -19,7 +19,10 @@ Labels = Annotated[str | None, typer.Option("--labels", help="Labels: .npy or ID
 Domain = Annotated[str, typer.Option("--domain", help="Box of every input element, or none.")]
 Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Only the first N anchors.")]
 Index = Annotated[str | None, typer.Option("--index", help="Only these anchors: I,J,K.")]
-Method = Annotated[str, typer.Option("--method", help="Bounds for d_rob: fastlin|crown|ibp.")]
+Method = Annotated[
+    str,
+    typer.Option("--method", help="Bounds for d_rob: ibp|fastlin|fastlin-ibp|crown|alpha-crown."),
+]
 Effort = Annotated[str, typer.Option("--effort", help="Attack: fast|standard|thorough.")]
 Norm = Annotated[str, typer.Option("--norm", help="Of the distance: linf|l2|l1 (d_bnd: linf).")]
 Radius = Annotated[
@@ -32,6 +35,9 @@ TimeLimit = Annotated[
 ]
 Threads = Annotated[int, typer.Option("--threads", min=1, help="Per worker.")]
 Workers = Annotated[int, typer.Option("--workers", min=1, help="Processes.")]
+Memory = Annotated[
+    float, typer.Option("--memory", help="GiB that bounds may take at a time.", metavar="GIB")
+]
 Provider = Annotated[str, typer.Option("--provider", help="auto|cpu|cuda.")]
 Solver = Annotated[str, typer.Option("--solver", help="For d_bnd: auto|scip.")]
 ScoreOutput = Annotated[

@@ -21,6 +21,7 @@ from graphprune.errors import GraphpruneError
 from graphprune.evaluate.settings import Settings
 from graphprune.evaluate.tasks import Result, perform
 from graphprune.ir import Anchor, Network
+from graphprune.passes.analysis import bounds
 from graphprune.progress import Progress, quiet
 
 Models = Mapping[str, bytes]
@@ -41,6 +42,7 @@ def work(
     """One task in a worker process."""
     if model not in _networks:
         configure(provider=settings.provider, threads=settings.threads)
+        bounds.configure(memory=int(settings.memory * 2**30))
         data = (models or _models)[model]
         _networks[model] = from_proto(onnx.load_model_from_string(data))
     return perform(_networks[model], anchor, name, settings, known)

@@ -19,6 +19,7 @@ from graphprune.evaluate.store import Store
 from graphprune.evaluate.tasks import Result, Task, assemble, classify, names, needs
 from graphprune.ir import Anchor, Network
 from graphprune.ir.html import table
+from graphprune.passes.analysis import bounds
 from graphprune.passes.analysis.witness import Witness
 
 # A task whose worker died is tried once more, then reported.
@@ -144,6 +145,7 @@ def evaluate(
         The run directory cannot be used, or belongs to other settings, models or anchors.
     """
     configure(provider=settings.provider, threads=settings.threads)
+    bounds.configure(memory=int(settings.memory * 2**30))
     for job in jobs:
         if job.network.classes < 2:
             label = job.network.source.path or "the network"

@@ -38,8 +38,8 @@ class Settings:
         Domain of perturbed points.
     output
         The graph output that holds the scores, or None for the only float one.
-    threads, provider, workers
-        How it is run; none of them changes what is computed.
+    threads, provider, workers, memory
+        How it is run (memory: GiB that bounds may take); none of them changes what is computed.
     """
 
     metrics: tuple[str, ...] = METRICS
@@ -56,6 +56,7 @@ class Settings:
     threads: int = 1
     provider: Provider = "auto"
     workers: int = 1
+    memory: float = 2.0
 
     def __post_init__(self) -> None:
         if self.norm != "linf" and "bnd" in self.metrics:
@@ -87,5 +88,5 @@ class Settings:
 
     def numbers(self) -> dict[str, Any]:
         """The settings that can change a number: a resumed run must agree on them."""
-        ignored = ("threads", "provider", "workers")
+        ignored = ("threads", "provider", "workers", "memory")
         return {k: v for k, v in self.to_json().items() if k not in ignored}

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from graphprune.backends.compact import worthwhile
 from graphprune.backends.onnxruntime import provider
 from graphprune.ir import Network
+from graphprune.ir.network import size
 from graphprune.passes.analysis.compact_engine import CompactEngine
 from graphprune.passes.analysis.graph_engine import GraphEngine
 from graphprune.passes.analysis.problem import (
@@ -51,6 +52,10 @@ __all__ = [
     "round_down",
     "round_up",
 ]
+
+
+# Arrays of one number per box and neuron that are held at a time, at most.
+ARRAYS = 24
 
 
 @dataclass
@@ -159,11 +164,30 @@ def pre_activation_bounds(
     GraphpruneError
         The numbers overflow float32.
     """
+    if (parts := _parts(network, boxes)) is not None:
+        found = [
+            pre_activation_bounds(
+                network, boxes.take(part), method, replaced=replaced, every=every,
+                outer=None if outer is None else [layer.take(part) for layer in outer],
+            )
+            for part in parts
+        ]  # fmt: skip
+        return [LayerBounds.stack(layers) for layers in zip(*found, strict=True)]
     problem = Problem(network, boxes, method, dict(replaced or {}))
     engine = _engine(problem)
     for index in range(len(network.activations)):
         problem.layers.append(_layer(problem, engine, index, every, outer))
     return problem.layers
+
+
+def _parts(network: Network, boxes: Boxes) -> list[slice] | None:
+    """How to split a batch whose state would not fit into memory; None where it fits."""
+    numbers = sum(size(v) for v in (network.input, *(n.outputs[0] for n in network.nodes)))
+    at_once = max(1, _settings.memory // (2 * ARRAYS * 8 * numbers))
+    batch = len(boxes.lower)
+    if batch <= at_once:
+        return None
+    return [slice(start, start + at_once) for start in range(0, batch, at_once)]
 
 
 def _layer(
@@ -218,6 +242,14 @@ def linear_bounds(
     steps, enough
         Of ``alpha-crown``: Adam steps per row, and the bound at which a row is good enough.
     """
+    if (parts := _parts(network, boxes)) is not None:
+        return np.concatenate([
+            linear_bounds(
+                network, boxes.take(part), [layer.take(part) for layer in layers], rows, method,
+                replaced=replaced, steps=steps, enough=enough,
+            )
+            for part in parts
+        ])  # fmt: skip
     problem = Problem(network, boxes, method, dict(replaced or {}), list(layers))
     top = len(network.segments) - 1
     return _engine(problem, steps, enough).rows(top, rows.astype(np.float64))

@@ -1,6 +1,6 @@
 """What a bounds computation is about: boxes, bounds of layers, and the lines they allow."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
@@ -38,6 +38,12 @@ class Boxes:
     radius: Floats | None = None
     norm: Norm = "linf"
 
+    def take(self, part: slice) -> "Boxes":
+        """Some of the boxes."""
+        center = None if self.center is None else self.center[part]
+        radius = None if self.radius is None else self.radius[part]
+        return Boxes(self.lower[part], self.upper[part], center, radius, self.norm)
+
     @classmethod
     def of(cls, *regions: Region) -> "Boxes":
         """Boxes around balls (of one norm) or boxes."""
@@ -70,6 +76,16 @@ class LayerBounds:
     lower: Singles
     upper: Singles
     magnitude: Singles
+
+    def take(self, part: slice) -> "LayerBounds":
+        """The bounds on some of the boxes."""
+        return LayerBounds(self.lower[part], self.upper[part], self.magnitude[part])
+
+    @classmethod
+    def stack(cls, parts: Sequence["LayerBounds"]) -> "LayerBounds":
+        """The bounds on several batches of boxes, one after the other."""
+        names = ("lower", "upper", "magnitude")
+        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
     @property
     def unstable(self) -> NDArray[np.bool_]:

@@ -182,3 +182,20 @@ def test_bounds_of_an_outer_ball_help(mnist_a: gp.Network, images: list[gp.Ancho
         assert np.all(three.lower >= two.lower)
         assert np.all(three.upper <= two.upper)
         assert three.unstable.sum() <= one.unstable.sum()
+
+
+def test_a_small_memory_splits_the_batch(mnist_a: gp.Network, images: list[gp.Anchor]) -> None:
+    boxes = Boxes.of(*(Ball(a.x.astype(float), 0.02) for a in images[:5]))
+    rows = margin_rows(mnist_a, 0)
+    found = []
+    for memory in (2 << 30, 2 << 20):
+        configure(memory=memory, engine="compact")
+        try:
+            layers = pre_activation_bounds(mnist_a, boxes)
+            found.append((layers, linear_bounds(mnist_a, boxes, layers, rows)))
+        finally:
+            configure()
+    (whole, margins), (parts, same) = found
+    assert np.array_equal(margins, same)
+    for one, two in zip(whole, parts, strict=True):
+        assert np.array_equal(one.lower, two.lower)
