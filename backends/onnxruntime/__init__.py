@@ -2,6 +2,20 @@
 
 from graphprune.backends.onnxruntime.clock import milliseconds
 from graphprune.backends.onnxruntime.original import run_original
-from graphprune.backends.onnxruntime.runtime import Executable, compiled, configure, provider
+from graphprune.backends.onnxruntime.runtime import (
+    Executable,
+    Resident,
+    compiled,
+    configure,
+    provider,
+)
 
-__all__ = ["Executable", "compiled", "configure", "milliseconds", "provider", "run_original"]
+__all__ = [
+    "Executable",
+    "Resident",
+    "compiled",
+    "configure",
+    "milliseconds",
+    "provider",
+    "run_original",
+]

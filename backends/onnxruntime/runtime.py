@@ -92,6 +92,24 @@ def _cuda_problem() -> str:
     return problem
 
 
+class Resident:
+    """An array in the memory of the device that sessions made now run on."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    @classmethod
+    def of(cls, array: NDArray[np.generic]) -> "Resident":
+        """Copy an array there."""
+        ort = _runtime()
+        return cls(ort.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(array), provider(), 0))
+
+    def numpy(self) -> NDArray[Any]:
+        """Copy it back."""
+        array: NDArray[Any] = self.value.numpy()
+        return array
+
+
 class Executable:
     """A graph ready to run; called with its inputs by name, returns its outputs in order."""
 
@@ -104,7 +122,8 @@ class Executable:
         options.log_severity_level = 4
         # Freed at the end of a run: batches vary, and an arena keeps the largest one forever.
         options.enable_cpu_mem_arena = False
-        if provider() == "cuda":
+        self._device = provider()
+        if self._device == "cuda":
             # TF32 would break the rounding margins.
             chosen: list[Any] = [("CUDAExecutionProvider", {"use_tf32": "0"})]
         else:
@@ -115,11 +134,33 @@ class Executable:
         self._inputs = {item.name for item in self._session.get_inputs()}
         self.outputs = tuple(item.name for item in self._session.get_outputs())
 
-    def __call__(self, feeds: Mapping[str, NDArray[np.generic]]) -> list[NDArray[Any]]:
+    def __call__(self, feeds: Mapping[str, "NDArray[np.generic] | Resident"]) -> list[NDArray[Any]]:
         """Run; feeds the graph does not have (an input folded away) are left out."""
-        used = {name: array for name, array in feeds.items() if name in self._inputs}
-        results: list[NDArray[Any]] = self._session.run(None, used)
+        used = {name: value for name, value in feeds.items() if name in self._inputs}
+        results: list[NDArray[Any]]
+        if any(isinstance(value, Resident) for value in used.values()):
+            results = self._bound(used, "cpu").copy_outputs_to_cpu()
+        else:
+            results = self._session.run(None, used)
         return results
+
+    def resident(self, feeds: Mapping[str, "NDArray[np.generic] | Resident"]) -> list["Resident"]:
+        """Run and leave the outputs where they are computed, ready to be fed again."""
+        used = {name: value for name, value in feeds.items() if name in self._inputs}
+        return [Resident(value) for value in self._bound(used, self._device).get_outputs()]
+
+    def _bound(self, feeds: Mapping[str, "NDArray[np.generic] | Resident"], outputs: str) -> Any:
+        """Run by I/O binding, outputs allocated on the device `outputs`."""
+        binding = self._session.io_binding()
+        for name, value in feeds.items():
+            if isinstance(value, Resident):
+                binding.bind_ortvalue_input(name, value.value)
+            else:
+                binding.bind_cpu_input(name, np.ascontiguousarray(value))
+        for name in self.outputs:
+            binding.bind_output(name, outputs)
+        self._session.run_with_iobinding(binding)
+        return binding
 
 
 def compiled(network: Network, key: object, make: Callable[[], ir.Model]) -> Executable:

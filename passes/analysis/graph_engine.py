@@ -1,11 +1,13 @@
 """Bounds by ONNX graphs in float32: any network, on CUDA too."""
 
+from collections.abc import Callable
+
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
 from graphprune import transforms
-from graphprune.backends.onnxruntime import compiled
+from graphprune.backends.onnxruntime import Resident, compiled
 from graphprune.backends.reference import segment_offset
 from graphprune.ir.network import sample_shape, size
 from graphprune.passes.analysis.problem import Floats, LayerBounds, Problem, Singles, finite
@@ -18,7 +20,8 @@ class GraphEngine:
     def __init__(self, problem: Problem, memory: int) -> None:
         self.problem = problem
         self.memory = memory
-        self._lines: dict[int, tuple[Singles, ...]] = {}
+        # What every chunk of rows reads stays on the device.
+        self._held: dict[str, Resident] = {}
 
     def interval(self, index: int) -> LayerBounds:
         """Interval image of a segment."""
@@ -82,29 +85,31 @@ class GraphEngine:
         run = compiled(
             network, ("relaxation", target), lambda: transforms.relaxation(network, target)
         )
-        feeds: dict[str, NDArray[np.generic]] = {
+        self._hold("box_lower", lambda: problem.boxes.lower)
+        self._hold("box_upper", lambda: problem.boxes.upper)
+        for index in ancestors(network, target):
+            self._hold_layer(index)
+        feeds: dict[str, NDArray[np.generic] | Resident] = {
+            **self._held,
             "rows": rows,
-            "box_lower": problem.boxes.lower,
-            "box_upper": problem.boxes.upper,
             f"magnitude{target}": magnitude,
             f"offset{target}": self._offset(target),
         }
-        for index in ancestors(network, target):
-            feeds |= {
-                f"{name}{index}": line
-                for name, line in zip(LINES, self._singles(index), strict=True)
-            }
-            feeds[f"magnitude{index}"] = problem.layers[index].magnitude
-            feeds[f"offset{index}"] = self._offset(index)
         bound = run(feeds)[0].astype(np.float64)
         finite(bound)
         return bound
 
-    def _singles(self, index: int) -> tuple[Singles, ...]:
-        if index not in self._lines:
-            lines = self.problem.lines(index)
-            self._lines[index] = tuple(line.astype(np.float32) for line in lines)
-        return self._lines[index]
+    def _hold_layer(self, index: int) -> None:
+        if f"magnitude{index}" in self._held:
+            return
+        for name, line in zip(LINES, self.problem.lines(index), strict=True):
+            self._held[f"{name}{index}"] = Resident.of(line.astype(np.float32))
+        self._hold(f"magnitude{index}", lambda: self.problem.layers[index].magnitude)
+        self._hold(f"offset{index}", lambda: self._offset(index))
+
+    def _hold(self, name: str, make: Callable[[], Singles]) -> None:
+        if name not in self._held:
+            self._held[name] = Resident.of(make())
 
     def _offset(self, index: int) -> Singles:
         network = self.problem.network
