@@ -154,11 +154,14 @@ def compare(before: "Network", after: "Network") -> str:
     from graphprune.backends.onnxruntime import milliseconds
 
     times = [milliseconds(before, proto=before.source.proto), milliseconds(after)]
+    took = f"ONNX Runtime {times[0]:.4f} -> {times[1]:.4f} ms ({times[0] / times[1]:.2f}x)"
+    if any(time != time for time in times):
+        took = "ONNX Runtime cannot run it"
     return (
         f"living neurons {before.living_neurons} -> {after.living_neurons},"
         f" parameters {before.parameters} -> {after.parameters},"
         f" multiply-adds {before.multiply_adds} -> {after.multiply_adds},"
-        f" ONNX Runtime {times[0]:.4f} -> {times[1]:.4f} ms ({times[0] / times[1]:.2f}x)"
+        f" {took}"
     )
 
 
