@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from graphprune.backends.scip.condensed import Condensed
+from graphprune.backends.condensed import Condensed
 from graphprune.backends.scip.layered import Layered, constrain
 from graphprune.ir import Ball
 from graphprune.progress import Progress, quiet
@@ -55,6 +55,7 @@ def solve_target(
     *,
     lower: float,
     time_limit: float,
+    strict: float = 0.0,
     progress: Progress = quiet,
 ) -> TargetResult:
     """Minimise the radius at which the margin `row` . logits can reach 0, below the ball's radius.
@@ -69,6 +70,8 @@ def solve_target(
         (classes,) e_y - e_t.
     lower
         A proven lower bound of the distance.
+    strict
+        The margin must reach minus this.
     time_limit
         Seconds, building the model included.
 
@@ -80,7 +83,7 @@ def solve_target(
     deadline = monotonic() + time_limit
     if time_limit <= 0:
         return TargetResult(lower, False, None, 0, "timelimit")
-    model, variables = _build(problem, ball, row, lower)
+    model, variables = _build(problem, ball, row, lower, strict)
     remaining = deadline - monotonic()
     if remaining <= 0:
         return TargetResult(lower, False, None, 0, "timelimit")
@@ -147,7 +150,7 @@ def _run(model: Any, deadline: float, lower: float, progress: Progress) -> float
 
 
 def _build(
-    problem: Condensed | Layered, ball: Ball, row: Floats, lower: float
+    problem: Condensed | Layered, ball: Ball, row: Floats, lower: float, strict: float
 ) -> tuple[Any, list[Any]]:
     """The model and its input variables."""
     from pyscipopt import Model
@@ -172,20 +175,22 @@ def _build(
     if isinstance(problem, Layered):
         constrain(model, x, row, problem)
     else:
-        _condensed(model, x, row, problem)
+        _condensed(model, x, row, problem, strict)
     return model, x
 
 
-def _condensed(model: Any, x: list[Any], row: Floats, condensed: Condensed) -> None:
+def _condensed(
+    model: Any, x: list[Any], row: Floats, condensed: Condensed, strict: float
+) -> None:
     """The condensed ReLU network over the variables `x`, and that `row` . logits is at most 0."""
     from pyscipopt import Expr
     from pyscipopt.scip import Term
 
     basis = list(x)
 
-    def affine(weights: Floats) -> Any:
+    def affine(columns: NDArray[np.integer], weights: Floats) -> Any:
         keep = np.flatnonzero(np.abs(weights) > DROP * np.max(np.abs(weights), initial=0.0))
-        return Expr({Term(basis[j]): float(weights[j]) for j in keep})
+        return Expr({Term(basis[columns[k]]): float(weights[k]) for k in keep})
 
     for number, layer in enumerate(condensed.layers):
         new = []
@@ -195,10 +200,13 @@ def _condensed(model: Any, x: list[Any], row: Floats, condensed: Condensed) -> N
             z = model.addVar(f"z{name}", lb=low_z, ub=high_z)
             h = model.addVar(f"h{name}", lb=0.0, ub=high_z)
             a = model.addVar(f"a{name}", vtype="B")
-            model.addCons(affine(layer.rows[i]) - z == -float(layer.offset[i]))
+            part = slice(layer.rows.indptr[i], layer.rows.indptr[i + 1])
+            terms = affine(layer.rows.indices[part], layer.rows.data[part])
+            model.addCons(terms - z == -float(layer.offset[i]))
             model.addCons(h - z >= 0)
             model.addCons(h - z - low_z * a <= -low_z)
             model.addCons(h - high_z * a <= 0)
             new.append(h)
         basis += new
-    model.addCons(affine(row @ condensed.logits) <= -float(row @ condensed.offset))
+    margin = affine(np.arange(condensed.basis), row @ condensed.logits)
+    model.addCons(margin <= -float(row @ condensed.offset) - strict)

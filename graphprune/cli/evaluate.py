@@ -49,6 +49,7 @@ def _settings(
     time_limit: float | None, estimates: list[str] | None, domain: str, threads: int,
     provider: str, workers: int, output: str | None, memory: float,
 ) -> Any:  # fmt: skip
+    from graphprune.backends.choose import SOLVERS
     from graphprune.evaluate.estimates import parse_estimate
     from graphprune.evaluate.settings import METRICS, Settings
     from graphprune.ir import NORMS, Domain
@@ -59,7 +60,6 @@ def _settings(
         o.one_of("--metrics", metric, METRICS)
     for spec in estimates or []:
         parse_estimate(spec)
-    o.one_of("--solver", solver, ("auto", "scip"))
     return Settings(
         metrics=chosen,
         method=o.one_of("--method", method, METHODS),  # type: ignore[arg-type]
@@ -67,6 +67,7 @@ def _settings(
         norm=o.one_of("--norm", norm, NORMS),  # type: ignore[arg-type]
         seed=seed,
         radius=o.positive("--radius", radius),
+        solver=o.one_of("--solver", solver, SOLVERS),  # type: ignore[arg-type]
         time_limit=o.positive("--time-limit", time_limit, zero=True),
         estimates=tuple(estimates or ()),
         domain=Domain(*o.parse_domain(domain)),

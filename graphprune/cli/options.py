@@ -39,7 +39,7 @@ Memory = Annotated[
     float, typer.Option("--memory", help="GiB that bounds may take at a time.", metavar="GIB")
 ]
 Provider = Annotated[str, typer.Option("--provider", help="auto|cpu|cuda.")]
-Solver = Annotated[str, typer.Option("--solver", help="For d_bnd: auto|scip.")]
+Solver = Annotated[str, typer.Option("--solver", help="For d_bnd: auto|search|scip.")]
 ScoreOutput = Annotated[
     str | None,
     typer.Option(

@@ -6,16 +6,13 @@ from typing import Literal
 
 import numpy as np
 
-from graphprune.backends.scip import TargetResult, solve_target
-from graphprune.backends.scip.condensed import Condensed, condense
-from graphprune.backends.scip.layered import Layered, layer
+from graphprune.backends.choose import Solver, backend
+from graphprune.backends.protocol import Ledger, Limits, Problem, is_exact
 from graphprune.errors import GraphpruneError
-from graphprune.ir import Anchor, Ball, Domain, Network
-from graphprune.ir.network import activation_of
+from graphprune.ir import Anchor, Domain, Network
 from graphprune.passes.analysis.attack import Attack, attack
-from graphprune.passes.analysis.bounds import Boxes, linear_bounds, pre_activation_bounds
-from graphprune.passes.analysis.certify import Certificate, certify, margin_rows
-from graphprune.passes.analysis.witness import Witness, closest_on_ray
+from graphprune.passes.analysis.certify import Certificate, certified_margins, certify
+from graphprune.passes.analysis.witness import Witness
 from graphprune.progress import Progress, quiet
 
 Status = Literal["exact", "interval", "robust"]
@@ -55,17 +52,15 @@ class Distance:
     seconds: float
 
 
-def is_exact(lower: float, upper: float) -> bool:
-    return upper - lower <= max(1e-6, 1e-4 * upper)
-
-
 def distance(
     network: Network,
     anchor: Anchor,
     *,
     domain: Domain | None = None,
     radius: float | None = None,
+    solver: Solver = "auto",
     time_limit: float = np.inf,
+    threads: int = 1,
     known_attack: Attack | None = None,
     known_certificate: Certificate | None = None,
     progress: Progress = quiet,
@@ -73,13 +68,15 @@ def distance(
     """Exact L-infinity distance of a correctly classified anchor to the decision boundary.
 
     min over targets t != y of min ||x - x0||_inf subject to f_t(x) >= f_y(x), x in the domain;
-    one MILP per target that bounds do not exclude (Tjeng et al. 2019), the cutoff shared.
+    by an exact backend (:mod:`graphprune.backends`), from the interval of attack and certificate.
 
     Parameters
     ----------
     radius
         Only distances below it are of interest: the exact distance if it is below `radius`,
         otherwise status ``robust``.
+    solver
+        ``search``, ``scip`` or ``auto``.
     time_limit
         Seconds for everything, including the attack and the certificate that are not given.
     known_attack, known_certificate
@@ -94,126 +91,71 @@ def distance(
         raise GraphpruneError("the network has one output: no decision boundary is defined")
     start = monotonic()
     domain = domain or Domain()
-    first = FIRST_SHARE * time_limit
+    reach = domain.search_limit(anchor.x)
+    cutoff = min(reach, np.inf if radius is None else radius)
+    ledger = Ledger(Problem(network, anchor, domain, cutoff), progress=progress)
+    limits = Limits(start + time_limit, threads=threads)
+    covered = domain.bounded and cutoff >= reach
+    if radius is None or known_attack is not None or not _robust(ledger, limits):
+        covered |= _first(ledger, limits, time_limit, known_attack, known_certificate)
+        if ledger.lower < ledger.cutoff:
+            backend(solver).run(ledger, limits)
+    return _result(ledger, radius, covered, monotonic() - start)
+
+
+def _robust(ledger: Ledger, limits: Limits) -> bool:
+    """The cheap path where a radius is asked for: one pass of bounds proves most anchors."""
+    problem = ledger.problem
+    if limits.over:
+        return False
+    try:
+        margins = certified_margins(problem.network, problem.anchor, problem.cutoff, problem.domain)
+    except GraphpruneError:
+        return False
+    if np.min(margins) > 0:
+        ledger.raise_lower(problem.cutoff, certified=True)
+        return True
+    return False
+
+
+def _first(
+    ledger: Ledger,
+    limits: Limits,
+    time_limit: float,
+    known_attack: Attack | None,
+    known_certificate: Certificate | None,
+) -> bool:
+    """The interval of attack and certificate; True when the whole domain is certified."""
+    problem = ledger.problem
+    share = FIRST_SHARE * time_limit
     found = known_attack or attack(
-        network, anchor, domain=domain, time_limit=first, progress=progress
-    )
+        problem.network, problem.anchor, domain=problem.domain, time_limit=share,
+        progress=ledger.progress,
+    )  # fmt: skip
+    if found.witness is not None:
+        ledger.take(found.witness, deadline=limits.deadline)
     proof = known_certificate or certify(
-        network, anchor, domain=domain, upper=found.distance, time_limit=first, progress=progress
-    )
-    search = _Search(network, anchor, domain, start + time_limit, progress)
-    search.witness, search.lower = found.witness, proof.radius
-    search.run(radius, complete=proof.complete)
-    return search.result(radius, monotonic() - start)
+        problem.network, problem.anchor, domain=problem.domain, upper=found.distance,
+        time_limit=min(share, limits.remaining()), progress=ledger.progress,
+    )  # fmt: skip
+    ledger.raise_lower(proof.radius, certified=True)
+    return proof.complete
 
 
-class _Search:
-    """The interval so far, tightened target by target."""
-
-    def __init__(
-        self, network: Network, anchor: Anchor, domain: Domain, deadline: float, progress: Progress
-    ) -> None:
-        self.network = network
-        self.anchor = anchor
-        self.domain = domain
-        self.deadline = deadline
-        self.progress = progress
-        self.witness: Witness | None = None
-        self.lower = 0.0
-        self.certified = True
-        self.nodes = 0
-        self.whole_domain = False
-        self.condensed: Condensed | Layered | None = None
-        # What SCIP proves of nonlinear constraints is never called exact.
-        self.smooth = not all(activation_of(a).piecewise_linear for a in network.activations)
-        self.ball = Ball(anchor.x.astype(np.float64), np.inf, domain)
-
-    def cutoff(self, radius: float | None) -> float:
-        """Points at this distance or beyond are of no interest."""
-        reach = self.domain.search_limit(self.anchor.x)
-        limits = [reach, np.inf if radius is None else radius]
-        if self.witness is not None:
-            limits.append(self.witness.distance)
-        return float(min(limits))
-
-    def run(self, radius: float | None, *, complete: bool) -> None:
-        cutoff = self.cutoff(radius)
-        if complete or self.lower >= cutoff:
-            self.lower = max(self.lower, cutoff) if complete else self.lower
-            self.whole_domain = complete
-            return
-        if self.witness is not None and is_exact(self.lower, cutoff):
-            return
-        open_targets = self._open_targets(cutoff)
-        lowers = [self.lower] * len(open_targets)
-        waiting = list(range(len(open_targets)))
-        # Targets stopped by their share of the time get what the others left over, once.
-        for last in (False, True):
-            stopped = []
-            for place, index in enumerate(waiting):
-                remaining = self.deadline - monotonic()
-                share = remaining if last or place + 1 == len(waiting) else 0.6 * remaining
-                if remaining < 0.05 or (last and remaining < 2.0):
-                    continue
-                self.progress(f"target {index + 1}/{len(open_targets)}")
-                result = self._solve(open_targets[index], self.cutoff(radius), share)
-                lowers[index] = max(lowers[index], result.lower)
-                if not result.finished:
-                    stopped.append(index)
-            waiting = stopped
-        lower = min([self.cutoff(radius), *lowers])
-        # Only a bound better than the certificate rests on the solver.
-        self.certified = lower <= self.lower or not open_targets
-        self.lower = max(self.lower, lower)
-
-    def _solve(self, row: np.ndarray, cutoff: float, share: float) -> TargetResult:
-        start = monotonic()
-        if self.condensed is None or cutoff < self.ball.radius:
-            self.ball = Ball(self.anchor.x.astype(np.float64), cutoff, self.domain)
-            layers = pre_activation_bounds(self.network, Boxes.of(self.ball))
-            prepare = layer if self.smooth else condense
-            self.condensed = prepare(self.network, layers)
-        result = solve_target(
-            self.condensed, self.ball, row,
-            lower=self.lower, time_limit=share - (monotonic() - start), progress=self.progress,
-        )  # fmt: skip
-        self.nodes += result.nodes
-        if result.point is not None:
-            self._improve(result.point)
-        return result
-
-    def _open_targets(self, cutoff: float) -> list[np.ndarray]:
-        """Margin rows of the targets that CROWN does not exclude, the most endangered first."""
-        boxes = Boxes.of(Ball(self.anchor.x.astype(np.float64), cutoff, self.domain))
-        rows = margin_rows(self.network, self.anchor.label)
-        try:
-            layers = pre_activation_bounds(self.network, boxes)
-            margins = linear_bounds(self.network, boxes, layers, rows)[0]
-        except GraphpruneError:
-            return list(rows)
-        return [rows[i] for i in np.argsort(margins) if margins[i] <= 0]
-
-    def _improve(self, point: np.ndarray) -> None:
-        best = np.inf if self.witness is None else self.witness.distance
-        x = point.reshape(self.anchor.x.shape)
-        witness = closest_on_ray(self.network, self.anchor, self.domain, x, best)
-        if witness is not None:
-            self.witness = witness
-
-    def result(self, radius: float | None, seconds: float) -> Distance:
-        cutoff = self.cutoff(radius)
-        witness = self.witness
-        if witness is not None and (radius is None or witness.distance < radius):
-            lower = min(self.lower, witness.distance)
-            exact = is_exact(lower, witness.distance) and not self.smooth
-            status: Status = "exact" if exact else "interval"
-            return Distance(
-                lower, witness.distance, status, witness, self.certified, self.nodes, seconds
-            )
-        # Without a domain the search ends somewhere, which proves nothing about what is beyond.
-        limited = radius is not None or self.domain.bounded
-        proven = self.certified or not self.smooth
-        if proven and (self.whole_domain or (limited and self.lower >= cutoff)):
-            return Distance(self.lower, None, "robust", None, self.certified, self.nodes, seconds)
-        upper = None if witness is None else witness.distance
-        return Distance(self.lower, upper, "interval", witness, self.certified, self.nodes, seconds)
+def _result(ledger: Ledger, radius: float | None, covered: bool, seconds: float) -> Distance:
+    witness, lower = ledger.witness, ledger.lower
+    # What SCIP proves of nonlinear constraints is never called exact.
+    smooth = not ledger.problem.network.piecewise_linear
+    if witness is not None and (radius is None or witness.distance < radius):
+        lower = min(lower, witness.distance)
+        exact = is_exact(lower, witness.distance) and not smooth
+        status: Status = "exact" if exact else "interval"
+        return Distance(
+            lower, witness.distance, status, witness, ledger.certified, ledger.nodes, seconds
+        )
+    # Without a domain the search ends somewhere, which proves nothing about what is beyond.
+    proven = ledger.certified or not smooth
+    if proven and lower >= ledger.problem.cutoff and (covered or radius is not None):
+        return Distance(lower, None, "robust", None, ledger.certified, ledger.nodes, seconds)
+    upper = None if witness is None else witness.distance
+    return Distance(lower, upper, "interval", witness, ledger.certified, ledger.nodes, seconds)

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field, fields
 from math import inf
 from typing import Any
 
+from graphprune.backends.choose import Solver
 from graphprune.backends.onnxruntime.runtime import Provider
 from graphprune.errors import GraphpruneError
 from graphprune.ir import Domain, Norm
@@ -28,8 +29,8 @@ class Settings:
         Of the attack.
     norm
         Of every distance; d_bnd knows ``linf`` only.
-    radius
-        Limit of d_bnd, or None.
+    radius, solver
+        Limit of d_bnd, or None; the exact backend.
     time_limit
         Seconds per anchor and metric, or None.
     estimates
@@ -49,6 +50,7 @@ class Settings:
     seed: int = 0
     norm: Norm = "linf"
     radius: float | None = None
+    solver: Solver = "auto"
     time_limit: float | None = None
     estimates: tuple[str, ...] = ()
     domain: Domain = field(default_factory=Domain)

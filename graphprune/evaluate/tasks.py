@@ -180,9 +180,9 @@ def _bnd(
     network: Network, anchor: Anchor, s: Settings, known: Mapping[str, Result], progress: Progress
 ) -> Result:
     result = distance(
-        network, anchor, domain=s.domain, radius=s.radius, time_limit=s.limit,
-        known_attack=_attack_of(known), known_certificate=_certificate_of(known),
-        progress=progress,
+        network, anchor, domain=s.domain, radius=s.radius, solver=s.solver,
+        time_limit=s.limit, threads=s.threads, known_attack=_attack_of(known),
+        known_certificate=_certificate_of(known), progress=progress,
     )  # fmt: skip
     points: Points = [] if result.witness is None else [("d_bnd", result.witness)]
     return Result(distance_json(result), points)

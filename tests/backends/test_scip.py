@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import graphprune as gp
+from graphprune.backends.condensed import bounds_of, condense
 from graphprune.backends.reference import forward64
-from graphprune.backends.scip.condensed import condense
 from graphprune.ir import Ball
 from graphprune.passes.analysis.bounds import Boxes, pre_activation_bounds
 from graphprune.testing import anchors, networks
@@ -33,7 +33,8 @@ def test_equals_brute_force_over_activation_patterns(
     label = int(np.argmax(net.logits(x.astype(float))))
     domain = gp.Domain(*box)
     expected = brute_force_distance(net, x.astype(float), label, *box)
-    result = gp.distance(network, gp.Anchor(x, label), domain=domain, time_limit=60)
+    anchor = gp.Anchor(x, label)
+    result = gp.distance(network, anchor, domain=domain, solver="scip", time_limit=60)
     if np.isfinite(expected) and expected < 500:
         assert result.upper is not None
         assert result.upper == pytest.approx(expected, rel=2e-4, abs=2e-6)
@@ -49,7 +50,8 @@ def test_condensed_rows_equal_the_network_on_the_ball(network: gp.Network, seed:
     rng = np.random.default_rng(seed)
     ball = Ball(rng.uniform(0.2, 0.8, network.input_shape), 0.1)
     layers = pre_activation_bounds(network, Boxes.of(ball))
-    condensed = condense(network, layers)
+    boxes = bounds_of(layers)
+    condensed = condense(network, boxes, ball)
     for x in samples_in(ball, 10, seed):
         logits, *zs = forward64(network, x[None])
         basis = x.reshape(-1)
@@ -79,7 +81,7 @@ def test_order_of_the_three_distances(data: st.DataObject) -> None:
 
 
 def test_exact_on_a_real_image(tiny: gp.Network, images: list[gp.Anchor]) -> None:
-    result = gp.distance(tiny, images[0], time_limit=60)
+    result = gp.distance(tiny, images[0], solver="scip", time_limit=60)
     assert result.status == "exact"
     assert not result.certified
     again = gp.distance(tiny, images[0], radius=0.9 * result.lower, time_limit=60)

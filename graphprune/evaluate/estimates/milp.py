@@ -5,8 +5,8 @@ from typing import ClassVar
 
 import numpy as np
 
+from graphprune.backends.condensed import bounds_of, condense
 from graphprune.backends.scip import solve_target
-from graphprune.backends.scip.condensed import condense
 from graphprune.errors import GraphpruneError
 from graphprune.evaluate.estimates.base import Answer, Metric, Question
 from graphprune.ir import Ball
@@ -34,7 +34,7 @@ class PlainMilp:
             raise GraphpruneError(f"estimate '{self.name}': the attack found no adversarial point")
         ball = Ball(anchor.x.astype(np.float64), found.distance, domain)
         layers = pre_activation_bounds(question.network, Boxes.of(ball), self.bounds)
-        condensed = condense(question.network, layers)
+        condensed = condense(question.network, bounds_of(layers), ball)
         row = np.zeros(question.network.classes)
         row[anchor.label], row[found.target] = 1.0, -1.0
         result = solve_target(

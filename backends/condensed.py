@@ -1,0 +1,205 @@
+"""The network on a ball, condensed: sparse affine rows over the input and the unstable neurons.
+
+Neurons that the bounds prove inactive are 0, active ones are the affine map below them, so only
+unstable neurons remain as variables. Every segment is materialised once per network as a sparse
+matrix; a condensation is then a sparse product per layer.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from graphprune.errors import UnsupportedError
+from graphprune.ir import Ball
+from graphprune.ir.network import Network, activation_of, size
+from graphprune.operators import Relu
+from graphprune.passes.analysis.bounds import LayerBounds
+from graphprune.transforms.matrix import SegmentMatrix, segment_matrix
+
+Floats = NDArray[np.float64]
+Indices = NDArray[np.intp]
+
+UNIT = 2.0**-53
+
+
+@dataclass(frozen=True, eq=False)
+class UnstableLayer:
+    """The unstable neurons of one activation layer.
+
+    Attributes
+    ----------
+    rows
+        Sparse (k, basis below): pre-activations over the basis below this layer.
+    offset
+        (k,).
+    lower, upper
+        (k,) certified pre-activation bounds, lower < 0 < upper.
+    error
+        (k,) what evaluating a row in float64 anywhere on the ball can be wrong by, the rounding
+        of the condensation itself included.
+    start
+        Index of the layer's first neuron in the basis.
+    neurons
+        (k,) their indices in the activation layer.
+    """
+
+    rows: sparse.csr_array
+    offset: Floats
+    lower: Floats
+    upper: Floats
+    error: Floats
+    start: int
+    neurons: Indices
+
+
+@dataclass(frozen=True, eq=False)
+class Condensed:
+    """The basis is the flat input followed by every layer's unstable neurons.
+
+    Attributes
+    ----------
+    inputs
+        Size of the input.
+    layers
+        In graph order.
+    logits
+        (classes, basis).
+    offset, error
+        (classes,).
+    """
+
+    inputs: int
+    layers: tuple[UnstableLayer, ...]
+    logits: Floats
+    offset: Floats
+    error: Floats
+
+    @property
+    def unstable(self) -> int:
+        """Number of unstable neurons."""
+        return sum(len(layer.offset) for layer in self.layers)
+
+    @property
+    def basis(self) -> int:
+        return self.inputs + self.unstable
+
+
+@dataclass(frozen=True, eq=False)
+class _Form:
+    """A value as rows over the basis so far.
+
+    `magnitude` bounds the sum of absolute terms of every row over the ball, products of weights
+    along stable neurons included: what rounding errors are proportional to.
+    """
+
+    rows: sparse.csr_array
+    offset: Floats
+    magnitude: Floats
+
+
+def bounds_of(layers: Sequence[LayerBounds]) -> list[tuple[Floats, Floats]]:
+    """Bounds of a batch of one box, widened to float64."""
+    return [(x.lower[0].astype(np.float64), x.upper[0].astype(np.float64)) for x in layers]
+
+
+def condense(network: Network, bounds: Sequence[tuple[Floats, Floats]], ball: Ball) -> Condensed:
+    """Condense a ReLU network over a ball.
+
+    Parameters
+    ----------
+    bounds
+        Per activation, in graph order: flat lower and upper pre-activation bounds on the ball.
+
+    Raises
+    ------
+    UnsupportedError
+        The network has activations other than ReLU.
+    """
+    inputs = size(network.input)
+    extent = np.maximum(np.abs(ball.lower), np.abs(ball.upper)).reshape(-1)
+    eye = sparse.csr_array(sparse.eye_array(inputs, format="csr"))
+    forms = {id(network.input): _Form(eye, np.zeros(inputs), extent)}
+    basis = inputs
+    roundings = 64 + inputs
+    layers = []
+    for index, activation in enumerate(network.activations):
+        if not isinstance(activation_of(activation), Relu):
+            raise UnsupportedError(f"node '{activation.name}': exact search knows ReLU only")
+        roundings += _roundings(network, index)
+        z = _push(network, index, forms, basis)
+        lower, upper = bounds[index]
+        unstable = np.flatnonzero((lower < 0) & (upper > 0) & network.alive(activation))
+        layers.append(
+            UnstableLayer(
+                sparse.csr_array(z.rows[unstable]), z.offset[unstable],
+                lower[unstable], upper[unstable], z.magnitude[unstable], basis, unstable,
+            )
+        )  # fmt: skip
+        active = lower >= 0
+        kept = sparse.csr_array(sparse.diags_array(active.astype(np.float64)) @ z.rows)
+        kept.eliminate_zeros()
+        units = sparse.csr_array(
+            (np.ones(len(unstable)), (unstable, np.arange(len(unstable)))),
+            shape=(len(lower), len(unstable)),
+        )
+        magnitude = np.where(active, z.magnitude, 0.0)
+        magnitude[unstable] = upper[unstable]
+        out = activation.outputs[0]
+        rows = sparse.csr_array(sparse.hstack([kept, units], format="csr"))
+        forms[id(out)] = _Form(rows, np.where(active, z.offset, 0.0), magnitude)
+        basis += len(unstable)
+    roundings += _roundings(network, len(network.activations)) + basis
+    z = _push(network, len(network.activations), forms, basis)
+    # Errors of a row: gamma of all roundings a term can pass, twice for evaluating sums with it.
+    gamma = 4.0 * roundings * UNIT
+    return Condensed(
+        inputs,
+        tuple(
+            UnstableLayer(
+                layer.rows, layer.offset, layer.lower, layer.upper, gamma * layer.error + 1e-300,
+                layer.start, layer.neurons,
+            )
+            for layer in layers
+        ),
+        z.rows.toarray(),
+        z.offset,
+        gamma * z.magnitude + 1e-300,
+    )  # fmt: skip
+
+
+def matrix_of(network: Network, index: int) -> SegmentMatrix:
+    """The matrices of a segment, made once per network."""
+    make = partial(segment_matrix, network.segments[index])
+    return network.cached(("segment matrix", index), make)
+
+
+def _roundings(network: Network, index: int) -> int:
+    matrix = matrix_of(network, index)
+    widths = [int(np.max(np.diff(w.indptr), initial=0)) for w in matrix.weights]
+    return matrix.roundings + sum(widths)
+
+
+def widened(matrix: sparse.csr_array, width: int) -> sparse.csr_array:
+    """The matrix with empty columns added on the right."""
+    parts = (matrix.data, matrix.indices, matrix.indptr)
+    return sparse.csr_array(parts, shape=(matrix.shape[0], width))
+
+
+def _push(network: Network, index: int, forms: dict[int, _Form], basis: int) -> _Form:
+    """The target of a segment over the basis so far."""
+    segment = matrix_of(network, index)
+    height = len(segment.offset)
+    rows = sparse.csr_array((height, basis))
+    offset, magnitude = segment.offset.copy(), segment.offset_size.copy()
+    sources = network.segments[index].sources
+    for weight, absolute, source in zip(segment.weights, segment.sizes, sources, strict=True):
+        form = forms[id(source)]
+        product = widened(sparse.csr_array(weight @ form.rows), basis)
+        rows = sparse.csr_array(rows + product)
+        offset += weight @ form.offset
+        magnitude += absolute @ form.magnitude
+    return _Form(rows, offset, magnitude)

@@ -1,0 +1,193 @@
+"""What an exact backend is asked and what it keeps: one protocol for all of them.
+
+A backend works on a :class:`Ledger`, the interval so far. It writes every improvement there as it
+finds it, so that a limit, Ctrl-C or a failure in its middle loses nothing, and several backends
+can work on the same question one after the other.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from graphprune.ir import Anchor, Domain, Network
+from graphprune.passes.analysis.attack_polish import polish
+from graphprune.passes.analysis.witness import Witness, closest_on_ray, confirm
+from graphprune.progress import Progress, quiet
+
+ABSOLUTE, RELATIVE = 1e-6, 1e-4
+# Relative steps below a witness at which closer ones are looked for.
+SHARPEN = (4e-5, 2e-6)
+# Seconds between two progress messages.
+PULSE = 0.25
+
+
+def is_exact(lower: float, upper: float) -> bool:
+    return upper - lower <= max(ABSOLUTE, RELATIVE * upper)
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """How far is the decision boundary of `network` from `anchor` within `domain`?
+
+    Attributes
+    ----------
+    cutoff
+        Points at this distance or beyond are of no interest; finite.
+    """
+
+    network: Network
+    anchor: Anchor
+    domain: Domain
+    cutoff: float
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Where a backend must stop.
+
+    Attributes
+    ----------
+    deadline
+        On the clock of :func:`time.monotonic`.
+    memory
+        Bytes that a backend's open nodes may take.
+    threads
+        Cores it may use.
+    """
+
+    deadline: float = np.inf
+    memory: int = 1 << 31
+    threads: int = 1
+
+    def remaining(self) -> float:
+        return self.deadline - monotonic()
+
+    @property
+    def over(self) -> bool:
+        return self.remaining() <= 0.0
+
+
+@dataclass(eq=False)
+class Ledger:
+    """The interval so far: written by backends, read at any time.
+
+    Attributes
+    ----------
+    witness
+        The closest confirmed point; its distance is the upper end.
+    lower, proven
+        Best lower ends: `proven` needs no trust in a solver's numerics, `lower` >= `proven` may.
+    nodes
+        Branch-and-bound nodes.
+    statistics
+        Whatever a backend counts.
+    """
+
+    problem: Problem
+    witness: Witness | None = None
+    lower: float = 0.0
+    proven: float = 0.0
+    nodes: int = 0
+    statistics: dict[str, Any] = field(default_factory=dict)
+    progress: Progress = quiet
+    improved: Callable[[Witness], None] | None = None
+    _start: float = field(default_factory=monotonic)
+    _told: float = 0.0
+
+    @property
+    def upper(self) -> float:
+        """Distance of the witness; inf when there is none."""
+        return np.inf if self.witness is None else self.witness.distance
+
+    @property
+    def cutoff(self) -> float:
+        """Points at this distance or beyond are of no interest (any more)."""
+        return min(self.problem.cutoff, self.upper)
+
+    @property
+    def closed(self) -> bool:
+        """Nothing is left to prove."""
+        return self.lower >= self.cutoff or (
+            self.upper <= self.problem.cutoff and is_exact(self.lower, self.upper)
+        )
+
+    @property
+    def certified(self) -> bool:
+        return self.proven >= self.lower
+
+    def raise_lower(self, value: float, *, certified: bool) -> None:
+        """A new lower bound of the distance (capped by the cutoff)."""
+        value = min(value, self.cutoff)
+        if certified:
+            self.proven = max(self.proven, value)
+        self.lower = max(self.lower, self.proven, value)
+
+    def offer(self, x: NDArray[np.floating], *, deadline: float = np.inf) -> bool:
+        """Try a point (flat or sample shape): True when it, polished, is the closest so far."""
+        p = self.problem
+        x = x.reshape(p.anchor.x.shape)
+        found = closest_on_ray(p.network, p.anchor, p.domain, x, self.upper)
+        return found is not None and self.take(found, deadline=deadline)
+
+    def take(self, found: Witness, *, deadline: float = np.inf) -> bool:
+        """Take a confirmed point, polished; True when it is the closest so far."""
+        p = self.problem
+        if found.distance >= self.upper:
+            return False
+        self.witness = found
+        better = polish(p.network, p.anchor, p.domain, found, deadline=deadline)
+        if better.distance < found.distance:
+            self.witness = better
+        self._sharpen()
+        if self.improved is not None:
+            self.improved(self.witness)
+        return True
+
+    def _sharpen(self) -> None:
+        """The last digits: confirmed points on the ray just below the witness."""
+        p, witness = self.problem, self.witness
+        if witness is None:
+            return
+        start = p.anchor.x.astype(np.float64)
+        step = witness.x.astype(np.float64) - start
+        for width in SHARPEN:
+            shares = 1.0 - width * np.linspace(0.0, 1.0, 33)[1:]
+            points = start + shares.reshape(-1, *(1,) * start.ndim) * step
+            closer = confirm(p.network, p.anchor, p.domain, points)
+            if closer is not None and closer.distance < self.upper:
+                self.witness = closer
+                step = closer.x.astype(np.float64) - start
+
+    def tell(self, doing: str, *, always: bool = False) -> None:
+        """Say where the search is, at most every `PULSE` seconds."""
+        now = monotonic()
+        if always or now - self._told >= PULSE:
+            self._told = now
+            gap = "?"
+            if np.isfinite(self.upper) and self.upper > 0:
+                gap = f"{100.0 * (1.0 - self.lower / self.upper):.2f} %"
+            self.progress(
+                f"{doing}: lower {self.lower:.5f}, upper {self.upper:.5f}, gap {gap},"
+                f" {self.nodes} nodes, {now - self._start:.0f} s"
+            )
+
+
+class Backend(Protocol):
+    """A solver of exact distances."""
+
+    @property
+    def name(self) -> str: ...
+
+    def run(self, ledger: Ledger, limits: Limits) -> None:
+        """Tighten the ledger's interval until it is closed or a limit is reached.
+
+        Raises
+        ------
+        UnsupportedError
+            The backend does not know this kind of network.
+        """
+        ...

@@ -1,0 +1,11 @@
+"""Branch and bound on the distance itself, on the condensed network of a ball.
+
+Rungs of growing radius (`solver`, `rung`); on each one, targets (`target`) in a common tree of
+split neurons (`tree`); node bounds and branching in compiled kernels (`kernels`); tighter
+pre-activation bounds where trees would grow (`tighten`); linear programs at leaves (`program`,
+`leaf`). Everything it proves carries its own rounding margin.
+"""
+
+from graphprune.backends.search.solver import Search
+
+__all__ = ["Search"]

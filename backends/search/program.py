@@ -1,0 +1,140 @@
+"""The linear relaxation of a target as a linear program in HiGHS.
+
+Columns: the inputs, then h of every unstable neuron. Rows, per neuron: h >= z, and the triangle's
+h <= s (z - l). A linear program's duals are slopes: `slopes` turns them into the parameters of the
+kernels, whose own pass then proves the bound, so nothing rests on the solver's numerics.
+"""
+
+from dataclasses import dataclass
+
+import highspy
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from graphprune.backends.search.kernels import Region, Rows
+from graphprune.backends.search.target import Target
+
+Floats = NDArray[np.float64]
+INFINITY = highspy.kHighsInf
+
+
+@dataclass(frozen=True, eq=False)
+class Solution:
+    """An optimum: `basis` values (inputs and h), duals and reduced costs.
+
+    Attributes
+    ----------
+    value
+        The margin's minimum over the relaxation; inf when it is infeasible.
+    lower_dual, upper_dual
+        (m,) multipliers of h >= z (>= 0) and of the triangle's upper line (<= 0).
+    reduced
+        (m,) reduced costs of h.
+    extra
+        Multipliers of rows that were added later, in their order.
+    """
+
+    value: float
+    basis: Floats
+    lower_dual: Floats
+    upper_dual: Floats
+    reduced: Floats
+    extra: Floats
+
+
+class _Solver(highspy.Highs):
+    """HiGHS without the banner that the class' own constructor prints."""
+
+    def __init__(self) -> None:
+        super(highspy.Highs, self).__init__()
+        for option, value in (
+            ("output_flag", False), ("threads", 1), ("presolve", "off"), ("solver", "simplex"),
+        ):  # fmt: skip
+            self.setOptionValue(option, value)
+
+
+def matrix_of(rows: Rows) -> sparse.csr_array:
+    """The rows as a sparse matrix over the basis."""
+    m = len(rows.offset)
+    return sparse.csr_array((rows.values, rows.indices, rows.indptr), shape=(m, rows.inputs + m))
+
+
+class Program:
+    """min margin over the relaxation of a target, splits and radius to be changed at will."""
+
+    def __init__(self, target: Target) -> None:
+        self.target = target
+        rows, region, goal = target.rows, target.region, target.goal
+        self.inputs, self.neurons = rows.inputs, len(rows.offset)
+        n, m = self.inputs, self.neurons
+        self.highs = _Solver()
+        width = n + m
+        lower = np.concatenate([region.lower, np.zeros(m)])
+        upper = np.concatenate([region.upper, rows.upper])
+        self.highs.addVars(width, lower, upper)
+        self.highs.changeColsCost(width, np.arange(width, dtype=np.int32), goal.row)
+        z = matrix_of(rows)
+        slope = rows.upper / (rows.upper - rows.lower)
+        h = sparse.eye_array(m, width, k=n, format="csr")
+        below = sparse.csr_array(h - z)
+        above = sparse.csr_array(h - sparse.diags_array(slope) @ z)
+        self._low = rows.offset
+        self._high = slope * (rows.offset - rows.lower)
+        self.add(below, self._low, np.full(m, INFINITY))
+        self.add(above, np.full(m, -INFINITY), self._high)
+
+    def add(self, matrix: sparse.csr_array, lower: Floats, upper: Floats) -> None:
+        count = matrix.shape[0]
+        self.highs.addRows(
+            count, lower, upper, matrix.nnz, matrix.indptr[:-1].astype(np.int32),
+            matrix.indices.astype(np.int32), matrix.data,
+        )  # fmt: skip
+
+    def split(self, state: NDArray[np.int8]) -> None:
+        """Fix phases: active neurons h = z >= 0, inactive ones h = 0 >= z."""
+        n, m = self.inputs, self.neurons
+        index = np.arange(m, dtype=np.int32)
+        upper = np.where(state == -1, 0.0, self.target.rows.upper)
+        self.highs.changeColsBounds(m, index + n, np.zeros(m), upper)
+        ceiling = np.where(state == 1, self._low, INFINITY)
+        for j in range(m):
+            self.highs.changeRowBounds(j, self._low[j], ceiling[j])
+            top = self._high[j] if state[j] == 0 else INFINITY
+            self.highs.changeRowBounds(m + j, -INFINITY, top)
+
+    def move(self, region: Region) -> None:
+        """Another box of inputs."""
+        n = self.inputs
+        self.highs.changeColsBounds(n, np.arange(n, dtype=np.int32), region.lower, region.upper)
+
+    def solve(self, seconds: float = INFINITY) -> Solution | None:
+        """The optimum; None where HiGHS gives up."""
+        self.highs.setOptionValue("time_limit", self.highs.getRunTime() + max(seconds, 0.0))
+        self.highs.run()
+        status = self.highs.getModelStatus()
+        m = self.neurons
+        if status == highspy.HighsModelStatus.kInfeasible:
+            nothing = np.zeros(m)
+            return Solution(np.inf, np.zeros(self.inputs + m), *(nothing,) * 3, np.zeros(0))
+        if status != highspy.HighsModelStatus.kOptimal:
+            return None
+        found = self.highs.getSolution()
+        basis = np.array(found.col_value)
+        duals = np.array(found.row_dual)
+        reduced = np.array(found.col_dual)
+        value = self.target.goal.row @ basis[: len(self.target.goal.row)] + self.target.goal.offset
+        return Solution(
+            float(value), basis, duals[:m], duals[m : 2 * m],
+            reduced[self.inputs : self.inputs + m], duals[2 * m :],
+        )  # fmt: skip
+
+
+def slopes(solution: Solution, state: NDArray[np.int8]) -> Floats:
+    """`theta` of the kernels from the duals."""
+    low, reduced = np.maximum(solution.lower_dual, 0.0), np.maximum(solution.reduced, 0.0)
+    total = low + reduced
+    share = np.where(total > 1e-12, low / np.maximum(total, 1e-12), 0.0)
+    # Active: h = z has the multiplier a - theta, and h >= 0 the multiplier theta. Inactive: h = 0,
+    # and z <= 0 has the multiplier theta.
+    return np.where(state == 0, share, np.where(state == 1, reduced, low))

@@ -1,0 +1,160 @@
+"""One rung: prove that nothing adversarial lies in the ball of one radius.
+
+Effort comes in levels, each only where the one before did not close every target within its
+nodes: plain trees; late layers tightened (shared by all targets); output-constrained bounds, one
+network per target, and no limit on nodes.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from graphprune.backends.condensed import bounds_of, condense
+from graphprune.backends.protocol import ABSOLUTE, RELATIVE, Ledger, Limits
+from graphprune.backends.search import tighten
+from graphprune.backends.search.target import Target
+from graphprune.backends.search.tree import Tree
+from graphprune.ir import Ball
+from graphprune.passes.analysis.bounds import Boxes, pre_activation_bounds
+from graphprune.passes.analysis.certify import margin_rows
+
+Floats = NDArray[np.float64]
+
+# Nodes per open target after which the next level is tried.
+NODES = (60, 300, np.inf)
+TOP = len(NODES) - 1
+# So few neurons are bounded under the output constraint at once.
+FEW = 64
+# Rounds of output-constrained bounds at a root.
+ROUNDS = 4
+# Nodes between two looks at the interval.
+LOOK = 32
+
+
+@dataclass(frozen=True)
+class Climb:
+    """How a rung went.
+
+    Attributes
+    ----------
+    radius
+        Proven: nothing adversarial is nearer.
+    complete
+        Every case is closed on the ball (as small as better points made it).
+    nodes
+        Branch-and-bound nodes.
+    level
+        The level it ended on.
+    """
+
+    radius: float
+    complete: bool
+    nodes: int
+    level: int
+
+
+def last_radius(ledger: Ledger, *, fine: bool = False) -> float:
+    """The radius whose proof closes the ledger; `fine`: to the absolute tolerance alone."""
+    if ledger.upper > ledger.problem.cutoff:
+        return ledger.problem.cutoff
+    gap = ABSOLUTE if fine else max(ABSOLUTE, RELATIVE * ledger.upper)
+    return max(0.0, ledger.upper - 0.9 * gap)
+
+
+def climb(
+    ledger: Ledger, limits: Limits, radius: float, level: int, *, fine: bool = False
+) -> Climb:
+    """Prove as much of the ball of `radius` as the limits allow, starting at an effort `level`."""
+    rung = _Rung(ledger, limits, radius, fine)
+    proven = rung.run(level)
+    return Climb(proven, proven >= rung.ball.radius, rung.nodes, rung.level)
+
+
+class _Rung:
+    """The proof for one ball."""
+
+    def __init__(self, ledger: Ledger, limits: Limits, radius: float, fine: bool) -> None:
+        problem = ledger.problem
+        self.ledger = ledger
+        self.limits = limits
+        self.ball = Ball(problem.anchor.x.astype(np.float64), radius, problem.domain)
+        self.fine = fine
+        self.nodes = 0
+        self.level = 0
+
+    def run(self, level: int) -> float:
+        """The radius proven."""
+        targets = self._targets()
+        self.level = level
+        if targets and level >= 1:
+            targets = self._late_layers(targets)
+        while targets:
+            if self.level >= TOP or targets[0].neurons <= FEW:
+                targets = self._constrain(targets)
+            tree = Tree(targets, self.ball, self.limits)
+            finished = self._grow(tree, NODES[self.level] * len(targets))
+            self.ball = tree.ball
+            if finished or self.limits.over:
+                return tree.radius
+            targets = [targets[i] for i in tree.open_targets()]
+            self.level += 1
+            if self.level == 1:
+                targets = self._late_layers(targets)
+        return self.ball.radius
+
+    def _targets(self) -> list[Target]:
+        """The targets that slopes alone do not exclude on the ball."""
+        network, label = self.ledger.problem.network, self.ledger.problem.anchor.label
+        layers = pre_activation_bounds(network, Boxes.of(self.ball))
+        bounds = bounds_of(layers)
+        condensed = condense(network, bounds, self.ball)
+        self.ledger.statistics["unstable"] = condensed.unstable
+        rows = margin_rows(network, label)
+        return self._open([Target(network, row, self.ball, bounds, condensed) for row in rows])
+
+    def _open(self, targets: list[Target]) -> list[Target]:
+        return [t for t in targets if t.optimise() <= 0.0]
+
+    def _late_layers(self, targets: list[Target]) -> list[Target]:
+        """Tighten the late layers once for all targets."""
+        first = targets[0]
+        self.ledger.tell(f"tightening at {self.ball.radius:.5f}", always=True)
+        used = tighten.late_layers(first, self.limits)
+        self.nodes += used
+        self.ledger.nodes += used
+        for target in targets[1:]:
+            target.bounds = first.bounds
+            target.rebuild(first.condensed)
+        return self._open(targets)
+
+    def _constrain(self, targets: list[Target]) -> list[Target]:
+        open_targets = []
+        for target in targets:
+            self.ledger.tell(f"bounding at {self.ball.radius:.5f}", always=True)
+            if tighten.constrain_root(target, self.limits, ROUNDS):
+                open_targets.append(target)
+        return open_targets
+
+    def _grow(self, tree: Tree, budget: float) -> bool:
+        """Expand nodes until none is left, or the budget or a limit ends it."""
+        ledger = self.ledger
+        start = tree.nodes
+        while len(tree):
+            if self.limits.over or tree.nodes - start >= budget:
+                self.nodes += tree.nodes - start
+                ledger.raise_lower(tree.radius, certified=True)
+                return False
+            if tree.step(ledger):
+                smaller = last_radius(ledger, fine=self.fine)
+                if smaller < tree.ball.radius:
+                    tree.shrink(smaller)
+            if tree.nodes % LOOK == 0:
+                ledger.raise_lower(tree.radius, certified=True)
+                if ledger.closed and not self.fine:
+                    self.nodes += tree.nodes - start
+                    return True
+                ledger.tell(f"search at {tree.ball.radius:.5f}, {len(tree)} open")
+        self.nodes += tree.nodes - start
+        ledger.raise_lower(tree.radius, certified=True)
+        return True

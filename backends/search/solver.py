@@ -1,0 +1,58 @@
+"""The search: rungs of growing radius up to the upper bound."""
+
+import numpy as np
+
+from graphprune.backends.protocol import Ledger, Limits
+from graphprune.backends.search.rung import TOP, climb, last_radius
+
+# Rungs as shares of the last radius.
+SHARES = (0.6, 0.75, 0.84, 0.9, 0.94, 0.97, 0.985, 1.0)
+# A rung that took at most this many nodes was easy: the next one is skipped.
+EASY = 40
+# So few unstable neurons are solved to the absolute tolerance.
+FEW = 12
+# Without an upper bound, rungs grow by this factor.
+GROWTH = 1.3
+
+
+class Search:
+    """Branch and bound on the distance itself (see :mod:`graphprune.backends.search`)."""
+
+    name = "search"
+
+    def run(self, ledger: Ledger, limits: Limits) -> None:
+        """Prove rung after rung until the ledger is closed or a limit is reached."""
+        level = 0
+        skip = 0
+        while not ledger.closed and not limits.over:
+            radius = _next(ledger, skip)
+            before = ledger.lower
+            rung = climb(ledger, limits, radius, level)
+            ledger.raise_lower(rung.radius, certified=True)
+            ledger.tell(f"rung {radius:.5f}", always=True)
+            ledger.statistics.setdefault("rungs", []).append(
+                (radius, rung.radius, rung.nodes, rung.level)
+            )
+            if not rung.complete and ledger.lower <= before:
+                break  # a limit, or cases that numerics cannot close
+            level = min(rung.level, TOP) if rung.nodes > EASY else level
+            skip = skip + 1 if rung.nodes <= EASY else 0
+        # A few neurons more cost nothing: then the last digits too.
+        few = ledger.statistics.get("unstable", FEW + 1) <= FEW
+        if few and ledger.upper <= ledger.problem.cutoff and not limits.over:
+            last = last_radius(ledger, fine=True)
+            if last > ledger.lower:
+                ledger.raise_lower(
+                    climb(ledger, limits, last, TOP, fine=True).radius, certified=True
+                )
+
+
+def _next(ledger: Ledger, skip: int) -> float:
+    """The next rung: the first share above what is proven, `skip` more where rungs are easy."""
+    last = last_radius(ledger)
+    if not np.isfinite(ledger.upper):
+        return min(last, max(ledger.lower * GROWTH, 1e-3))
+    higher = [share for share in SHARES if share * last > ledger.lower * 1.01]
+    if not higher:
+        return last
+    return last * higher[min(skip, len(higher) - 1)]

@@ -1,0 +1,197 @@
+"""One excluded class on one ball: its condensed network, goal, and the root of its tree."""
+
+from copy import copy
+from dataclasses import InitVar, dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from graphprune.backends.condensed import Condensed, condense
+from graphprune.backends.search import kernels
+from graphprune.backends.search.form import (
+    layer_starts,
+    margin_goal,
+    no_planes,
+    region_of,
+    rows_of,
+)
+from graphprune.backends.search.kernels import Goal, Planes, Region, Rows
+from graphprune.ir import Ball, Network
+
+Floats = NDArray[np.float64]
+Singles = NDArray[np.float32]
+Bounds = list[tuple[Floats, Floats]]
+
+# Optimiser steps at a root and at a node, and their size.
+ROOT_STEPS, NODE_STEPS = 30, 8
+RATE = 0.3
+# Neurons per node whose two children are bounded.
+CANDIDATES = 64
+
+
+@dataclass(eq=False)
+class Node:
+    """A case: some neurons split.
+
+    Attributes
+    ----------
+    target
+        With bounds and a box that hold in this case.
+    bound, radius
+        The parent's bound on the ball; the radius proven for the case.
+    estimate
+        Orders the nodes.
+    state, theta, mix
+        Splits and parameters, as in :mod:`graphprune.backends.search.kernels`.
+    fresh
+        Splits since the target's bounds were computed.
+    """
+
+    target: "Target"
+    bound: float
+    radius: float
+    estimate: float
+    state: NDArray[np.int8]
+    theta: Singles
+    mix: Singles
+    fresh: int = 0
+
+    @property
+    def bytes(self) -> int:
+        return 300 + 5 * len(self.state)
+
+
+@dataclass(eq=False)
+class Target:
+    """The margin to one class over a ball.
+
+    Attributes
+    ----------
+    row
+        (classes,) e_y - e_t.
+    bounds
+        Pre-activation bounds that hold on the ball; those of `rows` may be tighter, and hold
+        for its points with this margin <= 0 only.
+    state, theta, mix
+        The root's splits and parameters.
+    bound, radius
+        The root's bound on the ball, and the radius it proves.
+    given
+        The network condensed with `bounds`, where that is known already.
+    """
+
+    network: Network
+    row: Floats
+    ball: Ball
+    bounds: Bounds
+    given: InitVar[Condensed | None] = None
+    condensed: Condensed = field(init=False)
+    rows: Rows = field(init=False)
+    starts: NDArray[np.int64] = field(init=False)
+    planes: Planes = field(init=False)
+    region: Region = field(init=False)
+    goal: Goal = field(init=False)
+    state: NDArray[np.int8] = field(init=False)
+    theta: Floats = field(init=False)
+    mix: Floats = field(init=False)
+    bound: float = -np.inf
+    radius: float = 0.0
+    point: Floats = field(init=False)
+
+    def __post_init__(self, given: Condensed | None) -> None:
+        self.rebuild(given)
+
+    def rebuild(self, condensed: Condensed | None = None) -> None:
+        """Condense anew with the present bounds; planes are dropped."""
+        self.condensed = condensed or condense(self.network, self.bounds, self.ball)
+        self.rows = rows_of(self.condensed)
+        self.starts = layer_starts(self.condensed)
+        self.planes = no_planes(self.rows)
+        if not hasattr(self, "region"):
+            self.region = region_of(self.ball)
+        self.goal = margin_goal(self.condensed, self.row)
+        self.state = np.zeros(len(self.rows.offset), np.int8)
+        self.theta = (self.rows.upper > -self.rows.lower).astype(np.float64)
+        self.mix = np.zeros(len(self.theta))
+        self.point = self.ball.center.reshape(-1).copy()
+
+    @property
+    def neurons(self) -> int:
+        return len(self.rows.offset)
+
+    def optimise(self, steps: int = ROOT_STEPS, stop: float = 0.0) -> float:
+        """Bound the root; keeps its parameters and minimiser."""
+        if np.any(self.rows.lower > self.rows.upper):
+            self.bound = np.inf
+            return self.bound
+        m, size = self.neurons, self.condensed.basis
+        a, v = np.empty(size), np.empty(size)
+        self.bound, _, _, self.radius = kernels.optimise(
+            self.rows, self.planes, self.region, self.goal, 0.0, False,
+            self.state, self.theta, self.mix, steps, RATE, stop,
+            a, v, np.empty(m), np.empty(m), np.empty(m),
+        )  # fmt: skip
+        self.point = v[: self.condensed.inputs].copy()
+        return self.bound
+
+    @property
+    def width(self) -> float:
+        """Sum of the widths of all bounds: what tightening reduces."""
+        return float(np.sum(self.rows.upper - self.rows.lower))
+
+    def case(self) -> "Target":
+        """A copy whose bounds and box can be tightened for one case of the tree."""
+        other = copy(self)
+        other.rows = self.rows._replace(lower=self.rows.lower.copy(), upper=self.rows.upper.copy())
+        other.region = self.region._replace(
+            lower=self.region.lower.copy(), upper=self.region.upper.copy()
+        )
+        return other
+
+    def shrink(self, ball: Ball) -> None:
+        """Go over to a smaller ball; everything that held on the larger one holds."""
+        if ball.radius < self.ball.radius:
+            box = region_of(ball)
+            self.ball = ball
+            self.region = self.region._replace(
+                lower=np.maximum(self.region.lower, box.lower),
+                upper=np.minimum(self.region.upper, box.upper),
+            )
+
+    def stabilise(self, state: NDArray[np.int8], theta: Floats) -> None:
+        """Mark neurons that the bounds have fixed as split, in place."""
+        active = (state == 0) & (self.rows.lower >= -kernels.TINY)
+        inactive = (state == 0) & (self.rows.upper <= kernels.TINY)
+        state[active], state[inactive] = kernels.ACTIVE, kernels.INACTIVE
+        theta[active | inactive] = 0.0
+
+    def cut_box(self, state: NDArray[np.int8], theta: Floats, mix: Floats) -> None:
+        """Shrink the box by the margin's linear bound with these parameters."""
+        m, size = self.neurons, self.condensed.basis
+        a, v = np.empty(size), np.empty(size)
+        _, constant = kernels.bound_once(
+            self.rows, self.planes, self.region, self.goal, 0.0, state, theta, mix,
+            a, v, np.empty(m), np.empty(m),
+        )  # fmt: skip
+        kernels.cut_box(a, constant, self.region, self.region.lower, self.region.upper)
+
+    def root(self) -> Node:
+        return Node(
+            self, self.bound, self.radius, self.radius, self.state.copy(),
+            self.theta.astype(np.float32), self.mix.astype(np.float32),
+        )  # fmt: skip
+
+    def write_back(self) -> None:
+        """Take the rows' bounds over into `bounds`, and condense with them."""
+        start = 0
+        bounds = [(low.copy(), high.copy()) for low, high in self.bounds]
+        for (low, high), layer in zip(bounds, self.condensed.layers, strict=True):
+            part = slice(start, start + len(layer.neurons))
+            low[layer.neurons] = np.maximum(low[layer.neurons], self.rows.lower[part])
+            high[layer.neurons] = np.minimum(high[layer.neurons], self.rows.upper[part])
+            # The kernels stop a bound just before 0: the neuron is stable.
+            low[np.abs(low) <= kernels.TINY] = 0.0
+            high[np.abs(high) <= kernels.TINY] = 0.0
+            start += len(layer.neurons)
+        self.bounds = bounds
+        self.rebuild()

@@ -1,0 +1,151 @@
+"""Branch and bound over the phases of unstable neurons, several targets in one tree."""
+
+import heapq
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from graphprune.backends.protocol import Ledger, Limits
+from graphprune.backends.search import kernels
+from graphprune.backends.search.leaf import solve_leaf
+from graphprune.backends.search.target import CANDIDATES, NODE_STEPS, RATE, Node, Target
+from graphprune.backends.search.tighten import constrained
+from graphprune.ir import Ball
+
+Floats = NDArray[np.float64]
+
+# Splits after which a case's bounds and box are computed anew.
+REFRESH = 4
+
+
+class Tree:
+    """Cases still open: every point with margin <= 0 nearer than the ball's radius is in one.
+
+    Nodes are taken with the least proven radius first (as far as the parent's bound and the
+    strong branching tell), over all targets together. Beyond the memory limit the tree goes depth
+    first, which frees nodes.
+    """
+
+    def __init__(self, targets: list[Target], ball: Ball, limits: Limits) -> None:
+        self.targets = targets
+        self.ball = ball
+        self.limits = limits
+        self.nodes = 0
+        self.bytes = 0
+        self._heap: list[tuple[float, int, Node]] = []
+        # Cases that hold an adversarial point which is as near as they allow.
+        self._settled: list[Node] = []
+        self._count = 0
+        for target in targets:
+            self._push(target.root())
+
+    def __len__(self) -> int:
+        return len(self._heap)
+
+    def open_nodes(self) -> Iterator[Node]:
+        yield from (node for _, _, node in self._heap)
+        yield from (node for node in self._settled if node.radius < self.ball.radius)
+
+    @property
+    def radius(self) -> float:
+        """Proven by the open cases: nothing adversarial is nearer."""
+        return min((n.radius for n in self.open_nodes()), default=self.ball.radius)
+
+    def open_targets(self) -> dict[int, int]:
+        """Open nodes by target (its place in `targets`)."""
+        counts = dict.fromkeys(range(len(self.targets)), 0)
+        place = {id(t.row): i for i, t in enumerate(self.targets)}
+        for node in self.open_nodes():
+            counts[place[id(node.target.row)]] += 1
+        return {i: n for i, n in counts.items() if n}
+
+    def shrink(self, radius: float) -> None:
+        """Go on on a smaller ball (a better point was found); everything proven stays so."""
+        self.ball = Ball(self.ball.center, radius, self.ball.domain)
+
+    def step(self, ledger: Ledger) -> bool:
+        """Expand one node; True when it held an adversarial point within the ball."""
+        node = self._pop()
+        target = node.target
+        self.nodes += 1
+        ledger.nodes += 1
+        state = node.state.copy()
+        theta, mix = node.theta.astype(np.float64), node.mix.astype(np.float64)
+        target.shrink(self.ball)
+        if node.fresh >= REFRESH:
+            target = target.case()
+            if not constrained(target, state, theta, mix, self.limits):
+                return False
+            target.stabilise(state, theta)
+            node.target, node.fresh = target, 0
+        v = np.empty(target.condensed.basis)
+        bound, radius, neuron, active, active_closed, inactive, inactive_closed, value = (
+            kernels.expand(
+                target.rows, target.planes, target.region, target.goal, 0.0, state, theta, mix,
+                NODE_STEPS, RATE, 0.0, CANDIDATES, target.starts, v,
+            )
+        )  # fmt: skip
+        if bound > 0.0:
+            return False
+        found = False
+        if value <= target.goal.error:
+            found = ledger.offer(v[: target.condensed.inputs], deadline=self.limits.deadline)
+        radius = max(radius, node.radius)
+        if neuron < 0:
+            return self._leaf(node, state, bound, radius, ledger) or found
+        for phase, estimate, closed in (
+            (kernels.ACTIVE, active, active_closed),
+            (kernels.INACTIVE, inactive, inactive_closed),
+        ):
+            if not closed:
+                self._child(node, state, theta, mix, neuron, phase, bound, estimate, radius)
+        return found
+
+    def _child(
+        self, parent: Node, state: NDArray[np.int8], theta: Floats, mix: Floats, neuron: int,
+        phase: int, bound: float, estimate: float, radius: float,
+    ) -> None:  # fmt: skip
+        own = state.copy()
+        own[neuron] = phase
+        slopes = theta.astype(np.float32)
+        slopes[neuron] = 0.0
+        # Along the line from (radius, 0) to (ball, bound): what the child's bound suggests.
+        share = min(max(estimate / bound, 0.0), 1.0) if bound < 0.0 else 0.0
+        guess = self.ball.radius - (self.ball.radius - radius) * share
+        weights = mix.astype(np.float32)
+        fresh = parent.fresh + 1
+        self._push(Node(parent.target, estimate, radius, guess, own, slopes, weights, fresh))
+
+    def _leaf(
+        self, node: Node, state: NDArray[np.int8], bound: float, radius: float, ledger: Ledger
+    ) -> bool:
+        """No neuron left that a split would help: the node is a linear program."""
+        target = node.target
+        leaf = solve_leaf(target, state)
+        if leaf.closed:
+            return False
+        found = leaf.point is not None and ledger.offer(leaf.point, deadline=self.limits.deadline)
+        if leaf.neuron is not None:
+            theta, mix = node.theta.astype(np.float64), node.mix.astype(np.float64)
+            for phase in (kernels.ACTIVE, kernels.INACTIVE):
+                self._child(node, state, theta, mix, leaf.neuron, phase, bound, bound, radius)
+        else:
+            # A true adversarial point: the case is closed when the ball has shrunk below it.
+            radius = max(radius, leaf.radius)
+            slopes = leaf.theta.astype(np.float32)
+            self._settled.append(Node(target, bound, radius, radius, state, slopes, node.mix))
+        return found
+
+    def _push(self, node: Node) -> None:
+        self._count += 1
+        self.bytes += node.bytes
+        heapq.heappush(self._heap, (node.estimate, self._count, node))
+
+    def _pop(self) -> Node:
+        if self.bytes > self.limits.memory:
+            node = self._heap.pop()[2]  # a leaf of the heap: mostly a recent, deep one
+        else:
+            node = heapq.heappop(self._heap)[2]
+        self.bytes -= node.bytes
+        return node

@@ -1,0 +1,233 @@
+"""The search against brute force and SCIP; every bound of its kernels against samples."""
+
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import graphprune as gp
+from graphprune.backends.choose import Solver
+from graphprune.backends.condensed import bounds_of, condense
+from graphprune.backends.search import kernels
+from graphprune.backends.search.form import (
+    margin_goal,
+    neuron_goal,
+    no_planes,
+    region_of,
+    rows_of,
+)
+from graphprune.backends.search.leaf import solve_leaf
+from graphprune.backends.search.target import Target
+from graphprune.ir import Ball
+from graphprune.passes.analysis.bounds import Boxes, pre_activation_bounds
+from graphprune.passes.analysis.certify import margin_rows
+from graphprune.testing import anchors, networks
+from tests.oracles import Perceptron, brute_force_distance
+from tests.transforms.test_transforms import samples_in
+
+
+def target_of(seed: int, widths: list[int], radius: float) -> Target:
+    rng = np.random.default_rng(seed)
+    network = gp.from_proto(Perceptron.random(rng, widths).model())
+    ball = Ball(rng.uniform(0.2, 0.8, network.input_shape), radius)
+    layers = pre_activation_bounds(network, Boxes.of(ball))
+    bounds = bounds_of(layers)
+    return Target(network, margin_rows(network, 0)[0], ball, bounds)
+
+
+def basis_at(target: Target, x: np.ndarray) -> np.ndarray:
+    v = np.concatenate([x.reshape(-1), np.zeros(target.neurons)])
+    kernels.evaluate(target.rows, v)
+    return v
+
+
+seeds = st.integers(0, 10_000)
+shapes = st.sampled_from([[2, 6, 2], [3, 5, 5, 2], [4, 6, 4, 4, 3]])
+
+
+@settings(max_examples=12)
+@given(seeds, st.sampled_from([[2, 4, 2], [3, 3, 3, 3], [2, 4, 4, 2], [1, 5, 2], [4, 4, 4, 4, 3]]),
+       st.sampled_from([(0.0, 1.0), (-np.inf, np.inf)]))  # fmt: skip
+def test_search_scip_and_brute_force_agree(
+    seed: int, widths: list[int], box: tuple[float, float]
+) -> None:
+    rng = np.random.default_rng(seed)
+    net = Perceptron.random(rng, widths)
+    network = gp.from_proto(net.model())
+    x = rng.uniform(0.1, 0.9, widths[0]).astype(np.float32)
+    label = int(np.argmax(net.logits(x.astype(float))))
+    domain = gp.Domain(*box)
+    expected = brute_force_distance(net, x.astype(float), label, *box)
+    solvers: tuple[Solver, ...] = ("search", "scip")
+    for solver in solvers:
+        anchor = gp.Anchor(x, label)
+        result = gp.distance(network, anchor, domain=domain, solver=solver, time_limit=60)
+        if np.isfinite(expected) and expected < 500:
+            assert result.lower <= expected * (1 + 1e-6) + 1e-7
+            assert result.lower == pytest.approx(expected, rel=1e-4, abs=1e-6)
+            # Where SCIP's optimum only touches the boundary, its point may not be confirmed.
+            if solver == "search":
+                assert (result.status, result.certified) == ("exact", True)
+                assert result.upper == pytest.approx(expected, rel=1e-4)
+                assert result.lower == pytest.approx(expected, rel=3e-6, abs=1e-6)
+        elif box == (0.0, 1.0):
+            assert (result.status, result.upper) == ("robust", None), solver
+
+
+@given(seeds, shapes, st.floats(0.05, 0.5))
+def test_bounds_hold_for_any_parameters_splits_and_samples(
+    seed: int, widths: list[int], radius: float
+) -> None:
+    target = target_of(seed, widths, radius)
+    rng = np.random.default_rng(seed)
+    m, size = target.neurons, target.condensed.basis
+    state = rng.choice([0, 0, 0, 1, -1], m).astype(np.int8)
+    theta = np.where(state == 0, rng.uniform(0, 1, m), rng.exponential(1, m))
+    a, v = np.empty(size), np.empty(size)
+    bound, constant = kernels.bound_once(
+        target.rows, target.planes, target.region, target.goal, 0.0, state, theta, np.zeros(m),
+        a, v, np.empty(m), np.empty(m),
+    )  # fmt: skip
+    z = target.rows
+    for x in samples_in(target.ball, 40, seed):
+        point = basis_at(target, x)
+        hidden = point[target.condensed.inputs :]
+        pre = np.array([
+            z.offset[j] + z.values[z.indptr[j] : z.indptr[j + 1]]
+            @ point[z.indices[z.indptr[j] : z.indptr[j + 1]]]
+            for j in range(m)
+        ])  # fmt: skip
+        assert np.allclose(hidden, np.maximum(pre, 0))
+        if np.all((state == 0) | (state * pre >= 0)):
+            margin = target.goal.row @ point + target.goal.offset
+            assert margin >= bound
+            assert margin >= a[: len(x.reshape(-1))] @ x.reshape(-1) + constant - 1e-12
+
+
+@given(seeds, shapes)
+def test_a_childs_bound_by_the_change_equals_a_pass_of_its_own(
+    seed: int, widths: list[int]
+) -> None:
+    target = target_of(seed, widths, 0.3)
+    m, size = target.neurons, target.condensed.basis
+    if not m:
+        return
+    rng = np.random.default_rng(seed)
+    state, mix = rng.choice([0, 0, 0, 1, -1], m).astype(np.int8), np.zeros(m)
+    theta = rng.uniform(0, 1, m)
+    lam, pi = np.empty(m), np.empty(m)
+    a, v = np.empty(size), np.empty(size)
+    net = (target.rows, target.planes, target.region)
+    bound, _ = kernels.bound_once(*net, target.goal, 0.0, state, theta, mix, a, v, lam, pi)
+    for j in np.flatnonzero(state == 0):
+        for phase in (1, -1):
+            change = kernels.child_change(
+                *net, state, theta, mix, a, lam, pi, int(j), phase, np.zeros(size),
+                np.zeros(size, np.uint8), np.empty(m, np.int64), np.empty(size, np.int64),
+                target.starts,
+            )  # fmt: skip
+            own, slopes = state.copy(), theta.copy()
+            own[j], slopes[j] = phase, 0.0
+            b, w = np.empty(size), np.empty(size)
+            direct, _ = kernels.bound_once(
+                *net, target.goal, 0.0, own, slopes, mix, b, w, np.empty(m), np.empty(m)
+            )
+            assert bound + change == pytest.approx(direct, abs=1e-9)
+
+
+@given(seeds, shapes, st.floats(0.05, 0.4))
+def test_constrained_bounds_hold_where_the_margin_is_negative(
+    seed: int, widths: list[int], radius: float
+) -> None:
+    target = target_of(seed, widths, radius)
+    m = target.neurons
+    target.optimise()
+    case = target.case()
+    case.cut_box(np.zeros(m, np.int8), target.theta, target.mix)
+    possible = kernels.tighten(
+        case.rows, case.planes, case.region, case.goal, 0.5, 0, m,
+        np.zeros(m, np.int8), target.theta, target.mix, 12, 0.3,
+    )  # fmt: skip
+    for x in samples_in(target.ball, 60, seed):
+        v = basis_at(target, x)
+        if target.goal.row @ v + target.goal.offset <= 0:
+            assert possible
+            assert np.all(x.reshape(-1) >= case.region.lower)
+            assert np.all(x.reshape(-1) <= case.region.upper)
+            for j in range(m):
+                goal = neuron_goal(target.rows, j, 1.0)
+                z = goal.row @ v + goal.offset
+                assert case.rows.lower[j] - 1e-9 <= z <= case.rows.upper[j] + 1e-9
+
+
+@settings(max_examples=20)
+@given(seeds, st.sampled_from([[2, 4, 2], [3, 4, 3, 2]]))
+def test_a_leaf_says_what_its_samples_say(seed: int, widths: list[int]) -> None:
+    target = target_of(seed, widths, 0.3)
+    rng = np.random.default_rng(seed)
+    v = basis_at(target, rng.uniform(target.ball.lower, target.ball.upper))
+    hidden = v[target.condensed.inputs :]
+    state = np.where(hidden > 0, 1, -1).astype(np.int8)
+    leaf = solve_leaf(target, state)
+    assert leaf.neuron is None
+    for x in samples_in(target.ball, 200, seed):
+        w = basis_at(target, x)
+        same = np.all((w[target.condensed.inputs :] > 0) == (state > 0))
+        if same and target.goal.row @ w + target.goal.offset <= 0:
+            assert not leaf.closed
+            assert np.max(np.abs(x - target.ball.center)) >= leaf.radius - 1e-12
+
+
+@settings(max_examples=15)
+@given(st.data())
+def test_interval_and_witness_on_any_network(data: st.DataObject) -> None:
+    network = data.draw(networks())
+    anchor = data.draw(anchors(network))
+    result = gp.distance(network, anchor, solver="search", time_limit=20)
+    assert result.certified
+    if result.upper is not None:
+        assert result.lower <= result.upper
+        assert result.witness is not None
+        assert result.witness.distance == result.upper
+
+
+def test_condensed_goals_speak_of_the_network(tiny: gp.Network, images: list[gp.Anchor]) -> None:
+    ball = Ball(images[0].x.astype(float), 0.1)
+    layers = pre_activation_bounds(tiny, Boxes.of(ball))
+    bounds = bounds_of(layers)
+    condensed = condense(tiny, bounds, ball)
+    rows, region = rows_of(condensed), region_of(ball)
+    assert len(no_planes(rows).has) == condensed.unstable
+    goal = margin_goal(condensed, margin_rows(tiny, images[0].label)[0])
+    v = np.concatenate([images[0].x.reshape(-1), np.zeros(condensed.unstable)]).astype(float)
+    kernels.evaluate(rows, v)
+    from graphprune.backends.reference import forward64
+
+    logits = forward64(tiny, images[0].x[None])[0][0]
+    expected = margin_rows(tiny, images[0].label)[0] @ logits
+    assert goal.row @ v + goal.offset == pytest.approx(expected, abs=1e-9)
+    assert np.all(region.lower < region.upper)
+
+
+@pytest.mark.parametrize("limit", [0.0, 1e-9, 1.0])
+def test_limits_end_the_search_with_an_honest_interval(
+    mnist_a: gp.Network, images: list[gp.Anchor], limit: float
+) -> None:
+    start = time.monotonic()
+    result = gp.distance(mnist_a, images[0], solver="search", time_limit=limit)
+    assert time.monotonic() - start < limit + 2.0
+    assert result.status == "interval"
+    assert result.certified
+    assert result.upper is None or result.lower <= result.upper
+
+
+def test_radius_asked_for(tiny: gp.Network, images: list[gp.Anchor]) -> None:
+    whole = gp.distance(tiny, images[0], solver="search", time_limit=60)
+    assert (whole.status, whole.certified) == ("exact", True)
+    below = gp.distance(tiny, images[0], solver="search", radius=0.9 * whole.lower)
+    assert (below.status, below.upper, below.certified) == ("robust", None, True)
+    above = gp.distance(tiny, images[0], solver="search", radius=1.3 * whole.lower)
+    assert above.status == "exact"
+    assert above.upper == pytest.approx(whole.upper, rel=2e-4)
