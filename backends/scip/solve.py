@@ -179,9 +179,7 @@ def _build(
     return model, x
 
 
-def _condensed(
-    model: Any, x: list[Any], row: Floats, condensed: Condensed, strict: float
-) -> None:
+def _condensed(model: Any, x: list[Any], row: Floats, condensed: Condensed, strict: float) -> None:
     """The condensed ReLU network over the variables `x`, and that `row` . logits is at most 0."""
     from pyscipopt import Expr
     from pyscipopt.scip import Term

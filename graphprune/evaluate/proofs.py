@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from graphprune.backends.certificate import Question, UnprovenError, prove_ball
+from graphprune.backends.protocol import is_exact
 from graphprune.check import Proof, ProofFile, read_model
 from graphprune.check.model import Model
 from graphprune.errors import GraphpruneError, UnsupportedError
 from graphprune.evaluate.anchor import Record
-from graphprune.evaluate.distance import is_exact
 from graphprune.evaluate.documents import document
 from graphprune.evaluate.run import Job, Outcome
 from graphprune.evaluate.settings import Settings
