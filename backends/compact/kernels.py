@@ -24,9 +24,13 @@ def jit(function: F) -> F:
 
     Not-a-number and infinity keep their meaning: the callers look for them.
     """
-    compiled = numba.njit(
-        cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz"}
-    )(function)
+    options: dict[str, Any] = {
+        "nogil": True, "error_model": "numpy", "fastmath": {"contract", "reassoc", "nsz"},
+    }  # fmt: skip
+    try:
+        compiled = numba.njit(cache=True, **options)(function)
+    except RuntimeError:  # no folder to cache in is writable
+        compiled = numba.njit(**options)(function)
     return cast(F, compiled)
 
 
