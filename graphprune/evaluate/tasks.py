@@ -21,6 +21,7 @@ from graphprune.evaluate.distance import distance
 from graphprune.evaluate.estimates import Metric, estimate, estimated
 from graphprune.evaluate.settings import Settings
 from graphprune.ir import Anchor, Ball, Network
+from graphprune.ir.network import activation_of
 from graphprune.passes.analysis.attack import Attack, attack
 from graphprune.passes.analysis.bounds import Boxes, pre_activation_bounds
 from graphprune.passes.analysis.certify import Certificate, certify
@@ -163,14 +164,18 @@ def _rob(
 def _stability(
     network: Network, anchor: Anchor, proof: Certificate, s: Settings
 ) -> list[dict[str, int]]:
-    """Per activation layer, how many neurons are on, off or neither over the certified ball."""
+    """Per activation layer, how many neurons are on, off or neither over the certified ball.
+
+    Smooth activations are neither, whatever their sign.
+    """
     ball = Ball(anchor.x.astype(np.float64), proof.radius, s.domain, s.norm)
     layers = pre_activation_bounds(network, Boxes.of(ball))
     counts = []
     for activation, layer in zip(network.activations, layers, strict=True):
         lower, upper = layer.lower[0], layer.upper[0]
         alive = network.alive(activation)
-        on, off = (lower >= 0) & alive, (upper <= 0) & (lower < 0) & alive
+        kinked = alive & activation_of(activation).piecewise_linear
+        on, off = (lower >= 0) & kinked, (upper <= 0) & (lower < 0) & kinked
         masks = {"neurons": alive, "active": on, "inactive": off, "unstable": alive & ~on & ~off}
         counts.append({name: int(mask.sum()) for name, mask in masks.items()})
     return counts

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from graphprune.backends.compact import worthwhile
 from graphprune.backends.onnxruntime import provider
 from graphprune.ir import Network
-from graphprune.ir.network import size
+from graphprune.ir.network import activation_of, size
 from graphprune.passes.analysis.compact_engine import CompactEngine
 from graphprune.passes.analysis.graph_engine import GraphEngine
 from graphprune.passes.analysis.problem import (
@@ -154,10 +154,11 @@ def pre_activation_bounds(
         Activation layers (by index) whose neurons are partly replaced by lines: the bounds are
         those of the network with the replacements applied, without building it.
     every
-        Tighten the bounds of stable neurons too (a pruner compares the ranges of all neurons).
+        Tighten the bounds of stable ReLUs too (a pruner compares the ranges of all neurons);
+        those of smooth activations always are.
     outer
-        Bounds that hold on boxes around these: taken where they are better, and what they show
-        to be stable is not bounded again.
+        Bounds that hold on boxes around these: taken where they are better, and ReLUs they show
+        to be stable are not bounded again.
 
     Raises
     ------
@@ -207,7 +208,9 @@ def _layer(
     if index in problem.replaced:
         alive = alive & ~problem.replaced[index].removed
     chosen = np.broadcast_to(alive, box.lower.shape)
-    everything = every or problem.method == "fastlin"
+    # The sign of a pre-activation settles a ReLU; a smooth activation is curved everywhere.
+    kinked = activation_of(network.activations[index]).piecewise_linear
+    everything = every or problem.method == "fastlin" or not kinked
     if not everything:
         chosen = chosen & box.unstable
         if outer is not None:

@@ -15,13 +15,15 @@ from graphprune.ir.points import lengths
 from graphprune.passes.analysis.bounds import (
     METHODS,
     Boxes,
+    LayerBounds,
     Method,
     configure,
     linear_bounds,
     pre_activation_bounds,
 )
 from graphprune.passes.analysis.certify import certified_margins, margin_rows
-from graphprune.testing import networks
+from graphprune.testing import assert_encloses, networks
+from tests.canonical.models import model_of, node
 from tests.conftest import random_points
 from tests.oracles import Perceptron
 
@@ -199,3 +201,28 @@ def test_a_small_memory_splits_the_batch(mnist_a: gp.Network, images: list[gp.An
     assert np.array_equal(margins, same)
     for one, two in zip(whole, parts, strict=True):
         assert np.array_equal(one.lower, two.lower)
+
+
+@pytest.mark.usefixtures("engine")
+@pytest.mark.parametrize("op", ["Sigmoid", "Tanh", "Softplus", "Gelu"])
+def test_smooth_neurons_are_tightened_whatever_their_sign(op: str) -> None:
+    """A ReLU of a positive pre-activation is its input; a smooth activation gains by a row."""
+    rng = np.random.default_rng(0)
+    sizes = {"w": (4, 6), "v": (6, 6), "u": (6, 2)}
+    constants = {k: rng.normal(size=shape).astype(np.float32) for k, shape in sizes.items()}
+    constants["high"] = np.full(6, 9.0, np.float32)
+    nodes = [node("MatMul", "x w", "a"), node(op, "a", "h"), node("MatMul", "h v", "b"),
+             node("Add", "b high", "c"), node(op, "c", "k"), node("MatMul", "k u")]  # fmt: skip
+    network = gp.from_proto(model_of(nodes, ["n", 4], constants=constants, opset=20))
+    ball = Ball(np.full(4, 0.5), 0.05, FREE)
+    found: dict[Method, LayerBounds] = {}
+    methods: tuple[Method, ...] = ("ibp", "crown", "fastlin-ibp")
+    for method in methods:
+        layers = pre_activation_bounds(network, Boxes.of(ball), method)
+        assert_encloses(network, layers, ball)
+        found[method] = layers[1]
+    box, *relaxed = found.values()
+    assert np.all(box.lower > 0)
+    for tight in relaxed:
+        assert np.mean((tight.upper - tight.lower) / (box.upper - box.lower)) < 0.85
+        assert np.all((tight.lower >= box.lower) & (tight.upper <= box.upper))
