@@ -8,6 +8,7 @@ import numpy as np
 
 from graphprune.backends.verify.attack import attack
 from graphprune.backends.verify.inputs import split_inputs
+from graphprune.backends.verify.neurons import split_neurons
 from graphprune.backends.verify.problem import Counterexample, Problem, Proof
 from graphprune.backends.verify.root import close_at_root
 from graphprune.errors import GraphpruneError, UnsupportedError
@@ -18,7 +19,7 @@ from graphprune.vnnlib import Property
 Answer = Literal["sat", "unsat", "unknown", "timeout"]
 
 # Rounds of the attack before and after the root bounds.
-FIRST_ROUNDS, MORE_ROUNDS = 2, 8
+FIRST_ROUNDS, MORE_ROUNDS = 2, 2
 # Inputs that are not fixed, up to which splitting them pays.
 FEW_INPUTS = 20
 
@@ -110,7 +111,7 @@ def _decide(problem: Problem, seed: int, progress: Progress) -> Proof:
             return Proof(False, found, 1)
         if np.count_nonzero(problem.upper > problem.lower) <= FEW_INPUTS:
             return split_inputs(problem, progress)
-        return Proof(False, None, 1, "too many inputs to split")
+        return split_neurons(problem, progress)
     except UnsupportedError as error:
         return Proof(False, None, 1, f"bounds and attack do not decide it, and {error}")
     except GraphpruneError as error:  # bounds that overflow
