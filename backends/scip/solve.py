@@ -5,6 +5,7 @@ and the box, one binary per unstable neuron, big-M from certified bounds.
 """
 
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any
@@ -56,6 +57,7 @@ def solve_target(
     lower: float,
     time_limit: float,
     strict: float = 0.0,
+    exact: Sequence[NDArray[np.bool_]] | None = None,
     progress: Progress = quiet,
 ) -> TargetResult:
     """Minimise the radius at which the margin `row` . logits can reach 0, below the ball's radius.
@@ -74,6 +76,9 @@ def solve_target(
         The margin must reach minus this.
     time_limit
         Seconds, building the model included.
+    exact
+        Per layer of a condensed problem, the neurons whose ReLU is modelled; the others keep the
+        triangle between their bounds, so the result is a lower bound. None: all of them.
 
     Raises
     ------
@@ -83,7 +88,7 @@ def solve_target(
     deadline = monotonic() + time_limit
     if time_limit <= 0:
         return TargetResult(lower, False, None, 0, "timelimit")
-    model, variables = _build(problem, ball, row, lower, strict)
+    model, variables = _build(problem, ball, row, lower, strict, exact)
     remaining = deadline - monotonic()
     if remaining <= 0:
         return TargetResult(lower, False, None, 0, "timelimit")
@@ -150,8 +155,9 @@ def _run(model: Any, deadline: float, lower: float, progress: Progress) -> float
 
 
 def _build(
-    problem: Condensed | Layered, ball: Ball, row: Floats, lower: float, strict: float
-) -> tuple[Any, list[Any]]:
+    problem: Condensed | Layered, ball: Ball, row: Floats, lower: float, strict: float,
+    exact: Sequence[NDArray[np.bool_]] | None,
+) -> tuple[Any, list[Any]]:  # fmt: skip
     """The model and its input variables."""
     from pyscipopt import Model
 
@@ -175,11 +181,14 @@ def _build(
     if isinstance(problem, Layered):
         constrain(model, x, row, problem)
     else:
-        _condensed(model, x, row, problem, strict)
+        _condensed(model, x, row, problem, strict, exact)
     return model, x
 
 
-def _condensed(model: Any, x: list[Any], row: Floats, condensed: Condensed, strict: float) -> None:
+def _condensed(
+    model: Any, x: list[Any], row: Floats, condensed: Condensed, strict: float,
+    exact: Sequence[NDArray[np.bool_]] | None,
+) -> None:  # fmt: skip
     """The condensed ReLU network over the variables `x`, and that `row` . logits is at most 0."""
     from pyscipopt import Expr
     from pyscipopt.scip import Term
@@ -197,7 +206,8 @@ def _condensed(model: Any, x: list[Any], row: Floats, condensed: Condensed, stri
             low_z, high_z = float(layer.lower[i]), float(layer.upper[i])
             z = model.addVar(f"z{name}", lb=low_z, ub=high_z)
             h = model.addVar(f"h{name}", lb=0.0, ub=high_z)
-            a = model.addVar(f"a{name}", vtype="B")
+            whole = exact is None or exact[number][i]
+            a = model.addVar(f"a{name}", vtype="B" if whole else "C", lb=0.0, ub=1.0)
             part = slice(layer.rows.indptr[i], layer.rows.indptr[i + 1])
             terms = affine(layer.rows.indices[part], layer.rows.data[part])
             model.addCons(terms - z == -float(layer.offset[i]))

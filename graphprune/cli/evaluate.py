@@ -182,6 +182,9 @@ def register(app: typer.Typer) -> None:
         estimate: Annotated[
             list[str] | None, typer.Option(help="A rewrite pipeline or auto; repeatable.")
         ] = None,
+        sound: Annotated[
+            bool, typer.Option("--sound", help="Also a proven interval of d_bnd by substitutes.")
+        ] = False,
         method: o.Method = "crown", effort: o.Effort = "standard", solver: o.Solver = "auto",
         norm: o.Norm = "linf", radius: o.Radius = None, labels: o.Labels = None,
         domain: o.Domain = "0,1", limit: o.Limit = None, index: o.Index = None, seed: o.Seed = 0,
@@ -196,7 +199,8 @@ def register(app: typer.Typer) -> None:
         """d_adv, d_rob, d_bnd and estimates of every anchor."""
         _verbose(verbose)
         settings = _settings(
-            metrics, method, effort, norm, solver, radius, seed, time_limit, estimate, domain,
+            metrics, method, effort, norm, solver, radius, seed, time_limit,
+            [*(estimate or []), *(["sound"] if sound else [])], domain,
             threads, provider, workers, output, memory,
         )  # fmt: skip
         return execute(

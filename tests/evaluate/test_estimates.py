@@ -1,5 +1,7 @@
 """Estimates: what they cost nothing to promise, and what they prove."""
 
+from time import monotonic
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -7,13 +9,21 @@ from hypothesis import strategies as st
 
 import graphprune as gp
 from graphprune.backends.onnxruntime import run_original
-from graphprune.evaluate.estimates import estimate, estimated, parse_estimate
+from graphprune.evaluate.estimates import (
+    Metric,
+    Question,
+    estimate,
+    estimated,
+    parse_estimate,
+)
+from graphprune.evaluate.estimates.auto import Auto
 from graphprune.evaluate.estimates.extrapolate import parabola_root
 from graphprune.evaluate.settings import Settings
 from graphprune.ir import Domain
 from graphprune.ir.points import linf
 from graphprune.passes.analysis.attack import Attack
 from graphprune.passes.analysis.certify import certified_margins
+from graphprune.progress import quiet
 from graphprune.testing import anchors
 from tests.oracles import Perceptron, brute_force_distance
 
@@ -130,3 +140,20 @@ def test_auto_is_told_of_the_attack_only(tiny: gp.Network, images: list[gp.Ancho
             alone, _ = estimate(tiny, images[0], Settings(), "auto", "bnd", found)
             assert by_metric["d_bnd"] == alone["value"]
     assert values[0] == values[1]
+
+
+def test_auto_goes_by_network_and_budget(
+    tiny: gp.Network, mnist_a: gp.Network, images: list[gp.Anchor]
+) -> None:
+    def chosen(network: gp.Network, metric: Metric, limit: float) -> str:
+        found = gp.attack(network, images[0])
+        limits = Settings(time_limit=limit)
+        question = Question(
+            network, images[0], metric, limits, found, quiet, monotonic() + limits.limit
+        )
+        return Auto().choose(question).name
+
+    assert chosen(tiny, "rob", 60.0) == "extrapolate"
+    assert chosen(tiny, "bnd", 60.0) == "d_adv"
+    assert chosen(mnist_a, "bnd", 60.0) == "re-anchored"
+    assert chosen(mnist_a, "bnd", 0.1) == "d_adv"

@@ -9,6 +9,7 @@ from graphprune.evaluate.estimates.base import Estimator, Metric, Question
 from graphprune.evaluate.estimates.extrapolate import Extrapolate
 from graphprune.evaluate.estimates.milp import PlainMilp
 from graphprune.evaluate.estimates.reanchored import ReAnchored
+from graphprune.evaluate.estimates.sound import Sound
 from graphprune.evaluate.estimates.substitute import Substituted
 from graphprune.evaluate.settings import Settings
 from graphprune.ir import Anchor, Network
@@ -19,7 +20,7 @@ from graphprune.pipeline.text import build, known_passes, split
 from graphprune.progress import Progress, quiet
 
 ESTIMATORS: dict[str, type[Estimator]] = {
-    cls.name: cls for cls in (Auto, Extrapolate, PlainMilp, ReAnchored)
+    cls.name: cls for cls in (Auto, Extrapolate, PlainMilp, ReAnchored, Sound)
 }
 
 
