@@ -12,6 +12,7 @@ from pathlib import Path
 from statistics import mean, median
 from typing import Any
 
+from graphprune.backends.choose import Solver
 from graphprune.canonical import load
 from graphprune.errors import GraphpruneError
 from graphprune.evaluate.anchors import load_anchors
@@ -53,7 +54,7 @@ PANELS = (
 
 @dataclass(frozen=True)
 class Recipe:
-    """Which algorithms take the places of A, B and R.
+    """Which algorithms take the places of A, B, R and D.
 
     Attributes
     ----------
@@ -63,6 +64,8 @@ class Recipe:
         That Algorithm 1 ranks by.
     method
         Of the certificate.
+    solver
+        Of the exact distance.
     ours
         Whether our own estimates are measured too.
     """
@@ -71,17 +74,18 @@ class Recipe:
     effort: Effort
     bounds: Method
     method: Method
+    solver: Solver
     ours: bool
 
 
 RECIPES = {
-    "paper": Recipe("pgd", "standard", "fastlin-ibp", "fastlin", ours=False),
-    "best": Recipe("descent", "standard", "crown", "crown", ours=True),
-    "other": Recipe("descent", "fast", "ibp", "crown", ours=False),
+    "paper": Recipe("pgd", "standard", "fastlin-ibp", "fastlin", "auto", ours=False),
+    "best": Recipe("descent", "standard", "crown", "crown", "auto", ours=True),
+    "other": Recipe("descent", "fast", "ibp", "crown", "scip", ours=False),
 }
 
 OURS: dict[Metric, tuple[str, ...]] = {
-    "bnd": ("re-anchored", "auto"),
+    "bnd": ("re-anchored", "auto", "sound"),
     "rob": ("extrapolate", "extrapolate{evaluations=2}", "auto"),
 }
 COMBINED = (0.25, 0.5, 0.75)
@@ -170,7 +174,7 @@ class Experiment:
         specs = tuple(dict.fromkeys(spec for c in curves for _, spec in c.points))
         settings = Settings(
             metrics=("adv", panel.metric), method=recipe.method,
-            attack=recipe.attack, effort=recipe.effort,
+            attack=recipe.attack, effort=recipe.effort, solver=recipe.solver,
             radius=self.radius if panel.metric == "bnd" else None, time_limit=self.time_limit,
             estimates=specs, domain=domain, workers=self.workers,
         )  # fmt: skip

@@ -91,8 +91,9 @@ class _Loop:
         self.prune_seconds += sum(p.seconds for p in result.report)
         known = closest_on_ray(substitute, q.anchor, domain, self.best.x)
         solved = distance(
-            substitute, q.anchor, domain=domain, time_limit=share * q.remaining,
-            known_attack=None if known is None else Attack(known, 0.0), progress=q.progress,
+            substitute, q.anchor, domain=domain, solver=q.settings.solver,
+            time_limit=share * q.remaining, progress=q.progress,
+            known_attack=None if known is None else Attack(known, 0.0),
         ).witness  # fmt: skip
         q.progress(f"re-anchored {self.best.distance:.5f}")
         if solved is None or solved.distance >= self.best.distance * (1.0 - GAIN):

@@ -58,7 +58,7 @@ def _certify(substitute: Network, question: Question, known: Attack) -> _Solved:
 def _solve(substitute: Network, question: Question, known: Attack) -> _Solved:
     s = question.settings
     result = distance(
-        substitute, question.anchor, domain=s.domain, radius=s.radius,
+        substitute, question.anchor, domain=s.domain, radius=s.radius, solver=s.solver,
         time_limit=question.remaining, known_attack=known, progress=question.progress,
     )  # fmt: skip
     if result.upper is None or result.status == "robust":
