@@ -81,7 +81,8 @@ class Sound:
         if best is None or best.distance - lower > self.gap * best.distance:
             result = distance(
                 q.network, q.anchor, domain=s.domain, radius=s.radius, solver=s.solver,
-                time_limit=q.remaining, known_attack=Attack(best, 0.0), known_certificate=proof, progress=q.progress,
+                time_limit=q.remaining, known_attack=Attack(best, 0.0), known_certificate=proof,
+                progress=q.progress,
             )  # fmt: skip
             best = result.witness or best
             neurons = q.network.living_neurons
