@@ -52,7 +52,9 @@ def _certify(substitute: Network, question: Question, known: Attack) -> _Solved:
         substitute, question.anchor, domain=s.domain, method=s.method, norm=s.norm,
         upper=known.distance, time_limit=question.remaining, progress=question.progress,
     )  # fmt: skip
-    return _Solved(proof.radius, "collapsed" if proof.complete else "ok", proof.complete)
+    # Out of time the radius is whatever was certified by then.
+    status: Status = "ok" if question.remaining > 0 else "interval"
+    return _Solved(proof.radius, "collapsed" if proof.complete else status, proof.complete)
 
 
 def _solve(substitute: Network, question: Question, known: Attack) -> _Solved:
