@@ -8,7 +8,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
-from scipy.optimize import linprog
+from scipy.optimize import linprog, nnls
 
 import graphprune as gp
 from graphprune.ir import Norm
@@ -57,7 +57,7 @@ class Perceptron:
 def brute_force_distance(
     net: Perceptron, x0: Floats, label: int, low: float, high: float, norm: Norm = "linf"
 ) -> float:
-    """The distance by one LP per activation pattern and target; inf when there is none."""
+    """The distance by one program per activation pattern and target; inf when there is none."""
     best = np.inf
     sizes = [len(b) for b in net.biases[:-1]]
     for pattern in itertools.product([0, 1], repeat=sum(sizes)):
@@ -78,18 +78,36 @@ def brute_force_distance(
                 continue
             margin = matrix[label] - matrix[target]
             a = np.vstack([*rows, margin[None]])
+            b_ub = np.concatenate([*rhs, [offset[target] - offset[label]]])
             eye = np.eye(len(x0))
+            if norm == "l2":
+                sides = [(eye, high - x0), (-eye, x0 - low)] if np.isfinite(high - low) else []
+                best = min(best, least_distance(
+                    np.vstack([a, *(side for side, _ in sides)]),
+                    np.concatenate([b_ub - a @ x0, *(room for _, room in sides)]),
+                ))  # fmt: skip
+                continue
             # |x_i - x0_i| <= t, one t for all elements or each its own.
             own = np.ones((len(x0), 1)) if norm == "linf" else eye
             a = np.hstack([a, np.zeros((len(a), own.shape[1]))])
             a = np.vstack([a, np.hstack([eye, -own]), np.hstack([-eye, -own])])
-            b_ub = np.concatenate([*rhs, [offset[target] - offset[label]], x0, -x0])
+            b_ub = np.concatenate([b_ub, x0, -x0])
             cost = np.concatenate([np.zeros(len(x0)), np.ones(own.shape[1])])
             bounds = [*([(low, high)] * len(x0)), *([(0, None)] * own.shape[1])]
             result = linprog(cost, A_ub=a, b_ub=b_ub, bounds=bounds, method="highs")
             if result.status == 0:
                 best = min(best, float(result.fun or 0.0))
     return best
+
+
+def least_distance(a: Floats, b: Floats) -> float:
+    """min |u| subject to a u <= b, inf where nothing is: problem LDP of Lawson and Hanson (1974)."""
+    rows = np.vstack([-a.T, -b])
+    wanted = np.append(np.zeros(a.shape[1]), 1.0)
+    residual = rows @ nnls(rows, wanted)[0] - wanted
+    if abs(residual[-1]) < 1e-12:
+        return np.inf
+    return float(np.linalg.norm(residual[:-1] / residual[-1]))
 
 
 def wong_kolter_margins(net: Perceptron, x0: Floats, radius: float, label: int) -> Floats:

@@ -1,8 +1,8 @@
 """d_adv: the closest adversarial point that is found in the time an effort allows.
 
 Minimum-norm descent for every target from the anchor, then from random points for the most
-endangered targets; the best ends are polished by linear programs. More effort is the same start
-and more of it, and nothing found is ever given up for something farther.
+endangered targets; the best ends are polished, by linear programs or in l2 quadratic ones. More
+effort is the same start and more of it, and nothing found is ever given up for something farther.
 """
 
 from collections.abc import Sequence
@@ -56,7 +56,7 @@ class Round:
     keep: int
 
 
-_STANDARD = (Round(2, 8, 5.0, 6),)
+_STANDARD = (Round(2, 8, 5.0, 4),)
 ROUNDS: dict[Effort, Sequence[Round]] = {
     "fast": (),
     "standard": _STANDARD,

@@ -6,8 +6,9 @@ one hinge per neuron that the step takes across its kink. Neurons whose crossing
 it are left out, so that the model stays an upper bound and the step may pass through them. Hinges
 are added lazily: few of thousands of neurons are ever near their kink. Weights and rows are those
 of the current pattern, so crossings of several layers at once are only modelled to first order:
-hence a trust region, and the network itself is asked about every point (sequential linear
-programming). The current point stays feasible in every program, and only better points are taken.
+hence a trust region, and the network itself is asked about every point (sequential linear or, in
+l2, quadratic programming). The current point stays feasible in every program, and only better
+points are taken.
 """
 
 from time import monotonic
@@ -37,7 +38,7 @@ NEGLIGIBLE, COARSE = 1e-4, 1e-3
 REGION, SMALLEST_REGION = 0.5, 2e-3
 # A round that gains less than this share of the distance, in a region that is not held back by an
 # earlier failure, is the last.
-GAIN = 2e-5
+GAIN = 2e-4
 
 
 def polish(
@@ -125,15 +126,14 @@ def _propose(
     upper = np.maximum(np.minimum(question.upper, step + region), step)
     constant = around.margin - float(around.gradient @ step)
     model = program(question.norm, constant, around.gradient, lower, upper, best)
-    if model is None:
-        return None
     known = {i: np.zeros(len(k.z), dtype=bool) for i, k in around.kinks.items()}
     goal: Floats | None = None
     for _ in range(SOLVES):
         goal = model.solve()
         if goal is None or monotonic() >= deadline:
             break
-        if not _add_crossed(model, around, known, goal, least) and not model.advance():
+        missing = _add_crossed(model, around, known, goal, least)
+        if not model.advance(missing) and not missing:
             break
     return goal
 
@@ -144,9 +144,9 @@ def _add_crossed(
     known: dict[int, NDArray[np.bool_]],
     goal: Floats,
     least: float,
-) -> bool:
-    """Add the hinges that `goal` crosses at a cost above `least`; False where there are none."""
-    added = False
+) -> float:
+    """Add the hinges that `goal` crosses at a cost above `least`; returns the cost of these."""
+    added = 0.0
     for i, change in around.push(goal - around.step).items():
         kinks = around.kinks[i]
         cost = -kinks.side * (kinks.z + change) * kinks.weight
@@ -155,12 +155,12 @@ def _add_crossed(
         if len(crossed) == 0:
             continue
         crossed = crossed[np.argsort(-cost[crossed])[:HINGES]]
+        added += float(cost[crossed].sum())
         known[i][crossed] = True
         side = kinks.side[crossed]
         rows = around.rows(i, crossed)
         offsets = side * (kinks.z[crossed] - rows @ around.step)
         model.add(side[:, None] * rows, offsets, kinks.weight[crossed])
-        added = True
     return added
 
 
@@ -172,7 +172,7 @@ def _search(
     fractions = np.array([1.0, 0.75, 0.5, 0.25])
     for rays in (fractions[:1], fractions[1:]):
         directions = step + rays[:, None] * (goal - step)
-        sizes = question.lengths(directions)
+        sizes = np.maximum(question.lengths(directions), 1e-30)  # a goal may be the anchor
         low, high = 2.0 * sizes - best, np.full(len(rays), best)
         for _ in range(2):
             # Lengths from where the model may be too careful by as much as it gains, to `best`.

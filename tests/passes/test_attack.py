@@ -62,7 +62,7 @@ def test_the_effort_order_holds_on_images(mnist_a: gp.Network, images: list[gp.A
         assert fast < pgd
 
 
-@pytest.mark.parametrize("norm", ["linf", "l1"])
+@pytest.mark.parametrize("norm", NORMS)
 def test_small_networks_are_solved(norm: Norm) -> None:
     rng = np.random.default_rng(2)
     tried = solved = 0

@@ -51,7 +51,7 @@ def test_a_polished_point_is_confirmed_and_not_farther(
     check(network, anchor, domain, norm, polished)
 
 
-@pytest.mark.parametrize("norm", ["linf", "l1"])
+@pytest.mark.parametrize("norm", NORMS)
 def test_the_distance_to_a_half_space_is_exact(norm: Norm) -> None:
     rng = np.random.default_rng(0)
     for _ in range(5):
@@ -67,7 +67,7 @@ def test_the_distance_to_a_half_space_is_exact(norm: Norm) -> None:
                 assert polished.distance == pytest.approx(exact, rel=1e-4)
 
 
-@pytest.mark.parametrize("norm", ["linf", "l1"])
+@pytest.mark.parametrize("norm", NORMS)
 def test_from_many_starts_the_polish_finds_the_exact_distance(norm: Norm) -> None:
     rng = np.random.default_rng(1)
     tried = solved = 0
