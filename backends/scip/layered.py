@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from graphprune.errors import UnsupportedError
 from graphprune.ir.network import Network, activation_of
 from graphprune.operators import GeluTanh, Relu, Sigmoid, Softplus, Tanh
-from graphprune.operators.gelu import CUBE, ROOT
+from graphprune.operators.gelu import ROOT
 from graphprune.passes.analysis.bounds import LayerBounds
 from graphprune.transforms.matrix import SegmentMatrix, segment_matrix
 
@@ -74,7 +74,7 @@ def constrain(model: Any, inputs: list[Any], row: Floats, problem: Layered) -> N
             weights = [np.asarray(w[[i]].todense()).reshape(-1) for w in matrix.weights]
             below = _line(weights, [values[id(s)] for s in segment.sources])
             model.addCons(below - z == -float(matrix.offset[i]))
-            CURVES[type(sigma)](model, z, h, float(lower[i]), float(upper[i]))
+            CURVES[type(sigma)](sigma, model, z, h, float(lower[i]), float(upper[i]))
             outputs[i] = h
         values[id(activation.outputs[0])] = outputs
     top, matrix = network.segments[-1], problem.segments[-1]
@@ -97,7 +97,7 @@ def _line(weights: list[Floats], variables: list[list[Any]]) -> Any:
     return Expr(terms)
 
 
-def _relu(model: Any, z: Any, h: Any, lower: float, upper: float) -> None:
+def _relu(sigma: Any, model: Any, z: Any, h: Any, lower: float, upper: float) -> None:
     if lower >= 0:
         model.addCons(h - z == 0)
     elif upper > 0:
@@ -107,33 +107,33 @@ def _relu(model: Any, z: Any, h: Any, lower: float, upper: float) -> None:
         model.addCons(h - upper * a <= 0)
 
 
-def _sigmoid(model: Any, z: Any, h: Any, lower: float, upper: float) -> None:
+def _sigmoid(sigma: Any, model: Any, z: Any, h: Any, lower: float, upper: float) -> None:
     from pyscipopt import exp
 
     model.addCons(h * (1 + exp(-z)) == 1)
 
 
-def _tanh(model: Any, z: Any, h: Any, lower: float, upper: float) -> None:
+def _tanh(sigma: Any, model: Any, z: Any, h: Any, lower: float, upper: float) -> None:
     from pyscipopt import exp
 
     model.addCons((1 + h) * (1 + exp(-2 * z)) == 2)
 
 
-def _softplus(model: Any, z: Any, h: Any, lower: float, upper: float) -> None:
+def _softplus(sigma: Any, model: Any, z: Any, h: Any, lower: float, upper: float) -> None:
     from pyscipopt import exp
 
     model.addCons(exp(h) - exp(z) == 1)
 
 
-def _gelu_tanh(model: Any, z: Any, h: Any, lower: float, upper: float) -> None:
+def _gelu_tanh(sigma: Any, model: Any, z: Any, h: Any, lower: float, upper: float) -> None:
     from pyscipopt import exp
 
     s = model.addVar(lb=0.0, ub=1.0)
-    model.addCons(s * (1 + exp(-2 * ROOT * (z + CUBE * z * z * z))) == 1)
+    model.addCons(s * (1 + exp(-2 * ROOT * (z + sigma.cube * z * z * z))) == 1)
     model.addCons(h - z * s == 0)
 
 
-Curve = Callable[[Any, Any, Any, float, float], None]
+Curve = Callable[[Any, Any, Any, Any, float, float], None]
 CURVES: dict[type, Curve] = {
     Relu: _relu,
     Sigmoid: _sigmoid,

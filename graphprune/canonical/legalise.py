@@ -197,7 +197,7 @@ def _infer(
         said = " ".join(str(error).split())[:300]
         raise ModelError(f"{file.label}: shape inference fails: {said}") from None
     model = ir.from_proto(bound)
-    recognise(model)
+    recognise(model, file.label)
     model.graph.sort()
     return model
 

@@ -1,5 +1,7 @@
 """Operators that cannot be supported: for each the reason and what to do about it."""
 
+import onnx_ir as ir
+
 _JUMP = "its value jumps, so no distance can be computed through it"
 _CONTROL = "control flow is not supported: export one fixed branch or an unrolled graph"
 _PRODUCT = "multiplies or divides computed values: the network is not piecewise linear"
@@ -8,8 +10,9 @@ _STATE = "recurrent layers are not supported: export the unrolled graph of a fee
 _NORM = f"normalises by computed statistics, which {_PRODUCT}; BatchNormalization is supported"
 
 _CHOICE = (
-    "compares computed values: what is chosen by that may jump; write it with Relu, LeakyRelu,"
-    " Max or Clip"
+    "compares computed values: only Max, Min, Softplus and a Where between two lines of the"
+    " compared value that meet are understood, other choices may jump; write it with Relu,"
+    " LeakyRelu, Max or Clip"
 )
 
 REASONS: dict[str, str] = {
@@ -23,7 +26,7 @@ REASONS: dict[str, str] = {
     "If": f"chooses between subgraphs: {_CONTROL}",
     "Scan": f"scans a sequence: {_CONTROL}",
     "HardSwish": f"x * hardsigmoid(x) {_PRODUCT}; train with ReLU6 or HardSigmoid instead",
-    "Swish": f"x * sigmoid(x) {_PRODUCT}; train with Gelu or ReLU instead",
+    "Swish": f"SiLU (Swish), x * sigmoid(x), {_PRODUCT}; train with Gelu or ReLU instead",
     "Mish": f"x * tanh(softplus(x)) {_PRODUCT}; train with Gelu or ReLU instead",
     "ThresholdedRelu": f"jumps from 0 to alpha: {_JUMP}; use Relu or LeakyRelu",
     "Sign": f"jumps at 0: {_JUMP}",
@@ -62,6 +65,9 @@ REASONS: dict[str, str] = {
     "Celu": "is not one of the smooth activations (Sigmoid, Tanh, Softplus, Gelu)",
 }
 
+# What the product of a value with one of these activations is.
+_PRODUCTS = {"Sigmoid": "Swish", "HardSigmoid": "HardSwish", "Tanh": "Mish"}
+
 REMEDY = "the operator is not supported; the README lists what is"
 
 
@@ -70,3 +76,12 @@ def reason(op_type: str, domain: str) -> str:
     if domain not in ("", "ai.onnx"):
         return f"operators of domain '{domain}' are not supported; export with standard operators"
     return REASONS.get(op_type, REMEDY)
+
+
+def product_reason(node: ir.Node) -> str:
+    """Why a product of two computed values is refused."""
+    producers = [value.producer() for value in node.inputs if value is not None]
+    for factor in (p.op_type for p in producers if p is not None):
+        if factor in _PRODUCTS:
+            return REASONS[_PRODUCTS[factor]]
+    return "multiplies two computed values: the network is not piecewise linear"

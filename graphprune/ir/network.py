@@ -307,7 +307,10 @@ class NetworkBuilder:
         before = len(self.graph.nodes)
         out = op.forward(self.graph, *inputs)
         if len(self.graph.nodes) != before + 1:
-            raise AssertionError(f"{type(op).__name__}.forward must add exactly one node")
+            # Written out in parts: here it is one node, which its operator speaks for.
+            self._drop(self.graph.nodes[before:])
+            del self.graph.nodes[before:]
+            out = self.graph.op(type(op).__name__, inputs)
         node = self.graph.nodes[-1]
         node.meta["operator"] = op
         if name is not None:
@@ -323,6 +326,13 @@ class NetworkBuilder:
         values[node.outputs[0]] = out
         return out
 
+    @staticmethod
+    def _drop(nodes: Iterable[ir.Node]) -> None:
+        """Take nodes from the users of what they read."""
+        for node in nodes:
+            for i in range(len(node.inputs)):
+                node.replace_input_with(i, None)
+
     def finish(self, output: ir.Value, name: str = "network") -> ir.Model:
         """The model with everything `output` does not need left out."""
         self.graph.outputs = [output]
@@ -332,11 +342,8 @@ class NetworkBuilder:
             if id(node.outputs[0]) in needed:
                 kept.append(node)
                 needed |= {id(v) for v in node.inputs if v is not None}
-        dead = {id(n) for n in self.graph.nodes} - {id(n) for n in kept}
-        for node in self.graph.nodes:
-            if id(node) in dead:
-                for i in range(len(node.inputs)):
-                    node.replace_input_with(i, None)
+        alive = {id(n) for n in kept}
+        self._drop([node for node in self.graph.nodes if id(node) not in alive])
         self.graph.nodes = kept[::-1]
         self.graph.drop_constants(needed)
         return self.graph.build(name)

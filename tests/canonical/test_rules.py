@@ -240,13 +240,6 @@ SMOOTH: list[tuple[list[onnx.NodeProto], dict[str, np.ndarray]]] = [
     ([node("Mul", "x k", "a"), node("Softplus", "a", "b"), node("Div", "b k")], {"k": num(2)}),
     ([node("Gelu")], {}),
     ([node("Gelu", approximate="tanh")], {}),
-    # As PyTorch writes it, and as tf2onnx does.
-    ([node("Div", "x r", "d"), node("Erf", "d", "e"), node("Add", "e o", "p"), node("Mul", "x p", "m"), node("Mul", "m h")],
-     {"r": num(2**0.5), "o": num(1), "h": num(0.5)}),
-    ([node("Mul", "x r", "d"), node("Erf", "d", "e"), node("Add", "o e", "p"), node("Mul", "h p", "q"), node("Mul", "q x")],
-     {"r": num(0.5**0.5), "o": num(1), "h": num(0.5)}),
-    ([node("Mul", "x h", "g"), node("Div", "x r", "d"), node("Erf", "d", "e"), node("Add", "e o", "p"), node("Mul", "g p")],
-     {"r": num(1.3), "o": num(1), "h": num(0.5)}),
 ]  # fmt: skip
 
 
@@ -255,14 +248,3 @@ def test_smooth_activations_are_kept(case: int) -> None:
     nodes, constants = SMOOTH[case]
     network = agrees(model_of(nodes, ["n", 5], constants=constants, opset=20))
     assert (network.neurons, network.added_neurons) == (5, 0)
-
-
-def test_other_uses_of_erf_are_refused() -> None:
-    nodes = [node("Erf", "x", "e"), node("Add", "e h", "p"), node("Mul", "p x")]
-    with pytest.raises(UnsupportedError, match="the Erf.*part of Gelu"):
-        gp.from_proto(model_of(nodes, ["n", 5], constants={"h": num(0.5)}))
-
-
-def test_swish_is_refused() -> None:
-    with pytest.raises(UnsupportedError, match="the Mul.*multiplies two computed"):
-        gp.from_proto(model_of([node("Sigmoid", "x", "s"), node("Mul", "x s")], ["n", 5]))

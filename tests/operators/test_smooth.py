@@ -12,6 +12,8 @@ from graphprune.operators import Gelu, GeluTanh, Relu, Sigmoid, Softplus, Tanh
 from graphprune.operators.smooth import Smooth
 
 KINDS: list[Smooth] = [Sigmoid(), Tanh(), Softplus(), Gelu(), GeluTanh()]
+# With a jump and a cube large enough to be seen.
+VARIANTS: list[Smooth] = [Softplus(1.0), GeluTanh(0.05), GeluTanh(0.04)]
 ends = st.floats(-1e4, 1e4) | st.floats(-6, 6) | st.floats(-1e-3, 1e-3)
 
 
@@ -21,7 +23,7 @@ def between(lower: float, upper: float) -> np.ndarray:
     return np.concatenate([dense, near])
 
 
-@pytest.mark.parametrize("op", KINDS, ids=lambda op: type(op).__name__)
+@pytest.mark.parametrize("op", [*KINDS, *VARIANTS], ids=str)
 @given(a=ends, b=ends, method=st.sampled_from(["crown", "fastlin"]))
 def test_lines_and_intervals_enclose_the_curve(op: Smooth, a: float, b: float, method: str) -> None:
     lower, upper = np.array([min(a, b)]), np.array([max(a, b)])
@@ -54,7 +56,7 @@ def test_lines_are_tight_in_the_middle(op: Smooth, a: float, b: float) -> None:
     assert ls * middle + lo >= chords.min() - room
 
 
-@pytest.mark.parametrize("op", [*KINDS, Relu()], ids=lambda op: type(op).__name__)
+@pytest.mark.parametrize("op", [*KINDS, *VARIANTS[1:], Relu()], ids=str)
 def test_derivative_graph_is_the_derivative(op: Smooth) -> None:
     z = np.linspace(-7, 7, 57).reshape(1, -1) + 1e-3
     b = GraphBuilder(np.float32)
@@ -70,7 +72,7 @@ def test_derivative_graph_is_the_derivative(op: Smooth) -> None:
     assert np.all((numeric >= low - 1e-6) & (numeric <= high + 1e-6))
 
 
-@pytest.mark.parametrize("op", KINDS, ids=lambda op: type(op).__name__)
+@pytest.mark.parametrize("op", [*KINDS, *VARIANTS], ids=str)
 def test_forward_is_onnx_runtimes(op: Smooth) -> None:
     z = np.linspace(-30, 30, 101).reshape(1, -1)
     b = GraphBuilder(np.float32)
@@ -79,7 +81,7 @@ def test_forward_is_onnx_runtimes(op: Smooth) -> None:
     assert np.allclose(got, op.value(z.astype(np.float32).astype(float)), rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("op", [Gelu(), GeluTanh()], ids=["erf", "tanh"])
+@pytest.mark.parametrize("op", [Gelu(), GeluTanh(), *VARIANTS[1:]], ids=str)
 def test_gelu_dips_where_it_says(op: Smooth) -> None:
     low, _ = op.interval(np.array([-3.0]), np.array([0.0]))
     assert np.isclose(low[0], op.value(np.linspace(-1, -0.5, 100001)).min(), atol=1e-9)

@@ -7,10 +7,10 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from graphprune.canonical.context import Array, Context, Tracked, legalises
+from graphprune.canonical.refusals import product_reason
 from graphprune.operators import Add, Scale, Shift
 
 Floats = NDArray[np.float64]
-PRODUCT = "multiplies two computed values: the network is not piecewise linear"
 
 
 def shift(context: Context, node: ir.Node, x: Tracked, offset: NDArray[np.float64]) -> Tracked:
@@ -82,7 +82,7 @@ def mul(context: Context, node: ir.Node) -> Tracked:
     """c x is a scale; a product of two computed values is refused."""
     computed, constants = operands(context, node)
     if len(computed) != 1:
-        raise context.fail(node, PRODUCT)
+        raise context.fail(node, product_reason(node))
     return times(context, node, computed[0], constants[0])
 
 
@@ -110,19 +110,3 @@ def power(context: Context, node: ir.Node) -> Tracked:
 def neg(context: Context, node: ir.Node) -> Tracked:
     """-x."""
     return negate(context, node, context.computed(node, 0))
-
-
-@legalises("Where")
-def where(context: Context, node: ir.Node) -> Tracked:
-    """m x + (1 - m) y for a constant mask m."""
-    mask = context.need_constant(node, 0, "condition (a choice by computed values jumps)")
-    parts = []
-    offset: Array | None = None
-    for i, side in ((1, mask), (2, ~mask.astype(bool))):
-        weight, constant = side.astype(np.float64), context.constant(node, i)
-        if constant is None:
-            parts.append(times(context, node, context.computed(node, i), weight))
-        else:
-            offset = weight * constant.astype(np.float64)
-    x = total(context, node, *parts)
-    return x if offset is None else plus(context, node, x, offset)

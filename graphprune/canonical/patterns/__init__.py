@@ -1,0 +1,36 @@
+"""Activations that exporters write out in parts, put back together before rules look at nodes.
+
+A pattern replaces the parts by one node of the operator they amount to; what the file's constants
+say beyond that stands in attributes that begin with ``graphprune.``, which the rule reads.
+"""
+
+import onnx_ir as ir
+
+from graphprune.canonical.patterns import choice, gelu, softplus
+
+
+def recognise(model: ir.Model, label: str) -> None:
+    """Replace written out activations of a graph by the operators they are.
+
+    Raises
+    ------
+    UnsupportedError
+        A choice between two lines jumps.
+    """
+    computed = _computed(model.graph)
+    # A chosen Softplus may itself be written out.
+    for pattern in (gelu.recognise, softplus.recognise, choice.recognise):
+        for node in tuple(model.graph):
+            if node in computed and node.graph is not None and node.domain in ("", "ai.onnx"):
+                pattern(model.graph, node, label)
+
+
+def _computed(graph: ir.Graph) -> set[ir.Node]:
+    """The nodes that depend on the input; the others are folded."""
+    known = {value for value in graph.inputs if value.name not in graph.initializers}
+    found = set()
+    for node in graph:
+        if any(value in known for value in node.inputs):
+            known.update(node.outputs)
+            found.add(node)
+    return found

@@ -1,0 +1,161 @@
+"""Choices by a comparison, Where(a > b, c, d) or (a > b) * c, that are activations.
+
+The larger or smaller of two values is Max or Min. With a > b standing for x > t, two lines of x
+that meet at t are one hinge; PyTorch's Softplus, x above a threshold, is kept with its jump of
+log(1 + exp(-t)). All other choices jump or are not understood, and are refused.
+"""
+
+from dataclasses import dataclass
+from math import isclose
+
+import numpy as np
+import onnx_ir as ir
+
+from graphprune.canonical.context import describe
+from graphprune.canonical.patterns.algebra import line, multiple, roots, scalar, substitute
+from graphprune.canonical.patterns.gelu import OUTER
+from graphprune.errors import UnsupportedError
+
+# A hinge: (place, height there, slope below, slope above). A Softplus: above this, its input.
+HINGE, THRESHOLD = "graphprune.hinge", "graphprune.threshold"
+GREATER, LESS = ("Greater", "GreaterOrEqual"), ("Less", "LessOrEqual")
+# Rounding of the file's constants when lines are computed from them.
+ROUNDING = 1e-14
+
+
+@dataclass(frozen=True, eq=False)
+class _Choice:
+    """`above` where large > small, `below` elsewhere (None: 0)."""
+
+    large: ir.Value
+    small: ir.Value
+    above: ir.Value | None
+    below: ir.Value | None
+
+
+def recognise(graph: ir.Graph, node: ir.Node, label: str) -> None:
+    """Replace a choice by the activation it is."""
+    choice = _choice(node)
+    if choice is None:
+        return
+    new = _extreme(choice) or _chosen_softplus(choice, node, label) or _hinge(choice, node, label)
+    if new is not None:
+        new.name = node.name
+        substitute(graph, node, new)
+
+
+def _choice(node: ir.Node) -> _Choice | None:
+    if node.op_type == "Where":
+        return _compared(node.inputs[0], node.inputs[1], node.inputs[2])
+    if node.op_type == "Mul":
+        for mask, value in (node.inputs, reversed(node.inputs)):
+            cast = None if mask is None else mask.producer()
+            if cast is not None and cast.op_type == "Cast":
+                return _compared(cast.inputs[0], value, None)
+    return None
+
+
+def _compared(
+    condition: ir.Value | None, yes: ir.Value | None, no: ir.Value | None
+) -> _Choice | None:
+    node = None if condition is None else condition.producer()
+    if node is None:
+        return None
+    if node.op_type == "Not":
+        return _compared(node.inputs[0], no, yes)
+    if node.op_type not in (*GREATER, *LESS):
+        return None
+    left, right = node.inputs
+    if left is None or right is None:
+        return None
+    # At the place of the change itself either side may hold: what is accepted is continuous
+    # there, or enclosed with both values.
+    return (
+        _Choice(left, right, yes, no) if node.op_type in GREATER else _Choice(right, left, yes, no)
+    )
+
+
+def _extreme(choice: _Choice) -> ir.Node | None:
+    """Max or Min of two values."""
+    pair = [choice.large, choice.small]
+    if choice.above is choice.large and choice.below is choice.small:
+        return ir.node("Max", pair)
+    if choice.above is choice.small and choice.below is choice.large:
+        return ir.node("Min", pair)
+    return None
+
+
+def _turn(choice: _Choice, root: ir.Value) -> tuple[float, bool] | None:
+    """(t, up): the condition is root > t, or root < t where `up` is False."""
+    large, small = line(choice.large, root), line(choice.small, root)
+    if large is None or small is None or large[1] == small[1]:
+        return None
+    slope = large[1] - small[1]
+    return (small[0] - large[0]) / slope, slope > 0
+
+
+def _roots(choice: _Choice) -> list[ir.Value]:
+    """Values that the comparison may be one of."""
+    return [v for side in (choice.large, choice.small) if scalar(side) is None for v in roots(side)]
+
+
+def _chosen_softplus(choice: _Choice, node: ir.Node, label: str) -> ir.Node | None:
+    """Where(k x > t, x, softplus(k x) / k)."""
+    for straight, curved, flip in (
+        (choice.above, choice.below, False),
+        (choice.below, choice.above, True),
+    ):
+        for curve in roots(curved):
+            softplus = curve.producer()
+            outer = multiple(curved, curve)
+            if softplus is None or softplus.op_type != "Softplus" or outer is None:
+                continue
+            inner = softplus.inputs[0]
+            threshold = _threshold(choice, straight, inner, outer, flip)
+            if inner is None or threshold is None:
+                continue
+            jump = float(np.logaddexp(0.0, -threshold))
+            # What is below the rounding of float32 is enclosed; a solver sees no such jump.
+            if jump > float(np.spacing(np.float32(threshold))):
+                raise _jumps(node, label, abs(outer) * jump, threshold)
+            return ir.node("Softplus", [inner], {THRESHOLD: threshold, OUTER: outer})
+    return None
+
+
+def _threshold(
+    choice: _Choice, straight: ir.Value | None, inner: ir.Value | None, outer: float, flip: bool
+) -> float | None:
+    """t where `straight`, which is outer * inner, is taken if and only if inner > t."""
+    for root in roots(inner):
+        turn, factor, slope = _turn(choice, root), multiple(inner, root), multiple(straight, root)
+        if turn is None or factor is None or slope is None:
+            continue
+        place, up = turn
+        if isclose(slope, outer * factor, rel_tol=ROUNDING) and (up != flip) == (factor > 0):
+            return place * factor
+    return None
+
+
+def _jumps(node: ir.Node, label: str, height: float, place: float) -> UnsupportedError:
+    return UnsupportedError(
+        f"{label}: {describe(node)}: jumps by {height:.3g} where its condition changes (at"
+        f" {place:.6g}), so no distance can be computed through it; use Relu, LeakyRelu or Clip"
+    )
+
+
+def _hinge(choice: _Choice, node: ir.Node, label: str) -> ir.Node | None:
+    """Two lines of one value that meet where the comparison changes."""
+    for root in _roots(choice):
+        turn = _turn(choice, root)
+        yes = line(choice.above, root)
+        no = (0.0, 0.0) if node.op_type == "Mul" else line(choice.below, root)
+        if turn is None or yes is None or no is None:
+            continue
+        place, up = turn
+        ends = yes[0] + yes[1] * place, no[0] + no[1] * place
+        size = sum(abs(offset) + abs(slope * place) for offset, slope in (yes, no))
+        if abs(ends[0] - ends[1]) > ROUNDING * size:
+            raise _jumps(node, label, abs(ends[0] - ends[1]), place)
+        slopes = (no[1], yes[1]) if up else (yes[1], no[1])
+        return ir.node("Where", [root], {HINGE: (place, ends[1], *slopes)})
+    return None
