@@ -43,7 +43,7 @@ class Solution:
     extra: Floats
 
 
-class _Solver(highspy.Highs):
+class Solver(highspy.Highs):
     """HiGHS without the banner that the class' own constructor prints."""
 
     def __init__(self) -> None:
@@ -68,7 +68,7 @@ class Program:
         rows, region, goal = target.rows, target.region, target.goal
         self.inputs, self.neurons = rows.inputs, len(rows.offset)
         n, m = self.inputs, self.neurons
-        self.highs = _Solver()
+        self.highs = Solver()
         width = n + m
         lower = np.concatenate([region.lower, np.zeros(m)])
         upper = np.concatenate([region.upper, rows.upper])

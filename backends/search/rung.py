@@ -1,8 +1,8 @@
 """One rung: prove that nothing adversarial lies in the ball of one radius.
 
 Effort comes in levels, each only where the one before did not close every target within its
-nodes: plain trees; late layers tightened (shared by all targets); output-constrained bounds, one
-network per target, and no limit on nodes.
+nodes: plain trees; late layers tightened (shared by all targets) and cuts folded into planes;
+output-constrained bounds and new cuts, per target; the same again, and no limit on nodes.
 """
 
 from dataclasses import dataclass
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from graphprune.backends.condensed import bounds_of, condense
 from graphprune.backends.protocol import ABSOLUTE, RELATIVE, Ledger, Limits
 from graphprune.backends.search import tighten
+from graphprune.backends.search.cuts import add_planes
 from graphprune.backends.search.target import Target
 from graphprune.backends.search.tree import Tree
 from graphprune.ir import Ball
@@ -22,12 +23,14 @@ from graphprune.passes.analysis.certify import margin_rows
 Floats = NDArray[np.float64]
 
 # Nodes per open target after which the next level is tried.
-NODES = (60, 300, np.inf)
+NODES = (60, 400, 3000, np.inf)
 TOP = len(NODES) - 1
+# Rounds of cuts at a level.
+CUTS = (0, 5, 6, 10)
 # So few neurons are bounded under the output constraint at once.
 FEW = 64
-# Rounds of output-constrained bounds at a root.
-ROUNDS = 4
+# Rounds of output-constrained bounds at a root with few neurons, and with many.
+ROUNDS_FEW, ROUNDS_MANY = 4, 2
 # Nodes between two looks at the interval.
 LOOK = 32
 
@@ -82,6 +85,7 @@ class _Rung:
         self.fine = fine
         self.nodes = 0
         self.level = 0
+        self.cuts = 0
 
     def run(self, level: int) -> float:
         """The radius proven."""
@@ -90,8 +94,12 @@ class _Rung:
         if targets and level >= 1:
             targets = self._late_layers(targets)
         while targets:
-            if self.level >= TOP or targets[0].neurons <= FEW:
+            if self.level >= 2 or targets[0].neurons <= FEW:
                 targets = self._constrain(targets)
+            if CUTS[self.level] and targets:
+                targets = self._cut(targets)
+            if not targets:
+                break
             tree = Tree(targets, self.ball, self.limits)
             finished = self._grow(tree, NODES[self.level] * len(targets))
             self.ball = tree.ball
@@ -132,9 +140,16 @@ class _Rung:
         open_targets = []
         for target in targets:
             self.ledger.tell(f"bounding at {self.ball.radius:.5f}", always=True)
-            if tighten.constrain_root(target, self.limits, ROUNDS):
+            rounds = ROUNDS_FEW if target.neurons <= FEW else ROUNDS_MANY
+            if tighten.constrain_root(target, self.limits, rounds):
                 open_targets.append(target)
         return open_targets
+
+    def _cut(self, targets: list[Target]) -> list[Target]:
+        for target in targets:
+            self.ledger.tell(f"cutting at {self.ball.radius:.5f}", always=True)
+            self.cuts += add_planes(target, self.limits, CUTS[self.level])
+        return [target for target in targets if target.bound <= 0.0]
 
     def _grow(self, tree: Tree, budget: float) -> bool:
         """Expand nodes until none is left, or the budget or a limit ends it."""

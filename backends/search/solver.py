@@ -1,14 +1,21 @@
 """The search: rungs of growing radius up to the upper bound."""
 
+from math import log10
+from time import monotonic
+
 import numpy as np
 
 from graphprune.backends.protocol import Ledger, Limits
 from graphprune.backends.search.rung import TOP, climb, last_radius
 
-# Rungs as shares of the last radius.
+# Rungs as shares of the last radius, while they are easy.
 SHARES = (0.6, 0.75, 0.84, 0.9, 0.94, 0.97, 0.985, 1.0)
 # A rung that took at most this many nodes was easy: the next one is skipped.
 EASY = 40
+# Seconds from which on the next rung is chosen by what it should cost: trees grow tenfold over
+# this share of the radius.
+SLOW, TENFOLD = 1.0, 0.04
+SMALLEST_STEP, LARGEST_STEP = 0.008, 0.06
 # So few unstable neurons are solved to the absolute tolerance.
 FEW = 12
 # Without an upper bound, rungs grow by this factor.
@@ -22,11 +29,11 @@ class Search:
 
     def run(self, ledger: Ledger, limits: Limits) -> None:
         """Prove rung after rung until the ledger is closed or a limit is reached."""
-        level = 0
-        skip = 0
+        level = skip = 0
+        step = LARGEST_STEP
         while not ledger.closed and not limits.over:
-            radius = _next(ledger, skip)
-            before = ledger.lower
+            radius = _next(ledger, skip, step)
+            before, start = ledger.lower, monotonic()
             rung = climb(ledger, limits, radius, level)
             ledger.raise_lower(rung.radius, certified=True)
             ledger.tell(f"rung {radius:.5f}", always=True)
@@ -35,8 +42,15 @@ class Search:
             )
             if not rung.complete and ledger.lower <= before:
                 break  # a limit, or cases that numerics cannot close
-            level = min(rung.level, TOP) if rung.nodes > EASY else level
-            skip = skip + 1 if rung.nodes <= EASY else 0
+            easy = rung.nodes <= EASY and rung.level == level
+            # What a rung needed, the next one needs from its start.
+            level = rung.level
+            skip = skip + 1 if easy else 0
+            seconds = monotonic() - start
+            step = LARGEST_STEP
+            if seconds > SLOW and np.isfinite(limits.deadline):
+                room = max(0.5 * limits.remaining() / seconds, 1.0)
+                step = min(max(TENFOLD * log10(room), SMALLEST_STEP), LARGEST_STEP)
         # A few neurons more cost nothing: then the last digits too.
         few = ledger.statistics.get("unstable", FEW + 1) <= FEW
         if few and ledger.upper <= ledger.problem.cutoff and not limits.over:
@@ -47,12 +61,14 @@ class Search:
                 )
 
 
-def _next(ledger: Ledger, skip: int) -> float:
+def _next(ledger: Ledger, skip: int, step: float) -> float:
     """The next rung: the first share above what is proven, `skip` more where rungs are easy."""
     last = last_radius(ledger)
     if not np.isfinite(ledger.upper):
         return min(last, max(ledger.lower * GROWTH, 1e-3))
-    higher = [share for share in SHARES if share * last > ledger.lower * 1.01]
+    higher = [share for share in SHARES if share * last > ledger.lower * 1.005]
     if not higher:
         return last
+    if step < LARGEST_STEP:
+        return min(last, ledger.lower + step * last)
     return last * higher[min(skip, len(higher) - 1)]

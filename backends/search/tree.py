@@ -15,7 +15,8 @@ from graphprune.ir import Ball
 
 Floats = NDArray[np.float64]
 
-# Splits after which a case's bounds and box are computed anew.
+# Splits after which a case's bounds and box are computed anew, per 32 neurons: the cost of that
+# grows with their square, a node's with their number.
 REFRESH = 4
 
 
@@ -73,7 +74,7 @@ class Tree:
         state = node.state.copy()
         theta, mix = node.theta.astype(np.float64), node.mix.astype(np.float64)
         target.shrink(self.ball)
-        if node.fresh >= REFRESH:
+        if node.fresh >= REFRESH * max(1, target.neurons // 32):
             target = target.case()
             if not constrained(target, state, theta, mix, self.limits):
                 return False

@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 import graphprune as gp
 from graphprune.backends.choose import Solver
 from graphprune.backends.condensed import bounds_of, condense
+from graphprune.backends.protocol import Limits
 from graphprune.backends.search import kernels
+from graphprune.backends.search.cuts import add_planes
 from graphprune.backends.search.form import (
     margin_goal,
     neuron_goal,
@@ -160,6 +162,24 @@ def test_constrained_bounds_hold_where_the_margin_is_negative(
                 goal = neuron_goal(target.rows, j, 1.0)
                 z = goal.row @ v + goal.offset
                 assert case.rows.lower[j] - 1e-9 <= z <= case.rows.upper[j] + 1e-9
+
+
+@given(seeds, shapes, st.floats(0.05, 0.5))
+def test_planes_from_cuts_lie_above_their_neurons(
+    seed: int, widths: list[int], radius: float
+) -> None:
+    target = target_of(seed, widths, radius)
+    before = target.optimise(stop=np.inf)
+    add_planes(target, Limits(), 4)
+    assert target.bound >= before - 1e-6
+    z = target.rows
+    for x in samples_in(target.ball, 40, seed):
+        v = basis_at(target, x)
+        assert target.goal.row @ v + target.goal.offset >= target.bound
+        for j in np.flatnonzero(target.planes.has):
+            part = slice(z.indptr[j], z.indptr[j + 1])
+            plane = target.planes.values[part] @ v[z.indices[part]] + target.planes.offset[j]
+            assert v[target.condensed.inputs + j] <= plane + target.planes.error[j]
 
 
 @settings(max_examples=20)

@@ -1,0 +1,196 @@
+"""Ideal single-neuron cuts at a root, folded by the duals into one upper plane per neuron.
+
+For h = relu(w . v + o) over a box, with the phase indicator p in [0, 1] and any subset I of the
+neuron's inputs (Anderson et al. 2020, "Strong mixed-integer programming formulations for trained
+neural networks"),
+
+    h <= sum_I w_i (v_i - L_i (1 - p)) + (o + sum_not_I w_i U_i) p,
+
+where w_i L_i and w_i U_i are the least and the largest value of w_i v_i. The most violated subset
+is found term by term. A few rounds in HiGHS; then the duals combine a neuron's rows so that p
+falls out, which leaves one plane h <= a . v + q that every node of the tree uses without a linear
+program of its own. The plane is valid for any nonnegative multipliers: nothing rests on HiGHS.
+"""
+
+from dataclasses import dataclass
+
+import highspy
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from graphprune.backends.protocol import Limits
+from graphprune.backends.search.kernels import Planes, Rows
+from graphprune.backends.search.program import INFINITY, Solver, matrix_of
+from graphprune.backends.search.target import Target
+
+Floats = NDArray[np.float64]
+Indices = NDArray[np.intp]
+
+# A cut must be violated by this share of the neuron's upper bound.
+VIOLATION = 1e-3
+# The planes' rounding, as a multiple of the rows' (sums over the box besides the row itself).
+ERROR = 16.0
+
+
+@dataclass(frozen=True, eq=False)
+class _Ends:
+    """Per stored entry of the rows: the least and largest value of w_i v_i."""
+
+    owner: Indices
+    least: Floats
+    largest: Floats
+
+
+class Cuts:
+    """The linear program of a target with phase indicators, and its rounds of cuts."""
+
+    def __init__(self, target: Target) -> None:
+        self.target = target
+        self.rows: Rows = target.rows
+        # Split neurons have no triangle: they keep their rows, without cuts.
+        self.free = target.state == 0
+        m, n = target.neurons, self.rows.inputs
+        self.m, self.n = m, n
+        self.ends = self._ends()
+        self.matrix = matrix_of(self.rows)
+        self.cuts: list[tuple[Indices, NDArray[np.bool_], Floats, Floats]] = []
+        self.highs = Solver()
+        self._build()
+
+    def _ends(self) -> _Ends:
+        rows, region = self.rows, self.target.region
+        low = np.concatenate([region.lower, np.zeros(self.m)])[rows.indices]
+        high = np.concatenate([region.upper, np.maximum(rows.upper, 0.0)])[rows.indices]
+        ends = np.stack([rows.values * low, rows.values * high])
+        owner = np.repeat(np.arange(self.m), np.diff(rows.indptr))
+        return _Ends(owner, ends.min(axis=0), ends.max(axis=0))
+
+    def _build(self) -> None:
+        rows, n, m = self.rows, self.n, self.m
+        state, region = self.target.state, self.target.region
+        width = n + 2 * m
+        high = np.where(state == -1, 0.0, np.maximum(rows.upper, 0.0))
+        phase_low = (state == 1).astype(np.float64)
+        phase_high = (state != -1).astype(np.float64)
+        self.highs.addVars(
+            width,
+            np.concatenate([region.lower, np.zeros(m), phase_low]),
+            np.concatenate([region.upper, high, phase_high]),
+        )
+        cost = np.concatenate([self.target.goal.row, np.zeros(m)])
+        self.highs.changeColsCost(width, np.arange(width, dtype=np.int32), cost)
+        z = sparse.csr_array(sparse.hstack([self.matrix, sparse.csr_array((m, m))], format="csr"))
+        h = sparse.eye_array(m, width, k=n, format="csr")
+        phase = sparse.eye_array(m, width, k=n + m, format="csr")
+        top = sparse.diags_array(np.maximum(rows.upper, 0.0)) @ phase
+        bottom = sparse.diags_array(np.minimum(rows.lower, 0.0)) @ phase
+        below = np.full(m, -INFINITY)
+        self._add(sparse.csr_array(h - z), rows.offset, np.full(m, INFINITY))
+        self._add(sparse.csr_array(h - top), below, np.zeros(m))
+        ceiling = rows.offset - np.minimum(rows.lower, 0.0)
+        self._add(sparse.csr_array(h - z - bottom), below, ceiling)
+
+    def _add(self, matrix: sparse.csr_array, lower: Floats, upper: Floats) -> None:
+        self.highs.addRows(
+            matrix.shape[0], lower, upper, matrix.nnz, matrix.indptr[:-1].astype(np.int32),
+            matrix.indices.astype(np.int32), matrix.data,
+        )  # fmt: skip
+
+    def solve(self, limits: Limits) -> bool:
+        """Solve; False where HiGHS is stopped or gives up."""
+        seconds = max(min(limits.remaining(), 1e6), 0.0)
+        self.highs.setOptionValue("time_limit", self.highs.getRunTime() + seconds)
+        self.highs.run()
+        return bool(self.highs.getModelStatus() == highspy.HighsModelStatus.kOptimal)
+
+    def separate(self) -> int:
+        """Add the most violated cut of every neuron that has one; their number."""
+        values = np.array(self.highs.getSolution().col_value)
+        rows, ends = self.rows, self.ends
+        phase = np.clip(values[self.n + self.m :], 0.0, 1.0)[ends.owner]
+        inside = rows.values * values[rows.indices] - ends.least * (1.0 - phase)
+        outside = ends.largest * phase
+        chosen = inside < outside
+        own = values[self.n + self.m :]
+        value = rows.offset * own + np.bincount(
+            ends.owner, np.where(chosen, inside, outside), minlength=self.m
+        )
+        excess = values[self.n : self.n + self.m] - value
+        violated = np.flatnonzero(self.free & (excess > VIOLATION * np.maximum(rows.upper, 0.01)))
+        if not len(violated):
+            return 0
+        coefficient = rows.offset + np.bincount(
+            ends.owner, np.where(chosen, ends.least, ends.largest), minlength=self.m
+        )
+        floor = np.bincount(ends.owner, np.where(chosen, ends.least, 0.0), minlength=self.m).astype(
+            np.float64
+        )
+        kept = sparse.csr_array(
+            (np.where(chosen, rows.values, 0.0), rows.indices, rows.indptr),
+            shape=(self.m, self.n + self.m),
+        )[violated]
+        kept.eliminate_zeros()
+        count = len(violated)
+        places = np.arange(count)
+        unit = sparse.csr_array((np.ones(count), (places, violated)), shape=(count, self.m))
+        phases = sparse.csr_array(
+            (coefficient[violated], (places, violated)), shape=(count, self.m)
+        )
+        left = sparse.hstack([sparse.csr_array((count, self.n)), unit]) - kept
+        block = sparse.csr_array(sparse.hstack([left, -phases], format="csr"))
+        self._add(block, np.full(count, -INFINITY), -floor[violated])
+        self.cuts.append((violated, chosen, coefficient, floor))
+        return count
+
+    def planes(self) -> Planes:
+        """One upper plane per neuron, the rows combined by their duals."""
+        rows, m = self.rows, self.m
+        duals = np.maximum(-np.array(self.highs.getSolution().row_dual), 0.0)
+        top, bottom = duals[m : 2 * m], duals[2 * m : 3 * m]
+        total = top + bottom
+        share = bottom[self.ends.owner]
+        ceiling = bottom * (rows.offset - np.minimum(rows.lower, 0.0))
+        phase = top * np.maximum(rows.upper, 0.0) + bottom * np.minimum(rows.lower, 0.0)
+        cut = np.zeros(m)
+        start = 3 * m
+        for violated, chosen, coefficient, floor in self.cuts:
+            y = np.zeros(m)
+            y[violated] = duals[start : start + len(violated)]
+            start += len(violated)
+            total, cut = total + y, cut + y
+            share = share + y[self.ends.owner] * chosen
+            ceiling = ceiling - y * floor
+            phase = phase + y * coefficient
+        has = self.free & (total > 1e-9) & (cut > 1e-3 * total)
+        scale = np.where(has, 1.0 / np.where(has, total, 1.0), 0.0)
+        # The indicator at its worse end; the duals leave next to nothing of it.
+        offset = scale * (ceiling + np.maximum(phase, 0.0))
+        values = rows.values * share * scale[self.ends.owner]
+        size = np.abs(offset) + np.abs(scale * phase)
+        error = ERROR * rows.error + 1e-13 * size
+        return Planes(has.astype(np.uint8), values, offset, error)
+
+
+def add_planes(target: Target, limits: Limits, rounds: int) -> int:
+    """Give a target planes from `rounds` of cuts; the number of cuts.
+
+    The root's bound never gets worse: planes that do not help are dropped.
+    """
+    cuts = Cuts(target)
+    count = 0
+    for _ in range(rounds):
+        if not cuts.solve(limits):
+            return 0
+        added = cuts.separate()
+        count += added
+        if not added:
+            break
+    if not count or not cuts.solve(limits):
+        return 0
+    old = target.bound, target.planes, target.theta.copy(), target.mix.copy()
+    target.planes = cuts.planes()
+    target.mix[:] = 0.9
+    if target.optimise() < old[0]:
+        target.bound, target.planes, target.theta, target.mix = old
+    return count
