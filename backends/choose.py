@@ -36,7 +36,6 @@ class Auto:
 
     def run(self, ledger: Ledger, limits: Limits) -> None:
         """Run the backends in order until the ledger is closed or a limit is reached."""
-        failures: list[Exception] = []
         linear = ledger.problem.network.piecewise_linear
         order: tuple[Solver, ...] = ("search", "scip") if linear else ("scip",)
         for solver in order:
@@ -48,6 +47,3 @@ class Auto:
                 raise
             except (GraphpruneError, RuntimeError, MemoryError, ArithmeticError) as error:
                 log.warning("backend %s failed: %s", solver, error)
-                failures.append(error)
-        if len(failures) == len(order):
-            raise failures[0]

@@ -1,0 +1,142 @@
+"""Exact distances: the search against the plain big-M program on SCIP and the CROWN radius search.
+
+    python benchmarks/exact.py NETWORK [--anchors N] [--time-limit S] [--plain N] [--ablate]
+
+Processor seconds of one thread (attack and certificate included for every method), so that a
+busy machine changes the figures little; limits are wall seconds. The plain program has interval
+bounds on the ball of the attack, is asked about the attack's target only, and is censored at
+--plain-limit: its share is a lower bound. `--ablate` switches each technique off once.
+"""
+
+import argparse
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
+from math import exp, log
+from pathlib import Path
+from time import process_time
+from unittest.mock import patch
+
+import numpy as np
+
+import graphprune as gp
+from graphprune.backends.condensed import bounds_of, condense
+from graphprune.backends.onnxruntime import configure, run_original
+from graphprune.backends.scip import solve_target
+from graphprune.backends.search import rung, tighten, tree
+from graphprune.ir import Ball
+from graphprune.passes.analysis.attack import Attack
+from graphprune.passes.analysis.bounds import Boxes, pre_activation_bounds
+
+MODELS = Path(__file__).parent.parent / "models"
+Patches = Callable[[], list[AbstractContextManager[object]]]
+
+ABLATIONS: dict[str, Patches] = {
+    "everything": list,
+    "no cuts": lambda: [patch.object(rung, "CUTS", (0, 0, 0, 0))],
+    "no output-constrained bounds": lambda: [
+        patch.object(tighten, "constrain_root", lambda t, limits, rounds: t.optimise() <= 0.0)
+    ],
+    "no refresh in nodes": lambda: [patch.object(tree, "REFRESH", 1 << 30)],
+    "no late layers": lambda: [patch.object(tighten, "LATE", 1 << 30)],
+    "first candidate only": lambda: [patch.object(tree, "CANDIDATES", 1)],
+    "no steps in nodes": lambda: [patch.object(tree, "NODE_STEPS", 0)],
+    "three rounds of cuts": lambda: [patch.object(rung, "CUTS", (0, 3, 3, 3))],
+}
+
+
+def measure(network: gp.Network, anchor: gp.Anchor, limit: float) -> tuple[gp.Distance, float]:
+    """The search's answer and its processor seconds."""
+    start = process_time()
+    result = gp.distance(network, anchor, solver="search", time_limit=limit)
+    return result, process_time() - start
+
+
+def plain(network: gp.Network, anchor: gp.Anchor, found: Attack, limit: float) -> tuple[str, float]:
+    """The plain program of one target: how it ended, and its processor seconds."""
+    assert found.witness is not None
+    start = process_time()
+    ball = Ball(anchor.x.astype(np.float64), found.witness.distance)
+    layers = pre_activation_bounds(network, Boxes.of(ball), "ibp")
+    condensed = condense(network, bounds_of(layers), ball)
+    row = np.zeros(network.classes)
+    row[anchor.label], row[found.witness.target] = 1.0, -1.0
+    result = solve_target(condensed, ball, row, lower=0.0, time_limit=limit)
+    word = "exact" if result.finished else f"bound {result.lower:.5f}"
+    return word, process_time() - start
+
+
+def geometric(values: list[float]) -> float:
+    return exp(sum(map(log, values)) / len(values))
+
+
+def table(network: gp.Network, anchors: list[gp.Anchor], options: argparse.Namespace) -> None:
+    print("| anchor | lower | upper | lower/upper | status | nodes | CPU s | CROWN/upper | plain |")
+    print("|---|---|---|---|---|---|---|---|---|")
+    seconds, shares, ratios, exact = [], [], [], 0
+    for place, anchor in enumerate(anchors):
+        result, used = measure(network, anchor, options.time_limit)
+        upper = result.upper or np.inf
+        seconds.append(used)
+        shares.append(result.lower / upper)
+        exact += result.status == "exact"
+        proof = gp.certify(network, anchor, upper=result.upper)
+        word = ""
+        if place < options.plain:
+            found = gp.attack(network, anchor)
+            ended, other = plain(network, anchor, found, options.plain_limit)
+            ratios.append(other / used)
+            word = f"{ended}, {other:.1f} s"
+        print(
+            f"| {anchor.index} | {result.lower:.5f} | {upper:.5f} | {shares[-1]:.4f} |"
+            f" {result.status} | {result.nodes} | {used:.2f} | {proof.radius / upper:.3f} |"
+            f" {word} |",
+            flush=True,
+        )
+    print(
+        f"\nexact {exact}/{len(anchors)}, mean lower/upper {np.mean(shares):.4f}, CPU seconds"
+        f" median {np.median(seconds):.2f}, largest {max(seconds):.2f}"
+        + (f", plain / search (geometric mean) {geometric(ratios):.0f}" if ratios else "")
+    )
+
+
+def ablate(network: gp.Network, anchors: list[gp.Anchor], limit: float) -> None:
+    print("| switched off | exact | mean lower/upper | nodes | CPU s |")
+    print("|---|---|---|---|---|")
+    for name, patches in ABLATIONS.items():
+        with ExitStack() as stack:
+            for one in patches():
+                stack.enter_context(one)
+            results = [measure(network, anchor, limit) for anchor in anchors]
+        exact = sum(r.status == "exact" for r, _ in results)
+        share = np.mean([r.lower / (r.upper or np.inf) for r, _ in results])
+        nodes, used = sum(r.nodes for r, _ in results), sum(s for _, s in results)
+        print(f"| {name} | {exact} | {share:.4f} | {nodes} | {used:.1f} |", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("network", help="a shipped network's name, or an ONNX file")
+    parser.add_argument("--anchors", type=int, default=20)
+    parser.add_argument("--time-limit", type=float, default=60.0)
+    parser.add_argument("--plain", type=int, default=5, help="anchors for the plain program")
+    parser.add_argument("--plain-limit", type=float, default=120.0)
+    parser.add_argument("--ablate", action="store_true")
+    options = parser.parse_args()
+    configure(threads=1)
+    path = Path(options.network)
+    network = gp.load(path if path.exists() else MODELS / f"{options.network}.onnx")
+    anchors = [
+        a
+        for a in gp.load_anchors(MODELS / "mnist-test-100.npz", network)
+        if run_original(network, a.x[None])[0].argmax() == a.label
+    ][: options.anchors]
+    # Compiling (once per machine) is not measured.
+    gp.distance(network, anchors[0], solver="search", time_limit=60.0)
+    if options.ablate:
+        ablate(network, anchors, options.time_limit)
+    else:
+        table(network, anchors, options)
+
+
+if __name__ == "__main__":
+    main()
