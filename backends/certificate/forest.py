@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from graphprune.backends.certificate.program import best_multipliers
 from graphprune.backends.certificate.relaxation import Batch, Floats, Relaxation, States
 from graphprune.check.bound import lower_bounds
 from graphprune.check.container import Claims
@@ -14,6 +15,9 @@ from graphprune.check.forms import Form
 
 # Nodes bounded at once, ascent steps at a root, at other nodes, and where no split is left.
 BATCH, ROOT_STEPS, STEPS, LAST_STEPS = 32, 30, 10, 400
+# The ascent is slow in cases that hold few or no points: linear programs at every fourth depth from
+# where this share of the neurons is split.
+PROGRAM_EVERY, PROGRAM_FROM = 4, 0.125
 # Neurons per node whose two cases are bounded before one is split.
 CANDIDATES = 16
 
@@ -113,6 +117,12 @@ class _Forest:
                 batch, bounds = _take(batch, spare), bounds[spare]
             if not open_nodes:
                 continue
+            if limit is None:
+                still = np.array([not self._program(n) for n in open_nodes], bool)
+                open_nodes = [n for n, s in zip(open_nodes, still, strict=True) if s]
+                batch, bounds = _take(batch, still), bounds[still]
+                if not open_nodes:
+                    continue
             for node, split, estimates in self._branch(open_nodes, batch, bounds):
                 if split < 0:
                     if limit is not None:
@@ -175,9 +185,22 @@ class _Forest:
             self.relaxation.system, goals, states, multipliers, assumption=assumption
         )
 
+    def _program(self, node: _Node, *, always: bool = False) -> bool:
+        """Close a deep node by the best multipliers there are."""
+        depth = int(np.count_nonzero(node.state))
+        shallow = depth == 0 or depth < PROGRAM_FROM * len(node.state)
+        if self.assumption is not None or (not always and (shallow or depth % PROGRAM_EVERY)):
+            return False
+        goal = self.goals.take(np.array([node.goal]))
+        found = best_multipliers(self.relaxation.system, goal, node.state)
+        if found is None:
+            return False
+        node.multipliers = found.astype(np.float32)
+        return bool(self._values([node])[0] > 0.0)
+
     def _last(self, node: _Node) -> bool:
-        """No split helps: what is left is a linear program, and a long ascent."""
-        return not self._bound([node], LAST_STEPS)[0]
+        """No split helps: what is left is a linear program, or a long ascent."""
+        return self._program(node, always=True) or not self._bound([node], LAST_STEPS)[0]
 
     def _branch(
         self, nodes: list[_Node], batch: Batch, bounds: Floats

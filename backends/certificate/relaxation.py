@@ -26,6 +26,8 @@ States = NDArray[np.int8]
 # Adam's decay rates, and the decay of its step size.
 DECAYS = (0.85, 0.98)
 FADE = 0.97
+# Multipliers of cases without points grow without end.
+LARGEST = 1e6
 
 
 @dataclass(eq=False)
@@ -175,7 +177,7 @@ class Relaxation:
             scale = np.abs(c).sum(axis=1) / np.maximum((c != 0).sum(axis=1), 1)
             unit = np.where(free, 1.0, np.maximum(scale[:, None], np.abs(c)))
             theta = theta + size * unit * _adam(moments, gradient, step)
-            theta = np.where(free, np.clip(theta, 0.0, 1.0), np.maximum(theta, 0.0))
+            theta = np.clip(theta, 0.0, np.where(free, 1.0, LARGEST))
             if self.assumption is not None:
                 row, offset = self.assumption
                 slope = self.point @ row + offset
@@ -194,7 +196,7 @@ def _adam(moments: Floats, gradient: Floats, step: int) -> Floats:
 
 def _stored(m: Floats, downwards: NDArray[np.bool_]) -> Floats:
     """Rounded to float32, towards the side that costs the bound least."""
-    single = m.astype(np.float32)
+    single = np.clip(m, -(LARGEST**4), LARGEST**4).astype(np.float32)
     over = downwards & (single > m)
     single[over] = np.nextafter(single[over], np.float32(-np.inf))
     return single.astype(np.float64)

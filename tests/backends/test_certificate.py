@@ -1,0 +1,84 @@
+"""Multipliers from ascent and from linear programs; trees that close."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from graphprune.backends.certificate import Question, UnprovenError, prove_ball
+from graphprune.backends.certificate.program import best_multipliers
+from graphprune.backends.certificate.relaxation import Batch, Relaxation
+from graphprune.check import read_model
+from graphprune.check.bound import System, lower_bounds
+from graphprune.check.forms import Form, csr
+from tests.check.test_bound import random_system
+from tests.conftest import MODELS
+
+
+def _case(seed: int) -> tuple[System, Form, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    system = random_system(rng, 3, 5, 0)
+    goal = Form(csr(rng.normal(size=(1, 8))), rng.normal(size=1), np.zeros(1))
+    return system, goal, rng.integers(-1, 2, (1, 5)).astype(np.int8)
+
+
+def _points(system: System, state: np.ndarray, seed: int) -> np.ndarray:
+    """Points v = (x, h) of the network that lie in the case, (N, basis)."""
+    rng = np.random.default_rng(seed)
+    n, rows = system.inputs, system.form.rows.toarray()
+    v = np.zeros((4000, n + system.width))
+    v[:, :n] = rng.uniform(system.low[:n], system.high[:n], (4000, n))
+    inside = np.ones(4000, bool)
+    for j in range(system.width):
+        z = v @ rows[j] + system.form.offset[j]
+        v[:, n + j] = np.maximum(z, 0)
+        inside &= (z >= system.lower[j]) & (z <= system.upper[j]) & (z * state[j] >= 0)
+    return v[inside]
+
+
+@settings(max_examples=40)
+@given(st.integers(0, 2**32 - 1))
+def test_programs_are_no_worse_than_ascent_and_no_better_than_the_truth(seed: int) -> None:
+    system, goal, states = _case(seed)
+    found = best_multipliers(system, goal, states[0])
+    assert found is not None
+    best = lower_bounds(system, goal, states, found[None])[0]
+    relaxation = Relaxation(system)
+    batch = Batch(
+        goal.rows.toarray(), goal.offset, states, relaxation.slopes(1), np.zeros(1)
+    )  # fmt: skip
+    value = relaxation.ascend(batch, 20)[0]
+    done = relaxation.backward(batch, stored=True)
+    ascended = lower_bounds(system, goal, states, done.multipliers)[0]
+    # What the ascent thinks its bound is, is what the checker says.
+    size = 1.0 + float(np.abs(done.multipliers).max())
+    assert abs(ascended - value) <= 1e-4 * size
+    points = _points(system, states[0], seed)
+    if len(points):
+        assert ascended <= best + 1e-5 * (1 + abs(best))
+        truth = points @ goal.rows.toarray()[0] + goal.offset[0]
+        assert best <= truth.min() + 1e-7
+
+
+def test_a_case_without_points_has_a_positive_bound() -> None:
+    # z = x + 2 on [0, 1] cannot be negative.
+    low, high = np.array([0.0, 0.0]), np.array([1.0, 3.0])
+    form = Form(csr(np.array([[1.0, 0.0]])), np.array([2.0]), np.zeros(1))
+    system = System(1, low, high, form, np.array([-1.0]), np.array([3.0]))
+    goal = Form(csr(np.array([[1.0, 1.0]])), np.array([-5.0]), np.zeros(1))
+    state = np.array([[-1]], np.int8)
+    found = best_multipliers(system, goal, state[0])
+    assert found is not None
+    assert lower_bounds(system, goal, state, found[None])[0] > 100.0
+
+
+def test_time_limits_and_false_claims_end_the_proof() -> None:
+    model = read_model(MODELS / "mnist-a.onnx")
+    images = np.load(MODELS / "mnist-test-100.npz")
+    x = (images["x"][0] / np.float32(255)).astype(np.float32).reshape(model.shape)
+    label = int(images["y"][0])
+    with pytest.raises(UnprovenError, match="time"):
+        prove_ball(Question(model, x, label, 0.04, 0.0, 1.0), deadline=0.0)
+    tiny = read_model(MODELS / "mnist-tiny.onnx")
+    with pytest.raises(UnprovenError):
+        prove_ball(Question(tiny, x, label, 0.0784, 0.0, 1.0))
