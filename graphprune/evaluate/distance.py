@@ -9,6 +9,7 @@ import numpy as np
 from graphprune.backends.choose import Solver, backend
 from graphprune.backends.protocol import Ledger, Limits, Problem, is_exact
 from graphprune.errors import GraphpruneError
+from graphprune.evaluate.warm import warm_up
 from graphprune.ir import Anchor, Domain, Network
 from graphprune.passes.analysis.attack import Attack, attack
 from graphprune.passes.analysis.certify import Certificate, certified_margins, certify
@@ -78,7 +79,8 @@ def distance(
     solver
         ``search``, ``scip`` or ``auto``.
     time_limit
-        Seconds for everything, including the attack and the certificate that are not given.
+        Seconds for everything, including the attack and the certificate that are not given;
+        kernels that this machine never compiled are compiled before the clock starts.
     known_attack, known_certificate
         Results of :func:`attack` and :func:`certify` for the same anchor and domain.
 
@@ -89,6 +91,7 @@ def distance(
     """
     if network.classes < 2:
         raise GraphpruneError("the network has one output: no decision boundary is defined")
+    warm_up(progress)
     start = monotonic()
     domain = domain or Domain()
     reach = domain.search_limit(anchor.x)

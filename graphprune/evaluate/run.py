@@ -17,6 +17,7 @@ from graphprune.evaluate.interrupt import Interrupt, listening
 from graphprune.evaluate.settings import Settings
 from graphprune.evaluate.store import Store
 from graphprune.evaluate.tasks import Result, Task, assemble, classify, names, needs
+from graphprune.evaluate.warm import warm_up
 from graphprune.ir import Anchor, Network
 from graphprune.ir.html import table
 from graphprune.passes.analysis import bounds
@@ -156,6 +157,8 @@ def evaluate(
             store = stack.enter_context(Store(Path(run_dir), settings, new=new))
         run = _Run(jobs, settings, store, watch or Unwatched())
         run.prepare()
+        if run.waiting and {"rob", "bnd"} & set(settings.metrics):
+            warm_up(run.watch.message)
         executor = stack.enter_context(_executor(run, scheduler, memory))
         interrupt = stack.enter_context(listening())
         try:

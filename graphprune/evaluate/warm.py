@@ -1,0 +1,89 @@
+"""Compiled kernels, made ready before any clock runs.
+
+Numba compiles a kernel at its first call and keeps it on disk for later processes. On a machine
+that never ran them this takes about half a minute, which must not count against a time limit of
+seconds. So a tiny network goes through every kernel first: each compiles there, or is read from
+disk.
+"""
+
+import threading
+from functools import cache
+from itertools import pairwise
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from graphprune.backends.condensed import bounds_of, condense
+from graphprune.backends.protocol import Ledger, Limits, Problem
+from graphprune.backends.search.leaf import solve_leaf
+from graphprune.backends.search.rung import climb
+from graphprune.backends.search.target import Target
+from graphprune.canonical import from_proto
+from graphprune.ir import Anchor, Ball, Domain
+from graphprune.passes.analysis.bounds import Boxes, pre_activation_bounds
+from graphprune.passes.analysis.certify import certify, margin_rows
+from graphprune.progress import Progress, quiet
+
+# Reading kept kernels takes less than this many seconds; only compiling is worth a word.
+WORTH_A_WORD = 3.0
+# Of a ball on which the tiny network needs every part of the search, and few nodes.
+RADIUS = 0.2
+
+
+def warm_up(progress: Progress = quiet) -> None:
+    """Compile the kernels of bounds and search, or read them from disk; once per process."""
+    timer = threading.Timer(
+        WORTH_A_WORD, progress, ("compiling kernels for this machine, once (half a minute)",)
+    )
+    timer.daemon = True
+    timer.start()
+    try:
+        _run()
+    finally:
+        timer.cancel()
+
+
+@cache
+def _run() -> None:
+    network = from_proto(_model())
+    rng = np.random.default_rng(0)
+    anchor = Anchor(rng.uniform(0.3, 0.7, network.input_shape).astype(np.float32), 0)
+    certify(network, anchor, method="crown", upper=RADIUS)
+    certify(network, anchor, method="alpha-crown", upper=RADIUS)
+    ledger = Ledger(Problem(network, anchor, Domain(), RADIUS), progress=quiet)
+    climb(ledger, Limits(), RADIUS, level=1)
+    # A case that is left to a linear program, which a tree may or may not meet.
+    ball = Ball(anchor.x.astype(np.float64), RADIUS, Domain())
+    bounds = bounds_of(pre_activation_bounds(network, Boxes.of(ball)))
+    condensed = condense(network, bounds, ball)
+    target = Target(network, margin_rows(network, 0)[0], ball, bounds, condensed)
+    target.optimise()
+    solve_leaf(target, np.zeros(target.neurons, np.int8))
+
+
+def _model() -> onnx.ModelProto:
+    """Three hidden layers whose neurons are unstable and whose first class wins narrowly."""
+    rng = np.random.default_rng(1)
+    widths = (6, 24, 24, 16, 3)
+    nodes, tensors, last = [], [], "x"
+    for k, (n, m) in enumerate(pairwise(widths)):
+        weight = rng.normal(0, 1.2 / np.sqrt(n), (m, n))
+        bias = np.zeros(m)
+        if m == widths[-1]:
+            bias[0] = 0.05
+        for name, array in ((f"w{k}", weight), (f"b{k}", bias)):
+            tensors.append(numpy_helper.from_array(array.astype(np.float32), name))
+        nodes.append(helper.make_node("Gemm", [last, f"w{k}", f"b{k}"], [f"z{k}"], transB=1))
+        last = f"z{k}"
+        if m != widths[-1]:
+            nodes.append(helper.make_node("Relu", [last], [f"h{k}"]))
+            last = f"h{k}"
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", widths[0]])
+    y = helper.make_tensor_value_info(last, TensorProto.FLOAT, ["n", widths[-1]])
+    graph = helper.make_graph(nodes, "warm", [x], [y], tensors)
+    return helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 17)])
+
+
+if __name__ == "__main__":  # what an installation runs, so that the first use is quick
+    warm_up(print)
