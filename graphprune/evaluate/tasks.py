@@ -25,7 +25,7 @@ from graphprune.ir.network import activation_of
 from graphprune.passes.analysis.attack import Attack, attack
 from graphprune.passes.analysis.bounds import Boxes, pre_activation_bounds
 from graphprune.passes.analysis.certify import Certificate, certify
-from graphprune.progress import Progress, quiet
+from graphprune.progress import Interrupted, Progress, quiet
 
 log = logging.getLogger("graphprune")
 
@@ -131,12 +131,27 @@ def _performed(
         if name.startswith(ESTIMATE):
             return _estimate(network, anchor, name, settings, known, progress)
         return _METRICS[name](network, anchor, settings, known, progress)
+    except Interrupted as stopped:
+        # What is found is true; the task is done again when the run is resumed.
+        return _unfinished(name, stopped)
     except GraphpruneError as error:
         return Result({"status": "error", "message": str(error)}, [])
     except Exception as error:
         log.info("anchor %d, %s", anchor.index, name, exc_info=True)
         message = f"{name}: {type(error).__name__}: {error}"
         return Result({"status": "error", "message": message}, [])
+
+
+def _unfinished(name: str, stopped: Interrupted) -> Result:
+    if name == "d_adv" and isinstance(stopped.found, Attack):
+        return Result(attack_json(stopped.found), _points(stopped.found), final=False)
+    if name == "d_rob" and isinstance(stopped.found, Certificate):
+        return Result(certificate_json(stopped.found), [], final=False)
+    raise stopped
+
+
+def _points(found: Attack) -> Points:
+    return [] if found.witness is None else [("d_adv", found.witness)]
 
 
 def _adv(
@@ -146,8 +161,7 @@ def _adv(
         network, anchor, domain=s.domain, method=s.attack, effort=s.effort,
         norm=s.norm, seed=s.seed, time_limit=s.limit, progress=progress,
     )  # fmt: skip
-    points: Points = [] if found.witness is None else [("d_adv", found.witness)]
-    return Result(attack_json(found), points)
+    return Result(attack_json(found), _points(found))
 
 
 def _rob(
@@ -290,11 +304,11 @@ def assemble(record: Record, results: Mapping[str, Result], settings: Settings) 
         if not name.startswith(ESTIMATE) and name in results and not results[name].failed:
             whole[name] = results[name].value
     missing = [name for name in every if name not in results]
-    if missing:
+    if missing or not all(result.final for result in results.values()):
         whole["interrupted"] = True
-        for name in missing:
-            if name in ("d_adv", "d_rob", "d_bnd") and name.removeprefix("d_") in settings.metrics:
-                whole[name] = _nothing_known(name, whole, settings)
+    for name in missing:
+        if name in ("d_adv", "d_rob", "d_bnd") and name.removeprefix("d_") in settings.metrics:
+            whole[name] = _nothing_known(name, whole, settings)
     whole["estimates"] = [
         results[name].value for name in every if name.startswith(ESTIMATE) and name in results
     ]

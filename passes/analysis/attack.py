@@ -19,7 +19,7 @@ from graphprune.passbase import Facts, Promise, State, provides, register_pass
 from graphprune.passes.analysis import attack_descent, attack_polish, attack_radius
 from graphprune.passes.analysis.attack_local import Indices, Question
 from graphprune.passes.analysis.witness import Witness, closest_on_ray, confirm
-from graphprune.progress import Progress, quiet
+from graphprune.progress import Interrupted, Progress, quiet
 
 Floats = NDArray[np.float64]
 Effort = Literal["fast", "standard", "thorough"]
@@ -129,15 +129,25 @@ def attack(
     -------
     Attack
         Its distance is an upper bound of d_bnd, by a point that the original model confirms.
+
+    Raises
+    ------
+    Interrupted
+        Ctrl-C; its `found` is the attack with the best point so far.
     """
     start = monotonic()
     question = Question(network, anchor, domain or Domain(), norm)
     search = _Search(question, start + time_limit, progress)
-    if search.in_time() and not search.at_anchor():
-        if method == "pgd":
-            search.offer(attack_radius.bisect(question, search.targets, search.in_time))
-        else:
-            search.descend(ROUNDS[effort], np.random.default_rng([seed, anchor.index]))
+    try:
+        if search.in_time() and not search.at_anchor():
+            if method == "pgd":
+                search.offer(attack_radius.bisect(question, search.targets, search.in_time))
+            else:
+                search.descend(ROUNDS[effort], np.random.default_rng([seed, anchor.index]))
+    except KeyboardInterrupt:
+        if search.best is None:
+            raise
+        raise Interrupted(Attack(search.best, monotonic() - start, norm)) from None
     return Attack(search.best, monotonic() - start, norm)
 
 

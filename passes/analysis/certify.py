@@ -20,7 +20,7 @@ from graphprune.passes.analysis.bounds import (
     linear_bounds,
     pre_activation_bounds,
 )
-from graphprune.progress import Progress, quiet
+from graphprune.progress import Interrupted, Progress, quiet
 
 # The search stops when failed / certified radius is at most this.
 PRECISION = 1.001
@@ -109,6 +109,11 @@ def certify(
         A distance known to hold an adversarial point: where the search may stop looking.
     time_limit
         Seconds; the largest radius certified so far is returned when they are over.
+
+    Raises
+    ------
+    Interrupted
+        Ctrl-C; its `found` is the certificate of the largest radius so far.
     """
     if method not in METHODS:
         raise GraphpruneError(f"unknown method '{method}'; known: {', '.join(METHODS)}")
@@ -121,23 +126,29 @@ def certify(
     center = anchor.x.astype(np.float64)
     outer: list[LayerBounds] | None = None
     radius = min(0.5 * upper, reach) if upper else min(0.01, reach)
-    while monotonic() - start < time_limit:
-        try:
-            # At a radius above 0 a proof needs no better margin than a positive one.
-            margins, layers = _margins(
-                network, anchor, Ball(center, radius, domain, norm), method, outer, 0.0
-            )
-            margin = float(np.min(margins))
-        except GraphpruneError:  # the bounds overflow
-            margin, layers = -np.inf, outer or []
-        search.add(radius, margin)
-        if margin <= 0 and layers and method != "fastlin":
-            # Every later radius is smaller: what holds on this ball holds on those.
-            outer = layers
-        progress(f"certified {search.low:.5f}")
-        if search.low >= reach or search.high <= PRECISION * search.low or search.high < 1e-9:
-            break
-        radius = search.next()
+    try:
+        while monotonic() - start < time_limit:
+            try:
+                # At a radius above 0 a proof needs no better margin than a positive one.
+                margins, layers = _margins(
+                    network, anchor, Ball(center, radius, domain, norm), method, outer, 0.0
+                )
+                margin = float(np.min(margins))
+            except GraphpruneError:  # the bounds overflow
+                margin, layers = -np.inf, outer or []
+            search.add(radius, margin)
+            if margin <= 0 and layers and method != "fastlin":
+                # Every later radius is smaller: what holds on this ball holds on those.
+                outer = layers
+            progress(f"certified {search.low:.5f}")
+            if search.low >= reach or search.high <= PRECISION * search.low or search.high < 1e-9:
+                break
+            radius = search.next()
+    except KeyboardInterrupt:
+        if search.low == 0.0:
+            raise
+        found = Certificate(search.low, False, method, monotonic() - start)
+        raise Interrupted(found) from None
     complete = domain.bounded and search.low >= reach
     return Certificate(search.low, complete, method, monotonic() - start)
 

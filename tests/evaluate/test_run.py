@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 
 import graphprune as gp
+from graphprune.backends.onnxruntime import run_original
 from graphprune.cli.app import run
 from graphprune.evaluate import run as module
 from graphprune.evaluate.executors import Inline, Pool
@@ -70,6 +72,38 @@ def test_a_run_goes_on_where_it_stopped(tmp_path: Path, job: Job) -> None:
     for (i, m, w), (j, n, v) in zip(resumed.points, whole.points, strict=True):
         assert (i, m) == (j, n)
         assert np.array_equal(w.x, v.x)
+
+
+@pytest.mark.parametrize(
+    ("metric", "text", "effort"), [("adv", "attack", "standard"), ("rob", "certified", "fast")]
+)
+def test_what_ctrl_c_ended_early_is_kept_and_done_again(
+    metric: str, text: str, effort: Any, tmp_path: Path, tiny: gp.Network, images: list[gp.Anchor]
+) -> None:
+    settings = Settings(metrics=(metric,), effort=effort)
+    job = Job(tiny, images[:2])
+    (whole, second) = evaluate([job], settings).documents[0]["anchors"]
+
+    class Watch(module.Unwatched):
+        def message(self, said: str) -> None:
+            if said.startswith(text) and said != f"{text} 0.00000":
+                os.kill(os.getpid(), signal.SIGINT)
+
+    stopped = evaluate([job], settings, run_dir=tmp_path, watch=Watch())
+    assert stopped.interrupted
+    (record,) = stopped.documents[0]["anchors"]
+    assert record["interrupted"]
+    found, best = record[f"d_{metric}"]["value"], whole[f"d_{metric}"]["value"]
+    if metric == "adv":
+        assert best < found
+        ((_, _, witness),) = stopped.points
+        assert witness.distance == found
+        logits = run_original(tiny, witness.x[None])[0]
+        assert logits[witness.target] >= logits[images[0].label]
+    else:
+        assert 0 < found < best
+    resumed = evaluate([job], settings, run_dir=tmp_path)
+    assert numbers(resumed.documents[0]) == numbers({"anchors": [whole, second]})
 
 
 def test_changes_that_can_change_a_number_are_refused(

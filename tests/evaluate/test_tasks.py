@@ -34,6 +34,15 @@ def test_what_is_missing_is_filled_with_what_is_true_without_it() -> None:
     assert (record["d_rob"]["value"], record["d_bnd"]["lower"]) == (0.0, 0.0)
 
 
+def test_a_record_says_that_a_result_is_not_final() -> None:
+    settings = Settings(metrics=("adv",))
+    early = Result(ADV.value, [], final=False)
+    assert assemble(OK, {"d_adv": early}, settings) == {
+        **OK, "d_adv": ADV.value, "interrupted": True, "estimates": [],
+    }  # fmt: skip
+    assert "interrupted" not in assemble(OK, {"d_adv": ADV}, settings)
+
+
 def test_an_error_keeps_the_other_metrics() -> None:
     failed = Result({"status": "error", "message": "out of memory"}, [])
     record = assemble(OK, {"d_adv": ADV, "d_rob": ROB, "d_bnd": failed}, Settings())

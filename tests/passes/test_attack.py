@@ -12,7 +12,9 @@ from graphprune.backends.onnxruntime import run_original
 from graphprune.backends.reference import forward64
 from graphprune.ir import NORMS, Norm
 from graphprune.ir.points import length
+from graphprune.passes.analysis import attack_descent
 from graphprune.passes.analysis.attack import AttackMethod, Effort
+from graphprune.progress import Interrupted
 from graphprune.testing import anchors, networks
 from tests.oracles import Perceptron, brute_force_distance
 
@@ -121,3 +123,34 @@ def test_many_classes_are_attacked_through_the_nearest() -> None:
     assert found.distance is not None
     exact = brute_force_distance(net, x.astype(float), anchor.label, 0.0, 1.0)
     assert exact * (1 - 1e-5) <= found.distance <= exact * 1.05
+
+
+def test_ctrl_c_gives_what_is_found(mnist_a: gp.Network, images: list[gp.Anchor]) -> None:
+    def press(text: str) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(Interrupted) as stopped:
+        gp.attack(mnist_a, images[0], progress=press)
+    found = stopped.value.found
+    assert isinstance(found, gp.Attack)
+    assert found.witness is not None
+    best = gp.attack(mnist_a, images[0]).distance
+    assert best is not None
+    assert best <= found.witness.distance
+    for logits in (
+        run_original(mnist_a, found.witness.x[None])[0],
+        forward64(mnist_a, found.witness.x[None])[0][0],
+    ):
+        assert logits[found.witness.target] >= logits[images[0].label]
+
+
+def test_ctrl_c_before_anything_is_found_stays_ctrl_c(
+    tiny: gp.Network, images: list[gp.Anchor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def press(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(attack_descent, "descend", press)
+    with pytest.raises(KeyboardInterrupt) as stopped:
+        gp.attack(tiny, images[0])
+    assert not isinstance(stopped.value, Interrupted)
