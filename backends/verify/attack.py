@@ -11,14 +11,16 @@ Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]
 
 STEPS = 50
-# Starts of one round over all polytopes, and the entries that the largest tensors may have.
+# Starts of one round over all polytopes, and the neurons that they may have together.
 STARTS = 256
-MEMORY = 1 << 23
+MEMORY = 1 << 21
 # Candidates confirmed per step.
 CONFIRMED = 4
 
 
-def attack(problem: Problem, rounds: int, seed: int = 0) -> Counterexample | None:
+def attack(
+    problem: Problem, rounds: int, *, starts: int = STARTS, seed: int = 0
+) -> Counterexample | None:
     """Descend from random points of the box, for every polytope at once.
 
     The largest violated constraint of each point's polytope is what falls: signed gradient steps
@@ -29,6 +31,8 @@ def attack(problem: Problem, rounds: int, seed: int = 0) -> Counterexample | Non
     ----------
     rounds
         Batches of starts; each is drawn anew.
+    starts
+        Per polytope, at most.
     """
     if problem.polytopes == 0:
         return None
@@ -39,7 +43,7 @@ def attack(problem: Problem, rounds: int, seed: int = 0) -> Counterexample | Non
         return problem.confirm(middle[None])
     largest = max(problem.network.neurons, len(width))
     affordable = min(STARTS, MEMORY // largest)
-    per_polytope = max(1, affordable // problem.polytopes)
+    per_polytope = min(starts, max(1, affordable // problem.polytopes))
     for number in range(rounds):
         # Many polytopes: a random choice of them per round.
         chosen = rng.permutation(problem.polytopes)[: max(1, affordable)]

@@ -18,8 +18,8 @@ from graphprune.vnnlib import Property
 
 Answer = Literal["sat", "unsat", "unknown", "timeout"]
 
-# Rounds of the attack before and after the root bounds.
-FIRST_ROUNDS, MORE_ROUNDS = 2, 2
+# Starts per polytope before the root bounds, which often need no more; rounds after them.
+FIRST_STARTS, ROUNDS = 2, 2
 # Inputs that are not fixed, up to which splitting them pays.
 FEW_INPUTS = 20
 
@@ -82,7 +82,7 @@ def verify(
 
     for problem in problems:
         progress("attack")
-        found = attack(problem, FIRST_ROUNDS, seed)
+        found = attack(problem, 1, starts=FIRST_STARTS, seed=seed)
         if found is not None:
             return verdict("sat", found)
     for problem in problems:
@@ -106,7 +106,7 @@ def _decide(problem: Problem, seed: int, progress: Progress) -> Proof:
         problem = close_at_root(problem)
         if problem.polytopes == 0:
             return Proof(True, None, 1)
-        found = attack(problem, MORE_ROUNDS, seed + 1)
+        found = attack(problem, ROUNDS, seed=seed + 1)
         if found is not None:
             return Proof(False, found, 1)
         if np.count_nonzero(problem.upper > problem.lower) <= FEW_INPUTS:
