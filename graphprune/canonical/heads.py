@@ -1,7 +1,8 @@
 """Which value of a file is the logits: the output is chosen, what only reads off a class is cut.
 
-Softmax and LogSoftmax keep the order of the classes, so metrics use the logits below them; ArgMax,
-ZipMap, Normalizer and the label lookups of scikit-learn exports are dropped altogether.
+Softmax and LogSoftmax keep the order of the classes, so metrics use the logits below them; so does
+the pair (1 - s, s) of a sigmoid, see :mod:`graphprune.canonical.binary`. ArgMax, ZipMap, Normalizer
+and the label lookups of scikit-learn exports are dropped altogether.
 """
 
 import logging
@@ -11,6 +12,7 @@ from math import prod
 
 import onnx
 
+from graphprune.canonical.binary import two_class
 from graphprune.canonical.functions import inlined
 from graphprune.errors import GraphpruneError, UnsupportedError, nearest
 from graphprune.ir.load import ModelFile
@@ -75,6 +77,8 @@ def choose(file: ModelFile, output: str | None = None) -> Head:
     }
     name = output or _score_output(file.label, graph, {n: s for n, (s, _) in found.items()})
     scores, softmax = found[name]
+    if softmax is None and (pair := two_class(proto, scores)) is not None:
+        proto, scores, softmax = pair
     return Head(_ending_at(proto, scores), scores, name, softmax)
 
 

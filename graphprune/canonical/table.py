@@ -17,6 +17,8 @@ BEGIN, END = "<!-- operators: begin -->", "<!-- operators: end -->"
 # What happens to operators that no rule meets.
 ELSEWHERE = {
     "`Softmax` `LogSoftmax`": "as the last layer: cut for the metrics, kept in written files",
+    "`Concat` of 1 - s and s = `Sigmoid`(z)": "as the last layer of two classes: the softmax of"
+    " (0, z), cut",
     "`ArgMax` `ZipMap` `Normalizer` `LabelEncoder` `ArrayFeatureExtractor`": "as the last layers"
     " of a classifier: cut",
     "`Constant` `ConstantOfShape` `Range` `Shape` and all others of constants": "folded in float64",

@@ -122,3 +122,13 @@ class Property:
     inputs: int
     outputs: int
     regions: tuple[Region, ...]
+
+    @property
+    def compares_outputs(self) -> bool:
+        """Whether it speaks of the order of outputs alone, which a softmax above them keeps."""
+        return all(
+            len(c.terms) == 2 and c.limit == 0 and c.terms[0][1] == -c.terms[1][1]
+            for region in self.regions
+            for polytope in region.polytopes
+            for c in polytope
+        )

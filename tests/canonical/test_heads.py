@@ -5,7 +5,7 @@ import logging
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 import graphprune as gp
 from graphprune.backends.onnxruntime import Executable, run_original
@@ -96,6 +96,58 @@ def test_a_label_alone_and_a_map_of_scores_give_the_logits() -> None:
     kind = helper.make_sequence_type_proto(helper.make_map_type_proto(TensorProto.INT64, element))
     model.graph.output[1].CopyFrom(helper.make_value_info("m", kind))
     assert gp.from_proto(model).source.output_name == "z"
+
+
+def binary(*parts: str, kinds: dict[str, int] | None = None) -> onnx.ModelProto:
+    """What skl2onnx writes for a binary MLPClassifier."""
+    one = {"unity": np.ones((), np.float32), "u": np.array([[1], [-1.5], [0.7]], np.float32)}
+    nodes = [
+        node("Scaler", "x", "c", domain="ai.onnx.ml", offset=[0.1, 0.2, 0.3, 0.4], scale=[2.0] * 4),
+        node("MatMul", "c w", "a"), DENSE[1], node("MatMul", "h u", "z"), node("Sigmoid", "z", "s"),
+        node("Sub", "unity s", "r"), node("Concat", " ".join(parts), "p", axis=1),
+        node("ArgMax", "p", "best", axis=1),
+        node("ArrayFeatureExtractor", "labels best", "picked", domain="ai.onnx.ml"),
+        node("Cast", "picked", "label", to=7),
+    ]  # fmt: skip
+    return model_of(
+        nodes, ["n", 4], ["label", "p"], constants=WEIGHTS | one | {"labels": np.array([0, 1])},
+        kinds=kinds or {"label": TensorProto.INT64}, ml=True,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("parts", ["rs", "sr"])
+def test_two_classes_by_a_sigmoid_are_the_softmax_of_zero_and_the_logit(parts: str) -> None:
+    model = binary(*parts)
+    network = gp.from_proto(model)
+    assert network.piecewise_linear
+    assert (network.classes, network.neurons, network.source.softmax) == (2, 3, "Softmax")
+    x = random_points(network, 40, low=-2, high=2)
+    scores = run_original(network, x)
+    assert close(forward64(network, x)[0], scores, 1e-5)
+    label, chances = Executable(model)({"x": x})
+    clear = np.abs(chances[:, 1] - 0.5) > 1e-5  # dead ReLUs give ties
+    labels = label.reshape(-1)[clear]
+    assert set(labels) == {0, 1}
+    # Class 0 is the first column, whichever of the two parts it is.
+    assert np.array_equal(labels, scores[clear].argmax(axis=1))
+    # The written file gives the file's own outputs: the softmax of (0, z) is (1 - s, s).
+    written = gp.to_proto(network)
+    assert [o.name for o in written.graph.output] == ["p"]
+    assert close(Executable(written)({"x": x})[0], chances, 1e-6)
+    anchor = gp.Anchor(x[0], int(scores[0].argmax()))
+    assert gp.distance(network, anchor, domain=gp.Domain(-9, 9), time_limit=20).status == "exact"
+
+
+def test_pairs_that_are_no_two_classes_stay() -> None:
+    """Two columns each, another number than 1, or the same sigmoid twice."""
+    wide, other, twice = binary("r", "s"), binary("r", "s"), binary("s", "s")
+    names = [t.name for t in wide.graph.initializer]
+    wide.graph.initializer[names.index("u")].CopyFrom(numpy_helper.from_array(W[:3, :2], "u"))
+    half = numpy_helper.from_array(np.array(0.5, np.float32), "unity")
+    other.graph.initializer[names.index("unity")].CopyFrom(half)
+    for model in (wide, other, twice):
+        network = gp.from_proto(model, output="p")
+        assert (network.source.output_name, network.source.softmax) == ("p", None)
 
 
 def test_several_float_outputs_need_a_name() -> None:

@@ -1,5 +1,7 @@
 """Activations written out in parts: recognised with the file's own constants, or refused."""
 
+from pathlib import Path
+
 import numpy as np
 import onnx
 import pytest
@@ -7,7 +9,9 @@ from onnx import numpy_helper
 
 import graphprune as gp
 from graphprune.backends.reference import Reference, forward64
+from graphprune.canonical.survey import unsupported
 from graphprune.errors import UnsupportedError
+from graphprune.ir.load import read_model
 from graphprune.ir.network import activation_of
 from graphprune.operators import Gelu, GeluTanh, Relu, Softplus
 from tests.canonical.models import agrees, model_of, node
@@ -185,3 +189,13 @@ def test_refusals_name_the_node_and_the_reason(name: str) -> None:
     parts, said = REFUSED[name]
     with pytest.raises(UnsupportedError, match=said):
         gp.from_proto(written(parts))
+
+
+def test_a_survey_knows_the_patterns(tmp_path: Path) -> None:
+    """What is part of a Gelu is not listed, a jump is."""
+    found = {}
+    for name, parts in (("gelu", ERF["pytorch"]), ("jump", REFUSED["two lines"][0])):
+        onnx.save(written(parts), tmp_path / name)
+        found[name] = unsupported(read_model(tmp_path / name))
+    assert found["gelu"] == []
+    assert "jumps by 6" in found["jump"][0]

@@ -65,6 +65,21 @@ def test_bad_input_is_one_message(model: Path) -> None:
     assert (done.returncode, done.stdout) == (2, "")
 
 
+def test_properties_above_a_softmax_may_only_compare(tmp_path: Path) -> None:
+    """The softmax is cut: what is said of its values is not said of the logits."""
+    proto = Perceptron([np.eye(2), np.eye(2)], [np.zeros(2), np.zeros(2)]).model()
+    last = proto.graph.node[-1].output[0]
+    proto.graph.node.append(onnx.helper.make_node("Softmax", [last], ["p"], axis=1))
+    proto.graph.output[0].name = "p"
+    model = tmp_path / "model.onnx"
+    onnx.save(proto, model)
+    text = TEXT + "(declare-const Y_1 Real)\n"
+    done = run(model, text + "(assert (>= Y_0 1.5))")  # the logits reach 1 only, p never 1.5
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "above the Softmax" in done.stderr
+    assert run(model, text + "(assert (>= Y_0 Y_1))").stdout.startswith("sat\n")
+
+
 def test_the_clock_is_heard_even_while_loading(model: Path) -> None:
     start = monotonic()
     done = run(model, TEXT + "(assert (>= Y_0 2.1))", "--timeout", "0.001")
