@@ -21,7 +21,6 @@ REASONS: dict[str, str] = {
     "Less": _CHOICE,
     "LessOrEqual": _CHOICE,
     "Equal": _CHOICE,
-    "Einsum": "write it as MatMul, Transpose and Reshape",
     "Loop": f"loops: {_CONTROL}",
     "If": f"chooses between subgraphs: {_CONTROL}",
     "Scan": f"scans a sequence: {_CONTROL}",

@@ -135,7 +135,7 @@ def test_two_classes_by_a_sigmoid_are_the_softmax_of_zero_and_the_logit(parts: s
     assert [o.name for o in written.graph.output] == ["p"]
     assert close(Executable(written)({"x": x})[0], chances, 1e-6)
     anchor = gp.Anchor(x[0], int(scores[0].argmax()))
-    assert gp.distance(network, anchor, domain=gp.Domain(-9, 9), time_limit=20).status == "exact"
+    assert gp.distance(network, anchor, domain=gp.Domain(-9, 9)).status == "exact"
 
 
 def test_pairs_that_are_no_two_classes_stay() -> None:

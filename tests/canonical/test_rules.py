@@ -248,3 +248,47 @@ def test_smooth_activations_are_kept(case: int) -> None:
     nodes, constants = SMOOTH[case]
     network = agrees(model_of(nodes, ["n", 5], constants=constants, opset=20))
     assert (network.neurons, network.added_neurons) == (5, 0)
+
+
+EINSUMS: dict[str, tuple[list[Any], tuple[int, ...]]] = {
+    "bi,oi->bo": (["n", 4], (3, 4)),
+    "bi,io": (["n", 4], (4, 3)),
+    "oi,bi->bo": (["n", 4], (3, 4)),
+    "bchw,oc->bohw": (["n", 2, 5, 6], (3, 2)),
+    "bchw,ochw->bo": (["n", 2, 3, 4], (3, 2, 3, 4)),
+    "bthd,hdo->bto": (["n", 3, 2, 4], (2, 4, 5)),
+    "bti,oi->bot": (["n", 3, 4], (2, 4)),
+    "bi,io->ob": (["n", 4], (4, 3)),
+    "btc,oz->bot": (["n", 3, 4], (2, 5)),
+    "b i , z -> b i": (["n", 4], (3,)),
+    "bchw->bhwc": (["n", 2, 3, 4], ()),
+    "bchw->bc": (["n", 2, 3, 4], ()),
+}
+
+
+@pytest.mark.parametrize("equation", EINSUMS)
+def test_einsum(equation: str) -> None:
+    shape, constant = EINSUMS[equation]
+    first = equation.startswith("oi")
+    inputs = "x" if not constant else "w x" if first else "x w"
+    op = node("Einsum", inputs, equation=equation)
+    # A class vector last: what comes out may have its batch anywhere.
+    agrees(model_of([op], shape, constants={"w": f32(*constant)} if constant else {}))
+
+
+@pytest.mark.parametrize(
+    ("equation", "inputs", "said"),
+    [
+        ("bi,i->bi", "x v", "keeps axis 'i' of both"),
+        ("bi,bi->b", "x x", "more than one computed value"),
+        ("bi,bo->io", "x u", "contracts the batch"),
+        ("ii->i", "x", "does not name every axis"),
+        ("...i,oi->...o", "x w", "name every axis"),
+    ],
+)
+def test_other_einsums_are_refused(equation: str, inputs: str, said: str) -> None:
+    constants = {"v": f32(4), "w": f32(4, 4), "u": f32(1, 4)}
+    shape = [1 if "u" in inputs else 4, 4]
+    model = model_of([node("Einsum", inputs, equation=equation)], shape, constants=constants)
+    with pytest.raises(UnsupportedError, match=f"the Einsum y.*{said}"):
+        gp.from_proto(model)
