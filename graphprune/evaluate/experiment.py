@@ -329,8 +329,8 @@ def summarise(plan: dict[str, Any], records: Sequence[dict[str, Any]]) -> Measur
             "full_seconds": case.seconds,
         }  # fmt: skip
         for spec, e in case.estimates.items():
-            if e["status"] == "error":
-                continue
+            if e["status"] == "error" or e["value"] == 0.0:
+                continue  # an error, or out of time before any radius was certified
             value = limit if e["value"] is None else e["value"]
             rows.append(
                 common | {

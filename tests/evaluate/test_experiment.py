@@ -125,13 +125,15 @@ def test_errors_are_relative_and_a_collapsed_boundary_counts_at_the_limit() -> N
         "settings": {"radius": 0.5, "domain": None},
         "curves": [{"title": "c", "points": [["1", "e"]]}],
     }  # fmt: skip
-    records = [_record(0, 0.1, 0.11, 0.12), _record(1, 0.05, 0.05, None)]
-    found = summarise(plan, records)
+    # The third one ran out of time before it had a value.
+    values = [(0.1, 0.11, 0.12), (0.05, 0.05, None), (0.1, 0.1, 0.0)]
+    found = summarise(plan, [_record(i, *v) for i, v in enumerate(values)])
     assert found is not None
     (point,) = found.points
+    assert (found.anchors, point.anchors) == (3, 2)
     assert point.error == pytest.approx((0.2 + 9.0) / 2)
     assert point.collapsed == 1
-    assert found.attack.error == pytest.approx(0.05)
+    assert found.attack.error == pytest.approx(0.1 / 3)
     assert found.seconds == 4.0  # the attack counts
     assert point.share == 0.25
     assert len(runtime_figure([found]).axes) == 1
