@@ -86,7 +86,7 @@ RECIPES = {
 
 OURS: dict[Metric, tuple[str, ...]] = {
     "bnd": ("re-anchored", "auto", "sound"),
-    "rob": ("extrapolate", "extrapolate{evaluations=2}", "auto"),
+    "rob": ("extrapolate", "auto"),
 }
 COMBINED = (0.25, 0.5, 0.75)
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 # Errors below this are drawn at it.
 FLOOR = 1e-4
-RESOLUTION = 200
+RESOLUTION = 101
 MARKERS = ("s", "o", "^", "v", "D", "P", "X")
 
 
@@ -103,7 +103,7 @@ def replacements_figure(z0: float = -0.6, z1: float = 1.1) -> "Figure":
     pictures = (
         ("constant: Algorithm 1", np.full_like(z, anchor), [z0]),
         ("secant: Algorithm 2, combined", slope * z + offset, [z0, z1]),
-        ("least squares through the anchor", anchor + fitted * (z - z0), [z0]),
+        ("least squares through x0", anchor + fitted * (z - z0), [z0]),
     )
     for axes, (title, line, kept) in zip(figure.subplots(1, 3), pictures, strict=True):
         axes.plot(z, relu, color=INK, lw=1.2, ls="--", label="ReLU")
@@ -144,6 +144,10 @@ def _colour(number: int) -> str:
     return (*COLOURS, "#666666")[number % (len(COLOURS) + 1)]
 
 
+def _near(first: tuple[float, float], second: tuple[float, float]) -> bool:
+    return all(0.8 < a / b < 1.25 for a, b in zip(first, second, strict=True))
+
+
 def _panel(axes: "Axes", panel: Measured, titles: dict[str, int]) -> None:
     for share in (1.0, 0.5, 0.25, 0.1):
         axes.axvline(panel.seconds * share, color="#888888", lw=0.8, ls=":" if share < 1 else "-")
@@ -158,10 +162,15 @@ def _panel(axes: "Axes", panel: Measured, titles: dict[str, int]) -> None:
         own = [p for p in panel.points if p.curve == title]
         x, y = [p.seconds for p in own], [max(p.error, FLOOR) for p in own]
         axes.plot(x, y, MARKERS[number % len(MARKERS)], color=_colour(number), ms=5)
-        if len(own) > 1:
+        if title != "ours":  # its points are no steps of one path
             axes.plot(x, y, color=_colour(number), lw=0.8, alpha=0.6)
+        labels: dict[tuple[float, float], list[str]] = {}
         for p, a, b in zip(own, x, y, strict=True):
-            axes.annotate(p.label, (a, b), (4, 3), textcoords="offset points", fontsize=6)
+            # Points on top of each other share a label.
+            place = next((q for q in labels if _near(q, (a, b))), (a, b))
+            labels.setdefault(place, []).append(p.label)
+        for place, names in labels.items():
+            axes.annotate(", ".join(names), place, (4, 3), textcoords="offset points", fontsize=6)
     axes.set(
         xscale="log", yscale="log", xlabel="processor seconds per anchor", ylabel="relative error"
     )
