@@ -293,7 +293,7 @@ def _fold(context: Context, node: ir.Node) -> None:
 
     if any(attr.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
            for attr in node.attributes.values() if isinstance(attr, ir.Attr)):  # fmt: skip
-        raise context.fail(node, "operators with subgraphs are not supported")
+        raise context.fail(node, reason(node.op_type, node.domain))
     feeds = {str(v.name): context.constants[str(v.name)] for v in node.inputs if v is not None}
     proto = onnx.ModelProto(ir_version=8)
     proto.opset_import.add(domain="", version=context.opset)
