@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         assert_equivalent,
         assert_preserves,
     )
+    from graphprune.testing.operators import many_operator_models
     from graphprune.testing.strategies import (
         affine_segments,
         anchors,
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     )
 
 _ASSERTIONS = ("assert_adjoint", "assert_encloses", "assert_equivalent", "assert_preserves")
+_HOMES = {"many_operator_models": "operators"}
 
 __all__ = [
     "affine_segments",
@@ -33,6 +35,7 @@ __all__ = [
     "assert_encloses",
     "assert_equivalent",
     "assert_preserves",
+    "many_operator_models",
     "model_text",
     "models",
     "networks",
@@ -43,5 +46,5 @@ __all__ = [
 def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module 'graphprune.testing' has no attribute '{name}'")
-    home = "assertions" if name in _ASSERTIONS else "strategies"
+    home = "assertions" if name in _ASSERTIONS else _HOMES.get(name, "strategies")
     return getattr(import_module(f"graphprune.testing.{home}"), name)

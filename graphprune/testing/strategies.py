@@ -27,7 +27,7 @@ Draw = Any
 
 
 @dataclass
-class _Writer:
+class Writer:
     """A model under construction; `shape` is the sample shape of the last value."""
 
     rng: np.random.Generator
@@ -73,7 +73,7 @@ class _Writer:
         self._input = self.shape
 
 
-def _conv(draw: Draw, w: _Writer) -> None:
+def _conv(draw: Draw, w: Writer) -> None:
     """A convolution with any stride, padding, dilation, group and kernel that fits."""
     channels, *sides = w.shape
     group = draw(st.sampled_from([g for g in (1, 2, 3) if channels % g == 0]))
@@ -107,7 +107,7 @@ def _conv(draw: Draw, w: _Writer) -> None:
     w.node("Conv", inputs, (out, *lengths), **attributes)
 
 
-def _pool(draw: Draw, w: _Writer) -> None:
+def _pool(draw: Draw, w: Writer) -> None:
     channels, *sides = w.shape
     if min(sides) < 2:
         return
@@ -120,14 +120,14 @@ def _pool(draw: Draw, w: _Writer) -> None:
     )  # fmt: skip
 
 
-def _batch_norm(w: _Writer) -> None:
+def _batch_norm(w: Writer) -> None:
     c = w.shape[0]
     parts = [w.random(c), w.random(c, scale=0.2), w.random(c, scale=0.2), w.rng.uniform(0.3, 2, c)]
     names = [w.constant(p) for p in parts]
     w.node("BatchNormalization", [w.last, *names], w.shape, epsilon=1e-3)
 
 
-def _scalar(draw: Draw, w: _Writer) -> None:
+def _scalar(draw: Draw, w: Writer) -> None:
     """Add, Sub, Mul or Div with a constant on either side."""
     op = draw(st.sampled_from(["Add", "Sub", "Mul", "Div"]))
     shape = (w.shape[0], *(1 for _ in w.shape[1:])) if draw(st.booleans()) else w.shape
@@ -136,7 +136,7 @@ def _scalar(draw: Draw, w: _Writer) -> None:
     w.node(op, [value, w.last] if swap else [w.last, value], w.shape)
 
 
-def _gemm(draw: Draw, w: _Writer, out: int) -> None:
+def gemm(draw: Draw, w: Writer, out: int) -> None:
     """Gemm with any alpha, beta and transB; without a batch, MatMul on either side."""
     into = w.shape[0]
     if w.batch is None:
@@ -164,7 +164,7 @@ def _gemm(draw: Draw, w: _Writer, out: int) -> None:
     )  # fmt: skip
 
 
-def _flatten(draw: Draw, w: _Writer) -> None:
+def flatten(draw: Draw, w: Writer) -> None:
     size = int(np.prod(w.shape))
     if w.batch is not None and draw(st.booleans()):
         w.node("Reshape", [w.last, w.constant(np.array([0, -1]))], (size,))
@@ -172,7 +172,7 @@ def _flatten(draw: Draw, w: _Writer) -> None:
         w.node("Flatten", [w.last], (size,), axis=1)
 
 
-def _conv_body(draw: Draw, w: _Writer) -> None:
+def _conv_body(draw: Draw, w: Writer) -> None:
     for _ in range(draw(st.integers(1, 2))):
         _conv(draw, w)
         if draw(st.booleans()):
@@ -188,17 +188,17 @@ def _conv_body(draw: Draw, w: _Writer) -> None:
             w.activation()
         if draw(st.booleans()):
             _pool(draw, w)
-    _flatten(draw, w)
+    flatten(draw, w)
 
 
-def _dense_body(draw: Draw, w: _Writer) -> None:
+def _dense_body(draw: Draw, w: Writer) -> None:
     for _ in range(draw(st.integers(1, 2))):
-        _gemm(draw, w, draw(st.integers(1, 6)))
+        gemm(draw, w, draw(st.integers(1, 6)))
         if draw(st.booleans()):
             _scalar(draw, w)
         before, shape = w.activation(), w.shape
         if draw(st.booleans()):
-            _gemm(draw, w, shape[0])
+            gemm(draw, w, shape[0])
             w.node("Add", [before, w.last], shape)
             w.activation()
 
@@ -224,15 +224,15 @@ def models(
     is_conv = draw(st.booleans()) if conv is None else conv
     if is_conv:
         shape: tuple[int, ...] = (draw(st.integers(1, 3)), *(draw(st.integers(3, 6)) for _ in "hw"))
-        w = _Writer(rng, shape, draw(st.sampled_from(["n", 1, 3])), affine=affine)
+        w = Writer(rng, shape, draw(st.sampled_from(["n", 1, 3])), affine=affine)
         _conv_body(draw, w)
     else:
         batch = draw(st.sampled_from(["n", 1, 3, None]))
-        w = _Writer(rng, (draw(st.integers(1, 5)),), batch, affine=affine)
+        w = Writer(rng, (draw(st.integers(1, 5)),), batch, affine=affine)
         if draw(st.booleans()):
             _scalar(draw, w)
         _dense_body(draw, w)
-    _gemm(draw, w, classes or draw(st.integers(2, 4)))
+    gemm(draw, w, classes or draw(st.integers(2, 4)))
     if draw(st.integers(0, 5)) == 5:
         w.activation()
     # BatchNormalization before 14 is wrong in ONNX's reference, which tests compare with.
