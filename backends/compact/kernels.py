@@ -1,8 +1,8 @@
 """The compiled loops. Importing this module imports Numba: do it where bounds are computed.
 
-Two rows go down together (a neuron's +e_i and -e_i, or two margins): they share every weight
-that is read. A block of a value is visited only when a row has reached it, and neurons whose
-coefficient is zero in both rows (all inactive ones) are skipped.
+Where lines are optimised row by row, two rows go down together: they share every weight that is
+read (many rows on common lines: `lanes`). A block of a value is visited only when a row has
+reached it, and neurons whose coefficient is zero in both rows (all inactive ones) are skipped.
 """
 
 from collections.abc import Callable
@@ -133,6 +133,27 @@ def interval(
             state.magnitude[b, first + k] = size
 
 
+@jit
+def forward(net: Net, target: int, points: Floats) -> None:
+    """Pre-activations of value `target` at points (B, total), into its place."""
+    first = net.start[target]
+    for b in range(len(points)):
+        x = points[b]
+        for k in range(net.width[target]):
+            total = net.offset[first + k]
+            for e in range(net.edge_start[target - 1], net.edge_start[target]):
+                block = net.edge_block[e]
+                group = net.edge_group[e] + k // block
+                w = net.group_weight[group] + (k % block) * net.group_width[group]
+                for run in range(net.group_run[group], net.group_run[group + 1]):
+                    o, n = net.run_column[run], net.run_length[run]
+                    weight, value = net.weights[w : w + n], x[o : o + n]
+                    for j in range(n):
+                        total += weight[j] * value[j]
+                    w += n
+            x[first + k] = total
+
+
 class Work(NamedTuple):
     """Scratch of one thread: two rows over the index space, and what one group needs."""
 
@@ -245,7 +266,7 @@ def _add_eight(y: Floats, z: Floats, w: Floats, at: Ints, a: Floats, width: int)
 
 
 @jit
-def _reached(net: Net, value: int, begin: int, flags: NDArray[np.uint8]) -> tuple[int, int, int]:
+def reached(net: Net, value: int, begin: int, flags: NDArray[np.uint8]) -> tuple[int, int, int]:
     """The next stretch of touched blocks of a value from block `begin` on.
 
     Returns its first index and the index after it, and the block to go on from (equal indices:
@@ -276,7 +297,7 @@ def _constants(
     total = size = 0.0
     block = net.first_block[value]
     while True:
-        i, end, block = _reached(net, value, block, flags)
+        i, end, block = reached(net, value, block, flags)
         if i == end:
             return total, size
         for j in range(i, end):
@@ -285,26 +306,7 @@ def _constants(
 
 
 @jit
-def _minimum(
-    net: Net, state: State, box: int, value: int, p: Floats, flags: NDArray[np.uint8]
-) -> tuple[float, float]:
-    """Smallest value of the rows on one value within its bounds, absolute terms."""
-    total = size = 0.0
-    block = net.first_block[value]
-    while True:
-        i, end, block = _reached(net, value, block, flags)
-        if i == end:
-            return total, size
-        low, high = state.low[box, i:end], state.high[box, i:end]
-        a = p[i:end]
-        for j in range(len(a)):
-            positive, negative = max(a[j], 0.0), min(a[j], 0.0)
-            total += positive * low[j] + negative * high[j]
-            size += (positive - negative) * max(abs(low[j]), abs(high[j]))
-
-
-@jit
-def _input_minimum(
+def input_minimum(
     state: State, balls: Balls, box: int, a: Floats, point: Floats
 ) -> tuple[float, float]:
     """Smallest value of a row on the input over ball and box, absolute terms; the minimiser.
@@ -381,110 +383,15 @@ def _multiplier(
 
 
 @jit
-def _relax(
-    net: Net, state: State, box: int, value: int, p: Floats, flags: NDArray[np.uint8]
-) -> tuple[float, float]:
-    """Rows at an activation become rows at its pre-activation: (constant, absolute terms).
-
-    Includes what `_constants` counts for the rows it leaves.
-    """
-    total = size = 0.0
-    block = net.first_block[value]
-    while True:
-        i, end, block = _reached(net, value, block, flags)
-        if i == end:
-            return total, size
-        ls, lo = state.lower_slope[box, i:end], state.lower_offset[box, i:end]
-        us, uo = state.upper_slope[box, i:end], state.upper_offset[box, i:end]
-        offset, magnitude, a = net.offset[i:end], state.magnitude[box, i:end], p[i:end]
-        for j in range(len(a)):
-            positive, negative = max(a[j], 0.0), min(a[j], 0.0)
-            below = positive * ls[j] + negative * us[j]
-            total += positive * lo[j] + negative * uo[j] + below * offset[j]
-            size += positive * abs(lo[j]) - negative * abs(uo[j]) + abs(below) * magnitude[j]
-            a[j] = below
-
-
-@jit
 def _clear(net: Net, last: int, work: Work) -> None:
     """Zeros on everything that rows have reached among values 0 to `last`."""
     for value in range(last + 1):
         block = net.first_block[value]
         while True:
-            i, end, after = _reached(net, value, block, work.flags)
+            i, end, after = reached(net, value, block, work.flags)
             if i == end:
                 break
             work.p[i:end] = 0.0
             work.q[i:end] = 0.0
             work.flags[block:after] = 0
             block = after
-
-
-@jit
-def lower_bounds(
-    net: Net, state: State, balls: Balls, target: int, depth: int, gamma: float, tiny: float,
-    every_depth: bool, until_stable: bool,
-    box: Ints, pointer: Ints, index: Ints, coefficient: Floats, out: Floats,
-) -> None:  # fmt: skip
-    """Lower bounds of rows on the pre-activation of value `target`.
-
-    Parameters
-    ----------
-    depth
-        Activations below this value are taken by their bounds, not by their lines (1: none).
-    every_depth
-        Take the best of stopping at any activation on the way down.
-    until_stable
-        Rows 2i and 2i + 1 are +e and -e of a neuron: stop as soon as its sign is known.
-    box
-        (R,) the box of every row; rows 2i and 2i + 1 share it.
-    pointer, index, coefficient
-        The rows as a sparse matrix; indices count in the target's layout order.
-    out
-        (R,) receives the bounds; R is even.
-    """
-    work = _work(net)
-    p, q, flags = work.p, work.q, work.flags
-    base, block = net.start[target], net.block[target]
-    inputs = net.width[0]
-    point = np.empty(inputs)
-    for r in range(0, len(out), 2):
-        for i in range(pointer[r], pointer[r + 1]):
-            p[base + index[i]] = coefficient[i]
-            flags[net.first_block[target] + index[i] // block] = 1
-        for i in range(pointer[r + 1], pointer[r + 2]):
-            q[base + index[i]] = coefficient[i]
-            flags[net.first_block[target] + index[i] // block] = 1
-        out[r] = out[r + 1] = -np.inf
-        at = box[r]
-        t0, e0 = _constants(net, state, at, target, p, flags)
-        t1, e1 = _constants(net, state, at, target, q, flags)
-        _push(net, target, work)
-        value = target - 1
-        while True:
-            if every_depth or value < depth:
-                m0, s0, m1, s1 = t0, e0, t1, e1
-                ball = balls.order > 0 and value == 0
-                if ball:
-                    m, s = _input_minimum(state, balls, at, p[:inputs], point)
-                    m0, s0 = m0 + m, s0 + s
-                    m, s = _input_minimum(state, balls, at, q[:inputs], point)
-                    m1, s1 = m1 + m, s1 + s
-                for v in range(1 if ball else 0, value + 1):
-                    m, s = _minimum(net, state, at, v, p, flags)
-                    m0, s0 = m0 + m, s0 + s
-                    m, s = _minimum(net, state, at, v, q, flags)
-                    m1, s1 = m1 + m, s1 + s
-                out[r] = max(out[r], m0 - gamma * s0 - tiny)
-                out[r + 1] = max(out[r + 1], m1 - gamma * s1 - tiny)
-                if not (abs(m0) < np.inf and abs(m1) < np.inf):
-                    out[r] = out[r + 1] = np.nan
-            if value < depth or (until_stable and (out[r] >= 0.0 or out[r + 1] >= 0.0)):
-                break
-            m, s = _relax(net, state, at, value, p, flags)
-            t0, e0 = t0 + m, e0 + s
-            m, s = _relax(net, state, at, value, q, flags)
-            t1, e1 = t1 + m, e1 + s
-            _push(net, value, work)
-            value -= 1
-        _clear(net, value, work)

@@ -23,11 +23,11 @@ from graphprune.backends.compact.kernels import (
     State,
     _clear,
     _constants,
-    _input_minimum,
     _push,
-    _reached,
     _work,
+    input_minimum,
     jit,
+    reached,
 )
 
 # Adam's decay of the means, and what a step size loses per step.
@@ -39,11 +39,11 @@ def _relax_mixed(
     net: Net, state: State, other: State, box: int, value: int,
     p: Floats, flags: NDArray[np.uint8], alpha: Floats, output: Floats,
 ) -> tuple[float, float]:  # fmt: skip
-    """`kernels._relax` with mixed lines; notes the rows at the activation in `output`."""
+    """`lanes._relax` with mixed lines; notes the rows at the activation in `output`."""
     total = size = 0.0
     block = net.first_block[value]
     while True:
-        i, end, block = _reached(net, value, block, flags)
+        i, end, block = reached(net, value, block, flags)
         if i == end:
             return total, size
         for j in range(i, end):
@@ -152,7 +152,7 @@ def optimised_bounds(
     steps: int, rate: float, enough: float,
     box: Ints, pointer: Ints, index: Ints, coefficient: Floats, out: Floats,
 ) -> None:  # fmt: skip
-    """`kernels.lower_bounds` with lines optimised for every row.
+    """`lanes.lower_bounds` with lines optimised for every row.
 
     Parameters
     ----------
@@ -201,9 +201,9 @@ def optimised_bounds(
                 m, s = _relax_mixed(net, state, other, at, value, q, flags, alpha_q, output_q)
                 t1, e1 = t1 + m, e1 + s
                 _push(net, value, work)
-            m, s = _input_minimum(state, balls, at, p[:inputs], point_p[:inputs])
+            m, s = input_minimum(state, balls, at, p[:inputs], point_p[:inputs])
             t0, e0 = t0 + m, e0 + s
-            m, s = _input_minimum(state, balls, at, q[:inputs], point_q[:inputs])
+            m, s = input_minimum(state, balls, at, q[:inputs], point_q[:inputs])
             t1, e1 = t1 + m, e1 + s
             if not (abs(t0) < np.inf and abs(t1) < np.inf):
                 out[r] = out[r + 1] = np.nan

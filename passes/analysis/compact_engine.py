@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graphprune.backends.compact import Compact, compact
+from graphprune.ir.network import activation_of
 from graphprune.passes.analysis.problem import (
     Floats,
     LayerBounds,
@@ -36,9 +37,9 @@ class CompactEngine:
     """
 
     def __init__(self, problem: Problem, *, steps: int = 20, enough: float = np.inf) -> None:
-        from graphprune.backends.compact import kernels
+        from graphprune.backends.compact import kernels, lanes
 
-        self.kernels = kernels
+        self.kernels, self.lanes = kernels, lanes
         self.problem = problem
         self.steps, self.enough = steps, enough
         self.compact: Compact = compact(problem.network)
@@ -49,7 +50,8 @@ class CompactEngine:
         self.state.low[:, self.compact.place(0)] = problem.boxes.lower[:, order]
         self.state.high[:, self.compact.place(0)] = problem.boxes.upper[:, order]
         self._balls = self._ball_arrays()
-        self._known = 0
+        self._known = self._carried = 0
+        self._middle: Floats | None = None
         self._other: kernels.State | None = None
 
     def interval(self, index: int) -> LayerBounds:
@@ -78,18 +80,39 @@ class CompactEngine:
         self._update()
         order = self.compact.order[index + 1]
         box, neuron = np.nonzero(chosen[:, order])
-        out = self._bounds(
-            index,
-            np.repeat(box, 2),
-            np.arange(2 * len(box) + 1),
-            np.repeat(neuron, 2),
-            np.tile([1.0, -1.0], len(box)),
-            until_stable,
-        )
         lower = np.full(chosen.shape, -np.inf)
         upper = np.full(chosen.shape, np.inf)
-        lower[box, order[neuron]], upper[box, order[neuron]] = out[::2], -out[1::2]
+        sign = np.ones(len(box))
+        if until_stable:
+            # Only one side can show the sign of a neuron: that of its value at the middle.
+            sign[self._at_middle(index)[box, neuron] < 0.0] = -1.0
+        for _ in range(2):
+            out = self._bounds(index, box, np.arange(len(box) + 1), neuron, sign, until_stable)
+            up = sign > 0.0
+            lower[box[up], order[neuron[up]]] = out[up]
+            upper[box[~up], order[neuron[~up]]] = -out[~up]
+            left = (out < 0.0) | (not until_stable)
+            box, neuron, sign = box[left], neuron[left], -sign[left]
         return lower, upper
+
+    def _at_middle(self, index: int) -> Floats:
+        """About the values (B, n) of a pre-activation at the middles of the boxes."""
+        points = self._middle
+        if points is None:
+            points = self._middle = np.zeros_like(self.state.low)
+            place = self.compact.place(0)
+            points[:, place] = 0.5 * self.state.low[:, place] + 0.5 * self.state.high[:, place]
+        for below in range(self._carried, index + 1):
+            place = self.compact.place(below + 1)
+            self.kernels.forward(self.net, below + 1, points)
+            if below < index:
+                activation = activation_of(self.problem.network.activations[below])
+                image = activation.interval(points[:, place], points[:, place])[0]
+                points[:, place] = np.clip(
+                    image, self.state.low[:, place], self.state.high[:, place]
+                )
+        self._carried = index
+        return points[:, self.compact.place(index + 1)]
 
     def rows(self, index: int, rows: Floats) -> Floats:
         """Lower bounds (B, R) of rows (R, n) times the target of a segment."""
@@ -123,7 +146,7 @@ class CompactEngine:
     ) -> Floats:
         out = np.empty(len(box))
         method = self.problem.method
-        self.kernels.lower_bounds(
+        self.lanes.lower_bounds(
             self.net, self.state, self._balls, index + 1, index + 1 if method == "ibp" else 1,
             self.gamma, TINY, method != "fastlin", until_stable,
             box, pointer, column, coefficient, out,
