@@ -3,8 +3,8 @@
     python benchmarks/exact.py NETWORK [--anchors N] [--time-limit S] [--plain N] [--ablate]
 
 Processor seconds of one thread (attack and certificate included for every method), so that a
-busy machine changes the figures little; limits are wall seconds. The plain program has interval
-bounds on the ball of the attack, is asked about the attack's target only, and is censored at
+busy machine changes the figures little; limits are wall seconds. The plain program has a variable for
+every neuron and interval bounds on the ball of the attack, is asked about the attack's target only, and is censored at
 --plain-limit: its share is a lower bound. `--ablate` switches each technique off once.
 """
 
@@ -19,9 +19,9 @@ from unittest.mock import patch
 import numpy as np
 
 import graphprune as gp
-from graphprune.backends.condensed import bounds_of, condense
 from graphprune.backends.onnxruntime import configure, run_original
 from graphprune.backends.scip import solve_target
+from graphprune.backends.scip.layered import layer
 from graphprune.backends.search import rung, tighten, tree
 from graphprune.ir import Ball
 from graphprune.passes.analysis.attack import Attack
@@ -57,10 +57,10 @@ def plain(network: gp.Network, anchor: gp.Anchor, found: Attack, limit: float) -
     start = process_time()
     ball = Ball(anchor.x.astype(np.float64), found.witness.distance)
     layers = pre_activation_bounds(network, Boxes.of(ball), "ibp")
-    condensed = condense(network, bounds_of(layers), ball)
+    layered = layer(network, layers)
     row = np.zeros(network.classes)
     row[anchor.label], row[found.witness.target] = 1.0, -1.0
-    result = solve_target(condensed, ball, row, lower=0.0, time_limit=limit)
+    result = solve_target(layered, ball, row, lower=0.0, time_limit=limit)
     word = "exact" if result.finished else f"bound {result.lower:.5f}"
     return word, process_time() - start
 
