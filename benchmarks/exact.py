@@ -3,9 +3,10 @@
     python benchmarks/exact.py NETWORK [--anchors N] [--time-limit S] [--plain N] [--ablate]
 
 Processor seconds of one thread (attack and certificate included for every method), so that a
-busy machine changes the figures little; limits are wall seconds. The plain program has a variable for
-every neuron and interval bounds on the ball of the attack, is asked about the attack's target only, and is censored at
---plain-limit: its share is a lower bound. `--ablate` switches each technique off once.
+busy machine changes the figures little; limits are wall seconds. The plain program has a variable
+for every neuron and interval bounds on the ball of the attack, is asked about the attack's target
+only, and is censored at --plain-limit: its share is a lower bound. `--ablate` switches each
+technique off once.
 """
 
 import argparse

@@ -27,6 +27,8 @@ class Leaf:
         Proven: nothing adversarial on the ball.
     point
         Inputs at the least radius where the relaxation has a point with margin <= 0.
+    inner
+        Inputs with the least margin on the whole ball: not only touching the boundary.
     neuron
         Unsplit neuron that the relaxation is wrong about there, or None: then `point` is
         adversarial, up to rounding.
@@ -38,6 +40,7 @@ class Leaf:
 
     closed: bool
     point: Floats | None
+    inner: Floats | None
     neuron: int | None
     radius: float
     theta: Floats
@@ -51,7 +54,7 @@ def solve_leaf(target: Target, state: NDArray[np.int8]) -> Leaf:
     a, v, lam, pi = np.empty(size), np.empty(size), np.empty(m), np.empty(m)
     mix = np.zeros(m)
     theta = target.theta
-    radius, point, hidden = 0.0, None, np.zeros(m)
+    radius, point, inner, hidden = 0.0, None, None, np.zeros(m)
     for _ in range(STEPS):
         found = program.solve()
         if found is None or not np.isfinite(found.value):
@@ -61,16 +64,17 @@ def solve_leaf(target: Target, state: NDArray[np.int8]) -> Leaf:
                 target.rows, target.planes, target.region, target.goal, 0.0, False,
                 state, grown, mix.copy(), 400, 1.0, 0.0, a, v, lam, pi, np.empty(m),
             )  # fmt: skip
-            return Leaf(bound > 0.0, point, None, radius, grown)
+            return Leaf(bound > 0.0, point, inner, None, radius, grown)
         theta = slopes(found, state)
         bound, constant = kernels.bound_once(
             target.rows, target.planes, target.region, target.goal, 0.0, state, theta, mix,
             a, v, lam, pi,
         )  # fmt: skip
         if bound > 0.0:
-            return Leaf(True, None, None, target.ball.radius, theta)
+            return Leaf(True, None, None, None, target.ball.radius, theta)
         grown_radius = kernels.root(a, target.region, constant, 0.0)
         point, hidden = found.basis[: target.condensed.inputs], found.basis[-m:] if m else hidden
+        inner = point if inner is None else inner
         if grown_radius <= radius * (1.0 + 1e-9):
             break
         radius = grown_radius
@@ -79,4 +83,4 @@ def solve_leaf(target: Target, state: NDArray[np.int8]) -> Leaf:
     kernels.evaluate(target.rows, true)
     wrong = np.where(state == 0, np.abs(hidden - true[target.condensed.inputs :]), 0.0)
     neuron = int(np.argmax(wrong)) if m and wrong.max() > 1e-7 else None
-    return Leaf(False, point, neuron, radius, theta)
+    return Leaf(False, point, inner, neuron, radius, theta)

@@ -8,12 +8,15 @@ from numpy.typing import NDArray
 
 from graphprune.backends.protocol import Ledger, Limits
 from graphprune.backends.search import kernels
-from graphprune.backends.search.leaf import solve_leaf
+from graphprune.backends.search.leaf import Leaf, solve_leaf
 from graphprune.backends.search.target import CANDIDATES, NODE_STEPS, RATE, Node, Target
 from graphprune.backends.search.tighten import constrained
 from graphprune.ir import Ball
 
 Floats = NDArray[np.float64]
+
+# Nodes between two looks for a better point.
+PROBE = 48
 
 # Splits after which a case's bounds and box are computed anew, per 32 neurons: the cost of that
 # grows with their square, a node's with their number.
@@ -92,6 +95,8 @@ class Tree:
         found = False
         if value <= target.goal.error:
             found = ledger.offer(v[: target.condensed.inputs], deadline=self.limits.deadline)
+        elif self.nodes % PROBE == 1:
+            found = self._probe(target, v, ledger)
         radius = max(radius, node.radius)
         if neuron < 0:
             return self._leaf(node, state, bound, radius, ledger) or found
@@ -118,6 +123,18 @@ class Tree:
         fresh = parent.fresh + 1
         self._push(Node(parent.target, estimate, radius, guess, own, slopes, weights, fresh))
 
+    def _probe(self, target: Target, v: Floats, ledger: Ledger) -> bool:
+        """Look for a better point: the linear program of the minimiser's own pattern."""
+        hidden = v[target.condensed.inputs :]
+        pattern = np.where(hidden > 0.0, kernels.ACTIVE, kernels.INACTIVE).astype(np.int8)
+        leaf = solve_leaf(target, pattern)
+        return not leaf.closed and self._offer(leaf, ledger)
+
+    def _offer(self, leaf: Leaf, ledger: Ledger) -> bool:
+        points = [x for x in (leaf.inner, leaf.point) if x is not None]
+        found = [ledger.offer(x, deadline=self.limits.deadline) for x in points]
+        return any(found)
+
     def _leaf(
         self, node: Node, state: NDArray[np.int8], bound: float, radius: float, ledger: Ledger
     ) -> bool:
@@ -126,7 +143,7 @@ class Tree:
         leaf = solve_leaf(target, state)
         if leaf.closed:
             return False
-        found = leaf.point is not None and ledger.offer(leaf.point, deadline=self.limits.deadline)
+        found = self._offer(leaf, ledger)
         if leaf.neuron is not None:
             theta, mix = node.theta.astype(np.float64), node.mix.astype(np.float64)
             for phase in (kernels.ACTIVE, kernels.INACTIVE):
