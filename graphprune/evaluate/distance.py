@@ -159,6 +159,8 @@ def _result(ledger: Ledger, radius: float | None, covered: bool, seconds: float)
     # Without a domain the search ends somewhere, which proves nothing about what is beyond.
     proven = ledger.certified or not smooth
     if proven and lower >= ledger.problem.cutoff and (covered or radius is not None):
-        return Distance(lower, None, "robust", None, ledger.certified, ledger.nodes, seconds)
+        # A certificate may reach further than what was asked; the answer is what was asked.
+        asked = lower if radius is None else min(lower, radius)
+        return Distance(asked, None, "robust", None, ledger.certified, ledger.nodes, seconds)
     upper = None if witness is None else witness.distance
     return Distance(lower, upper, "interval", witness, ledger.certified, ledger.nodes, seconds)

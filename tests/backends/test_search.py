@@ -248,6 +248,11 @@ def test_radius_asked_for(tiny: gp.Network, images: list[gp.Anchor]) -> None:
     assert (whole.status, whole.certified) == ("exact", True)
     below = gp.distance(tiny, images[0], solver="search", radius=0.9 * whole.lower)
     assert (below.status, below.upper, below.certified) == ("robust", None, True)
+    assert below.lower == 0.9 * whole.lower, "the radius asked for, also where more is known"
+    # A certificate that reaches further does not change the answer either.
+    known = gp.certify(tiny, images[0])
+    small = gp.distance(tiny, images[0], radius=0.5 * known.radius, known_certificate=known)
+    assert (small.status, small.lower) == ("robust", 0.5 * known.radius)
     above = gp.distance(tiny, images[0], solver="search", radius=1.3 * whole.lower)
     assert above.status == "exact"
     assert above.upper == pytest.approx(whole.upper, rel=2e-4)
