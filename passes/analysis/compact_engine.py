@@ -186,8 +186,10 @@ class CompactEngine:
         for index in range(self._known, len(problem.layers)):
             order, place = self.compact.order[index + 1], self.compact.place(index + 1)
             ends, size = problem.image(index), problem.layers[index].magnitude
-            arrays: list[NDArray[np.floating]] = [*problem.lines(index), *ends, size]
-            for name, array in zip(state._fields, arrays, strict=True):
+            # Intervals alone need no lines.
+            lines = () if problem.method == "ibp" else problem.lines(index)
+            arrays: list[NDArray[np.floating]] = [*lines, *ends, size]
+            for name, array in zip(state._fields[-len(arrays) :], arrays, strict=True):
                 whole: Floats = getattr(state, name)
                 whole[:, place] = array[:, order]
         self._known = len(problem.layers)
