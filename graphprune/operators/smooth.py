@@ -68,12 +68,19 @@ class Smooth(ABC):
     def lines(
         self, lower: Floats, upper: Floats, method: str
     ) -> tuple[Floats, Floats, Floats, Floats]:
-        """Lines below and above; with `fastlin` both have the slope of the chord."""
+        """Lines below and above; with `fastlin` both have the slope of the chord.
+
+        With `alternative` the line below has the slope at the lower end, the one above that at
+        the upper end.
+        """
         if method.startswith("fastlin"):
             wide = np.maximum(upper - lower, 1e-30)
             chord = (self.value(upper) - self.value(lower)) / wide
             chord = np.where(upper > lower, chord, self.slope(lower))
             below = above = self._single(chord)
+        elif method == "alternative":
+            # What alpha-CROWN mixes the best lines with: any slope holds with its offset.
+            below, above = self._single(self.slope(lower)), self._single(self.slope(upper))
         else:
             below, above = self._best(lower, upper, -1), self._best(lower, upper, 1)
         return (

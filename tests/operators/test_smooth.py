@@ -24,7 +24,7 @@ def between(lower: float, upper: float) -> np.ndarray:
 
 
 @pytest.mark.parametrize("op", [*KINDS, *VARIANTS], ids=str)
-@given(a=ends, b=ends, method=st.sampled_from(["crown", "fastlin"]))
+@given(a=ends, b=ends, method=st.sampled_from(["crown", "fastlin", "alternative"]))
 def test_lines_and_intervals_enclose_the_curve(op: Smooth, a: float, b: float, method: str) -> None:
     lower, upper = np.array([min(a, b)]), np.array([max(a, b)])
     z = between(lower[0], upper[0])
@@ -88,3 +88,11 @@ def test_gelu_dips_where_it_says(op: Smooth) -> None:
     slopes = op.slope(np.linspace(-9, 9, 20001))
     turns = np.flatnonzero(np.diff(np.sign(np.diff(slopes))))
     assert np.allclose(np.linspace(-9, 9, 20001)[turns + 1][:2], op.inflections, atol=2e-3)
+
+
+@pytest.mark.parametrize("op", KINDS, ids=str)
+def test_the_other_line_is_another_one(op: Smooth) -> None:
+    """alpha-CROWN has something to choose from."""
+    ends = np.array([[-2.0]]), np.array([[1.0]])
+    best, other = op.lines(*ends, "crown"), op.lines(*ends, "alternative")
+    assert any(abs(best[i] - other[i]).max() > 0.01 for i in (0, 2))
