@@ -78,6 +78,8 @@ def configure(
         Bytes that intermediate results may take; more work is done in chunks.
     engine
         ``compact`` (compiled kernels on the CPU), ``graph`` (ONNX Runtime), or the faster one.
+        On ``graph`` lines are not optimised (``alpha-crown`` gives the bounds of ``crown``), and
+        ``l2`` and ``l1`` balls are bounded by the boxes around them.
     """
     _settings.memory, _settings.engine = memory, engine
 
