@@ -37,14 +37,12 @@ def work(
     name: str,
     settings: Settings,
     known: Mapping[str, Result],
-    models: Models | None = None,
 ) -> Result:
     """One task in a worker process."""
     if model not in _networks:
         configure(provider=settings.provider, threads=settings.threads)
         bounds.configure(memory=int(settings.memory * 2**30))
-        data = (models or _models)[model]
-        _networks[model] = from_proto(onnx.load_model_from_string(data))
+        _networks[model] = from_proto(onnx.load_model_from_string(_models[model]))
     return perform(_networks[model], anchor, name, settings, known)
 
 
@@ -145,10 +143,8 @@ class Cluster(Executor):
             raise GraphpruneError(
                 f"--scheduler {address}: cannot connect: {str(error).splitlines()[0]}"
             ) from None
-        self._models = {
-            sha: self._client.scatter(data, broadcast=False, hash=True)
-            for sha, data in models.items()
-        }
+        # Kept by the scheduler: workers that join later, or come back, are given the models too.
+        self._client.register_plugin(_plugin(models))
         self._executor = self._client.get_executor(pure=False)
 
     @property
@@ -158,7 +154,7 @@ class Cluster(Executor):
         return max(1, 2 * sum(cores.values()))
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "Future[Any]":
-        future: Future[Any] = self._executor.submit(_on_cluster, self._models[args[0]], *args)
+        future: Future[Any] = self._executor.submit(fn, *args, **kwargs)
         return future
 
     def break_off(self) -> None:
@@ -168,12 +164,16 @@ class Cluster(Executor):
         self._client.close()
 
 
-def _on_cluster(
-    data: bytes,
-    model: str,
-    anchor: Anchor,
-    name: str,
-    settings: Settings,
-    known: Mapping[str, Result],
-) -> Result:
-    return work(model, anchor, name, settings, known, {model: data})
+def _plugin(models: Models) -> Any:
+    """What brings every worker of a cluster the models, once."""
+    from distributed import WorkerPlugin
+
+    class Bring(WorkerPlugin):
+        name = "graphprune " + " ".join(sorted(models))
+
+        def setup(self, worker: Any) -> None:
+            from graphprune.evaluate import executors
+
+            executors._models.update(models)
+
+    return Bring()

@@ -28,6 +28,8 @@ import networkx, onnx.reference, onnxruntime
 from graphprune.evaluate.run import Job, evaluate
 from graphprune.evaluate.settings import Settings
 settings = Settings(metrics=("adv", "rob"), effort="fast")
+from graphprune.evaluate.warm import warm_up
+warm_up()
 network = gp.load({TOY!r})
 anchors = gp.load_anchors({POINTS!r})
 chance = random.Random(0)
