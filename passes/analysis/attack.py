@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graphprune.backends.onnxruntime import run_original
+from graphprune.errors import GraphpruneError
 from graphprune.ir import Anchor, Domain, Network, Norm
 from graphprune.passbase import Facts, Promise, State, provides, register_pass
 from graphprune.passes.analysis import attack_descent, attack_polish, attack_radius
@@ -132,9 +133,13 @@ def attack(
 
     Raises
     ------
+    GraphpruneError
+        The network has one output.
     Interrupted
         Ctrl-C; its `found` is the attack with the best point so far.
     """
+    if network.classes < 2:
+        raise GraphpruneError("the network has one output: no decision boundary is defined")
     start = monotonic()
     question = Question(network, anchor, domain or Domain(), norm)
     search = _Search(question, start + time_limit, progress)

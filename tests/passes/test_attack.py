@@ -154,3 +154,11 @@ def test_ctrl_c_before_anything_is_found_stays_ctrl_c(
     with pytest.raises(KeyboardInterrupt) as stopped:
         gp.attack(tiny, images[0])
     assert not isinstance(stopped.value, Interrupted)
+
+
+def test_one_output_has_no_boundary() -> None:
+    network = gp.from_proto(Perceptron.random(np.random.default_rng(0), [3, 4, 1]).model())
+    anchor = gp.Anchor(np.full(3, 0.5, np.float32), 0)
+    for ask in (gp.attack, gp.certify, gp.distance):
+        with pytest.raises(gp.GraphpruneError, match="one output"):
+            ask(network, anchor)
