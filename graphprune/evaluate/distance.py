@@ -14,7 +14,7 @@ from graphprune.ir import Anchor, Domain, Network
 from graphprune.passes.analysis.attack import Attack, attack
 from graphprune.passes.analysis.certify import Certificate, certified_margins, certify
 from graphprune.passes.analysis.witness import Witness
-from graphprune.progress import Progress, quiet
+from graphprune.progress import Interrupted, Progress, quiet
 
 Status = Literal["exact", "interval", "robust"]
 
@@ -88,6 +88,11 @@ def distance(
     -------
     Distance
         `upper` is the distance of a point that the original model confirms.
+
+    Raises
+    ------
+    Interrupted
+        Ctrl-C; its `found` is the interval reached.
     """
     if network.classes < 2:
         raise GraphpruneError("the network has one output: no decision boundary is defined")
@@ -99,10 +104,15 @@ def distance(
     ledger = Ledger(Problem(network, anchor, domain, cutoff), progress=progress)
     limits = Limits(start + time_limit, threads=threads)
     covered = domain.bounded and cutoff >= reach
-    if radius is None or known_attack is not None or not _robust(ledger, limits):
-        covered |= _first(ledger, limits, time_limit, known_attack, known_certificate)
-        if ledger.lower < ledger.cutoff:
-            backend(solver).run(ledger, limits)
+    try:
+        if radius is None or known_attack is not None or not _robust(ledger, limits):
+            covered |= _first(ledger, limits, time_limit, known_attack, known_certificate)
+            if ledger.lower < ledger.cutoff:
+                backend(solver).run(ledger, limits)
+    except KeyboardInterrupt:
+        if ledger.lower == 0.0 and ledger.witness is None:
+            raise
+        raise Interrupted(_result(ledger, radius, covered, monotonic() - start)) from None
     return _result(ledger, radius, covered, monotonic() - start)
 
 

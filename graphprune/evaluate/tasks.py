@@ -17,7 +17,7 @@ from graphprune.evaluate.anchor import (
     certificate_json,
     distance_json,
 )
-from graphprune.evaluate.distance import distance
+from graphprune.evaluate.distance import Distance, distance
 from graphprune.evaluate.estimates import Metric, estimate, estimated
 from graphprune.evaluate.settings import Settings
 from graphprune.ir import Anchor, Ball, Network
@@ -147,6 +147,10 @@ def _unfinished(name: str, stopped: Interrupted) -> Result:
         return Result(attack_json(stopped.found), _points(stopped.found), final=False)
     if name == "d_rob" and isinstance(stopped.found, Certificate):
         return Result(certificate_json(stopped.found), [], final=False)
+    if name == "d_bnd" and isinstance(stopped.found, Distance):
+        witness = stopped.found.witness
+        points = [] if witness is None else [("d_bnd", witness)]
+        return Result(distance_json(stopped.found), points, final=False)
     raise stopped
 
 

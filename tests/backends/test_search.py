@@ -22,9 +22,11 @@ from graphprune.backends.search.form import (
 )
 from graphprune.backends.search.leaf import solve_leaf
 from graphprune.backends.search.target import Target
+from graphprune.evaluate.distance import Distance
 from graphprune.ir import Ball
 from graphprune.passes.analysis.bounds import Boxes, pre_activation_bounds
 from graphprune.passes.analysis.certify import margin_rows
+from graphprune.progress import Interrupted
 from graphprune.testing import anchors, networks
 from tests.oracles import Perceptron, brute_force_distance
 from tests.transforms.test_transforms import samples_in
@@ -256,3 +258,21 @@ def test_radius_asked_for(tiny: gp.Network, images: list[gp.Anchor]) -> None:
     above = gp.distance(tiny, images[0], solver="search", radius=1.3 * whole.lower)
     assert above.status == "exact"
     assert above.upper == pytest.approx(whole.upper, rel=2e-4)
+
+
+def test_ctrl_c_carries_the_interval_reached(
+    mnist_a: gp.Network, images: list[gp.Anchor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = gp.certify(mnist_a, images[0])
+
+    def press(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("graphprune.backends.search.solver.climb", press)
+    with pytest.raises(Interrupted) as stopped:
+        gp.distance(mnist_a, images[0], solver="search", known_certificate=known)
+    found = stopped.value.found
+    assert isinstance(found, Distance)
+    assert (found.status, found.lower) == ("interval", known.radius)
+    assert found.upper is not None
+    assert found.lower < found.upper
