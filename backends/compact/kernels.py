@@ -5,33 +5,16 @@ read (many rows on common lines: `lanes`). A block of a value is visited only wh
 reached it, and neurons whose coefficient is zero in both rows (all inactive ones) are skipped.
 """
 
-from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import NamedTuple
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from graphprune.backends.compact.layout import Compact
+from graphprune.backends.jit import fast_kernel
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-F = TypeVar("F", bound=Callable[..., Any])
-
-
-def jit(function: F) -> F:
-    """Compile in the way all kernels are: sums in any order, cached on disk.
-
-    Not-a-number and infinity keep their meaning: the callers look for them.
-    """
-    options: dict[str, Any] = {
-        "nogil": True, "error_model": "numpy", "fastmath": {"contract", "reassoc", "nsz"},
-    }  # fmt: skip
-    try:
-        compiled = numba.njit(cache=True, **options)(function)
-    except RuntimeError:  # no folder to cache in is writable
-        compiled = numba.njit(**options)(function)
-    return cast(F, compiled)
 
 
 class Net(NamedTuple):
@@ -93,7 +76,7 @@ class Balls(NamedTuple):
     order: int
 
 
-@jit
+@fast_kernel
 def interval(
     net: Net, state: State, target: int, gamma: float, lower: Floats, upper: Floats
 ) -> None:
@@ -133,7 +116,7 @@ def interval(
             state.magnitude[b, first + k] = size
 
 
-@jit
+@fast_kernel
 def forward(net: Net, target: int, points: Floats) -> None:
     """Pre-activations of value `target` at points (B, total), into its place."""
     first = net.start[target]
@@ -167,7 +150,7 @@ class Work(NamedTuple):
     z: Floats
 
 
-@jit
+@fast_kernel
 def _work(net: Net) -> Work:
     total, widest = len(net.offset), 1
     for width in net.group_width:
@@ -179,7 +162,7 @@ def _work(net: Net) -> Work:
     )  # fmt: skip
 
 
-@jit
+@fast_kernel
 def _push(net: Net, target: int, work: Work) -> None:
     """Rows at a pre-activation become rows at the sources of its segment; leaves zeros behind."""
     p, q, flags, live = work.p, work.q, work.flags, work.live
@@ -236,7 +219,7 @@ def _push(net: Net, target: int, work: Work) -> None:
             q[base + live[i]] = 0.0
 
 
-@jit
+@fast_kernel
 def _add_four(y: Floats, z: Floats, w: Floats, at: Ints, a: Floats, width: int) -> None:
     """Add four rows of weights times two coefficients each."""
     a0, a1, a2, a3 = a[0], a[1], a[2], a[3]
@@ -250,7 +233,7 @@ def _add_four(y: Floats, z: Floats, w: Floats, at: Ints, a: Floats, width: int) 
         z[j] += b0 * s0 + b1 * s1 + b2 * s2 + b3 * s3
 
 
-@jit
+@fast_kernel
 def _add_eight(y: Floats, z: Floats, w: Floats, at: Ints, a: Floats, width: int) -> None:
     """Add eight rows of weights times two coefficients each."""
     a0, a1, a2, a3, a4, a5, a6, a7 = a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7]
@@ -265,7 +248,7 @@ def _add_eight(y: Floats, z: Floats, w: Floats, at: Ints, a: Floats, width: int)
         z[j] += (b0 * s0 + b1 * s1 + b2 * s2 + b3 * s3) + (b4 * s4 + b5 * s5 + b6 * s6 + b7 * s7)
 
 
-@jit
+@fast_kernel
 def reached(net: Net, value: int, begin: int, flags: NDArray[np.uint8]) -> tuple[int, int, int]:
     """The next stretch of touched blocks of a value from block `begin` on.
 
@@ -289,7 +272,7 @@ def reached(net: Net, value: int, begin: int, flags: NDArray[np.uint8]) -> tuple
     )
 
 
-@jit
+@fast_kernel
 def _constants(
     net: Net, state: State, box: int, value: int, p: Floats, flags: NDArray[np.uint8]
 ) -> tuple[float, float]:
@@ -305,7 +288,7 @@ def _constants(
             size += abs(p[j]) * state.magnitude[box, j]
 
 
-@jit
+@fast_kernel
 def input_minimum(
     state: State, balls: Balls, box: int, a: Floats, point: Floats
 ) -> tuple[float, float]:
@@ -351,7 +334,7 @@ def input_minimum(
     return total, max(size, terms)
 
 
-@jit
+@fast_kernel
 def _multiplier(
     a: Floats, center: Floats, low: Floats, high: Floats, r: float, order: int
 ) -> float:
@@ -382,7 +365,7 @@ def _multiplier(
     return float(multiplier)
 
 
-@jit
+@fast_kernel
 def _clear(net: Net, last: int, work: Work) -> None:
     """Zeros on everything that rows have reached among values 0 to `last`."""
     for value in range(last + 1):

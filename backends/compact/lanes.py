@@ -18,9 +18,9 @@ from graphprune.backends.compact.kernels import (
     Net,
     State,
     input_minimum,
-    jit,
     reached,
 )
+from graphprune.backends.jit import fast_kernel
 
 Flags = NDArray[np.uint8]
 
@@ -33,7 +33,7 @@ LEAVE = 4
 FULL = 0.8
 
 
-@jit
+@fast_kernel
 def _push(net: Net, target: int, n: int, x: Floats, flags: Flags, scratch: Floats) -> None:
     """Rows at a pre-activation become rows at the sources of its segment; leaves zeros behind."""
     block = net.block[target]
@@ -93,7 +93,7 @@ def _push(net: Net, target: int, n: int, x: Floats, flags: Flags, scratch: Float
                 _scatter(net, group, n, into, x, flags)
 
 
-@jit
+@fast_kernel
 def _scatter(net: Net, group: int, n: int, rows: Floats, x: Floats, flags: Flags) -> None:
     """Add `n` rows to the elements that a group reads."""
     o = 0
@@ -106,7 +106,7 @@ def _scatter(net: Net, group: int, n: int, rows: Floats, x: Floats, flags: Flags
         o += length
 
 
-@jit
+@fast_kernel
 def _constants(
     net: Net, state: State, box: int, value: int, n: int, x: Floats, flags: Flags,
     total: Floats, size: Floats,
@@ -124,7 +124,7 @@ def _constants(
                 size[r] += abs(row[r]) * magnitude
 
 
-@jit
+@fast_kernel
 def _minimum(
     net: Net, state: State, box: int, value: int, n: int, x: Floats, flags: Flags,
     total: Floats, size: Floats,
@@ -146,7 +146,7 @@ def _minimum(
                 size[r] += abs(a) * largest
 
 
-@jit
+@fast_kernel
 def _relax(
     net: Net, state: State, box: int, value: int, n: int, x: Floats, flags: Flags,
     total: Floats, size: Floats,
@@ -179,7 +179,7 @@ def _relax(
                 row[r] = below
 
 
-@jit
+@fast_kernel
 def _leave(net: Net, last: int, n: int, kept: Ints, x: Floats, spare: Floats, flags: Flags) -> None:
     """Move the kept ones of n rows, on values 0 to `last`, to zeros; leaves zeros behind."""
     m = len(kept)
@@ -195,7 +195,7 @@ def _leave(net: Net, last: int, n: int, kept: Ints, x: Floats, spare: Floats, fl
             x[i * n : end * n] = 0.0
 
 
-@jit
+@fast_kernel
 def _clear(net: Net, last: int, n: int, x: Floats, flags: Flags) -> None:
     """Zeros on everything that rows have reached among values 0 to `last`."""
     for value in range(last + 1):
@@ -208,7 +208,7 @@ def _clear(net: Net, last: int, n: int, x: Floats, flags: Flags) -> None:
         flags[first : net.first_block[value + 1]] = 0
 
 
-@jit
+@fast_kernel
 def _bound(
     net: Net, state: State, balls: Balls, box: int, value: int, n: int, x: Floats, flags: Flags,
     total: Floats, size: Floats,
@@ -227,7 +227,7 @@ def _bound(
         _minimum(net, state, box, v, n, x, flags, total, size)
 
 
-@jit
+@fast_kernel
 def lower_bounds(
     net: Net, state: State, balls: Balls, target: int, depth: int, gamma: float, tiny: float,
     every_depth: bool, until_stable: bool,

@@ -26,15 +26,15 @@ from graphprune.backends.compact.kernels import (
     _push,
     _work,
     input_minimum,
-    jit,
     reached,
 )
+from graphprune.backends.jit import fast_kernel
 
 # Adam's decay of the means, and what a step size loses per step.
 FIRST, SECOND, DECAY = 0.9, 0.999, 0.98
 
 
-@jit
+@fast_kernel
 def _relax_mixed(
     net: Net, state: State, other: State, box: int, value: int,
     p: Floats, flags: NDArray[np.uint8], alpha: Floats, output: Floats,
@@ -62,7 +62,7 @@ def _relax_mixed(
             output[j], p[j] = a, below
 
 
-@jit
+@fast_kernel
 def _climb(
     net: Net, state: State, other: State, box: int, value: int,
     y: Floats, z: Floats, here: Ints,
@@ -116,7 +116,7 @@ def _climb(
             )
 
 
-@jit
+@fast_kernel
 def _through(
     state: State, other: State, box: int, j: int, a: float, mix: float, z: float
 ) -> tuple[float, float]:
@@ -131,7 +131,7 @@ def _through(
     return s0 * z + o0 + mix * steepness, a * steepness
 
 
-@jit
+@fast_kernel
 def _adam(
     alpha: Floats, gradient: Floats, mean: Floats, square: Floats, rate: float, step: int
 ) -> None:
@@ -146,7 +146,7 @@ def _adam(
         alpha[j] = min(max(alpha[j] + move, 0.0), 1.0)
 
 
-@jit
+@fast_kernel
 def optimised_bounds(
     net: Net, state: State, other: State, balls: Balls, target: int, gamma: float, tiny: float,
     steps: int, rate: float, enough: float,

@@ -17,27 +17,18 @@ The functions are compiled by Numba at their first call and kept on disk; keep t
 file, whose date decides whether the kept code is still good.
 """
 
-from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import NamedTuple
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from graphprune.backends.jit import kernel
+
 Floats = NDArray[np.float64]
-F = TypeVar("F", bound=Callable[..., Any])
 
 UNSPLIT, ACTIVE, INACTIVE = 0, 1, -1
 # Where tightened bounds stop before 0: the lines of such a neuron are exact.
 TINY = 1e-30
-
-
-def kernel(function: F) -> F:
-    """Compile without the GIL; kept on disk where some cache folder can be written."""
-    try:
-        return cast(F, numba.njit(cache=True, nogil=True, error_model="numpy")(function))
-    except RuntimeError:  # no writable cache folder
-        return cast(F, numba.njit(nogil=True, error_model="numpy")(function))
 
 
 class Rows(NamedTuple):

@@ -13,13 +13,12 @@ The functions are compiled by Numba at their first call and kept on disk; keep t
 file, whose date decides whether the kept code is still good.
 """
 
-from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import NamedTuple
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from graphprune.backends.jit import kernel
 from graphprune.backends.verify.rows import Rows
 
 Floats = NDArray[np.float64]
@@ -28,16 +27,6 @@ Floats = NDArray[np.float64]
 LINEAR = 0.25
 # Steps of the ascent on a conjunction's multipliers.
 DUAL_STEPS = 20
-
-F = TypeVar("F", bound=Callable[..., Any])
-
-
-def kernel(function: F) -> F:
-    """Compile without the GIL; kept on disk where some cache folder can be written."""
-    try:
-        return cast(F, numba.njit(cache=True, nogil=True, error_model="numpy")(function))
-    except RuntimeError:  # no writable cache folder
-        return cast(F, numba.njit(nogil=True, error_model="numpy")(function))
 
 
 class Goals(NamedTuple):

@@ -1,0 +1,33 @@
+"""Compiling loops with Numba; importing this module imports it: do it where kernels are defined.
+
+Compiled functions are kept on disk. The date of the file that defines a kernel decides whether
+its kept code is still good, so kernels that call each other are best kept in one file.
+"""
+
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+import numba
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def kernel(function: F) -> F:
+    """Compile without the GIL; kept on disk where some cache folder can be written."""
+    return _compile(function)
+
+
+def fast_kernel(function: F) -> F:
+    """`kernel` with sums in any order, so that they become vector instructions.
+
+    Not-a-number and infinity keep their meaning: the callers look for them.
+    """
+    return _compile(function, fastmath={"contract", "reassoc", "nsz"})
+
+
+def _compile(function: F, **options: Any) -> F:
+    options |= {"nogil": True, "error_model": "numpy"}
+    try:
+        return cast(F, numba.njit(cache=True, **options)(function))
+    except RuntimeError:  # no writable cache folder
+        return cast(F, numba.njit(**options)(function))
