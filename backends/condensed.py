@@ -7,7 +7,6 @@ matrix; a condensation is then a sparse product per layer.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +17,7 @@ from graphprune.ir import Ball
 from graphprune.ir.network import Network, activation_of, size
 from graphprune.operators import Relu
 from graphprune.passes.analysis.bounds import LayerBounds
-from graphprune.transforms.matrix import SegmentMatrix, segment_matrix
+from graphprune.transforms.matrix import matrix_of
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]
@@ -169,12 +168,6 @@ def condense(network: Network, bounds: Sequence[tuple[Floats, Floats]], ball: Ba
         z.offset,
         gamma * z.magnitude + 1e-300,
     )  # fmt: skip
-
-
-def matrix_of(network: Network, index: int) -> SegmentMatrix:
-    """The matrices of a segment, made once per network."""
-    make = partial(segment_matrix, network.segments[index])
-    return network.cached(("segment matrix", index), make)
 
 
 def _roundings(network: Network, index: int) -> int:

@@ -4,8 +4,7 @@ from graphprune.backends.reference.runtime import (
     Reference,
     forward64,
     run_segment,
-    segment_matrix,
     segment_offset,
 )
 
-__all__ = ["Reference", "forward64", "run_segment", "segment_matrix", "segment_offset"]
+__all__ = ["Reference", "forward64", "run_segment", "segment_offset"]

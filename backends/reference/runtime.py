@@ -13,7 +13,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from graphprune.ir.builder import GraphBuilder
-from graphprune.ir.network import BATCH, Network, Segment, affine, data_inputs, sample_shape, size
+from graphprune.ir.network import BATCH, Network, Segment, affine, data_inputs, sample_shape
 from graphprune.transforms.forward import Values, emit, forward
 
 Floats = NDArray[np.float64]
@@ -46,24 +46,6 @@ def segment_offset(network: Network, segment: Segment) -> Floats:
     zeros = [np.zeros((1, *sample_shape(s))) for s in segment.sources]
     at_zero: Floats = run_segment(network, segment, zeros, linear=False)[0]
     return at_zero
-
-
-def segment_matrix(
-    network: Network, segment: Segment, place: int, columns: NDArray[np.intp]
-) -> Floats:
-    """Columns of the segment's matrix for source number `place`, (target size, len(columns))."""
-    source = segment.sources[place]
-    step = max(1, (1 << 24) // max(size(segment.target), size(source)))
-    parts = [np.zeros((size(segment.target), 0))]
-    for start in range(0, len(columns), step):
-        chosen = columns[start : start + step]
-        units = np.zeros((len(chosen), size(source)))
-        units[np.arange(len(chosen)), chosen] = 1.0
-        inputs = [np.zeros((len(chosen), *sample_shape(s))) for s in segment.sources]
-        inputs[place] = units.reshape(len(chosen), *sample_shape(source))
-        image = run_segment(network, segment, inputs, linear=True)
-        parts.append(image.reshape(len(chosen), -1).T)
-    return np.concatenate(parts, axis=1)
 
 
 def run_segment(

@@ -6,6 +6,7 @@ per input; for any other the units of every input are pushed through its ``linea
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from graphprune.ir.builder import GraphBuilder
 from graphprune.ir.network import (
     BATCH,
     AffineOperator,
+    Network,
     Segment,
     Shape,
     affine,
@@ -92,6 +94,12 @@ def segment_matrix(segment: Segment) -> SegmentMatrix:
         form.offset_size,
         2 * segment.rounding,
     )
+
+
+def matrix_of(network: Network, index: int) -> SegmentMatrix:
+    """The matrices of segment number `index`, made once per network."""
+    make = partial(segment_matrix, network.segments[index])
+    return network.cached(("segment matrix", index), make)
 
 
 def _compose(op: AffineOperator, shapes: Sequence[Shape], inputs: Sequence[_Form]) -> _Form:

@@ -7,7 +7,6 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from graphprune.backends.reference import segment_matrix, segment_offset
 from graphprune.ir.network import (
     Network,
     NetworkBuilder,
@@ -33,6 +32,7 @@ from graphprune.passes.analysis.attack import Attack
 from graphprune.passes.analysis.certify import Certificate
 from graphprune.passes.rewrite.dead_code import without_dead_layers
 from graphprune.passes.rewrite.merge_neurons import merge_neurons
+from graphprune.transforms.matrix import matrix_of
 
 # A matrix larger than this is never written out, however many operations it would save.
 LARGEST = 1 << 26
@@ -200,13 +200,13 @@ class _Plan:
         keep = np.arange(size(segment.target))
         if not top and vector:
             keep = np.flatnonzero(self.alive[index])
-        bias = segment_offset(self.network, segment).reshape(-1)[keep]
+        matrix = matrix_of(self.network, index)
+        bias = matrix.offset[keep]
         name = str(segment.target.name)
         total: ir.Value | None = None
-        for place, source in enumerate(segment.sources):
+        for source, sparse in zip(segment.sources, matrix.weights, strict=True):
             x = values[source]
-            columns = self._columns(source)
-            weight = segment_matrix(self.network, segment, place, columns)[keep]
+            weight = sparse[keep][:, self._columns(source)].toarray()
             flat = (weight.shape[1],)
             if sample_shape(x) != flat:
                 x = builder.add(Reshape(sample_shape(x), flat), x, name=f"{name}_flat")

@@ -7,7 +7,6 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from graphprune.backends.reference import segment_matrix, segment_offset
 from graphprune.errors import PipelineError
 from graphprune.ir import Network, Region
 from graphprune.ir.network import NetworkBuilder, operator, size
@@ -15,6 +14,7 @@ from graphprune.operators import Conv, Dense, Relu, Reshape
 from graphprune.passbase import Facts, Promise, State, record, register_pass
 from graphprune.passes.analysis.bounds import Boxes, Method, pre_activation_bounds
 from graphprune.passes.analysis.bounds_pass import BallBounds
+from graphprune.transforms.matrix import matrix_of
 from graphprune.transforms.replace import apply
 from graphprune.transforms.rounding import gamma
 
@@ -114,13 +114,13 @@ class _Chain:
                         f"pass '{Sequential.name}': '{segment.target.name}' would become a matrix"
                         f" of {size(segment.target)} x {len(columns)}; too large to write out"
                     )
-                matrix = segment_matrix(network, segment, place, columns)[rows]
+                matrix = matrix_of(network, t).weights[place][rows][:, columns].toarray()
                 if j is None:
                     weight = matrix
                 else:
                     terms[j] = matrix
             self.terms.append(terms)
-            self.known.append((weight, segment_offset(network, segment).reshape(-1)[rows]))
+            self.known.append((weight, matrix_of(network, t).offset[rows]))
 
     def layer(self, index: int) -> None:
         """Make the ReLU layer of activation `index`, carrying what later segments need."""
