@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from graphprune.backends.trace import Trace
 from graphprune.ir import Anchor, Domain, Network
 from graphprune.passes.analysis.attack_polish import polish
 from graphprune.passes.analysis.witness import Witness, closest_on_ray, confirm
@@ -85,6 +86,8 @@ class Ledger:
         Branch-and-bound nodes.
     statistics
         Whatever a backend counts.
+    record
+        Whether the search is to keep a `trace` of the proof of `proven`, for a certificate.
     """
 
     problem: Problem
@@ -95,6 +98,8 @@ class Ledger:
     statistics: dict[str, Any] = field(default_factory=dict)
     progress: Progress = quiet
     improved: Callable[[Witness], None] | None = None
+    record: bool = False
+    trace: Trace | None = None
     _start: float = field(default_factory=monotonic)
     _told: float = 0.0
 

@@ -16,6 +16,7 @@ from graphprune.backends.search import tighten
 from graphprune.backends.search.cuts import add_planes
 from graphprune.backends.search.target import Target
 from graphprune.backends.search.tree import Tree
+from graphprune.backends.trace import Trace
 from graphprune.ir import Ball
 from graphprune.passes.analysis.bounds import Boxes, pre_activation_bounds
 from graphprune.passes.analysis.certify import margin_rows
@@ -70,7 +71,10 @@ def climb(
 ) -> Climb:
     """Prove as much of the ball of `radius` as the limits allow, starting at an effort `level`."""
     rung = _Rung(ledger, limits, radius, fine)
+    before = ledger.lower
     proven = rung.run(level)
+    if proven > before:
+        ledger.trace = rung.trace
     return Climb(proven, proven >= rung.ball.radius, rung.nodes, rung.level)
 
 
@@ -86,6 +90,7 @@ class _Rung:
         self.nodes = 0
         self.level = 0
         self.cuts = 0
+        self.trace = Trace() if ledger.record else None
 
     def run(self, level: int) -> float:
         """The radius proven."""
@@ -100,10 +105,11 @@ class _Rung:
                 targets = self._cut(targets)
             if not targets:
                 break
-            tree = Tree(targets, self.ball, self.limits)
+            tree = Tree(targets, self.ball, self.limits, self.trace)
             finished = self._grow(tree, NODES[self.level] * len(targets))
             self.ball = tree.ball
             if finished or self.limits.over:
+                tree.note_open()
                 return tree.radius
             targets = [targets[i] for i in tree.open_targets()]
             self.level += 1
@@ -149,6 +155,9 @@ class _Rung:
         for target in targets:
             self.ledger.tell(f"cutting at {self.ball.radius:.5f}", always=True)
             self.cuts += add_planes(target, self.limits, CUTS[self.level])
+            if self.trace is not None and target.bound > 0.0:
+                target.begin(self.trace)
+                self.trace.note(target.excluded, None, target.theta, target.mix)
         return [target for target in targets if target.bound <= 0.0]
 
     def _grow(self, tree: Tree, budget: float) -> bool:

@@ -5,6 +5,7 @@ from dataclasses import InitVar, dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
 from graphprune.backends.condensed import Condensed, condense
 from graphprune.backends.search import kernels
@@ -16,6 +17,7 @@ from graphprune.backends.search.form import (
     rows_of,
 )
 from graphprune.backends.search.kernels import Goal, Planes, Region, Rows
+from graphprune.backends.trace import Path, Trace
 from graphprune.ir import Ball, Network
 
 Floats = NDArray[np.float64]
@@ -45,6 +47,8 @@ class Node:
         Splits and parameters, as in :mod:`graphprune.backends.search.kernels`.
     fresh
         Splits since the target's bounds were computed.
+    path
+        Its splits in order: (path before, row, phase), None at the root.
     """
 
     target: "Target"
@@ -55,6 +59,7 @@ class Node:
     theta: Singles
     mix: Singles
     fresh: int = 0
+    path: Path = None
 
     @property
     def bytes(self) -> int:
@@ -180,6 +185,28 @@ class Target:
             self, self.bound, self.radius, self.radius, self.state.copy(),
             self.theta.astype(np.float32), self.mix.astype(np.float32),
         )  # fmt: skip
+
+    @property
+    def excluded(self) -> int:
+        """The class whose margin this is."""
+        return int(np.argmin(self.row))
+
+    def begin(self, trace: Trace) -> None:
+        """Tell a trace of this root."""
+        sizes = [len(low) for low, _ in self.bounds]
+        starts = np.cumsum([0, *sizes])
+        own = [s + x.neurons for s, x in zip(starts, self.condensed.layers, strict=False)]
+        neurons = np.concatenate([np.zeros(0, np.intp), *own])
+        planes = None
+        if np.any(self.planes.has):
+            has = np.repeat(self.planes.has, np.diff(self.rows.indptr)).astype(bool)
+            values = np.where(has, self.planes.values, 0.0)
+            shape = (self.neurons, self.condensed.basis)
+            planes = sparse.csr_array(
+                (values, self.rows.indices.copy(), self.rows.indptr.copy()), shape=shape
+            )
+            planes.eliminate_zeros()
+        trace.begin(self.excluded, neurons, planes)
 
     def write_back(self) -> None:
         """Take the rows' bounds over into `bounds`, and condense with them."""

@@ -11,6 +11,7 @@ from graphprune.backends.search import kernels
 from graphprune.backends.search.leaf import Leaf, solve_leaf
 from graphprune.backends.search.target import CANDIDATES, NODE_STEPS, RATE, Node, Target
 from graphprune.backends.search.tighten import constrained
+from graphprune.backends.trace import Trace
 from graphprune.ir import Ball
 
 Floats = NDArray[np.float64]
@@ -31,10 +32,13 @@ class Tree:
     first, which frees nodes.
     """
 
-    def __init__(self, targets: list[Target], ball: Ball, limits: Limits) -> None:
+    def __init__(
+        self, targets: list[Target], ball: Ball, limits: Limits, trace: Trace | None = None
+    ) -> None:
         self.targets = targets
         self.ball = ball
         self.limits = limits
+        self.trace = trace
         self.nodes = 0
         self.bytes = 0
         self._heap: list[tuple[float, int, Node]] = []
@@ -42,6 +46,8 @@ class Tree:
         self._settled: list[Node] = []
         self._count = 0
         for target in targets:
+            if trace is not None:
+                target.begin(trace)
             self._push(target.root())
 
     def __len__(self) -> int:
@@ -80,6 +86,7 @@ class Tree:
         if node.fresh >= REFRESH * max(1, target.neurons // 32):
             target = target.case()
             if not constrained(target, state, theta, mix, self.limits):
+                self._note(node, theta, mix)
                 return False
             target.stabilise(state, theta)
             node.target, node.fresh = target, 0
@@ -91,6 +98,7 @@ class Tree:
             )
         )  # fmt: skip
         if bound > 0.0:
+            self._note(node, theta, mix)
             return False
         found = False
         if value <= target.goal.error:
@@ -104,9 +112,29 @@ class Tree:
             (kernels.ACTIVE, active, active_closed),
             (kernels.INACTIVE, inactive, inactive_closed),
         ):
-            if not closed:
+            if closed:
+                self._note(node, theta, mix, (neuron, phase))
+            else:
                 self._child(node, state, theta, mix, neuron, phase, bound, estimate, radius)
         return found
+
+    def _note(
+        self, node: Node, theta: NDArray[np.floating], mix: NDArray[np.floating],
+        split: tuple[int, int] | None = None,
+    ) -> None:  # fmt: skip
+        """Tell the trace of a closed case, or of one more split of it (with multiplier 0)."""
+        if self.trace is None:
+            return
+        path = node.path
+        if split is not None:
+            path, theta = (path, *split), theta.copy()
+            theta[split[0]] = 0.0
+        self.trace.note(node.target.excluded, path, theta, mix)
+
+    def note_open(self) -> None:
+        """Tell the trace of all cases that are still open."""
+        for node in (*(node for _, _, node in self._heap), *self._settled):
+            self._note(node, node.theta, node.mix)
 
     def _child(
         self, parent: Node, state: NDArray[np.int8], theta: Floats, mix: Floats, neuron: int,
@@ -121,7 +149,8 @@ class Tree:
         guess = self.ball.radius - (self.ball.radius - radius) * share
         weights = mix.astype(np.float32)
         fresh = parent.fresh + 1
-        self._push(Node(parent.target, estimate, radius, guess, own, slopes, weights, fresh))
+        path = (parent.path, neuron, phase)
+        self._push(Node(parent.target, estimate, radius, guess, own, slopes, weights, fresh, path))
 
     def _probe(self, target: Target, v: Floats, ledger: Ledger) -> bool:
         """Look for a better point: the linear program of the minimiser's own pattern."""
@@ -142,6 +171,7 @@ class Tree:
         target = node.target
         leaf = solve_leaf(target, state)
         if leaf.closed:
+            self._note(node, leaf.theta, np.zeros(target.neurons))
             return False
         found = self._offer(leaf, ledger)
         if leaf.neuron is not None:
@@ -151,8 +181,9 @@ class Tree:
         else:
             # A true adversarial point: the case is closed when the ball has shrunk below it.
             radius = max(radius, leaf.radius)
-            slopes = leaf.theta.astype(np.float32)
-            self._settled.append(Node(target, bound, radius, radius, state, slopes, node.mix))
+            own = Node(target, bound, radius, radius, state, leaf.theta.astype(np.float32),
+                       np.zeros_like(node.mix), path=node.path)  # fmt: skip
+            self._settled.append(own)
         return found
 
     def _push(self, node: Node) -> None:

@@ -1,6 +1,6 @@
 """d_bnd: the exact distance to the decision boundary, as an interval with a status."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import monotonic
 from typing import Literal
 
@@ -8,6 +8,7 @@ import numpy as np
 
 from graphprune.backends.choose import Solver, backend
 from graphprune.backends.protocol import Ledger, Limits, Problem, is_exact
+from graphprune.backends.trace import Trace
 from graphprune.errors import GraphpruneError
 from graphprune.evaluate.warm import warm_up
 from graphprune.ir import Anchor, Domain, Network
@@ -42,6 +43,8 @@ class Distance:
         Branch-and-bound nodes over all targets.
     seconds
         Wall time.
+    trace
+        What the search knew when it proved `lower`, where it was asked to keep it.
     """
 
     lower: float
@@ -51,6 +54,7 @@ class Distance:
     certified: bool
     nodes: int
     seconds: float
+    trace: Trace | None = None
 
 
 def distance(
@@ -64,6 +68,7 @@ def distance(
     threads: int = 1,
     known_attack: Attack | None = None,
     known_certificate: Certificate | None = None,
+    record: bool = False,
     progress: Progress = quiet,
 ) -> Distance:
     """Exact L-infinity distance of a correctly classified anchor to the decision boundary.
@@ -83,6 +88,8 @@ def distance(
         kernels that this machine never compiled are compiled before the clock starts.
     known_attack, known_certificate
         Results of :func:`attack` and :func:`certify` for the same anchor and domain.
+    record
+        Keep a `trace` for a certificate.
 
     Returns
     -------
@@ -101,7 +108,7 @@ def distance(
     domain = domain or Domain()
     reach = domain.search_limit(anchor.x)
     cutoff = min(reach, np.inf if radius is None else radius)
-    ledger = Ledger(Problem(network, anchor, domain, cutoff), progress=progress)
+    ledger = Ledger(Problem(network, anchor, domain, cutoff), progress=progress, record=record)
     limits = Limits(start + time_limit, threads=threads)
     covered = domain.bounded and cutoff >= reach
     try:
@@ -113,7 +120,8 @@ def distance(
         if ledger.lower == 0.0 and ledger.witness is None:
             raise
         raise Interrupted(_result(ledger, radius, covered, monotonic() - start)) from None
-    return _result(ledger, radius, covered, monotonic() - start)
+    found = _result(ledger, radius, covered, monotonic() - start)
+    return replace(found, trace=ledger.trace)
 
 
 def _robust(ledger: Ledger, limits: Limits) -> bool:

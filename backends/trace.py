@@ -1,0 +1,83 @@
+"""What a search knew when it proved a ball: its trees of cases, their slopes and planes.
+
+A recipe, not a proof: :mod:`graphprune.backends.certificate` makes one from it, proves every bound
+anew and mends what is missing. Neurons have their numbers in the network, so that nothing here
+depends on the condensed networks that a search works on.
+"""
+
+from dataclasses import dataclass, field
+from typing import Final, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+Singles = NDArray[np.float32]
+# Splits in order: (path before, the row that is split, its phase); None: no split.
+Path: TypeAlias = "tuple[Path, int, int] | None"
+# Bytes of slopes that are kept; further cases are noted without.
+ROOM: Final = 1 << 28
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """A case that a bound closed.
+
+    Attributes
+    ----------
+    path
+        Its splits.
+    theta, mix
+        (rows,) parameters of the bound, as in :mod:`graphprune.backends.search.kernels`; None:
+        not kept, or no planes.
+    """
+
+    path: Path
+    theta: Singles | None
+    mix: Singles | None
+
+
+@dataclass(frozen=True, eq=False)
+class Outline:
+    """The tree of one target, by the cases that closed it.
+
+    Attributes
+    ----------
+    neurons
+        (rows,) the neurons that the splits and parameters are about, ascending, counted over all
+        activations.
+    planes
+        (rows, inputs + rows) coefficients of one upper plane per row over the inputs and the
+        rows' outputs, where a row has one; None: no planes.
+    """
+
+    neurons: NDArray[np.intp]
+    planes: sparse.csr_array | None
+    cases: list[Case] = field(default_factory=list)
+
+
+@dataclass(eq=False)
+class Trace:
+    """Outlines of the targets that needed a tree or planes, by class."""
+
+    outlines: dict[int, Outline] = field(default_factory=dict)
+    bytes: int = 0
+
+    def begin(
+        self, target: int, neurons: NDArray[np.intp], planes: sparse.csr_array | None
+    ) -> None:
+        """A target's tree is begun (again)."""
+        self.outlines[target] = Outline(neurons, planes)
+
+    def note(
+        self, target: int, path: Path, theta: NDArray[np.floating], mix: NDArray[np.floating]
+    ) -> None:
+        """A case of a target is closed."""
+        outline = self.outlines[target]
+        planes = outline.planes is not None
+        if self.bytes > ROOM:
+            outline.cases.append(Case(path, None, None))
+            return
+        single = mix.astype(np.float32) if planes else None
+        outline.cases.append(Case(path, theta.astype(np.float32), single))
+        self.bytes += 4 * len(theta) * (1 + planes)

@@ -1,0 +1,86 @@
+"""What the search keeps for certificates: trees that leave no case out."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+
+import graphprune as gp
+from graphprune.backends import trace as traces
+from graphprune.backends.protocol import Ledger, Limits, Problem
+from graphprune.backends.search.rung import climb
+from graphprune.backends.trace import Outline, Path, Trace
+from graphprune.evaluate.distance import distance
+from graphprune.ir import Domain
+from tests.conftest import MODELS
+
+
+def _splits(path: Path) -> list[tuple[int, int]]:
+    found = []
+    while path is not None:
+        path, row, phase = path
+        found.append((row, phase))
+    return found
+
+
+def _covers(outline: Outline) -> bool:
+    """The cases are the leaves of one binary tree: all of it, and nothing twice."""
+    leaves = [frozenset(_splits(case.path)) for case in outline.cases]
+    assert all(len({row for row, _ in leaf}) == len(leaf) for leaf in leaves)
+    assert max(Counter(leaves).values()) == 1
+    share: float = sum(0.5 ** len(leaf) for leaf in leaves)
+    return share == 1.0
+
+
+def _examine(trace: Trace, network: gp.Network, anchor: gp.Anchor) -> None:
+    assert trace.outlines
+    for target, outline in trace.outlines.items():
+        assert target != anchor.label
+        assert _covers(outline)
+        assert np.all(np.diff(outline.neurons) > 0)
+        assert outline.neurons[-1] < network.neurons
+        for case in outline.cases:
+            assert case.theta is not None
+            assert case.theta.shape == outline.neurons.shape
+            assert (case.mix is None) == (outline.planes is None)
+
+
+def test_traces_are_whole_trees() -> None:
+    network = gp.load(MODELS / "mnist-tiny.onnx")
+    anchor = gp.load_anchors(MODELS / "mnist-test-100.npz", network)[2]
+    found = distance(network, anchor, record=True)
+    assert found.trace is not None
+    _examine(found.trace, network, anchor)
+    assert distance(network, anchor).trace is None
+
+
+class _Few(Limits):
+    """Over after so many looks at it: stops a tree in its middle, on any machine."""
+
+    looks = 0
+
+    @property
+    def over(self) -> bool:
+        type(self).looks += 1
+        return type(self).looks > 14
+
+
+def test_traces_of_stopped_searches_are_whole_trees_too() -> None:
+    network = gp.load(MODELS / "mnist-tiny.onnx")
+    anchor = gp.load_anchors(MODELS / "mnist-test-100.npz", network)[2]
+    ledger = Ledger(Problem(network, anchor, Domain(), 1.0), record=True)
+    done = climb(ledger, _Few(), 0.03325, 0)
+    assert not done.complete
+    assert ledger.trace is not None
+    _examine(ledger.trace, network, anchor)
+
+
+def test_traces_keep_paths_when_there_is_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(traces, "ROOM", -1)
+    network = gp.load(MODELS / "mnist-tiny.onnx")
+    anchor = gp.load_anchors(MODELS / "mnist-test-100.npz", network)[2]
+    found = distance(network, anchor, record=True)
+    assert found.trace is not None
+    assert all(map(_covers, found.trace.outlines.values()))
+    cases = [case for outline in found.trace.outlines.values() for case in outline.cases]
+    assert all(case.theta is None for case in cases)
