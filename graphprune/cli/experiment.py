@@ -79,7 +79,7 @@ def register(app: typer.Typer) -> None:
         ] = None,
         format: Annotated[str, typer.Option(help="Of svg, png, pdf.")] = "svg",
     ) -> None:
-        """Figures 1 to 3, and the numbers behind them as CSV and JSON."""
+        """Figures 1 to 3, and the numbers behind them as CSV, JSON and Markdown tables."""
         from graphprune.canonical import load
         from graphprune.evaluate.anchors import load_anchors
         from graphprune.evaluate.experiment import read_experiment

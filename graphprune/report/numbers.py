@@ -1,4 +1,4 @@
-"""The numbers of an experiment: tables for the terminal, CSV and JSON for others."""
+"""The numbers of an experiment: tables for the terminal and pages, CSV and JSON for others."""
 
 import csv
 import io
@@ -42,8 +42,74 @@ def _count(point: Point, count: int) -> str:
     return f"{count}/{point.anchors}" if count else ""
 
 
+def markdown_tables(panels: Sequence[Measured]) -> str:
+    """One table per recipe and domain: rows are estimates, columns networks.
+
+    A cell is "error / share of the full computation's time"; bold where no other estimate of the
+    column, nor the attack, beats it in both.
+    """
+    groups: dict[tuple[str, str], list[Measured]] = {}
+    for panel in panels:
+        domain = "no domain" if panel.plan["settings"]["domain"] is None else "domain [0, 1]"
+        groups.setdefault((panel.plan["recipe"], domain), []).append(panel)
+    parts = ["# Error and time of every estimate", INTRODUCTION]
+    for (recipe, domain), members in groups.items():
+        parts.append(f"## `{recipe}`, {domain}")
+        parts.append(_markdown(members))
+    return "\n\n".join(parts) + "\n"
+
+
+INTRODUCTION = """\
+Written by `graphprune experiment plot`. A cell is the mean error, then the mean time as a share of
+the full computation's (attack included, processor seconds); bold is the Pareto front of a column.
+*gone*: anchors whose substitute has no boundary within the search limit, which then counts as its
+distance; *stopped*: anchors whose time ran out; *on n*: measured on that many anchors only."""
+
+
+def _markdown(panels: Sequence[Measured]) -> str:
+    labels = list(
+        dict.fromkeys((p.curve, p.label) for panel in panels for p in (panel.attack, *panel.points))
+    )
+    head = [f"`{m.plan['network']}` d_{m.plan['metric']}" for m in panels]
+    counts = [
+        f"{m.anchors}" + (f", {m.exact} exact" if m.exact < m.anchors else "") for m in panels
+    ]
+    rows = [
+        ["", *head],
+        ["---"] * (len(panels) + 1),
+        ["anchors", *counts],
+        ["full, seconds", *(f"{m.seconds:.3g}" for m in panels)],
+    ]
+    for curve, label in labels:
+        cells = [_cell(panel, curve, label) for panel in panels]
+        rows.append([curve if label == curve else f"{curve} `{label}`", *cells])
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def _cell(panel: Measured, curve: str, label: str) -> str:
+    everything = (panel.attack, *panel.points)
+    point = next((p for p in everything if (p.curve, p.label) == (curve, label)), None)
+    if point is None:
+        return ""
+    error = f"{point.error:.2g}" if point.error >= 1e-4 else "below 1e-4"
+    text = f"{error} / {100 * point.share:.0f} %"
+    if point in pareto(everything):
+        text = f"**{text}**"
+    notes = [
+        f"{count} {what}"
+        for count, what in ((point.collapsed, "gone"), (point.stopped, "stopped"))
+        if count
+    ]
+    if point.anchors < panel.anchors:
+        notes.append(f"on {point.anchors}")
+    return ", ".join([text, *notes])
+
+
 def write_numbers(panels: Sequence[Measured], folder: Path) -> list[Path]:
-    """``results.csv``, one row per anchor and estimate, and ``results.json``, the means."""
+    """Write ``results.csv``, ``results.json`` and ``results.md``.
+
+    One row per anchor and estimate; the means; the means as tables for people.
+    """
     out = io.StringIO(newline="")
     rows = [row for panel in panels for row in panel.rows]
     writer = csv.DictWriter(out, list(rows[0]) if rows else [])
@@ -61,6 +127,7 @@ def write_numbers(panels: Sequence[Measured], folder: Path) -> list[Path]:
     }
     files = {
         folder / "results.csv": out.getvalue().encode(),
+        folder / "results.md": markdown_tables(panels).encode(),
         folder / "results.json": (json.dumps(whole, indent=1) + "\n").encode(),
     }
     for path, data in files.items():

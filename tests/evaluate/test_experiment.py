@@ -29,7 +29,7 @@ from graphprune.report.figures import (
     runtime_figure,
     write_figures,
 )
-from graphprune.report.numbers import experiment_table, write_numbers
+from graphprune.report.numbers import experiment_table, markdown_tables, write_numbers
 from tests.conftest import MODELS
 
 TOY = Panel("toy-2d", "bnd", "toy-2d-anchors.npz")
@@ -85,7 +85,12 @@ def test_files_hold_the_numbers(measured: tuple[Path, list[Measured]], tmp_path:
     for shown in ("toy-2d, d_bnd", "0.75", "25 %", "relative error", "re-anchored"):
         assert shown in text
     assert "distance" in (tmp_path / "figure-1.svg").read_text()
-    table, whole = write_numbers(panels, tmp_path)
+    table, page, whole = write_numbers(panels, tmp_path)
+    assert page.name == "results.md"
+    text = page.read_text()
+    assert "|  | `toy-2d` d_bnd |" in text
+    assert "| plain MILP `milp` | " in text
+    assert "on 1 |" in text
     rows = list(csv.DictReader(table.open()))
     assert len(rows) == sum(len(p.rows) for p in panels)
     for row in rows:
@@ -137,6 +142,11 @@ def test_errors_are_relative_and_a_collapsed_boundary_counts_at_the_limit() -> N
     assert found.seconds == 4.0  # the attack counts
     assert point.share == 0.25
     assert len(runtime_figure([found]).axes) == 1
+    page = markdown_tables([found])
+    assert "## `paper`, no domain" in page
+    assert "| anchors | 3 |" in page
+    assert "| attack | **0.033 / 25 %** |" in page
+    assert "| c `1` | 4.6 / 25 %, 1 gone, on 2 |" in page
 
 
 @given(st.lists(st.tuples(st.floats(0.1, 9), st.floats(0, 9)), min_size=1))
