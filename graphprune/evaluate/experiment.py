@@ -85,7 +85,7 @@ RECIPES = {
 }
 
 OURS: dict[Metric, tuple[str, ...]] = {
-    "bnd": ("re-anchored", "auto", "sound"),
+    "bnd": ("nearest", "re-anchored", "auto", "sound"),
     "rob": ("extrapolate", "auto"),
 }
 COMBINED = (0.25, 0.5, 0.75)

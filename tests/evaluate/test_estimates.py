@@ -1,7 +1,5 @@
 """Estimates: what they cost nothing to promise, and what they prove."""
 
-from time import monotonic
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -11,19 +9,16 @@ import graphprune as gp
 from graphprune.backends.onnxruntime import run_original
 from graphprune.evaluate.estimates import (
     Metric,
-    Question,
     estimate,
     estimated,
     parse_estimate,
 )
-from graphprune.evaluate.estimates.auto import Auto
 from graphprune.evaluate.estimates.extrapolate import parabola_root
 from graphprune.evaluate.settings import Settings
 from graphprune.ir import Domain
 from graphprune.ir.points import linf
 from graphprune.passes.analysis.attack import Attack
 from graphprune.passes.analysis.certify import certified_margins
-from graphprune.progress import quiet
 from graphprune.testing import anchors
 from tests.oracles import Perceptron, brute_force_distance
 
@@ -147,13 +142,23 @@ def test_auto_goes_by_network_and_budget(
 ) -> None:
     def chosen(network: gp.Network, metric: Metric, limit: float) -> str:
         found = gp.attack(network, images[0])
-        limits = Settings(time_limit=limit)
-        question = Question(
-            network, images[0], metric, limits, found, quiet, monotonic() + limits.limit
-        )
-        return Auto().choose(question).name
+        record, _ = estimate(network, images[0], Settings(time_limit=limit), "auto", metric, found)
+        assert record["value"] > 0
+        return str(record["chosen"])
 
     assert chosen(tiny, "rob", 60.0) == "extrapolate"
-    assert chosen(tiny, "bnd", 60.0) == "d_adv"
-    assert chosen(mnist_a, "bnd", 60.0) == "re-anchored"
-    assert chosen(mnist_a, "bnd", 0.1) == "d_adv"
+    assert chosen(tiny, "bnd", 60.0) == "nearest"
+    assert chosen(mnist_a, "bnd", 5.0) == "re-anchored"
+    assert chosen(mnist_a, "bnd", 0.5) == "nearest"
+
+
+def test_nearest_is_an_attack_of_its_own(tiny: gp.Network, images: list[gp.Anchor]) -> None:
+    """Whatever the run's attack found, or failed to."""
+    record, witness = estimate(
+        tiny, images[0], Settings(), "nearest", "bnd", Attack(None, seconds=9.0)
+    )
+    fast = gp.attack(tiny, images[0], effort="fast")
+    assert record["value"] == record["upper"] == fast.distance
+    assert witness is not None
+    assert record["attacked"] is False
+    assert record["seconds"] < 9.0

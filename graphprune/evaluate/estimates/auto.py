@@ -1,43 +1,28 @@
 """The estimate to take when nobody says which."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
 
 from graphprune.errors import GraphpruneError
-from graphprune.evaluate.estimates.base import Answer, Estimator, Metric, Question
+from graphprune.evaluate.estimates.base import Answer, Metric, Question
 from graphprune.evaluate.estimates.extrapolate import Extrapolate
+from graphprune.evaluate.estimates.nearest import Nearest
 from graphprune.evaluate.estimates.reanchored import ReAnchored
 from graphprune.ir import Ball
 from graphprune.passes.analysis.bounds import Boxes, pre_activation_bounds
 
-# With fewer unstable neurons in the ball of d_adv the exact distance takes about as long as one
-# substitute, and the polished attack misses it by some thousandths.
+# With fewer unstable neurons in the ball of the nearest point the exact distance takes about as
+# long as one substitute.
 FEW = 150
 
 
 @dataclass(frozen=True)
-class TheAttack:
-    """d_adv itself: a proven upper bound for nothing."""
-
-    name: ClassVar[str] = "d_adv"
-    metrics: ClassVar[tuple[Metric, ...]] = ("bnd",)
-
-    def run(self, question: Question) -> Answer:
-        found = question.found
-        return Answer(
-            found.distance, "collapsed" if found.distance is None else "ok", upper=found.distance,
-            neurons_left=question.network.living_neurons, capped=found.distance is None,
-            witness=found.witness,
-        )  # fmt: skip
-
-
-@dataclass(frozen=True)
 class Auto:
-    """d_rob: `extrapolate`. d_bnd: `re-anchored`, or d_adv where few neurons are unstable.
+    """d_rob: `extrapolate`. d_bnd: `nearest`, or `re-anchored` where many neurons are unstable.
 
-    A budget below `least` seconds leaves time for d_adv only.
+    A budget below `least` seconds leaves time for `nearest` only. The answer says what was chosen.
     """
 
     name: ClassVar[str] = "auto"
@@ -46,19 +31,21 @@ class Auto:
     least: float = 1.0
 
     def run(self, question: Question) -> Answer:
-        return self.choose(question).run(question)
-
-    def choose(self, question: Question) -> Estimator:
-        """The estimator for this network, anchor, metric and budget."""
         if question.metric == "rob":
-            return Extrapolate()
-        found = question.found.distance
-        if found is None or question.remaining < self.least:
-            return TheAttack()
-        ball = Ball(question.anchor.x.astype(np.float64), found, question.settings.domain)
-        try:
-            layers = pre_activation_bounds(question.network, Boxes.of(ball))
-        except GraphpruneError:  # bounds overflow: no substitute could be solved on this ball
-            return TheAttack()
-        unstable = sum(int(layer.unstable[0].sum()) for layer in layers)
-        return ReAnchored() if unstable > FEW else TheAttack()
+            return replace(Extrapolate().run(question), chosen=Extrapolate.name)
+        budget = question.remaining
+        answer = Nearest().run(question)
+        enough = budget >= self.least and question.found.witness is not None
+        if not enough or answer.value is None or not _crowded(question, answer.value):
+            return replace(answer, chosen=Nearest.name)
+        return replace(ReAnchored().run(question), chosen=ReAnchored.name)
+
+
+def _crowded(question: Question, radius: float) -> bool:
+    """Whether more neurons than `FEW` are unstable within the radius."""
+    ball = Ball(question.anchor.x.astype(np.float64), radius, question.settings.domain)
+    try:
+        layers = pre_activation_bounds(question.network, Boxes.of(ball))
+    except GraphpruneError:  # bounds overflow: no substitute could be solved on this ball
+        return False
+    return sum(int(layer.unstable[0].sum()) for layer in layers) > FEW

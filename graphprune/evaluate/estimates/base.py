@@ -64,6 +64,8 @@ class Answer:
         The search ended at a limit before it met the stand-in's boundary.
     witness
         The confirmed point behind `upper`.
+    chosen
+        The estimator that `auto` took.
     """
 
     value: float | None
@@ -76,15 +78,18 @@ class Answer:
     attacked: bool = True
     capped: bool = False
     witness: Witness | None = None
+    chosen: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """As an element of ``estimates`` of the document."""
-        record = {
+        record: dict[str, Any] = {
             "value": self.value, "status": self.status, "lower": self.lower, "upper": self.upper,
             "neurons_left": self.neurons_left, "prune_seconds": self.prune_seconds,
             "capped": self.capped, "attacked": self.attacked,
         }  # fmt: skip
-        return record if self.certified else record | {"certified": False}
+        if not self.certified:
+            record["certified"] = False
+        return record if self.chosen is None else record | {"chosen": self.chosen}
 
 
 class Estimator(Protocol):

@@ -8,6 +8,7 @@ from graphprune.evaluate.estimates.auto import Auto
 from graphprune.evaluate.estimates.base import Estimator, Metric, Question
 from graphprune.evaluate.estimates.extrapolate import Extrapolate
 from graphprune.evaluate.estimates.milp import PlainMilp
+from graphprune.evaluate.estimates.nearest import Nearest
 from graphprune.evaluate.estimates.reanchored import ReAnchored
 from graphprune.evaluate.estimates.sound import Sound
 from graphprune.evaluate.estimates.substitute import Substituted
@@ -20,7 +21,7 @@ from graphprune.pipeline.text import build, known_passes, split
 from graphprune.progress import Progress, quiet
 
 ESTIMATORS: dict[str, type[Estimator]] = {
-    cls.name: cls for cls in (Auto, Extrapolate, PlainMilp, ReAnchored, Sound)
+    cls.name: cls for cls in (Auto, Extrapolate, Nearest, PlainMilp, ReAnchored, Sound)
 }
 
 
