@@ -4,7 +4,7 @@ import logging
 from typing import Literal, get_args
 
 from graphprune.backends.protocol import Backend, Ledger, Limits
-from graphprune.errors import GraphpruneError, UnsupportedError
+from graphprune.errors import GraphpruneError, UnsupportedError, nearest
 
 Solver = Literal["auto", "scip", "search"]
 SOLVERS: tuple[Solver, ...] = get_args(Solver)
@@ -22,7 +22,9 @@ def backend(solver: Solver) -> Backend:
         from graphprune.backends.scip import Scip
 
         return Scip()
-    return Auto()
+    if solver == "auto":
+        return Auto()
+    raise GraphpruneError(f"unknown solver '{solver}'{nearest(solver, list(SOLVERS))}")
 
 
 class Auto:
@@ -41,9 +43,22 @@ class Auto:
         for solver in order:
             if limits.over or (ledger.closed and solver != order[0]):
                 return
-            try:
-                backend(solver).run(ledger, limits)
-            except UnsupportedError:
-                raise
-            except (GraphpruneError, RuntimeError, MemoryError, ArithmeticError) as error:
-                log.warning("backend %s failed: %s", solver, error)
+            attempt(solver, ledger, limits)
+
+
+def attempt(solver: Solver, ledger: Ledger, limits: Limits) -> None:
+    """Run a backend; where it fails in its middle, what the ledger holds by then stays.
+
+    Raises
+    ------
+    UnsupportedError
+        The backend does not know this kind of network.
+    """
+    chosen = backend(solver)
+    try:
+        chosen.run(ledger, limits)
+    except UnsupportedError:
+        raise
+    except (GraphpruneError, RuntimeError, MemoryError, ArithmeticError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        log.warning("backend %s failed (%s); the interval stays what is proven", solver, reason)

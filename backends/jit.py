@@ -4,12 +4,16 @@ Compiled functions are kept on disk. The date of the file that defines a kernel 
 its kept code is still good, so kernels that call each other are best kept in one file.
 """
 
+import logging
 from collections.abc import Callable
+from functools import cache
 from typing import Any, TypeVar, cast
 
 import numba
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+log = logging.getLogger("graphprune")
 
 
 def kernel(function: F) -> F:
@@ -30,4 +34,13 @@ def _compile(function: F, **options: Any) -> F:
     try:
         return cast(F, numba.njit(cache=True, **options)(function))
     except RuntimeError:  # no writable cache folder
+        _say_uncached()
         return cast(F, numba.njit(**options)(function))
+
+
+@cache
+def _say_uncached() -> None:
+    log.warning(
+        "no folder can be written to keep compiled kernels in: every process compiles them anew"
+        " (half a minute); NUMBA_CACHE_DIR names a folder for them"
+    )

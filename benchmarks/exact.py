@@ -14,7 +14,6 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from math import exp, log
 from pathlib import Path
-from time import process_time
 from unittest.mock import patch
 
 import numpy as np
@@ -22,8 +21,9 @@ import numpy as np
 import graphprune as gp
 from graphprune.backends.onnxruntime import configure, run_original
 from graphprune.backends.scip import solve_target
-from graphprune.backends.scip.layered import layer
+from graphprune.backends.scip.formulate import layer
 from graphprune.backends.search import rung, tighten, tree
+from graphprune.clock import processor_seconds
 from graphprune.ir import Ball
 from graphprune.passes.analysis.attack import Attack
 from graphprune.passes.analysis.bounds import Boxes, pre_activation_bounds
@@ -47,15 +47,15 @@ ABLATIONS: dict[str, Patches] = {
 
 def measure(network: gp.Network, anchor: gp.Anchor, limit: float) -> tuple[gp.Distance, float]:
     """The search's answer and its processor seconds."""
-    start = process_time()
+    start = processor_seconds()
     result = gp.distance(network, anchor, solver="search", time_limit=limit)
-    return result, process_time() - start
+    return result, processor_seconds() - start
 
 
 def plain(network: gp.Network, anchor: gp.Anchor, found: Attack, limit: float) -> tuple[str, float]:
     """The plain program of one target: how it ended, and its processor seconds."""
     assert found.witness is not None
-    start = process_time()
+    start = processor_seconds()
     ball = Ball(anchor.x.astype(np.float64), found.witness.distance)
     layers = pre_activation_bounds(network, Boxes.of(ball), "ibp")
     layered = layer(network, layers)
@@ -63,7 +63,7 @@ def plain(network: gp.Network, anchor: gp.Anchor, found: Attack, limit: float) -
     row[anchor.label], row[found.witness.target] = 1.0, -1.0
     result = solve_target(layered, ball, row, lower=0.0, time_limit=limit)
     word = "exact" if result.finished else f"bound {result.lower:.5f}"
-    return word, process_time() - start
+    return word, processor_seconds() - start
 
 
 def geometric(values: list[float]) -> float:

@@ -1,11 +1,6 @@
-"""The epsilon-form MILP of one target: min radius such that f_t(x) >= f_y(x).
+"""One target's program on SCIP."""
 
-Tjeng et al. 2019 (MIPVerify), with the radius itself as the objective: x within [x0 - e, x0 + e]
-and the box, one binary per unstable neuron, big-M from certified bounds.
-"""
-
-import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any
@@ -14,14 +9,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graphprune.backends.condensed import Condensed
-from graphprune.backends.scip.layered import Layered, constrain
+from graphprune.backends.scip import process
+from graphprune.backends.scip.formulate import Layered, formulate
+from graphprune.backends.scip.process import Heard
+from graphprune.backends.scip.program import Encoding, Program
 from graphprune.ir import Ball
 from graphprune.progress import Progress, quiet
 
 Floats = NDArray[np.float64]
 
-# Rows keep entries above this share of their largest one times the box: solver noise below it.
-DROP = 1e-13
+# SCIP's parameters. Its tolerances bound how far its answers are from the program's.
+OPTIONS: dict[str, Any] = {
+    "timing/clocktype": 2,
+    "numerics/feastol": 1e-7,
+    "numerics/dualfeastol": 1e-7,
+    "limits/gap": 2e-5,
+    "misc/catchctrlc": False,
+}
+# Bytes that SCIP may take.
+MEMORY = 1 << 31
+PULSE = 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +46,9 @@ class TargetResult:
     nodes
         Branch-and-bound nodes.
     status
-        SCIP's own word.
+        SCIP's own word; ``failed`` where its process did not live to say one.
+    failure
+        Then what became of it: `lower` is what it had proven by then.
     """
 
     lower: float
@@ -47,6 +56,7 @@ class TargetResult:
     point: Floats | None
     nodes: int
     status: str
+    failure: str = ""
 
 
 def solve_target(
@@ -58,163 +68,65 @@ def solve_target(
     time_limit: float,
     strict: float = 0.0,
     exact: Sequence[NDArray[np.bool_]] | None = None,
+    encoding: Encoding = "auto",
+    memory: int = MEMORY,
     progress: Progress = quiet,
 ) -> TargetResult:
-    """Minimise the radius at which the margin `row` . logits can reach 0, below the ball's radius.
+    """Solve the program of one target (see :func:`formulate`) below the ball's radius.
 
     Parameters
     ----------
     problem
-        The network over `ball`: condensed, or layered where it has smooth activations.
+        The network over `ball`: condensed, or layered.
     ball
         Its radius is the cutoff: a closer point is sought.
-    row
-        (classes,) e_y - e_t.
-    lower
-        A proven lower bound of the distance.
-    strict
-        The margin must reach minus this.
     time_limit
         Seconds, building the model included.
-    exact
-        Per layer of a condensed problem, the neurons whose ReLU is modelled; the others keep the
-        triangle between their bounds, so the result is a lower bound. None: all of them.
+    memory
+        Bytes that SCIP may take.
 
     Raises
     ------
     KeyboardInterrupt
-        Passed on after SCIP was told to stop.
+        Passed on after SCIP was stopped.
     """
     deadline = monotonic() + time_limit
     if time_limit <= 0:
         return TargetResult(lower, False, None, 0, "timelimit")
-    model, variables = _build(problem, ball, row, lower, strict, exact)
+    program = formulate(
+        problem, ball, row, lower=lower, strict=strict, exact=exact, encoding=encoding
+    )
+    told = monotonic()
+
+    def hear(heard: Heard) -> None:
+        nonlocal told
+        if monotonic() - told > PULSE:
+            told = monotonic()
+            progress(f"SCIP lower {max(heard.dual, lower):.5f}, {heard.nodes} nodes")
+
+    return solve_program(
+        program, lower=lower, cutoff=ball.radius, deadline=deadline, memory=memory, hear=hear
+    )
+
+
+def solve_program(
+    program: Program,
+    *,
+    lower: float,
+    cutoff: float,
+    deadline: float,
+    memory: int,
+    hear: Callable[[Heard], None],
+) -> TargetResult:
+    """Solve a program whose optimum is between `lower` and `cutoff`, or that has none."""
     remaining = deadline - monotonic()
     if remaining <= 0:
         return TargetResult(lower, False, None, 0, "timelimit")
-    model.setParam("limits/time", min(remaining, 1e20))
-    dual = _run(model, deadline, lower, progress)
-    status = str(model.getStatus())
-    nodes = int(model.getNNodes())
-    solution = model.getBestSol() if model.getNSols() else None
-    point = None
-    if solution is not None:
-        point = np.array([model.getSolVal(solution, v) for v in variables])
-    if status == "infeasible":
-        return TargetResult(ball.radius, True, None, nodes, status)
-    finished = status in ("optimal", "gaplimit")
-    bound = float(model.getDualbound()) if finished else max(dual, float(model.getDualbound()))
-    return TargetResult(float(np.clip(bound, lower, ball.radius)), finished, point, nodes, status)
-
-
-def _run(model: Any, deadline: float, lower: float, progress: Progress) -> float:
-    """Solve in a thread without the GIL, so that Ctrl-C and the clock are heard; the dual bound."""
-    from pyscipopt import SCIP_EVENTTYPE, Eventhdlr  # type: ignore[attr-defined]
-
-    best = {"dual": lower, "nodes": 0}
-
-    class Watch(Eventhdlr):
-        def eventinit(self) -> None:
-            self.model.catchEvent(SCIP_EVENTTYPE.NODESOLVED, self)
-
-        def eventexit(self) -> None:
-            self.model.dropEvent(SCIP_EVENTTYPE.NODESOLVED, self)
-
-        def eventexec(self, event: Any) -> None:
-            best["nodes"] += 1
-            best["dual"] = max(best["dual"], float(self.model.getDualbound()))
-
-    model.includeEventhdlr(Watch(), "watch", "records the dual bound")
-    failure: list[BaseException] = []
-
-    def solve() -> None:
-        try:
-            model.optimizeNogil()
-        except BaseException as error:
-            failure.append(error)
-
-    thread = threading.Thread(target=solve, daemon=True)
-    thread.start()
-    told = monotonic()
-    try:
-        while thread.is_alive():
-            thread.join(0.05)
-            now = monotonic()
-            if now > deadline + 0.5:
-                model.interruptSolve()
-            if now - told > 0.5:
-                told = now
-                progress(f"SCIP lower {best['dual']:.5f}, {best['nodes']} nodes")
-    except KeyboardInterrupt:
-        model.interruptSolve()
-        thread.join(1.0)
-        raise
-    if failure:
-        raise RuntimeError(f"SCIP failed: {failure[0]}") from failure[0]
-    return float(best["dual"])
-
-
-def _build(
-    problem: Condensed | Layered, ball: Ball, row: Floats, lower: float, strict: float,
-    exact: Sequence[NDArray[np.bool_]] | None,
-) -> tuple[Any, list[Any]]:  # fmt: skip
-    """The model and its input variables."""
-    from pyscipopt import Model
-
-    model = Model()
-    model.hideOutput()
-    model.setParam("timing/clocktype", 2)
-    model.setParam("numerics/feastol", 1e-7)
-    model.setParam("numerics/dualfeastol", 1e-7)
-    model.setParam("limits/gap", 2e-5)
-    model.setParam("misc/catchctrlc", False)
-    center, low, high = (a.reshape(-1) for a in (ball.center, ball.lower, ball.upper))
-    radius = model.addVar("radius", lb=lower, ub=ball.radius)
-    model.setObjective(radius, "minimize")
-    x = [model.addVar(f"x{i}", lb=low[i], ub=high[i]) for i in range(len(center))]
-    for i, v in enumerate(x):
-        # The radius only matters where the box leaves room for it.
-        if high[i] > center[i]:
-            model.addCons(v - radius <= center[i])
-        if low[i] < center[i]:
-            model.addCons(v + radius >= center[i])
-    if isinstance(problem, Layered):
-        constrain(model, x, row, problem)
-    else:
-        _condensed(model, x, row, problem, strict, exact)
-    return model, x
-
-
-def _condensed(
-    model: Any, x: list[Any], row: Floats, condensed: Condensed, strict: float,
-    exact: Sequence[NDArray[np.bool_]] | None,
-) -> None:  # fmt: skip
-    """The condensed ReLU network over the variables `x`, and that `row` . logits is at most 0."""
-    from pyscipopt import Expr
-    from pyscipopt.scip import Term
-
-    basis = list(x)
-
-    def affine(columns: NDArray[np.integer], weights: Floats) -> Any:
-        keep = np.flatnonzero(np.abs(weights) > DROP * np.max(np.abs(weights), initial=0.0))
-        return Expr({Term(basis[columns[k]]): float(weights[k]) for k in keep})
-
-    for number, layer in enumerate(condensed.layers):
-        new = []
-        for i in range(len(layer.offset)):
-            name = f"{number}_{i}"
-            low_z, high_z = float(layer.lower[i]), float(layer.upper[i])
-            z = model.addVar(f"z{name}", lb=low_z, ub=high_z)
-            h = model.addVar(f"h{name}", lb=0.0, ub=high_z)
-            whole = exact is None or exact[number][i]
-            a = model.addVar(f"a{name}", vtype="B" if whole else "C", lb=0.0, ub=1.0)
-            part = slice(layer.rows.indptr[i], layer.rows.indptr[i + 1])
-            terms = affine(layer.rows.indices[part], layer.rows.data[part])
-            model.addCons(terms - z == -float(layer.offset[i]))
-            model.addCons(h - z >= 0)
-            model.addCons(h - z - low_z * a <= -low_z)
-            model.addCons(h - high_z * a <= 0)
-            new.append(h)
-        basis += new
-    margin = affine(np.arange(condensed.basis), row @ condensed.logits)
-    model.addCons(margin <= -float(row @ condensed.offset) - strict)
+    options = OPTIONS | {"limits/time": min(remaining, 1e20)}
+    heard = process.solve(program, options, deadline=deadline, memory=memory, hear=hear)
+    point = None if heard.point is None else heard.point[1:]
+    if heard.status == "infeasible":
+        return TargetResult(cutoff, True, None, heard.nodes, heard.status)
+    finished = heard.status in ("optimal", "gaplimit")
+    bound = float(np.clip(heard.dual, lower, cutoff))
+    return TargetResult(bound, finished, point, heard.nodes, heard.status, heard.failure)

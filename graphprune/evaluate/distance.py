@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 
-from graphprune.backends.choose import Solver, backend
+from graphprune.backends.choose import Solver, attempt
 from graphprune.backends.protocol import Ledger, Limits, Problem, is_exact
 from graphprune.backends.trace import Trace
 from graphprune.errors import GraphpruneError
@@ -98,14 +98,19 @@ def distance(
 
     Raises
     ------
+    AnchorError
+        The anchor does not fit the network, or lies outside the domain.
     Interrupted
         Ctrl-C; its `found` is the interval reached.
     """
     if network.classes < 2:
         raise GraphpruneError("the network has one output: no decision boundary is defined")
+    if not time_limit >= 0 or (radius is not None and not radius > 0):
+        raise GraphpruneError("time_limit must be at least 0, radius positive")
+    domain = domain or Domain()
+    anchor.require(network.input_shape, network.classes, domain)
     warm_up(progress)
     start = monotonic()
-    domain = domain or Domain()
     reach = domain.search_limit(anchor.x)
     cutoff = min(reach, np.inf if radius is None else radius)
     ledger = Ledger(Problem(network, anchor, domain, cutoff), progress=progress, record=record)
@@ -115,7 +120,7 @@ def distance(
         if radius is None or known_attack is not None or not _robust(ledger, limits):
             covered |= _first(ledger, limits, time_limit, known_attack, known_certificate)
             if ledger.lower < ledger.cutoff:
-                backend(solver).run(ledger, limits)
+                attempt(solver, ledger, limits)
     except KeyboardInterrupt:
         if ledger.lower == 0.0 and ledger.witness is None:
             raise

@@ -3,12 +3,12 @@
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from time import process_time
 from typing import Any
 
 import numpy as np
 
 from graphprune.backends.onnxruntime import run_original
+from graphprune.clock import processor_seconds
 from graphprune.errors import GraphpruneError
 from graphprune.evaluate.anchor import (
     Points,
@@ -111,12 +111,12 @@ def perform(
     Returns
     -------
     Result
-        Its value has ``cpu_seconds`` too: this process' processor time, which other programs on
-        the machine hardly change.
+        Its value has ``cpu_seconds`` too: processor time of this process and its helpers,
+        which other programs on the machine hardly change.
     """
-    start = process_time()
+    start = processor_seconds()
     result = _performed(network, anchor, name, settings, known, progress)
-    return replace(result, value={**result.value, "cpu_seconds": process_time() - start})
+    return replace(result, value={**result.value, "cpu_seconds": processor_seconds() - start})
 
 
 def _performed(

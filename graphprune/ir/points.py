@@ -6,6 +6,8 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from graphprune.errors import AnchorError
+
 Floats = NDArray[np.float64]
 Norm = Literal["linf", "l2", "l1"]
 NORMS: tuple[Norm, ...] = get_args(Norm)
@@ -31,6 +33,26 @@ class Anchor:
     x: NDArray[np.floating]
     label: int
     index: int = 0
+
+    def require(self, shape: tuple[int, ...], classes: int, domain: "Domain") -> None:
+        """Refuse what a network of this sample shape cannot be asked about in `domain`.
+
+        Raises
+        ------
+        AnchorError
+            Another shape, NaN or infinite values, a label out of range, a point outside.
+        """
+        if self.x.shape != shape:
+            raise AnchorError(f"the anchor has shape {self.x.shape}, the network takes {shape}")
+        if not np.all(np.isfinite(self.x)):
+            raise AnchorError("the anchor holds NaN or infinite values")
+        if not 0 <= self.label < classes:
+            raise AnchorError(f"label {self.label} is out of range: the network has {classes}")
+        if not domain.contains(self.x):
+            raise AnchorError(
+                f"the anchor has values in [{self.x.min():g}, {self.x.max():g}], outside the domain"
+                f" [{domain.low:g}, {domain.high:g}]; scale it or give another domain"
+            )
 
 
 @dataclass(frozen=True)

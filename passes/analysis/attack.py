@@ -134,14 +134,16 @@ def attack(
     Raises
     ------
     GraphpruneError
-        The network has one output.
+        The network has one output, or the anchor does not fit it.
     Interrupted
         Ctrl-C; its `found` is the attack with the best point so far.
     """
     if network.classes < 2:
         raise GraphpruneError("the network has one output: no decision boundary is defined")
+    domain = domain or Domain()
+    anchor.require(network.input_shape, network.classes, domain)
     start = monotonic()
-    question = Question(network, anchor, domain or Domain(), norm)
+    question = Question(network, anchor, domain, norm)
     search = _Search(question, start + time_limit, progress)
     try:
         if search.in_time() and not search.at_anchor():

@@ -119,8 +119,9 @@ def certify(
         raise GraphpruneError(f"unknown method '{method}'; known: {', '.join(METHODS)}")
     if network.classes < 2:
         raise GraphpruneError("the network has one output: no decision boundary is defined")
-    start = monotonic()
     domain = domain or Domain()
+    anchor.require(network.input_shape, network.classes, domain)
+    start = monotonic()
     reach = domain.search_limit(anchor.x, norm)
     search = _Search(min(upper or np.inf, reach))
     center = anchor.x.astype(np.float64)

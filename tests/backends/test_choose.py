@@ -1,5 +1,7 @@
 """What every backend must survive: odd questions, limits, and a backend that fails."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,7 +11,8 @@ import graphprune as gp
 from graphprune.backends.choose import SOLVERS, Solver
 from graphprune.backends.scip import Scip
 from graphprune.backends.search import Search
-from tests.oracles import Perceptron
+from graphprune.errors import AnchorError, GraphpruneError
+from tests.oracles import Perceptron, brute_force_distance
 
 seeds = st.integers(0, 1000)
 solvers = pytest.mark.parametrize("solver", SOLVERS)
@@ -61,6 +64,88 @@ def test_domains_without_an_adversarial(solver: Solver, seed: int) -> None:
     assert result.lower == pytest.approx(0.5)
 
 
+def halves(offset: float = 0.0) -> gp.Network:
+    """Two classes, divided where x0 + x1 = 1, through one layer of ReLUs."""
+    weights = [np.eye(2), np.array([[1.0, 1.0], [-1.0, -1.0]])]
+    biases = [np.zeros(2), np.array([offset, 2.0])]
+    return gp.from_proto(Perceptron(weights, biases).model())
+
+
+@solvers
+@pytest.mark.parametrize("x", [(0.5, 0.5), (0.25, 0.75), (0.0, 1.0)])
+def test_an_anchor_on_the_boundary_has_distance_zero(
+    solver: Solver, x: tuple[float, float]
+) -> None:
+    point = np.array(x, np.float32)
+    for label in (0, 1):  # a tie: neither label is wrong, and the margin to the other is 0
+        result = gp.distance(halves(), gp.Anchor(point, label), solver=solver)
+        assert (result.status, result.lower, result.upper) == ("exact", 0.0, 0.0)
+        assert result.certified
+
+
+@solvers
+@pytest.mark.parametrize("step", [2.0**-20, 2.0**-12, 2.0**-4])
+def test_an_anchor_beside_the_boundary(solver: Solver, step: float) -> None:
+    x = np.array([0.5 + 2 * step, 0.5], np.float32)
+    result = gp.distance(halves(), gp.Anchor(x, 0), solver=solver)
+    assert result.status == "exact"
+    assert result.upper is not None
+    assert result.lower <= step * (1 + 1e-6) + 1e-9
+    assert result.upper >= step
+    assert result.upper == pytest.approx(step, rel=1e-4, abs=1e-6)
+
+
+@solvers
+@settings(max_examples=6)
+@given(seeds)
+def test_targets_that_are_never_reached_cost_nothing(solver: Solver, seed: int) -> None:
+    net, _ = network_of(seed, [2, 4, 4])
+    anchor = labelled(net, np.array([0.4, 0.6]))
+    for hopeless in {3, 2} - {anchor.label}:
+        net.weights[-1][hopeless], net.biases[-1][hopeless] = 0.0, -1e6
+    expected = brute_force_distance(net, anchor.x.astype(float), anchor.label, 0.0, 1.0)
+    result = gp.distance(gp.from_proto(net.model()), anchor, solver=solver)
+    if expected < 1:
+        assert result.status == "exact"
+        assert result.upper == pytest.approx(expected, rel=2e-4, abs=2e-6)
+    else:
+        assert (result.status, result.upper) == ("robust", None)
+
+
+@solvers
+def test_questions_that_make_no_sense_are_refused(solver: Solver) -> None:
+    network, x = halves(), np.array([0.75, 0.5], np.float32)
+    ask = partial(gp.distance, network, solver=solver)
+    with pytest.raises(AnchorError, match=r"outside the domain \[0, 0.6\]"):
+        ask(gp.Anchor(x, 0), domain=gp.Domain(0.0, 0.6))
+    with pytest.raises(AnchorError, match="label 2 is out of range"):
+        ask(gp.Anchor(x, 2))
+    with pytest.raises(AnchorError, match="NaN"):
+        ask(gp.Anchor(np.array([0.5, np.nan], np.float32), 0))
+    with pytest.raises(AnchorError, match=r"shape \(1, 2\)"):
+        ask(gp.Anchor(x[None], 0))
+    for limit in (-1.0, np.nan):
+        with pytest.raises(GraphpruneError, match="time_limit"):
+            ask(gp.Anchor(x, 0), time_limit=limit)
+    with pytest.raises(GraphpruneError, match="radius"):
+        ask(gp.Anchor(x, 0), radius=-1.0)
+    for question in (gp.attack, gp.certify):
+        with pytest.raises(AnchorError, match="outside the domain"):
+            question(network, gp.Anchor(x, 0), domain=gp.Domain(0.0, 0.6))
+    with pytest.raises(GraphpruneError, match="did you mean 'scip'"):
+        gp.distance(network, gp.Anchor(x, 0), solver="scib")  # type: ignore[arg-type]
+
+
+@solvers
+def test_a_domain_that_begins_at_the_anchor(solver: Solver) -> None:
+    x = np.array([0.5, 0.75], np.float32)
+    # The boundary lies below; nothing is there.
+    result = gp.distance(halves(), gp.Anchor(x, 0), solver=solver, domain=gp.Domain(0.5, 1.0))
+    assert result.upper == pytest.approx(0.25, rel=1e-4), "its corner (0.5, 0.5) is on the boundary"
+    result = gp.distance(halves(1e-3), gp.Anchor(x, 0), solver=solver, domain=gp.Domain(0.5, 1.0))
+    assert (result.status, result.upper) == ("robust", None)
+
+
 @solvers
 @settings(max_examples=4)
 @given(seeds, st.sampled_from([0.0, 1e-9, 1e9]))
@@ -96,10 +181,15 @@ def test_the_other_backend_goes_on(
     assert result.lower == pytest.approx(expected.lower, rel=2e-4, abs=2e-6)
 
 
-def test_when_both_fail_attack_and_certificate_are_left(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_when_both_fail_attack_and_certificate_are_left(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     for backend in (Scip, Search):
         monkeypatch.setattr(backend, "run", Broken(RuntimeError("no luck")).run)
     net, network = network_of(3, [3, 5, 3])
-    result = gp.distance(network, labelled(net, np.full(3, 0.4)), solver="auto")
-    assert result.certified
-    assert result.upper is None or 0.0 <= result.lower <= result.upper
+    for solver in SOLVERS:
+        caplog.clear()
+        result = gp.distance(network, labelled(net, np.full(3, 0.4)), solver=solver)
+        assert result.certified
+        assert result.upper is None or 0.0 <= result.lower <= result.upper
+        assert "failed (RuntimeError: no luck)" in caplog.text

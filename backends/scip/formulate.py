@@ -1,0 +1,175 @@
+"""Networks as mixed-integer programs: min radius such that f_t(x) >= f_y(x).
+
+Tjeng et al. 2019 (MIPVerify), with the radius itself as the objective: x within [x0 - e, x0 + e]
+and the box, one binary per unstable neuron, bounds from certified pre-activation bounds. Two forms:
+
+condensed   variables for the inputs and the unstable neurons only; everything stable is
+            substituted, so rows may be dense
+layered     a variable for every living neuron, rows as sparse as the network's own; smooth
+            activations as nonlinear constraints
+
+    Sigmoid    h (1 + exp(-z)) = 1
+    Tanh       (1 + h) (1 + exp(-2 z)) = 2
+    Softplus   exp(h) = 1 + exp(z)
+    Gelu tanh  h = z s, s (1 + exp(-2 r (z + 0.044715 z^3))) = 1
+
+SCIP solves these to its tolerances by spatial branch and bound, so what it proves is never called
+exact. It has no error function, so the exact Gelu is refused.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import sparse
+
+from graphprune.backends.condensed import Condensed
+from graphprune.backends.scip.program import (
+    Bools,
+    Builder,
+    Encoding,
+    Floats,
+    Ints,
+    Program,
+    without_noise,
+)
+from graphprune.errors import UnsupportedError
+from graphprune.ir import Ball
+from graphprune.ir.network import Network, activation_of
+from graphprune.operators import GeluTanh, Relu, Sigmoid, Softplus, Tanh
+from graphprune.passes.analysis.bounds import LayerBounds
+from graphprune.transforms.matrix import matrix_of
+
+CURVES: dict[type, str] = {
+    Sigmoid: "sigmoid",
+    Tanh: "tanh",
+    Softplus: "softplus",
+    GeluTanh: "gelu-tanh",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Layered:
+    """A network with certified pre-activation bounds (batch of one) on a ball."""
+
+    network: Network
+    bounds: Sequence[tuple[Floats, Floats]]
+
+
+def layer(network: Network, bounds: Sequence[LayerBounds]) -> Layered:
+    """Prepare a network for `formulate`.
+
+    Raises
+    ------
+    UnsupportedError
+        An activation has no counterpart in SCIP.
+    """
+    for activation in network.activations:
+        kind = type(activation_of(activation))
+        if kind is not Relu and kind not in CURVES:
+            raise UnsupportedError(
+                f"node '{activation.name}' ({kind.__name__}): SCIP has no such function, so d_bnd"
+                " is not available; d_adv and d_rob are (--metrics adv,rob)"
+            )
+    pairs = [(b.lower[0].astype(np.float64), b.upper[0].astype(np.float64)) for b in bounds]
+    return Layered(network, pairs)
+
+
+def formulate(
+    problem: Condensed | Layered,
+    ball: Ball,
+    row: Floats,
+    *,
+    lower: float = 0.0,
+    strict: float = 0.0,
+    exact: Sequence[Bools] | None = None,
+    encoding: Encoding = "auto",
+) -> Program:
+    """The program of one target.
+
+    Parameters
+    ----------
+    problem
+        The network over `ball`.
+    row
+        (classes,) e_y - e_t.
+    lower
+        A proven lower bound of the distance.
+    strict
+        The margin must reach minus this.
+    exact
+        Per layer of a condensed problem, the neurons whose ReLU is modelled; the others keep the
+        triangle between their bounds, so the result is a lower bound. None: all of them.
+    """
+    b = Builder(ball, lower)
+    if isinstance(problem, Layered):
+        _layered(b, row, problem, strict, encoding)
+    else:
+        _condensed(b, row, problem, strict, exact, encoding)
+    return b.build()
+
+
+def _condensed(
+    b: Builder, row: Floats, problem: Condensed, strict: float, exact: Sequence[Bools] | None,
+    encoding: Encoding,
+) -> None:  # fmt: skip
+    basis = b.x
+    for number, part in enumerate(problem.layers):
+        z = b.variables(part.lower, part.upper)
+        weights = without_noise(part.rows)
+        b.rows({"v": (weights, basis), "z": (-np.ones(len(z)), z)},
+               low=-part.offset, high=-part.offset)  # fmt: skip
+        whole = np.ones(len(z), bool) if exact is None else exact[number]
+        h = b.relu(number, z, part.lower, part.upper, whole, encoding)
+        basis = np.concatenate([basis, h])
+    margin = without_noise(sparse.csr_array((row @ problem.logits)[None]))
+    b.rows({"v": (margin, basis)}, high=np.array([-float(row @ problem.offset) - strict]))
+
+
+def _layered(b: Builder, row: Floats, problem: Layered, strict: float, encoding: Encoding) -> None:
+    network = problem.network
+    # Variables of every value's elements; -1 where an element is 0 or nobody reads it.
+    values: dict[int, Ints] = {id(network.input): b.x}
+    for index, activation in enumerate(network.activations):
+        sigma, (lower, upper) = activation_of(activation), problem.bounds[index]
+        alive = network.alive(activation)
+        linear = isinstance(sigma, Relu)
+        chosen = np.flatnonzero(alive & (upper > 0) if linear else alive)
+        low, high = lower[chosen], upper[chosen]
+        z = b.variables(low, high)
+        matrix = matrix_of(network, index)
+        terms = {
+            str(k): _live(weight[chosen], values[id(source)])
+            for k, (weight, source) in enumerate(
+                zip(matrix.weights, network.segments[index].sources, strict=True)
+            )
+        }
+        offset = -matrix.offset[chosen]
+        b.rows(terms | {"z": (-np.ones(len(z)), z)}, low=offset, high=offset)
+        outputs = np.full(len(lower), -1)
+        outputs[chosen] = z
+        if linear:
+            kinked = low < 0
+            outputs[chosen[kinked]] = b.relu(
+                index, z[kinked], low[kinked], high[kinked], np.ones(kinked.sum(), bool), encoding
+            )
+        else:
+            h = b.variables(*sigma.interval(low, high))
+            outputs[chosen] = h
+            parameter = float(getattr(sigma, "cube", 0.0))
+            for i, j in zip(z, h, strict=True):
+                b.curve(CURVES[type(sigma)], int(i), int(j), parameter)
+        values[id(activation.outputs[0])] = outputs
+    last = len(network.activations)
+    matrix, sources = matrix_of(network, last), network.segments[-1].sources
+    terms = {
+        str(k): _live(sparse.csr_array((weight.T @ row)[None]), values[id(source)])
+        for k, (weight, source) in enumerate(zip(matrix.weights, sources, strict=True))
+    }
+    b.rows(terms, high=np.array([-float(row @ matrix.offset) - strict]))
+
+
+def _live(weights: sparse.csr_array, columns: Ints) -> tuple[sparse.csr_array, Ints]:
+    """The columns that have a variable."""
+    live = np.flatnonzero(columns >= 0)
+    return without_noise(sparse.csr_array(weights[:, live])), columns[live]

@@ -1,0 +1,204 @@
+"""SCIP as a helper process: it may crash or run out of memory without taking anything along.
+
+One helper is kept between solves. Nothing of the parent is needed to end it: when the pipe to its
+stdin closes, it goes.
+"""
+
+import atexit
+import contextlib
+import os
+import pickle
+import queue
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from graphprune.backends.scip.program import Program
+from graphprune.clock import add_helper
+
+Floats = NDArray[np.float64]
+
+SERVER = Path(__file__).with_name("server.py")
+# Seconds that a helper has to end a solve that was stopped, before it is killed.
+GRACE = 1.0
+# Beyond the time limit SCIP itself is given.
+LATE = 0.5
+MEBI = 1 << 20
+# Address space beyond what SCIP counts as its own memory.
+SLACK = 256 * MEBI
+
+
+@dataclass(eq=False)
+class Heard:
+    """What SCIP said of a program, so far.
+
+    Attributes
+    ----------
+    dual
+        Dual bound; -inf where there is none yet.
+    point
+        Radius and inputs of the best solution, or None.
+    nodes
+        Branch-and-bound nodes.
+    status
+        SCIP's own word at the end; ``failed`` where it did not come to one.
+    failure
+        Then what happened.
+    """
+
+    dual: float = -np.inf
+    point: Floats | None = None
+    nodes: int = 0
+    status: str = "running"
+    failure: str = ""
+
+
+Listener = Callable[[Heard], None]
+
+
+def solve(
+    program: Program, options: dict[str, Any], *, deadline: float, memory: int, hear: Listener
+) -> Heard:
+    """Solve a program in the helper; what was heard until the end, whatever the end was.
+
+    Parameters
+    ----------
+    options
+        SCIP's parameters.
+    deadline
+        On the clock of :func:`time.monotonic`.
+    memory
+        Bytes.
+    hear
+        Called at every better bound or point, and every tenth of a second.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        Passed on after SCIP was told to stop.
+    """
+    global _kept
+    try:
+        helper = _helper(memory)
+    except OSError as error:
+        return Heard(status="failed", failure=f"its process cannot be started ({error})")
+    heard = helper.solve(program, options | {"limits/memory": memory / MEBI}, deadline, hear)
+    if helper.dead:
+        _kept = None
+    return heard
+
+
+class _Helper:
+    def __init__(self, memory: int) -> None:
+        self.owner = os.getpid()
+        self.memory = memory
+        environment = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+        self.process = subprocess.Popen(
+            # -P: nothing beside the script is found as a module.
+            [sys.executable, "-P", str(SERVER), str(memory + SLACK)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            env=os.environ | environment,
+        )  # fmt: skip
+        self.messages: queue.SimpleQueue[tuple[Any, ...] | None] = queue.SimpleQueue()
+        threading.Thread(target=self._read, daemon=True).start()
+
+    @property
+    def dead(self) -> bool:
+        return self.process.poll() is not None
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        with contextlib.suppress(EOFError, OSError, ValueError, pickle.UnpicklingError):
+            while True:
+                self.messages.put(pickle.load(self.process.stdout))
+        self.messages.put(None)
+
+    def send(self, *message: Any) -> None:
+        assert self.process.stdin is not None
+        with contextlib.suppress(OSError):  # gone: the reader says so
+            pickle.dump(message, self.process.stdin)
+            self.process.stdin.flush()
+
+    def solve(
+        self, program: Program, options: dict[str, Any], deadline: float, hear: Listener
+    ) -> Heard:
+        heard = Heard()
+        self.send("solve", program.message(), options)
+        kill_at = deadline + LATE
+        stopped = False
+        try:
+            while heard.status == "running":
+                self._take(heard, 0.1)
+                hear(heard)
+                if monotonic() > kill_at:
+                    if stopped:
+                        self.kill()
+                        heard.status = "timelimit"
+                    else:
+                        self.send("stop")
+                        stopped, kill_at = True, monotonic() + GRACE
+        except BaseException:
+            # Ctrl-C, or what the listener raised: this helper's answer is nobody's any more.
+            self.kill()
+            raise
+        return heard
+
+    def _take(self, heard: Heard, seconds: float) -> None:
+        """Wait for a message and write it down."""
+        try:
+            message = self.messages.get(timeout=seconds)
+        except queue.Empty:
+            return
+        if message is None:
+            heard.status, heard.failure = "failed", _ending(self.process.wait())
+        elif message[0] == "bound":
+            heard.dual, heard.nodes = max(heard.dual, message[1]), message[2]
+        elif message[0] == "point":
+            heard.point = message[1]
+        elif message[0] == "failed":
+            heard.status, heard.failure = "failed", message[1]
+        else:
+            _, heard.status, dual, heard.nodes, point, seconds = message
+            heard.dual = max(heard.dual, dual)
+            heard.point = heard.point if point is None else point
+            add_helper(seconds)
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+def _ending(code: int) -> str:
+    if code >= 0:
+        return f"its process ended with code {code}"
+    hungry = " (out of memory?)" if code == -9 else ""
+    return f"its process was killed by signal {-code}{hungry}"
+
+
+_kept: _Helper | None = None
+
+
+def _helper(memory: int) -> _Helper:
+    """The helper that is kept, or a new one."""
+    global _kept
+    # After a fork it is the parent's.
+    mine = _kept is not None and _kept.owner == os.getpid()
+    if _kept is None or not mine or _kept.dead or _kept.memory != memory:
+        if _kept is not None and mine:
+            _kept.kill()
+        _kept = _Helper(memory)
+    return _kept
+
+
+@atexit.register
+def _end() -> None:
+    if _kept is not None and _kept.owner == os.getpid():
+        _kept.kill()

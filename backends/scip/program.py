@@ -1,0 +1,217 @@
+"""A mixed-integer program as arrays: what is solved, whoever solves it.
+
+Variable 0 is the radius, which is minimised; the next ones are the inputs. Formulations
+(:mod:`graphprune.backends.scip.formulate`) add the network with a :class:`Builder`; SCIP solves
+the program in a process of its own, which knows nothing but these arrays.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from graphprune.ir import Ball
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.intp]
+Bools = NDArray[np.bool_]
+
+Encoding = Literal["auto", "big-m", "indicator"]
+ENCODINGS: tuple[Encoding, ...] = ("auto", "big-m", "indicator")
+
+# Entries below this share of a row's largest are the rounding of its composition.
+DROP = 1e-13
+# Bounds up to here are big-Ms; SCIP's integrality tolerance (1e-6) of a larger one would leak
+# more than its feasibility tolerance allows.
+BIG = 1e3
+
+
+@dataclass(frozen=True, eq=False)
+class Program:
+    """minimise variable 0 over low <= rows . v <= high, lower <= v <= upper.
+
+    Attributes
+    ----------
+    lower, upper
+        (n,) bounds of the variables.
+    binary
+        (n,) which of them are 0 or 1.
+    rows, low, high
+        (m, n), (m,), (m,).
+    switch
+        (m,) the binary variable whose value says whether a row holds; -1: it always does.
+    value
+        (m,) the value of `switch` at which it holds.
+    curves
+        Smooth activations h = sigma(z): name, z, h, a parameter.
+    neurons
+        (k, 3) variables z, h, a of every neuron with a binary, in graph order; `layer` (k,) the
+        layer it is in.
+    start
+        A solution to start from (n,), or None.
+    priority
+        (n,) what SCIP branches on first.
+    """
+
+    inputs: int
+    lower: Floats
+    upper: Floats
+    binary: Bools
+    rows: sparse.csr_array
+    low: Floats
+    high: Floats
+    switch: Ints
+    value: Ints
+    curves: tuple[tuple[str, int, int, float], ...]
+    neurons: Ints
+    layer: Ints
+    start: Floats | None = None
+    priority: Ints | None = None
+
+    def message(self) -> dict[str, Any]:
+        """For the solver's process: arrays and plain values only."""
+        return {
+            "inputs": self.inputs, "lower": self.lower, "upper": self.upper,
+            "binary": self.binary, "indptr": self.rows.indptr, "indices": self.rows.indices,
+            "data": self.rows.data, "low": self.low, "high": self.high, "switch": self.switch,
+            "value": self.value, "curves": self.curves, "start": self.start,
+            "priority": self.priority,
+        }  # fmt: skip
+
+
+class Builder:
+    """A program that grows: the ball first, then what the formulation adds."""
+
+    def __init__(self, ball: Ball, lower: float) -> None:
+        self._lower: list[Floats] = []
+        self._upper: list[Floats] = []
+        self._binary: list[Bools] = []
+        self._count = 0
+        self._rows: list[tuple[Floats, Ints, Ints]] = []
+        self._low: list[Floats] = []
+        self._high: list[Floats] = []
+        self._switch: list[Ints] = []
+        self._value: list[Ints] = []
+        self._height = 0
+        self._curves: list[tuple[str, int, int, float]] = []
+        self._neurons: list[Ints] = []
+        self._layer: list[Ints] = []
+        center, low, high = (a.reshape(-1) for a in (ball.center, ball.lower, ball.upper))
+        radius = self.variables(np.array([lower]), np.array([ball.radius]))
+        self.x = self.variables(low, high)
+        # The radius only matters where the box leaves room for it.
+        for sign, room in ((1.0, high > center), (-1.0, low < center)):
+            x, one = self.x[room], np.ones(int(room.sum()))
+            self.rows({"x": (sign * one, x), "r": (-one, np.repeat(radius, len(x)))},
+                      high=sign * center[room])  # fmt: skip
+
+    def variables(self, lower: Floats, upper: Floats, binary: Bools | None = None) -> Ints:
+        """Add variables; their indices."""
+        count = len(lower)
+        self._lower.append(lower.astype(np.float64))
+        self._upper.append(upper.astype(np.float64))
+        self._binary.append(np.zeros(count, bool) if binary is None else binary)
+        self._count += count
+        return np.arange(self._count - count, self._count)
+
+    def rows(
+        self,
+        terms: Mapping[str, tuple[Floats | sparse.csr_array, Ints]],
+        *,
+        low: Floats | None = None,
+        high: Floats | None = None,
+        switch: Ints | None = None,
+        value: int = 1,
+    ) -> None:
+        """Add rows: the sum over `terms` of a matrix over the variables of its columns.
+
+        A vector stands for a diagonal matrix.
+        """
+        sides = low if low is not None else high
+        assert sides is not None
+        height = len(sides)
+        for weights, columns in terms.values():
+            if isinstance(weights, np.ndarray):
+                at = np.flatnonzero(weights)
+                entry = (weights[at], self._height + at, columns[at])
+            else:
+                coo = weights.tocoo()
+                at, own = (c.astype(np.intp) for c in coo.coords)
+                entry = (coo.data, self._height + at, columns[own])
+            self._rows.append(entry)
+        self._low.append(np.full(height, -np.inf) if low is None else low)
+        self._high.append(np.full(height, np.inf) if high is None else high)
+        self._switch.append(np.full(height, -1) if switch is None else switch)
+        self._value.append(np.full(height, value))
+        self._height += height
+
+    def curve(self, name: str, z: int, h: int, parameter: float = 0.0) -> None:
+        """Add a smooth activation."""
+        self._curves.append((name, z, h, parameter))
+
+    def relu(
+        self, layer: int, z: Ints, lower: Floats, upper: Floats, exact: Bools, encoding: Encoding
+    ) -> Ints:
+        """Add h = relu(z) of unstable neurons, lower <= z <= upper; the triangle where not exact.
+
+        A binary a says that a neuron is active. Encoded as big-M,
+
+            h >= z,  h <= z - l (1 - a),  h <= u a,
+
+        or, where M would be big, as indicators: a = 1 implies h <= z, a = 0 implies h <= 0.
+        """
+        h = self.variables(np.zeros(len(z)), upper)
+        one = np.ones(len(z))
+        self.rows({"h": (one, h), "z": (-one, z)}, low=np.zeros(len(z)))
+        a = np.full(len(z), -1)
+        a[exact] = self.variables(np.zeros(exact.sum()), np.ones(exact.sum()), exact[exact])
+        large = np.maximum(-lower, upper) > BIG
+        indicated = exact & (large if encoding == "auto" else np.full(len(z), encoding != "big-m"))
+        big = exact & ~indicated
+        flat = ~big
+        if np.any(flat):
+            slope = (upper / (upper - lower))[flat]
+            self.rows({"h": (one[flat], h[flat]), "z": (-slope, z[flat])},
+                      high=-slope * lower[flat])  # fmt: skip
+        if np.any(big):
+            self.rows({"h": (one[big], h[big]), "z": (-one[big], z[big]),
+                       "a": (-lower[big], a[big])}, high=-lower[big])  # fmt: skip
+            self.rows({"h": (one[big], h[big]), "a": (-upper[big], a[big])},
+                      high=np.zeros(big.sum()))  # fmt: skip
+        if np.any(indicated):
+            none, who = np.zeros(indicated.sum()), a[indicated]
+            ones = one[indicated]
+            self.rows({"h": (ones, h[indicated]), "z": (-ones, z[indicated])}, high=none,
+                      switch=who, value=1)  # fmt: skip
+            self.rows({"h": (ones, h[indicated])}, high=none, switch=who, value=0)
+        self._neurons.append(np.stack([z, h, a], axis=1)[exact])
+        self._layer.append(np.full(int(exact.sum()), layer))
+        return h
+
+    def build(self) -> Program:
+        """The program."""
+        data, row, column = (np.concatenate(parts) for parts in zip(*self._rows, strict=True))
+        shape = (self._height, self._count)
+        rows = sparse.csr_array(sparse.coo_array((data, (row, column)), shape=shape))
+        rows.sum_duplicates()
+        return Program(
+            len(self.x), np.concatenate(self._lower), np.concatenate(self._upper),
+            np.concatenate(self._binary), rows, np.concatenate(self._low),
+            np.concatenate(self._high), np.concatenate(self._switch), np.concatenate(self._value),
+            tuple(self._curves), np.concatenate([np.zeros((0, 3), np.intp), *self._neurons]),
+            np.concatenate([np.zeros(0, np.intp), *self._layer]),
+        )  # fmt: skip
+
+
+def without_noise(matrix: sparse.csr_array) -> sparse.csr_array:
+    """The matrix without entries that are only the rounding of its composition."""
+    out = sparse.csr_array(matrix, copy=True)
+    heights = np.repeat(np.arange(out.shape[0]), np.diff(out.indptr))
+    largest = np.zeros(out.shape[0])
+    np.maximum.at(largest, heights, np.abs(out.data))
+    out.data[np.abs(out.data) <= DROP * largest[heights]] = 0.0
+    out.eliminate_zeros()
+    return out

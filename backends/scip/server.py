@@ -1,0 +1,198 @@
+"""SCIP in a process of its own: a script that solves the programs it reads from stdin.
+
+It imports nothing of graphprune, so that it starts in a tenth of a second, and takes little of the
+machine when it dies: of a bug of SCIP's, or of hunger (it offers itself to the kernel's killer).
+Messages are pickles; what arrives is ``("solve", program, options)`` or ``("stop",)``, what leaves
+
+    ("bound", dual bound, nodes)        the bound rose
+    ("point", (n,) values)              a better solution
+    ("done", status, dual bound, nodes, point or None, processor seconds)
+    ("failed", message)
+"""
+
+import os
+import pickle
+import queue
+import signal
+import sys
+import threading
+from contextlib import suppress
+from time import process_time
+from typing import Any
+
+import numpy as np
+from pyscipopt import SCIP_EVENTTYPE, Eventhdlr, Expr, Model, exp  # type: ignore[attr-defined]
+from pyscipopt.scip import Term
+
+MEBI = 1 << 20
+ROOT = 0.7978845608028654  # sqrt(2 / pi), of the Gelu
+Message = tuple[Any, ...]
+
+
+class Watch(Eventhdlr):
+    """Tells every better bound and solution as SCIP finds it."""
+
+    EVENTS = (SCIP_EVENTTYPE.NODESOLVED, SCIP_EVENTTYPE.BESTSOLFOUND)
+
+    def __init__(self, tell: Any, variables: list[Any]) -> None:
+        self.tell = tell
+        self.variables = variables
+        self.dual = -np.inf
+
+    def eventinit(self) -> None:
+        for event in self.EVENTS:
+            self.model.catchEvent(event, self)
+
+    def eventexit(self) -> None:
+        for event in self.EVENTS:
+            self.model.dropEvent(event, self)
+
+    def eventexec(self, event: Any) -> None:
+        if event.getType() == SCIP_EVENTTYPE.BESTSOLFOUND:
+            self.tell(("point", values(self.model, self.variables)))
+            return
+        self.dual = max(self.dual, float(self.model.getDualbound()))
+        self.tell(("bound", self.dual, int(self.model.getNNodes())))
+
+
+def values(model: Any, variables: list[Any]) -> Any:
+    best = model.getBestSol()
+    return np.array([model.getSolVal(best, v) for v in variables])
+
+
+def build(program: dict[str, Any]) -> tuple[Any, list[Any]]:
+    """The model and its variables."""
+    model = Model()
+    model.hideOutput()
+    lower, upper, binary = program["lower"], program["upper"], program["binary"]
+    variables = [
+        model.addVar(
+            f"v{i}", vtype="B" if binary[i] else "C", lb=float(lower[i]), ub=float(upper[i])
+        )
+        for i in range(len(lower))
+    ]
+    terms = [Term(v) for v in variables]
+    model.setObjective(variables[0], "minimize")
+    indptr, indices, data = program["indptr"], program["indices"].tolist(), program["data"].tolist()
+    for i, (low, high) in enumerate(zip(program["low"], program["high"], strict=True)):
+        part = range(indptr[i], indptr[i + 1])
+        row = Expr({terms[indices[k]]: data[k] for k in part})
+        switch = int(program["switch"][i])
+        if switch >= 0:
+            active = bool(program["value"][i])
+            model.addConsIndicator(row <= float(high), variables[switch], activeone=active)
+        elif low == high:
+            model.addCons(row == float(low))
+        elif np.isfinite(low):
+            model.addCons(row >= float(low))
+        else:
+            model.addCons(row <= float(high))
+    for kind, z, h, parameter in program["curves"]:
+        curve(model, kind, variables[z], variables[h], parameter)
+    priority = program["priority"]
+    if priority is not None:
+        for variable, first in zip(variables, priority, strict=True):
+            if first:
+                model.chgVarBranchPriority(variable, int(first))
+    if program["start"] is not None:
+        start = model.createSol()
+        for variable, value in zip(variables, program["start"], strict=True):
+            model.setSolVal(start, variable, float(value))
+        model.addSol(start)
+    return model, variables
+
+
+def curve(model: Any, kind: str, z: Any, h: Any, parameter: float) -> None:
+    """h = sigma(z) of a smooth activation."""
+    if kind == "sigmoid":
+        model.addCons(h * (1 + exp(-z)) == 1)
+    elif kind == "tanh":
+        model.addCons((1 + h) * (1 + exp(-2 * z)) == 2)
+    elif kind == "softplus":
+        model.addCons(exp(h) - exp(z) == 1)
+    else:
+        s = model.addVar(lb=0.0, ub=1.0)
+        model.addCons(s * (1 + exp(-2 * ROOT * (z + parameter * z * z * z))) == 1)
+        model.addCons(h - z * s == 0)
+
+
+class Server:
+    def __init__(self) -> None:
+        # SCIP and its libraries write to the descriptor of stdout, which is for messages.
+        self.out = os.fdopen(os.dup(1), "wb")
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        self.todo: queue.SimpleQueue[Message] = queue.SimpleQueue()
+        self.lock = threading.Lock()
+        self.model: Any = None
+        self.stopped = False
+
+    def tell(self, message: Message) -> None:
+        with self.lock:
+            pickle.dump(message, self.out)
+            self.out.flush()
+
+    def listen(self) -> None:
+        """Read messages until the parent is gone; then go as well."""
+        try:
+            while True:
+                message = pickle.load(sys.stdin.buffer)
+                if message[0] == "stop":
+                    self.stopped = True
+                    if self.model is not None:
+                        self.model.interruptSolve()
+                else:
+                    self.stopped = False
+                    self.todo.put(message)
+        except BaseException:
+            os._exit(0)
+
+    def serve(self) -> None:
+        threading.Thread(target=self.listen, daemon=True).start()
+        while True:
+            _, program, options = self.todo.get()
+            start = process_time()
+            try:
+                done = self.solve(program, options)
+            except BaseException as error:
+                self.tell(("failed", f"{type(error).__name__}: {error}"))
+            else:
+                self.tell((*done, process_time() - start))
+            self.model = None
+
+    def solve(self, program: dict[str, Any], options: dict[str, Any]) -> Message:
+        model, variables = build(program)
+        for name, value in options.items():
+            model.setParam(name, value)
+        watch = Watch(self.tell, variables[: program["inputs"] + 1])
+        model.includeEventhdlr(watch, "watch", "tells bounds and solutions")
+        self.model = model
+        if self.stopped:
+            return ("done", "userinterrupt", -np.inf, 0, None)
+        # Without the GIL, so that "stop" is heard.
+        model.optimizeNogil()
+        point = values(model, watch.variables) if model.getNSols() else None
+        dual, nodes = float(model.getDualbound()), int(model.getNNodes())
+        return ("done", str(model.getStatus()), dual, nodes, point)
+
+
+def confine(memory: int) -> None:
+    """At most `memory` bytes more than now; and the first to go where the machine has none."""
+    with suppress(OSError, ImportError, ValueError), open("/proc/self/oom_score_adj", "w") as f:
+        f.write("800")
+    with suppress(OSError, ImportError, ValueError):
+        import resource
+
+        with open("/proc/self/statm") as f:
+            now = int(f.read().split()[0]) * resource.getpagesize()
+        hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+        limit = now + memory
+        if hard != resource.RLIM_INFINITY:
+            limit = min(limit, hard)
+        resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
+
+
+if __name__ == "__main__":
+    # Ctrl-C is the parent's to hear.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    confine(int(sys.argv[1]))
+    Server().serve()

@@ -1,0 +1,170 @@
+"""SCIP's process may raise, be killed, starve or hang: the interval stays valid, others go on."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+import graphprune as gp
+from graphprune.backends.protocol import Ledger, Limits, Problem
+from graphprune.backends.scip import Scip, process, solve
+from graphprune.clock import processor_seconds
+
+
+@pytest.fixture(autouse=True)
+def own_helper(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No other test's helper, and none left for others."""
+    monkeypatch.setattr(process, "_kept", None)
+
+
+def during(action: Callable[[int], None]) -> threading.Thread:
+    """Do something to SCIP's process as soon as it is there."""
+
+    def act() -> None:
+        deadline = time.monotonic() + 20
+        while process._kept is None and time.monotonic() < deadline:
+            time.sleep(0.005)
+        assert process._kept is not None
+        time.sleep(0.4)
+        action(process._kept.process.pid)
+
+    thread = threading.Thread(target=act)
+    thread.start()
+    return thread
+
+
+def ledger_of(network: gp.Network, anchor: gp.Anchor, proof: gp.Certificate) -> Ledger:
+    ledger = Ledger(Problem(network, anchor, gp.Domain(), 0.2))
+    ledger.raise_lower(proof.radius, certified=True)
+    return ledger
+
+
+@pytest.fixture
+def hard(mnist_a: gp.Network, images: list[gp.Anchor]) -> Ledger:
+    """What SCIP does not solve in minutes."""
+    return ledger_of(mnist_a, images[0], gp.certify(mnist_a, images[0], upper=0.05))
+
+
+def test_killed(hard: Ledger, caplog: pytest.LogCaptureFixture) -> None:
+    known = hard.lower
+    thread = during(lambda pid: os.kill(pid, signal.SIGKILL))
+    # Killed on the first target, stopped by the clock on the others.
+    Scip().run(hard, Limits(time.monotonic() + 4.0))
+    thread.join()
+    assert "its process was killed by signal 9 (out of memory?)" in caplog.text
+    assert hard.lower >= hard.proven == known
+    assert hard.lower <= hard.cutoff
+    assert not hard.closed
+
+
+def test_killed_inside_a_distance(
+    tiny: gp.Network, images: list[gp.Anchor], caplog: pytest.LogCaptureFixture
+) -> None:
+    expected = gp.distance(tiny, images[0], solver="search")
+    thread = during(lambda pid: os.kill(pid, signal.SIGKILL))
+    result = gp.distance(tiny, images[0], solver="scip", time_limit=60)
+    thread.join()
+    assert expected.upper is not None
+    assert result.upper is not None
+    assert result.lower <= expected.upper * (1 + 1e-5)
+    assert result.upper >= expected.lower
+
+
+def test_starved(hard: Ledger, caplog: pytest.LogCaptureFixture) -> None:
+    known = hard.lower
+    Scip().run(hard, Limits(time.monotonic() + 30.0, memory=48 << 20))
+    assert "memory" in caplog.text
+    assert hard.proven == known <= hard.lower
+    assert not hard.closed
+
+
+def test_hanging(hard: Ledger) -> None:
+    thread = during(lambda pid: os.kill(pid, signal.SIGSTOP))
+    start = time.monotonic()
+    Scip().run(hard, Limits(start + 2.0))
+    assert time.monotonic() - start < 2.0 + process.LATE + 2 * process.GRACE + 1.0
+    thread.join()
+    assert not hard.closed
+
+
+@pytest.mark.parametrize(
+    ("place", "name", "value", "said"),
+    [
+        (solve, "OPTIONS", {"no/such/parameter": 1}, "Not a valid parameter"),
+        (process, "SERVER", process.SERVER.with_name("missing.py"), "ended with code 2"),
+    ],
+)
+def test_raising(
+    place: object, name: str, value: object, said: str, tiny: gp.Network,
+    images: list[gp.Anchor], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(place, name, value)
+    result = gp.distance(tiny, images[1], solver="scip", time_limit=60)
+    assert caplog.text.count(said) == 1
+    assert (result.status, result.certified) == ("interval", True)
+    assert result.upper is not None
+    assert 0 < result.lower <= result.upper
+    # `auto` starts with the search, which does not care.
+    assert gp.distance(tiny, images[1], time_limit=60).status == "exact"
+
+
+def test_an_interpreter_that_cannot_be_started(
+    tiny: gp.Network, images: list[gp.Anchor], monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    monkeypatch.setattr("sys.executable", "/nowhere/python")
+    result = gp.distance(tiny, images[1], solver="scip", time_limit=60)
+    assert "cannot be started" in caplog.text
+    assert result.status == "interval"
+
+
+def test_ctrl_c_keeps_what_scip_had_and_ends_its_process(hard: Ledger) -> None:
+    def press(message: str) -> None:
+        if "SCIP" in message:
+            raise KeyboardInterrupt
+
+    hard.progress = press
+    with pytest.raises(KeyboardInterrupt):
+        Scip().run(hard, Limits())
+    assert process._kept is not None
+    assert process._kept.dead
+    # The next solve has a new one.
+    problem = hard.problem
+    again = Ledger(Problem(problem.network, problem.anchor, problem.domain, 0.2))
+    Scip().run(again, Limits(time.monotonic() + 1.0))
+    assert again.lower <= again.cutoff
+
+
+def test_its_time_is_counted(tiny: gp.Network, images: list[gp.Anchor]) -> None:
+    before, own = processor_seconds(), time.process_time()
+    gp.distance(tiny, images[1], solver="scip", time_limit=60)
+    assert processor_seconds() - before > time.process_time() - own
+
+
+def test_one_helper_serves_many_solves(tiny: gp.Network, images: list[gp.Anchor]) -> None:
+    gp.distance(tiny, images[1], solver="scip", time_limit=60)
+    helper = process._kept
+    assert helper is not None
+    gp.distance(tiny, images[1], solver="scip", radius=0.05, time_limit=60)
+    assert process._kept is helper
+    assert not helper.dead
+
+
+def test_messages_are_plain(tiny: gp.Network) -> None:
+    """What travels to the helper must not need graphprune there."""
+    import pickle
+
+    from graphprune.backends.condensed import bounds_of, condense
+    from graphprune.backends.scip.formulate import formulate
+    from graphprune.ir import Ball
+    from graphprune.passes.analysis.bounds import Boxes, pre_activation_bounds
+
+    ball = Ball(np.full(tiny.input_shape, 0.3), 0.02)
+    bounds = bounds_of(pre_activation_bounds(tiny, Boxes.of(ball)))
+    row = np.eye(tiny.classes)[0] - np.eye(tiny.classes)[1]
+    program = formulate(condense(tiny, bounds, ball), ball, row)
+    assert b"graphprune" not in pickle.dumps(program.message())
