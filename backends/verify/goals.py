@@ -29,7 +29,7 @@ def goals_and_errors(problem: Problem, rows: Rows) -> tuple[Goals, Floats]:
     """Constraints as rows over the basis, and every neuron's `error` on the region's box."""
     network = problem.network
     layers = pre_activation_bounds(network, boxes_of(problem), "ibp")
-    roundings = max(segment.rounding for segment in network.segments) + 8
+    roundings = 2 * max(segment.rounding for segment in network.segments) + 8
     magnitude = np.concatenate([np.zeros(0), *(layer.magnitude[0] for layer in layers)])
     error = 2.0 * roundings * UNIT * magnitude.astype(np.float64) + 1e-300
 

@@ -6,16 +6,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from graphprune.backends.reference.runtime import run_segment, segment_offset
+from graphprune.backends.condensed import matrix_of
 from graphprune.errors import UnsupportedError
-from graphprune.ir.network import Network, activation_of, sample_shape, size
+from graphprune.ir.network import Network, activation_of, size
 from graphprune.operators import Relu
 
 Floats = NDArray[np.float64]
 
 UNIT = 2.0**-53
-# Entries of one block of unit vectors pushed through a segment.
-BLOCK = 1 << 22
 
 
 class Rows(NamedTuple):
@@ -67,46 +65,23 @@ def _rows_of(network: Network) -> Rows:
         places[id(out)] = basis
         basis += size(out)
         starts.append(basis - inputs)
-    blocks, offsets = [], []
+    blocks, offsets, roundings = [], [], 0
     for index, segment in enumerate(network.segments):
-        height = size(segment.target)
-        block = sparse.csr_array((height, basis))
-        for which, source in enumerate(segment.sources):
-            matrix = _matrix(network, index, which).tocoo()
-            columns = matrix.coords[1].astype(np.int64) + places[id(source)]
-            placed = sparse.coo_array(
-                (matrix.data, (matrix.coords[0].astype(np.int64), columns)), shape=(height, basis)
-            )
-            block = sparse.csr_array(block + placed.tocsr())
+        matrix = matrix_of(network, index)
+        shape = (len(matrix.offset), basis)
+        block = sparse.csr_array(shape)
+        for weight, source in zip(matrix.weights, segment.sources, strict=True):
+            placed = (weight.data, weight.indices + places[id(source)], weight.indptr)
+            block = sparse.csr_array(block + sparse.csr_array(placed, shape=shape))
         blocks.append(block)
-        offsets.append(segment_offset(network, segment).reshape(-1))
+        offsets.append(matrix.offset)
+        roundings = max(roundings, matrix.roundings)
     stacked = sparse.csr_array(sparse.vstack(blocks, format="csr"))
+    stacked.eliminate_zeros()
     stacked.sort_indices()
     longest = int(np.max(np.diff(stacked.indptr), initial=0))
-    roundings = max(segment.rounding for segment in network.segments) + longest + basis + 64
     return Rows(
-        inputs, stacked.indptr.astype(np.int64), stacked.indices.astype(np.int64),
-        stacked.data.astype(np.float64), np.concatenate(offsets),
-        np.array(starts, np.int64), 4.0 * roundings * UNIT,
+        inputs, stacked.indptr.astype(np.int64), stacked.indices.astype(np.int64), stacked.data,
+        np.concatenate(offsets), np.array(starts, np.int64),
+        4.0 * (roundings + longest + basis + 64) * UNIT,
     )  # fmt: skip
-
-
-def _matrix(network: Network, index: int, which: int) -> sparse.csr_array:
-    """A segment's matrix (target, source) for one of its sources."""
-    segment = network.segments[index]
-    width, height = size(segment.sources[which]), size(segment.target)
-    step = max(1, BLOCK // max(width, height))
-    blocks = []
-    for start in range(0, width, step):
-        count = min(step, width - start)
-        units = np.zeros((count, width))
-        units[np.arange(count), start + np.arange(count)] = 1.0
-        feeds = [
-            units.reshape(count, *sample_shape(source))
-            if i == which
-            else np.zeros((count, *sample_shape(source)))
-            for i, source in enumerate(segment.sources)
-        ]
-        pushed = run_segment(network, segment, feeds, linear=True)
-        blocks.append(sparse.csr_array(pushed.reshape(count, height)))
-    return sparse.csr_array(sparse.vstack(blocks, format="csr").T)
