@@ -124,13 +124,17 @@ class Executable:
         options.enable_cpu_mem_arena = False
         self._device = provider()
         if self._device == "cuda":
-            # TF32 would break the rounding margins.
-            chosen: list[Any] = [("CUDAExecutionProvider", {"use_tf32": "0"})]
+            # TF32 would break the rounding margins, and so would Winograd's or Fourier's
+            # convolutions; the default algorithm is a matrix product.
+            kept = {"use_tf32": "0", "cudnn_conv_algo_search": "DEFAULT"}
+            chosen: list[Any] = [("CUDAExecutionProvider", kept)]
         else:
             chosen = []
         self._session = ort.InferenceSession(
-            proto.SerializeToString(), options, providers=[*chosen, "CPUExecutionProvider"]
-        )
+            proto.SerializeToString(), options, providers=[*chosen, "CPUExecutionProvider"],
+            # A product of constants can underflow where the two factors, one by one, do not.
+            disabled_optimizers={"ConvMulFusion"},
+        )  # fmt: skip
         self._inputs = {item.name for item in self._session.get_inputs()}
         self.outputs = tuple(item.name for item in self._session.get_outputs())
 

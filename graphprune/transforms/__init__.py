@@ -3,8 +3,10 @@
 from graphprune.transforms.forward import forward
 from graphprune.transforms.gradient import gradient
 from graphprune.transforms.interval import interval
+from graphprune.transforms.optimisation import optimisation
 from graphprune.transforms.relaxation import relaxation
 from graphprune.transforms.tangent import cotangent, linearise, tangent
+from graphprune.transforms.underflow import underflow
 
 __all__ = [
     "cotangent",
@@ -12,6 +14,8 @@ __all__ = [
     "gradient",
     "interval",
     "linearise",
+    "optimisation",
     "relaxation",
     "tangent",
+    "underflow",
 ]

@@ -5,12 +5,13 @@ import onnx_ir as ir
 from graphprune.ir.builder import GraphBuilder
 from graphprune.ir.network import BATCH, Segment, affine, data_inputs, sample_shape
 from graphprune.transforms.forward import Values
-from graphprune.transforms.rounding import TINY, gamma
+from graphprune.transforms.rounding import gamma
 
 
 def interval(segment: Segment) -> ir.Model:
-    """Graph from bounds of the segment's sources to bounds of its target, rounding included.
+    """Graph from bounds of the segment's sources to bounds of its target.
 
+    Rounding is included except for underflow: the forward slack of `underflow` is left to subtract.
     Inputs ``lower{i}``, ``upper{i}`` (N, *source sample) for every source i; outputs ``lower``,
     ``upper`` and ``magnitude`` = |W| max(|lower|, |upper|) + |b|, all (N, *target sample).
     """
@@ -33,7 +34,7 @@ def interval(segment: Segment) -> ir.Model:
         magnitude[out] = absolute.forward(b, *(magnitude[v] for v in inputs))
     target = segment.target
     factor = b.scalar(2.0 * gamma(segment.rounding))
-    error = b.op("Add", [b.op("Mul", [magnitude[target], factor]), b.scalar(TINY)])
+    error = b.op("Mul", [magnitude[target], factor])
     spread = b.op("Add", [radius[target], error])
     b.output(b.op("Sub", [centre[target], spread]), "lower")
     b.output(b.op("Add", [centre[target], spread]), "upper")

@@ -1,14 +1,26 @@
 """What a float32 graph run can be wrong by, proven a priori.
 
-Model (Higham, Accuracy and Stability of Numerical Algorithms, section 3.1): each operation
-rounds by a factor 1 + d, |d| <= u = 2^-24, in any order of summation, so a sum of n products is
-off by at most gamma_n = n u / (1 - n u) times the sum of their absolute values. Fused
-multiply-adds round less. Weights are rounded once from float64, one more factor each.
-Underflow is covered by the absolute term `TINY`.
+Model (Higham, Accuracy and Stability of Numerical Algorithms, sections 2.2 and 3.1): an operation
+on operands a, b gives
+
+    (a' o b') (1 + d) + e,    |d| <= u = 2^-24,    |a' - a|, |b' - b|, |e| <= SMALLEST,
+
+where a' and b' differ from a and b, and e from 0, only near 0: results below the smallest normal
+number are rounded to multiples of 2^-149, or replaced by 0 on a device that flushes, which may
+read operands below it as 0 as well. Rounding a weight from float64 is one such operation.
+
+The factors 1 + d: in any order of summation, a sum of n products is off by at most
+gamma_n = n u / (1 - n u) times the sum of their absolute values. Fused multiply-adds round less.
+
+The terms e do not scale with what is computed: :mod:`graphprune.transforms.underflow`.
 """
 
 UNIT = 2.0**-24
-TINY = 1e-30
+SMALLEST = 2.0**-126
+# `gamma` is at least this, whatever it is asked for.
+GAMMA = 8.0 * UNIT
+# An error of SMALLEST per unit, in what twice some `gamma` is multiplied with.
+FLOOR = SMALLEST / (2.0 * GAMMA)
 
 
 def gamma(roundings: int) -> float:
@@ -16,7 +28,7 @@ def gamma(roundings: int) -> float:
 
     The factor 1.01 pays for evaluating the error bound itself in float32.
     """
-    total = (roundings + 8) * UNIT
+    total = roundings * UNIT + GAMMA
     if total >= 0.25:
         raise OverflowError(f"{roundings} roundings are too many for a float32 bound")
     return 1.01 * total / (1.0 - total)

@@ -78,8 +78,6 @@ def configure(
         Bytes that intermediate results may take; more work is done in chunks.
     engine
         ``compact`` (compiled kernels on the CPU), ``graph`` (ONNX Runtime), or the faster one.
-        On ``graph`` lines are not optimised (``alpha-crown`` gives the bounds of ``crown``), and
-        ``l2`` and ``l1`` balls are bounded by the boxes around them.
     """
     _settings.memory, _settings.engine = memory, engine
 
@@ -112,7 +110,7 @@ def _engine(problem: Problem, steps: int = 20, enough: float = np.inf) -> Engine
         chosen = "compact" if provider() == "cpu" and fits else "graph"
     if chosen == "compact":
         return CompactEngine(problem, steps=steps, enough=enough)
-    return GraphEngine(problem, _settings.memory // 4)
+    return GraphEngine(problem, _settings.memory // 4, steps=steps, enough=enough)
 
 
 @dataclass(frozen=True, eq=False)

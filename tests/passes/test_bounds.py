@@ -2,13 +2,15 @@
 
 from collections.abc import Iterator
 from fractions import Fraction
+from typing import Any, Literal
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import graphprune as gp
+from graphprune.backends.onnxruntime import Executable, Resident
 from graphprune.backends.reference import forward64
 from graphprune.ir import Ball, Norm
 from graphprune.ir.points import lengths
@@ -121,7 +123,9 @@ def points_of_ball(ball: Ball, count: int, seed: int) -> np.ndarray:
     return np.clip(ball.center + steps, ball.domain.low, ball.domain.high)
 
 
+@pytest.mark.usefixtures("engine")
 @pytest.mark.parametrize("norm", ROUND_NORMS)
+@settings(max_examples=10)
 @given(network=networks(), seed=st.integers(0, 1000), radius=st.sampled_from([0.01, 0.3]))
 def test_bounds_hold_on_round_balls(
     norm: Norm, network: gp.Network, seed: int, radius: float
@@ -140,6 +144,28 @@ def test_bounds_hold_on_round_balls(
         assert np.all(logits @ rows.T >= margins)
 
 
+@pytest.mark.parametrize(("norm", "radius"), [("linf", 0.03), ("l2", 0.3), ("l1", 1.0)])
+@pytest.mark.parametrize("method", ["crown", "alpha-crown"])
+def test_both_engines_find_the_same_margins(
+    norm: Norm, radius: float, method: Method, mnist_a: gp.Network, images: list[gp.Anchor]
+) -> None:
+    """But for the graphs' rounding margin, and where an ascent on |a| goes its own way."""
+    boxes = Boxes.of(*(Ball(a.x.astype(float), radius, norm=norm) for a in images[:2]))
+    rows = margin_rows(mnist_a, images[0].label)
+    layers = pre_activation_bounds(mnist_a, boxes, method)
+    found = []
+    engines: tuple[Literal["compact", "graph"], ...] = ("compact", "graph")
+    for name in engines:
+        configure(engine=name)
+        try:
+            found.append(linear_bounds(mnist_a, boxes, layers, rows, method))
+        finally:
+            configure()
+    compact, graph = found
+    assert np.all(np.abs(graph - compact) <= 0.3 + 0.02 * np.abs(compact))
+
+
+@pytest.mark.usefixtures("engine")
 @pytest.mark.parametrize(("norm", "dual"), [("linf", 1), ("l2", 2), ("l1", np.inf)])
 def test_the_radius_of_a_linear_classifier_is_its_distance(norm: Norm, dual: float) -> None:
     rng = np.random.default_rng(3)
@@ -163,6 +189,7 @@ def test_the_domain_cuts_the_ball(norm: Norm, mnist_a: gp.Network, images: list[
     assert cut > gp.certify(mnist_a, images[0]).radius
 
 
+@pytest.mark.usefixtures("engine")
 def test_optimised_slopes_gain(mnist_a: gp.Network, images: list[gp.Anchor]) -> None:
     for anchor in images[:3]:
         crown, alpha = (
@@ -171,6 +198,34 @@ def test_optimised_slopes_gain(mnist_a: gp.Network, images: list[gp.Anchor]) -> 
         )
         assert np.all(alpha >= crown)
         assert alpha.min() > crown.min() + 0.2
+
+
+def test_no_step_of_the_graphs_brings_a_tensor_back(
+    monkeypatch: pytest.MonkeyPatch, mnist_a: gp.Network, images: list[gp.Anchor]
+) -> None:
+    """Only the best bounds are read, when all steps are done."""
+    boxes = Boxes.of(Ball(images[0].x.astype(float), 0.03))
+    layers = pre_activation_bounds(mnist_a, boxes)
+    events: list[str] = []
+    step, read = Executable.resident, Resident.numpy
+
+    def noted_step(self: Executable, feeds: Any) -> list[Resident]:
+        events.append("step")
+        assert all(isinstance(value, Resident) for value in feeds.values())
+        return step(self, feeds)
+
+    def noted_read(self: Resident) -> Any:
+        events.append("read")
+        return read(self)
+
+    monkeypatch.setattr(Executable, "resident", noted_step)
+    monkeypatch.setattr(Resident, "numpy", noted_read)
+    configure(engine="graph")
+    try:
+        linear_bounds(mnist_a, boxes, layers, margin_rows(mnist_a, 0), "alpha-crown", steps=7)
+    finally:
+        configure()
+    assert events == ["step"] * 7 + ["read"]
 
 
 def test_bounds_of_an_outer_ball_help(mnist_a: gp.Network, images: list[gp.Anchor]) -> None:
