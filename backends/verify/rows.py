@@ -6,10 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from graphprune.backends.condensed import matrix_of
 from graphprune.errors import UnsupportedError
 from graphprune.ir.network import Network, activation_of, size
 from graphprune.operators import Relu
+from graphprune.transforms.matrix import matrix_of
 
 Floats = NDArray[np.float64]
 
