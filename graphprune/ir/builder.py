@@ -1,6 +1,6 @@
 """Writing ONNX graphs: the one way every canonicalisation, transform and rewrite makes nodes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -49,10 +49,14 @@ class GraphBuilder:
         self._names.add(name)
         return name
 
-    def input(self, name: str, shape: Sequence[int | str]) -> ir.Value:
+    def input(
+        self, name: str, shape: Sequence[int | str], dtype: ir.DataType | None = None
+    ) -> ir.Value:
+        """An input of the graph's floating type unless `dtype` says another."""
         value = ir.Value(
-            name=self.fresh(name), type=ir.TensorType(self.float_type), shape=ir.Shape(shape)
-        )
+            name=self.fresh(name), type=ir.TensorType(dtype or self.float_type),
+            shape=ir.Shape(shape),
+        )  # fmt: skip
         self.inputs.append(value)
         return value
 
@@ -112,8 +116,52 @@ class GraphBuilder:
         out.type = ir.TensorType(self.float_type)
         self.outputs.append(out)
 
-    def build(self, name: str) -> ir.Model:
-        graph = ir.Graph(
+    def loop(
+        self,
+        trips: ir.Value,
+        state: Sequence[tuple[ir.Value, Sequence[int | str]]],
+        body: Callable[
+            ["GraphBuilder", ir.Value, Sequence[ir.Value]],
+            tuple[ir.Value | None, Sequence[ir.Value]],
+        ],
+    ) -> Sequence[ir.Value]:
+        """Add a Loop and return the state at its end.
+
+        Parameters
+        ----------
+        trips
+            How often at most: a scalar of int64.
+        state
+            What is carried from trip to trip, floating tensors with their shapes.
+        body
+            Writes one trip with the builder it is given: the number of the trip (from 0) and the
+            state before it to a condition for another trip (None: always) and the state after it.
+            It may read this graph's values.
+        """
+        inner = GraphBuilder(self.dtype)
+        inner._names = self._names
+        trip = inner.input("trip", [], ir.DataType.INT64)
+        going = inner.input("going", [], ir.DataType.BOOL)
+        carried = [inner.input("state", shape) for _, shape in state]
+        condition, after = body(inner, trip, carried)
+        for value, kind in (
+            (condition or going, ir.DataType.BOOL), *((a, self.float_type) for a in after),
+        ):  # fmt: skip
+            out = inner.op("Identity", [value])
+            out.type = ir.TensorType(kind)
+            inner.outputs.append(out)
+        self.require(inner.opset)
+        attribute = ir.AttrGraph("body", inner._graph("body"))
+        label = self.fresh("Loop")
+        inputs = [trips, None, *(value for value, _ in state)]
+        node = ir.Node("", "Loop", inputs, [attribute], num_outputs=len(state), name=label)
+        for value in node.outputs:
+            value.name = self.fresh("after")
+        self.nodes.append(node)
+        return node.outputs
+
+    def _graph(self, name: str) -> ir.Graph:
+        return ir.Graph(
             self.inputs,
             self.outputs,
             nodes=self.nodes,
@@ -121,6 +169,9 @@ class GraphBuilder:
             opset_imports={"": self.opset},
             name=name,
         )
+
+    def build(self, name: str) -> ir.Model:
+        graph = self._graph(name)
         return ir.Model(
             graph, ir_version=IR_VERSION if self.opset < 19 else 9, producer_name="graphprune"
         )

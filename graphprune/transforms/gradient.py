@@ -20,18 +20,25 @@ def accumulate(b: GraphBuilder, sums: Values, value: ir.Value, rows: ir.Value) -
     sums[value] = b.op("Add", [sums[value], rows]) if value in sums else rows
 
 
-def gradient(network: Network, *, record: bool = False) -> ir.Model:
-    """Graph x (N, *sample), rows (N, classes) -> logits, gradient of <rows, f(x)> (N, *sample).
+def emit_gradient(
+    b: GraphBuilder,
+    network: Network,
+    values: Values,
+    rows: ir.Value,
+    recorded: Values | None = None,
+) -> ir.Value:
+    """Add the gradient (N, *sample) of <rows, f(x)> to `b`.
 
-    With `record`, also the gradients ``a0``, ``a1``, ... at every activation's output.
+    Parameters
+    ----------
+    values
+        What `emit` has made of the network's nodes.
+    rows
+        (N, classes).
+    recorded
+        Receives the gradient at the output of every activation that the rows reach.
     """
-    b = GraphBuilder("float32")
-    x = b.input("x", [BATCH, *network.input_shape])
-    rows = b.input("rows", [BATCH, network.classes])
-    values: Values = {network.input: x}
-    emit(b, network.nodes, values)
     sums: Values = {network.output: rows}
-    recorded: Values = {}
     for node in reversed(network.nodes):
         out = node.outputs[0]
         if out not in sums:
@@ -42,13 +49,27 @@ def gradient(network: Network, *, record: bool = False) -> ir.Model:
                 accumulate(b, sums, value, part)
         else:
             z = pre_activation(node)
-            recorded[out] = collected
+            if recorded is not None:
+                recorded[out] = collected
             accumulate(b, sums, z, activation_of(node).derivative(b, values[z], collected))
-    b.output(values[network.output], "logits")
     if network.input in sums:
-        b.output(sums[network.input], "gradient")
-    else:
-        b.output(b.op("Mul", [x, b.scalar(0.0)]), "gradient")
+        return sums[network.input]
+    return b.op("Mul", [values[network.input], b.scalar(0.0)])
+
+
+def gradient(network: Network, *, record: bool = False) -> ir.Model:
+    """Graph x (N, *sample), rows (N, classes) -> logits, gradient of <rows, f(x)> (N, *sample).
+
+    With `record`, also the gradients ``a0``, ``a1``, ... at every activation's output.
+    """
+    b = GraphBuilder("float32")
+    values: Values = {network.input: b.input("x", [BATCH, *network.input_shape])}
+    rows = b.input("rows", [BATCH, network.classes])
+    emit(b, network.nodes, values)
+    recorded: Values = {}
+    slope = emit_gradient(b, network, values, rows, recorded)
+    b.output(values[network.output], "logits")
+    b.output(slope, "gradient")
     if record:
         for i, activation in enumerate(network.activations):
             out = activation.outputs[0]

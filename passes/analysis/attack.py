@@ -29,7 +29,7 @@ AttackMethod = Literal["descent", "pgd"]
 # Targets of one batch: of many classes, those with the largest logits at the anchor.
 TARGETS = 12
 # Steps of one minimum-norm descent.
-ITERATIONS = 6
+ITERATIONS = 16
 # Linearisations that a candidate gets to show what it is worth, and then as the best.
 TRIAL, FINISH = 1, 2
 

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graphprune import transforms
-from graphprune.backends.onnxruntime import compiled
+from graphprune.backends.onnxruntime import Resident, compiled
 from graphprune.ir import Anchor, Domain, Network, Norm
 from graphprune.ir.network import activation_of, sample_shape
 from graphprune.ir.points import lengths
@@ -16,6 +16,8 @@ from graphprune.operators import Relu
 Floats = NDArray[np.float64]
 Singles = NDArray[np.float32]
 Indices = NDArray[np.intp]
+# What a graph is run with, by name.
+Feeds = dict[str, NDArray[np.generic] | Resident]
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +46,12 @@ class Question:
     def upper(self) -> Floats:
         """Largest steps that stay in the domain, >= 0."""
         return np.maximum(self.domain.high - self.start, 0.0)
+
+    @cached_property
+    def held(self) -> dict[str, Resident]:
+        """What the loops read of the question, (1, n) each, on the device."""
+        arrays = {"start": self.start, "lower": self.lower, "upper": self.upper}
+        return {name: Resident.of(a.astype(np.float32)[None]) for name, a in arrays.items()}
 
     @cached_property
     def targets(self) -> Indices:

@@ -1,100 +1,161 @@
-"""Closed forms of one norm: the shortest step into a half-space, and steps inside a ball."""
+"""Closed forms of one norm as graphs: the shortest step into a half-space, steps inside a ball.
+
+Steps are (N, n) rows; each function adds its operators (of opset 18 or later) to a builder.
+"""
 
 import numpy as np
-from numpy.typing import NDArray
+import onnx_ir as ir
 
 from graphprune.ir import Norm
-from graphprune.ir.points import lengths
+from graphprune.ir.builder import GraphBuilder
 
-Floats = NDArray[np.float64]
+# Newton steps on how far every element moves: from 0 they never pass the root. Too few leave a
+# step that is too short; most take 3, in l2 (where sides of the box are met one by one) up to 12.
+NEWTON: dict[Norm, int] = {"linf": 6, "l2": 12}
+# What no step of any use comes near; also stands for caps and multipliers without end.
+HUGE = 1e30
+TINY = 1e-37
+
+
+def lengths(b: GraphBuilder, norm: Norm, steps: ir.Value) -> ir.Value:
+    """Norms (N, 1)."""
+    if norm == "linf":
+        return _largest(b, b.op("Abs", [steps]))
+    if norm == "l1":
+        return _sum(b, b.op("Abs", [steps]))
+    return b.op("ReduceL2", [steps, b.ints([1])], {"keepdims": 1})
 
 
 def nearest(
-    norm: Norm, constants: Floats, gradients: Floats, lower: Floats, upper: Floats
-) -> Floats:
+    b: GraphBuilder,
+    norm: Norm,
+    constants: ir.Value,
+    gradients: ir.Value,
+    lower: ir.Value,
+    upper: ir.Value,
+    size: int,
+) -> ir.Value:
     """Shortest steps y (N, n), lower <= y <= upper, with constants + gradients . y <= 0.
 
-    Where the bounds do not reach the half-space, the step that comes closest to it. The projection
-    of DeepFool (Moosavi-Dezfooli et al. 2016) and FAB (Croce and Hein 2020), with a box.
+    Where the bounds do not reach the half-space, the step that comes closest to it; zero where
+    that is no number. The projection of DeepFool (Moosavi-Dezfooli et al. 2016) and FAB (Croce and
+    Hein 2020), with a box.
 
     Parameters
     ----------
     constants, gradients
-        (N,), (N, n) float64.
+        (N, 1), (N, n).
     lower, upper
-        (n,) with lower <= 0 <= upper.
+        (1, n) with lower <= 0 <= upper, infinite where there is no bound.
+    size
+        n.
     """
+    # In units of the largest slope nothing overflows that is of use.
+    slopes = b.op("Abs", [gradients])
+    unit = b.op("Max", [_largest(b, slopes), b.scalar(TINY)])
+    slopes, constants = b.op("Div", [slopes, unit]), b.op("Div", [constants, unit])
     # Every element moves against its gradient, by at most its cap.
-    size = np.abs(gradients)
-    caps = np.where(gradients > 0, -lower, upper)
+    falling = b.op("Greater", [gradients, b.scalar(0.0)])
+    caps = b.op("Where", [falling, b.op("Neg", [lower]), upper])
+    caps = b.op("Min", [caps, b.scalar(HUGE)])
     if norm == "l1":
-        moves = np.minimum(_greedy(constants, size, caps), caps)
+        moves = _greedy(b, constants, slopes, caps, size)
     else:
-        speed = size if norm == "l2" else (size > 0).astype(np.float64)
-        moves = _uniform(constants, size, caps, speed)
-    return np.where(gradients > 0, -moves, moves)
+        moves = _uniform(b, norm, constants, slopes, caps)
+    sensible = b.op("Less", [moves, b.scalar(HUGE)])  # NaN is not
+    moves = b.op("Where", [sensible, moves, b.scalar(0.0)])
+    return b.op("Where", [falling, b.op("Neg", [moves]), moves])
 
 
-def _uniform(constants: Floats, size: Floats, caps: Floats, speed: Floats) -> Floats:
-    """Moves min(t speed, caps) with the least t that reaches the half-space.
-
-    The margin is convex and falls with t, so Newton's steps from 0 never pass the root.
-    """
-    t = np.zeros(len(constants))
-    for _ in range(30):
-        moves = np.minimum(t[:, None] * speed, caps)
-        margin = constants - np.einsum("ij,ij->i", size, moves)
-        slope = np.einsum("ij,ij->i", size, speed * (t[:, None] * speed < caps))
-        going = (margin > 1e-12 * np.abs(constants)) & (slope > 0)
-        if not going.any():
-            break
-        t[going] += margin[going] / slope[going]
-    # Elements that nothing stops have no finite cap: only where t has stayed finite.
-    return np.minimum(t[:, None] * speed, caps)
-
-
-def _greedy(constants: Floats, size: Floats, caps: Floats) -> Floats:
-    """Elements in the order of their gradients, each to its cap until the half-space is reached."""
-    order = np.argsort(-size, axis=1, kind="stable")
-    gains = np.take_along_axis(size * np.minimum(caps, 1e30), order, axis=1)
-    before = np.cumsum(gains, axis=1) - gains
-    wanted = np.clip(np.maximum(constants, 0.0)[:, None] - before, 0.0, gains)
-    sorted_size = np.take_along_axis(size, order, axis=1)
-    moves = np.divide(wanted, sorted_size, out=np.zeros_like(wanted), where=sorted_size > 0)
-    result = np.zeros_like(moves)
-    np.put_along_axis(result, order, moves, axis=1)
-    return result
+def _uniform(
+    b: GraphBuilder, norm: Norm, constants: ir.Value, slopes: ir.Value, caps: ir.Value
+) -> ir.Value:
+    """Moves min(t speed, caps) with the least t that reaches the half-space; the speed is one for
+    L-infinity (where there is a slope), the slope in l2."""
+    zero = b.scalar(0.0)
+    if norm == "linf":
+        caps = b.op("Where", [b.op("Greater", [slopes, zero]), caps, zero])
+        gains = slopes
+    else:
+        gains = b.op("Mul", [slopes, slopes])
+    ends = b.op("Mul", [slopes, caps])
+    # From t = 0 every element that can move is free.
+    free = b.op("Greater", [caps, zero])
+    t: ir.Value | None = None
+    for _ in range(NEWTON[norm]):
+        gain = _sum(b, b.op("Where", [free, gains, zero]))
+        rest = b.op("Sub", [constants, _sum(b, b.op("Where", [free, zero, ends]))])
+        ratio = b.op("Div", [rest, b.op("Max", [gain, b.scalar(TINY)])])
+        t = b.op("Min", [b.op("Max", [ratio, t or zero]), b.scalar(HUGE)])
+        moves = t if norm == "linf" else b.op("Mul", [t, slopes])
+        free = b.op("Less", [moves, caps])
+    return b.op("Min", [moves, caps])
 
 
-def steepest(norm: Norm, gradients: Floats) -> Floats:
+def _greedy(
+    b: GraphBuilder, constants: ir.Value, slopes: ir.Value, caps: ir.Value, size: int
+) -> ir.Value:
+    """Elements in the order of their slopes, each to its cap until the half-space is reached."""
+    ordered, order = _sorted(b, slopes, size)
+    gains = b.op("Mul", [ordered, b.op("GatherElements", [caps, order], {"axis": 1})])
+    before = b.op("CumSum", [gains, b.constant(np.array(1))], {"exclusive": 1})
+    wanted = b.op("Relu", [b.op("Sub", [b.op("Relu", [constants]), before])])
+    wanted = b.op("Min", [wanted, gains])
+    sorted_moves = b.op("Div", [wanted, b.op("Max", [ordered, b.scalar(TINY)])])
+    none = b.op("Mul", [caps, b.scalar(0.0)])
+    moves = b.op("ScatterElements", [none, order, sorted_moves], {"axis": 1})
+    return b.op("Min", [moves, caps])
+
+
+def steepest(b: GraphBuilder, norm: Norm, gradients: ir.Value, size: int) -> ir.Value:
     """Steps (N, n) of length one against the gradients; in l1 along the largest 1 % of elements
     (Tramèr and Boneh 2019), since a single one would zigzag."""
     if norm == "linf":
-        return -np.sign(gradients)
-    if norm == "l2":
-        steps = -gradients
+        return b.op("Neg", [b.op("Sign", [gradients])])
+    slopes = b.op("Abs", [gradients])
+    steps = b.op("Neg", [gradients])
+    if norm == "l1":
+        largest = _sorted(b, slopes, max(1, size // 100))[0]
+        least = b.op("ReduceMin", [largest, b.ints([1])], {"keepdims": 1})
+        chosen = b.op("Not", [b.op("Less", [slopes, least])])
+        steps = b.op("Where", [chosen, b.op("Sign", [steps]), b.scalar(0.0)])
     else:
-        count = max(1, gradients.shape[1] // 100)
-        size = np.abs(gradients)
-        least = np.partition(size, -count, axis=1)[:, -count, None]
-        steps = -np.sign(gradients) * (size >= least)
-    sizes = lengths(steps, norm)[:, None]
-    return np.divide(steps, sizes, out=np.zeros_like(steps), where=sizes > 0)
+        # Squares of what is largest must not overflow, nor those of small gradients vanish.
+        steps = b.op("Div", [steps, b.op("Max", [_largest(b, slopes), b.scalar(TINY)])])
+    return b.op("Div", [steps, b.op("Max", [lengths(b, norm, steps), b.scalar(TINY)])])
 
 
-def into_ball(norm: Norm, steps: Floats, radius: float) -> Floats:
-    """The nearest steps (N, n) in the Euclidean sense whose length is at most `radius`."""
+def into_ball(
+    b: GraphBuilder, norm: Norm, steps: ir.Value, radius: ir.Value, size: int
+) -> ir.Value:
+    """The nearest steps (N, n) in the Euclidean sense whose length is at most `radius` (scalar)."""
     if norm == "linf":
-        return np.clip(steps, -radius, radius)
-    sizes = lengths(steps, norm)[:, None]
+        return b.op("Min", [b.op("Max", [steps, b.op("Neg", [radius])]), radius])
+    far = lengths(b, norm, steps)
     if norm == "l2":
-        scale = np.divide(radius, sizes, out=np.ones_like(sizes), where=sizes > radius)
-        return steps * scale
-    # Soft thresholding, the threshold from the sorted sizes (Duchi et al. 2008).
-    size = np.abs(steps)
-    ordered = -np.sort(-size, axis=1)
-    thresholds = (np.cumsum(ordered, axis=1) - radius) / np.arange(1, size.shape[1] + 1)
-    last = np.maximum((ordered > thresholds).sum(axis=1) - 1, 0)
-    threshold = np.take_along_axis(thresholds, last[:, None], axis=1)
-    shrunk = np.sign(steps) * np.maximum(size - np.maximum(threshold, 0.0), 0.0)
-    return np.where(sizes > radius, shrunk, steps)
+        return b.op("Mul", [steps, b.op("Div", [radius, b.op("Max", [far, radius])])])
+    # Soft thresholding, the threshold from the sorted sizes (Duchi et al. 2008): the largest of
+    # those that k elements would need.
+    ordered, _ = _sorted(b, b.op("Abs", [steps]), size)
+    excess = b.op("Sub", [b.op("CumSum", [ordered, b.constant(np.array(1))]), radius])
+    counts = b.constant(np.arange(1.0, size + 1))
+    threshold = b.op("Relu", [_largest(b, b.op("Div", [excess, counts]))])
+    shrunk = b.op("Relu", [b.op("Sub", [b.op("Abs", [steps]), threshold])])
+    return b.op("Mul", [b.op("Sign", [steps]), shrunk])
+
+
+def _largest(b: GraphBuilder, values: ir.Value) -> ir.Value:
+    return b.op("ReduceMax", [values, b.ints([1])], {"keepdims": 1})
+
+
+def _sum(b: GraphBuilder, values: ir.Value) -> ir.Value:
+    return b.op("ReduceSum", [values, b.ints([1])], {"keepdims": 1})
+
+
+def _sorted(b: GraphBuilder, values: ir.Value, count: int) -> tuple[ir.Value, ir.Value]:
+    """The `count` largest of each row (N, count), in falling order, and where they are."""
+    node = ir.node("TopK", [values, b.ints([count])], {"axis": 1}, num_outputs=2)
+    for value in node.outputs:
+        value.name = b.fresh("TopK")
+    b.nodes.append(node)
+    return node.outputs[0], node.outputs[1]

@@ -9,15 +9,16 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from graphprune import transforms
-from graphprune.backends.onnxruntime import compiled
-from graphprune.passes.analysis.attack_local import Indices, Question
-from graphprune.passes.analysis.attack_project import into_ball, steepest
+from graphprune.backends.onnxruntime import Resident, compiled
+from graphprune.passes.analysis import attack_loop
+from graphprune.passes.analysis.attack_local import Feeds, Indices, Question
 from graphprune.passes.analysis.witness import Witness, confirm
 
 Floats = NDArray[np.float64]
 
 STEPS = 100
+# Steps between looks at the clock.
+PIECE = 25
 # Of the first radius, 0.5 in L-infinity.
 PRECISION = 0.02
 
@@ -37,10 +38,8 @@ def bisect(question: Question, targets: Indices, in_time: Callable[[], bool]) ->
     best: Witness | None = None
     while in_time() and radius > 0:
         steps = pgd(question, targets, radius, in_time)
-        found = None
-        if len(steps):
-            points = (question.start + steps).reshape(-1, *shape)
-            found = confirm(network, anchor, domain, points, norm)
+        points = (question.start + steps).reshape(-1, *shape)
+        found = confirm(network, anchor, domain, points, norm)
         if found is not None and found.distance < high:
             best, high = found, min(radius, found.distance)
         elif found is None:
@@ -57,16 +56,20 @@ def bisect(question: Question, targets: Indices, in_time: Callable[[], bool]) ->
 
 
 def pgd(question: Question, targets: Indices, radius: float, in_time: Callable[[], bool]) -> Floats:
-    """The first adversarial iterates (M, n) of a batch of one row per target; M may be 0."""
+    """The last iterates (N, n) of a batch of one row per target: those of the step at which one
+    of them became adversarial, where one did."""
     network, norm = question.network, question.norm
-    run = compiled(network, "gradient", lambda: transforms.gradient(network))
-    rows, every = question.rows(targets), np.arange(len(targets))
-    steps = np.zeros((len(targets), question.start.size))
-    for _ in range(STEPS + 1):
-        logits, gradient = run({"x": question.points(steps), "rows": rows})
-        adversarial = logits[:, question.anchor.label] <= logits[every, targets]
-        if adversarial.any() or not in_time():
-            return steps[adversarial]
-        direction = steepest(norm, gradient.reshape(steps.shape).astype(np.float64))
-        steps = question.clip(into_ball(norm, steps + radius / 50 * direction, radius))
-    return steps[:0]
+    run = compiled(network, ("pgd", norm), lambda: attack_loop.pgd(network, norm))
+    held: Feeds = {
+        **question.held,
+        "rows": Resident.of(question.rows(targets)),
+        "radius": np.array([radius], np.float32),
+        "pace": np.array([radius / 50], np.float32),
+        "trips": np.array(PIECE),
+    }
+    step = Resident.of(np.zeros((len(targets), question.start.size), np.float32))
+    for _ in range(0, STEPS, PIECE):
+        (step,) = run.resident({"step": step, **held})
+        if not in_time():
+            break
+    return step.numpy().astype(np.float64)
