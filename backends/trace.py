@@ -46,12 +46,15 @@ class Outline:
     neurons
         (rows,) the neurons that the splits and parameters are about, ascending, counted over all
         activations.
+    fixed
+        (rows,) phases that the root's bounds have fixed: 1, -1; 0: none.
     planes
         (rows, inputs + rows) coefficients of one upper plane per row over the inputs and the
         rows' outputs, where a row has one; None: no planes.
     """
 
     neurons: NDArray[np.intp]
+    fixed: NDArray[np.int8]
     planes: sparse.csr_array | None
     cases: list[Case] = field(default_factory=list)
 
@@ -63,11 +66,9 @@ class Trace:
     outlines: dict[int, Outline] = field(default_factory=dict)
     bytes: int = 0
 
-    def begin(
-        self, target: int, neurons: NDArray[np.intp], planes: sparse.csr_array | None
-    ) -> None:
+    def begin(self, target: int, outline: Outline) -> None:
         """A target's tree is begun (again)."""
-        self.outlines[target] = Outline(neurons, planes)
+        self.outlines[target] = outline
 
     def note(
         self, target: int, path: Path, theta: NDArray[np.floating], mix: NDArray[np.floating]

@@ -1,8 +1,8 @@
 """Trees of cases, grown until every leaf's bound is positive or a number of nodes is used."""
 
 import heapq
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +13,12 @@ from graphprune.check.bound import lower_bounds
 from graphprune.check.container import Claims
 from graphprune.check.forms import Form
 
-# Nodes bounded at once, ascent steps at a root, at other nodes, and where no split is left.
-BATCH, ROOT_STEPS, STEPS, LAST_STEPS = 32, 30, 10, 400
+Singles = NDArray[np.float32]
+NOTHING = np.float32(0.0)
+# Nodes bounded at once; of a tree that is known.
+BATCH, CHUNK = 32, 256
+# Ascent steps at a root, at other nodes, and where no split is left.
+ROOT_STEPS, STEPS, LAST_STEPS = 30, 10, 400
 # The ascent is slow in cases that hold few or no points: linear programs at every fourth depth from
 # where this share of the neurons is split.
 PROGRAM_EVERY, PROGRAM_FROM = 4, 0.125
@@ -27,16 +31,49 @@ class UnprovenError(Exception):
 
 
 @dataclass(eq=False)
-class _Node:
+class Node:
+    """A case of a goal.
+
+    Attributes
+    ----------
+    state, theta, mix, assumed
+        One row of a batch.
+    split, children
+        The neuron that is split, and the cases z >= 0 and z <= 0; -1 and None: a leaf.
+    multipliers, planes, stored_assumed
+        What the certificate says of a leaf.
+    """
+
     goal: int
     state: States
     theta: Floats
-    assumed: float
+    mix: Floats
+    assumed: float = 0.0
     split: int = -1
-    # The cases z >= 0 and z <= 0.
-    children: "tuple[_Node, _Node] | None" = None
-    multipliers: NDArray[np.float32] | None = None
-    stored_assumed: np.float32 = field(default_factory=lambda: np.float32(0.0))
+    children: "tuple[Node, Node] | None" = None
+    multipliers: Singles | None = None
+    planes: Singles | None = None
+    stored_assumed: np.float32 = NOTHING
+
+    def divide(self, split: int) -> "tuple[Node, Node]":
+        """Split a neuron; the two cases, with multiplier 0 for it."""
+        both = []
+        for phase in (1, -1):
+            state, theta = self.state.copy(), self.theta.copy()
+            state[split], theta[split] = phase, 0.0
+            both.append(Node(self.goal, state, theta, self.mix, self.assumed))
+        self.split, self.children = split, (both[0], both[1])
+        return self.children
+
+    def leaves(self) -> "Iterator[Node]":
+        """The cases without children, in preorder."""
+        stack = [self]
+        while stack:
+            node = stack.pop()
+            if node.children is None:
+                yield node
+            else:
+                stack += node.children[::-1]
 
 
 def prove(
@@ -46,8 +83,7 @@ def prove(
     *,
     stop: float,
     assumption: Form | None = None,
-    theta: Floats | None = None,
-    assumed: float = 0.0,
+    root: Node | None = None,
     nodes: int | None = None,
     over: Callable[[], bool] = lambda: False,
 ) -> tuple[Claims, Floats]:
@@ -63,8 +99,8 @@ def prove(
         Cases whose bound exceeds this (>= 0) are not split.
     assumption
         The form that is known to be <= 0, if the relaxation has one.
-    theta, assumed
-        Parameters to start from.
+    root
+        A tree to start from, for a single goal.
     nodes
         Limit of nodes per goal; None: until every case is closed.
     over
@@ -76,12 +112,7 @@ def prove(
         Without a limit of nodes: a case cannot be closed.
     """
     forest = _Forest(relaxation, goals, stop, assumption, over)
-    count = len(goals.offset)
-    start = relaxation.slopes(count) if theta is None else theta
-    width = relaxation.system.width
-    roots = [
-        _Node(g, np.zeros(width, np.int8), start[g].copy(), assumed) for g in range(count)
-    ]  # fmt: skip
+    roots = [root] if root is not None else forest.roots()
     forest.grow(roots, nodes)
     return forest.claims(roots, numbers)
 
@@ -94,15 +125,29 @@ class _Forest:
         self.relaxation = relaxation
         self.goals = goals.widen(len(relaxation.system.low))
         self.rows = self.goals.rows.toarray()
+        planes = relaxation.system.planes
+        self.planes = np.zeros(0, np.intp) if planes is None else planes.neurons
         self.stop = stop
         self.assumption = assumption
         self.over = over
 
-    def grow(self, roots: list[_Node], limit: int | None) -> None:
+    def roots(self) -> list[Node]:
+        """Unsplit cases with default slopes."""
+        start = self.relaxation.batch(self.goals)
+        parts = zip(start.states, start.theta, start.mix, strict=True)
+        return [Node(g, *part) for g, part in enumerate(parts)]
+
+    def grow(self, roots: list[Node], limit: int | None) -> None:
         used = np.zeros(len(roots), np.int64)
-        heap: list[tuple[float, int, _Node]] = [(-np.inf, i, node) for i, node in enumerate(roots)]
-        count = len(roots)
-        left: list[_Node] = []
+        nodes = [leaf for root in roots for leaf in root.leaves()]
+        if len(nodes) > len(roots):
+            # A tree that is known: most of its cases close as they are.
+            parts = [nodes[i : i + CHUNK] for i in range(0, len(nodes), CHUNK)]
+            nodes = [node for part in parts for node in self._bound(part, 0)[0]]
+            nodes = [node for node in nodes if not (self._deep(node, 1) and self._program(node))]
+        heap: list[tuple[float, int, Node]] = [(-np.inf, i, node) for i, node in enumerate(nodes)]
+        count = len(heap)
+        left: list[Node] = []
         while heap:
             if limit is None and self.over():
                 raise UnprovenError("time is over")
@@ -114,13 +159,16 @@ class _Forest:
                 spare = np.array([used[n.goal] < limit for n in open_nodes], bool)
                 left += [n for n, s in zip(open_nodes, spare, strict=True) if not s]
                 open_nodes = [n for n, s in zip(open_nodes, spare, strict=True) if s]
-                batch, bounds = _take(batch, spare), bounds[spare]
+                batch, bounds = batch.take(spare), bounds[spare]
             if not open_nodes:
                 continue
             if limit is None:
-                still = np.array([not self._program(n) for n in open_nodes], bool)
+                still = np.array(
+                    [not (self._deep(n, PROGRAM_EVERY) and self._program(n)) for n in open_nodes],
+                    bool,
+                )
                 open_nodes = [n for n, s in zip(open_nodes, still, strict=True) if s]
-                batch, bounds = _take(batch, still), bounds[still]
+                batch, bounds = batch.take(still), bounds[still]
                 if not open_nodes:
                     continue
             for node, split, estimates in self._branch(open_nodes, batch, bounds):
@@ -130,91 +178,90 @@ class _Forest:
                     elif not self._last(node):
                         raise UnprovenError("a case without a neuron left to split")
                     continue
-                node.split = split
-                node.children = (self._child(node, split, 1), self._child(node, split, -1))
-                for child, estimate in zip(node.children, estimates, strict=True):
+                for child, estimate in zip(node.divide(split), estimates, strict=True):
                     count += 1
                     heapq.heappush(heap, (estimate, count, child))
         if left:
             self._store(left)
 
-    def _child(self, node: _Node, split: int, phase: int) -> _Node:
-        state, theta = node.state.copy(), node.theta.copy()
-        state[split], theta[split] = phase, 0.0
-        return _Node(node.goal, state, theta, node.assumed)
-
-    def _batch(self, nodes: list[_Node]) -> Batch:
+    def _batch(self, nodes: list[Node]) -> Batch:
         which = [n.goal for n in nodes]
         return Batch(
             self.rows[which], self.goals.offset[which], np.stack([n.state for n in nodes]),
-            np.stack([n.theta for n in nodes]), np.array([n.assumed for n in nodes]),
+            np.stack([n.theta for n in nodes]).astype(np.float64),
+            np.stack([n.mix for n in nodes]).astype(np.float64),
+            np.array([n.assumed for n in nodes]),
         )  # fmt: skip
 
-    def _bound(self, nodes: list[_Node], steps: int) -> tuple[list[_Node], Batch, Floats]:
+    def _bound(self, nodes: list[Node], steps: int) -> tuple[list[Node], Batch, Floats]:
         """Bound nodes; those that stay open, with their batch and bounds."""
         batch = self._batch(nodes)
         bounds = self.relaxation.ascend(batch, steps, stop=self.stop)
         for i, node in enumerate(nodes):
-            node.theta, node.assumed = batch.theta[i], float(batch.assumed[i])
+            node.theta, node.mix = batch.theta[i], batch.mix[i]
+            node.assumed = float(batch.assumed[i])
         closed = np.flatnonzero(bounds > self.stop)
         is_open = np.ones(len(nodes), bool)
         if len(closed):
             proven = self._store([nodes[i] for i in closed])
             is_open[closed[proven > 0.0]] = False
         rest = [node for node, o in zip(nodes, is_open, strict=True) if o]
-        return rest, _take(batch, is_open), bounds[is_open]
+        return rest, batch.take(is_open), bounds[is_open]
 
-    def _store(self, nodes: list[_Node]) -> Floats:
+    def _store(self, nodes: list[Node]) -> Floats:
         """Fix the multipliers of leaves; their bounds by the checker's inequality."""
         batch = self._batch(nodes)
         assumed = batch.assumed.astype(np.float32)
         batch.assumed = assumed.astype(np.float64)
         done = self.relaxation.backward(batch, stored=True)
         multipliers = done.multipliers.astype(np.float32)
-        for node, row, amount in zip(nodes, multipliers, assumed, strict=True):
-            node.multipliers, node.stored_assumed = row, amount
+        planes = done.planes[:, self.planes].astype(np.float32)
+        for node, *own in zip(nodes, multipliers, planes, assumed, strict=True):
+            node.multipliers, node.planes, node.stored_assumed = own
         return self._values(nodes)
 
-    def _values(self, nodes: list[_Node]) -> Floats:
+    def _values(self, nodes: list[Node]) -> Floats:
         goals = self.goals.take(np.array([n.goal for n in nodes], np.intp))
         states = np.stack([n.state for n in nodes])
-        multipliers = np.stack([n.multipliers for n in nodes if n.multipliers is not None])
+        multipliers, planes = _stored(nodes)
         assumed = np.array([n.stored_assumed for n in nodes])
         assumption = None if self.assumption is None else (assumed, self.assumption)
-        return lower_bounds(
-            self.relaxation.system, goals, states, multipliers, assumption=assumption
-        )
+        return lower_bounds(self.relaxation.system, goals, states, multipliers, planes, assumption)
 
-    def _program(self, node: _Node, *, always: bool = False) -> bool:
-        """Close a deep node by the best multipliers there are."""
-        depth = int(np.count_nonzero(node.state))
-        shallow = depth == 0 or depth < PROGRAM_FROM * len(node.state)
-        if self.assumption is not None or (not always and (shallow or depth % PROGRAM_EVERY)):
-            return False
+    def _program(self, node: Node) -> bool:
+        """Close a case by the best multipliers there are."""
         goal = self.goals.take(np.array([node.goal]))
-        found = best_multipliers(self.relaxation.system, goal, node.state)
+        state = np.where(node.state != 0, node.state, self.relaxation.fixed)
+        found = best_multipliers(self.relaxation.system, goal, state)
         if found is None:
             return False
-        node.multipliers = found.astype(np.float32)
+        node.multipliers, node.planes = (x.astype(np.float32) for x in found)
         return bool(self._values([node])[0] > 0.0)
 
-    def _last(self, node: _Node) -> bool:
+    def _deep(self, node: Node, every: int) -> bool:
+        """Whether a linear program is worth its time."""
+        depth = int(np.count_nonzero(node.state))
+        least = PROGRAM_FROM * int(np.sum(self.relaxation.fixed == 0))
+        return self.assumption is None and depth >= max(1.0, least) and depth % every == 0
+
+    def _last(self, node: Node) -> bool:
         """No split helps: what is left is a linear program, or a long ascent."""
-        return self._program(node, always=True) or not self._bound([node], LAST_STEPS)[0]
+        found = self.assumption is None and self._program(node)
+        return found or not self._bound([node], LAST_STEPS)[0]
 
     def _branch(
-        self, nodes: list[_Node], batch: Batch, bounds: Floats
-    ) -> list[tuple[_Node, int, tuple[float, float]]]:
+        self, nodes: list[Node], batch: Batch, bounds: Floats
+    ) -> list[tuple[Node, int, tuple[float, float]]]:
         """Filtered strong branching: for each node its split and the bounds of both cases."""
         relaxation, n = self.relaxation, self.relaxation.system.inputs
         system = relaxation.system
         done = relaxation.backward(batch)
-        z = relaxation.forward(batch, done)
-        c = done.coefficients[:, n:]
-        loss = np.abs(c * (relaxation.point[:, n:] - np.maximum(z, 0.0)))
-        area = np.abs(c) * system.upper * -system.lower / (system.upper - system.lower)
+        at = relaxation.forward(batch, done)
+        c = done.coefficients[:, n:] - done.planes
+        loss = np.abs(c * (at.v[:, n:] - np.maximum(at.z, 0.0)))
+        area = np.abs(c) * relaxation.chord * -system.lower
         score = loss + np.where(c < 0, 0.3, 0.05) * area
-        score[batch.states != 0] = 0.0
+        score[relaxation.state(batch) != 0] = 0.0
         most = min(CANDIDATES, score.shape[1])
         if most == 0:
             return [(node, -1, (0.0, 0.0)) for node in nodes]
@@ -222,11 +269,11 @@ class _Forest:
         useful = np.take_along_axis(score, order, axis=1) > 0.0
         owner, place = np.nonzero(useful)
         neuron = order[owner, place]
-        trial = _take(batch, np.concatenate([owner, owner]))
-        at = np.arange(len(trial))
+        trial = batch.take(np.concatenate([owner, owner]))
+        place = np.arange(len(trial))
         both = np.concatenate([neuron, neuron])
-        trial.states[at, both] = np.repeat(np.array([1, -1], np.int8), len(owner))
-        trial.theta[at, both] = 0.0
+        trial.states[place, both] = np.repeat(np.array([1, -1], np.int8), len(owner))
+        trial.theta[place, both] = 0.0
         value = relaxation.backward(trial).value if len(trial) else np.zeros(0)
         first, second = value[: len(owner)], value[len(owner) :]
         total = np.minimum(first - self.stop, 0.0) + np.minimum(second - self.stop, 0.0)
@@ -240,29 +287,26 @@ class _Forest:
             result.append((node, int(neuron[best]), (float(first[best]), float(second[best]))))
         return result
 
-    def claims(self, roots: list[_Node], numbers: NDArray[np.int32]) -> tuple[Claims, Floats]:
+    def claims(self, roots: list[Node], numbers: NDArray[np.int32]) -> tuple[Claims, Floats]:
         trees: list[int] = []
-        leaves: list[_Node] = []
         stack = roots[::-1]
         while stack:
             node = stack.pop()
             trees.append(node.split)
-            if node.children is None:
-                leaves.append(node)
-            else:
-                stack += [node.children[1], node.children[0]]
+            stack += () if node.children is None else node.children[::-1]
+        leaves = [leaf for root in roots for leaf in root.leaves()]
         values = np.full(len(roots), np.inf)
         np.minimum.at(values, [n.goal for n in leaves], self._values(leaves))
-        multipliers = np.stack([n.multipliers for n in leaves if n.multipliers is not None])
+        multipliers, planes = _stored(leaves)
         assumed = np.array([n.stored_assumed for n in leaves], np.float32)
         return Claims(
             numbers, multipliers, None if len(leaves) == len(roots) else np.array(trees, np.int32),
-            None, assumed if self.assumption is not None else None,
+            planes, assumed if self.assumption is not None else None,
         ), values  # fmt: skip
 
 
-def _take(batch: Batch, which: NDArray[np.generic]) -> Batch:
-    return Batch(
-        batch.rows[which], batch.offset[which], batch.states[which].copy(),
-        batch.theta[which].copy(), batch.assumed[which].copy(),
-    )  # fmt: skip
+def _stored(leaves: list[Node]) -> tuple[Singles, Singles | None]:
+    """The multipliers (leaves, width) and, if there are any, (leaves, planes)."""
+    multipliers = np.stack([n.multipliers for n in leaves if n.multipliers is not None])
+    planes = np.stack([n.planes for n in leaves if n.planes is not None])
+    return multipliers, planes if planes.shape[1] else None

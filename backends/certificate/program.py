@@ -23,11 +23,19 @@ PENALTY = 1e3
 SECONDS = 10.0
 
 
-def best_multipliers(system: System, goal: Form, state: NDArray[np.int8]) -> Floats | None:
-    """Multipliers (width,) of a goal (one row) on a case; None where HiGHS gives up."""
+def best_multipliers(
+    system: System, goal: Form, state: NDArray[np.int8]
+) -> tuple[Floats, Floats] | None:
+    """Multipliers (width,) of a goal (one row) on a case, and of the planes.
+
+    None where HiGHS gives up.
+
+    `state`: with the phases that the bounds leave.
+    """
     n, m = system.inputs, system.width
-    lower, upper = system.lower, system.upper
-    chord = upper / (upper - lower)
+    lower = np.where(state > 0, np.maximum(system.lower, 0.0), system.lower)
+    upper = np.where(state < 0, np.minimum(system.upper, 0.0), system.upper)
+    chord = np.where(state == 0, upper, 0.0) / np.where(state == 0, upper - lower, 1.0)
     free, active = np.flatnonzero(state == 0), np.flatnonzero(state > 0)
     # Columns: v = (x, h), z, p, q.
     row = goal.widen(n + m).rows.toarray()[0]
@@ -43,15 +51,16 @@ def best_multipliers(system: System, goal: Form, state: NDArray[np.int8]) -> Flo
     equations = sparse.vstack([link, same[active]], format="csr")
     rows = sparse.vstack([-same[free], line[free]], format="csr")
     limits = np.concatenate([np.zeros(len(free)), -chord[free] * lower[free]])
-    low = np.concatenate(
-        [system.low[:n], np.zeros(m), np.where(state > 0, 0.0, lower), np.zeros(2 * m)]
-    )
-    high = np.concatenate(
-        [
-            system.high[:n], np.where(state < 0, 0.0, upper), np.where(state < 0, 0.0, upper),
-            np.full(2 * m, np.inf),
-        ]
-    )  # fmt: skip
+    low = np.concatenate([system.low[:n], np.zeros(m), lower, np.zeros(2 * m)])
+    high = np.concatenate([system.high[:n], np.maximum(upper, 0.0), upper, np.full(2 * m, np.inf)])
+    if system.planes is not None:
+        own = system.planes
+        count = len(own.neurons)
+        unit = (np.ones(count), (np.arange(count), n + own.neurons))
+        up = sparse.coo_array(unit, shape=(count, n + m))
+        over = sparse.hstack([up - own.form.rows, sparse.csr_array((count, 3 * m))])
+        rows = sparse.vstack([rows, over], format="csr")
+        limits = np.concatenate([limits, own.form.offset])
     result: Any = linprog(  # type: ignore[call-overload]
         cost, A_ub=rows, b_ub=limits, A_eq=equations,
         b_eq=np.concatenate([system.form.offset, np.zeros(len(active))]),
@@ -60,4 +69,5 @@ def best_multipliers(system: System, goal: Form, state: NDArray[np.int8]) -> Flo
     if result.status != 0:
         return None
     # d cost / d b_j: adding m_j (w_j . v + b_j - z_j) to the goal.
-    return np.asarray(result.eqlin.marginals[:m], np.float64)
+    planes = np.maximum(-np.asarray(result.ineqlin.marginals[2 * len(free) :], np.float64), 0.0)
+    return np.asarray(result.eqlin.marginals[:m], np.float64), planes

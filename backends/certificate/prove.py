@@ -6,7 +6,7 @@ The checker's own reading of the model, systems and inequality are used througho
 written is what will be verified.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import monotonic
 
 import numpy as np
@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from graphprune.backends.certificate.forest import UnprovenError, prove
+from graphprune.backends.certificate.guide import Guide
 from graphprune.backends.certificate.relaxation import Batch, Floats, Relaxation
+from graphprune.backends.trace import Trace
 from graphprune.check.bound import System, lower_bounds, stack
 from graphprune.check.container import Claims, Margins, Scope
 from graphprune.check.forms import Form, Layer, Propagation, csr, intervals
@@ -28,7 +30,7 @@ SLACK = 1e-11
 # a round must gain for another one.
 ROUNDS, GAIN = 4, 0.05
 # Neurons of a late layer, whose bounds are worth small trees, and the nodes of these.
-LATE, LATE_NODES = 64, 24
+LATE, LATE_NODES = 64, 40
 # Nodes of the tree before bounds are tightened, and after each round.
 EARLY = 16
 STEPS = 20
@@ -44,6 +46,7 @@ class _Place:
     phase: NDArray[np.int8]
     system: System
     logits: Form
+    empty: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,21 +70,30 @@ class Question:
 
 
 def prove_ball(
-    question: Question, *, deadline: float = np.inf, progress: Progress = quiet
-) -> tuple[tuple[Scope, ...], tuple[Margins, ...]]:
+    question: Question, trace: Trace | None = None, *, deadline: float = np.inf,
+    progress: Progress = quiet,
+) -> tuple[tuple[Scope, ...], tuple[Margins, ...]]:  # fmt: skip
     """Scopes and margins of a proof.
+
+    Parameters
+    ----------
+    trace
+        What a search knew that proved this ball, or a slightly larger one.
 
     Raises
     ------
     UnprovenError
         The time is over, or a case cannot be closed.
     """
-    return _Prover(question, deadline, progress).run()
+    return _Prover(question, trace or Trace(), deadline, progress).run()
 
 
 class _Prover:
-    def __init__(self, question: Question, deadline: float, progress: Progress) -> None:
+    def __init__(
+        self, question: Question, trace: Trace, deadline: float, progress: Progress
+    ) -> None:
         self.question = question
+        self.trace = trace
         self.model = question.model
         self.deadline = deadline
         self.progress = progress
@@ -140,7 +152,7 @@ class _Prover:
         """Bounds of some neurons with default slopes; tightens lower and upper in place."""
         relaxation = Relaxation(system)
         goals = _signed(form, which)
-        batch = _batch(relaxation, goals)
+        batch = relaxation.batch(goals)
         m = relaxation.backward(batch, stored=True).multipliers.astype(np.float32)
         bounds = lower_bounds(system, goals, batch.states, m)
         count = len(which)
@@ -173,32 +185,61 @@ class _Prover:
 
     def _target(self, place: _Place, target: int) -> None:
         """Exclude one target."""
+        outline = self.trace.outlines.get(target)
         for number in range(ROUNDS):
             if self.over():
                 raise UnprovenError("time is over")
             self.progress(f"certificate: class {target}, bounds, round {number + 1}")
             width = float(np.sum(place.system.upper - place.system.lower))
             place = self._constrained(place, target)
-            if not len(self._close(place, np.array([target]))):
+            if place.empty or not len(self._close(place, np.array([target]))):
                 return
-            if self._tree(place, target, nodes=EARLY):
+            small = outline is None or (outline.planes is None and len(outline.cases) <= EARLY)
+            if small and self._tree(place, target, nodes=EARLY):
                 return
             if float(np.sum(place.system.upper - place.system.lower)) > (1.0 - GAIN) * width:
                 break
         self.progress(f"certificate: class {target}, {place.system.width} neurons, cases")
-        self._tree(place, target)
+        guide = None if outline is None else Guide(outline, place.phase)
+        if guide is not None:
+            place = self._planes(place, target, guide)
+        self._tree(place, target, guide)
 
-    def _tree(self, place: _Place, target: int, nodes: int | None = None) -> bool:
+    def _tree(
+        self, place: _Place, target: int, guide: Guide | None = None, nodes: int | None = None
+    ) -> bool:
         targets = np.array([target])
         form = margin_form(place.system, place.logits, self.question.label, targets)
+        relaxation = Relaxation(place.system)
         claims, values = prove(
-            Relaxation(place.system), form, targets.astype(np.int32), stop=self._stop(form),
+            relaxation, form, targets.astype(np.int32), stop=self._stop(form),
+            root=None if guide is None else guide.root(relaxation, form),
             nodes=nodes, over=self.over,
         )  # fmt: skip
         if values[0] > 0.0:
             self.margins.append(Margins(place.number, claims))
             return True
         return False
+
+    def _planes(self, place: _Place, target: int, guide: Guide) -> _Place:
+        """A scope with the search's planes."""
+        system = place.system
+        planes = guide.planes(system)
+        if planes is None:
+            return place
+        rows = planes.form.rows
+        self.scopes.append(
+            Scope(
+                place.number, target, place.phase, system.lower, system.upper, (),
+                plane_neurons=planes.neurons.astype(np.int32),
+                plane_starts=rows.indptr.astype(np.int32),
+                plane_columns=rows.indices.astype(np.int32),
+                plane_values=rows.data.astype(np.float32), plane_offsets=planes.form.offset,
+                plane_below=planes.below, plane_above=planes.above,
+            )
+        )  # fmt: skip
+        system = replace(system, planes=planes)
+        return replace(place, number=len(self.scopes) - 1, target=target, system=system)
 
     def _constrained(self, place: _Place, target: int) -> _Place:
         """Bounds of all variable neurons where `target` wins."""
@@ -208,9 +249,9 @@ class _Prover:
         ).widen(len(system.low))  # fmt: skip
         row = assumption.rows.toarray()[0], float(assumption.offset[0])
         relaxation = Relaxation(system, row)
-        which = np.arange(system.width)
+        which = np.flatnonzero(relaxation.fixed == 0)
         goals = _signed(system.form, which)
-        batch = _batch(relaxation, goals)
+        batch = relaxation.batch(goals)
         batch.assumed[:] = ASSUMED
         relaxation.ascend(batch, STEPS)
         numbers = self._numbers(place, which)
@@ -253,14 +294,18 @@ class _Prover:
         np.maximum.at(lower, which[~above], values[~above] - SLACK)
         np.minimum.at(upper, which[above], SLACK - values[above])
         phase = place.phase.copy()
-        phase[variable[upper[variable] <= 0]] = -1
-        phase[variable[lower[variable] >= 0]] = 1
+        if target < 0:
+            phase[variable[upper[variable] <= 0]] = -1
+            phase[variable[lower[variable] >= 0]] = 1
+        # What holds where a target wins is no reason to drop the neuron's equation: that its
+        # bounds have one sign says more than its phase.
         kept = phase == 0
+        low, high = np.minimum(lower, upper)[kept], np.maximum(lower, upper)[kept]
         n = model.inputs
-        ball = system.low[:n], system.high[:n]
-        made, logits = condense(model, ball, phase, lower[kept], upper[kept])
-        self.scopes.append(Scope(place.number, target, phase, lower[kept], upper[kept], (claims,)))
-        return _Place(len(self.scopes) - 1, target, phase, made, logits)
+        made, logits = condense(model, (system.low[:n], system.high[:n]), phase, low, high)
+        self.scopes.append(Scope(place.number, target, phase, low, high, (claims,)))
+        empty = target >= 0 and bool(np.any(lower > upper))
+        return _Place(len(self.scopes) - 1, target, phase, made, logits, empty)
 
 
 def _signed(form: Form, which: NDArray[np.intp]) -> Form:
@@ -269,16 +314,6 @@ def _signed(form: Form, which: NDArray[np.intp]) -> Form:
     return Form(
         csr(sparse.vstack([own.rows, -own.rows], format="csr")),
         np.concatenate([own.offset, -own.offset]), np.concatenate([own.error, own.error]),
-    )  # fmt: skip
-
-
-def _batch(relaxation: Relaxation, goals: Form) -> Batch:
-    """Unsplit goals with default slopes."""
-    count, width = len(goals.offset), relaxation.system.width
-    rows = goals.widen(len(relaxation.system.low)).rows.toarray()
-    return Batch(
-        rows, goals.offset, np.zeros((count, width), np.int8), relaxation.slopes(count),
-        np.zeros(count),
     )  # fmt: skip
 
 

@@ -4,10 +4,12 @@ The bound is the checker's own inequality (:mod:`graphprune.check.bound`). Its m
 slopes, as in alpha-CROWN (Xu et al. 2021) and beta-CROWN (Wang et al. 2021): with c the
 coefficient of relu(z_j),
 
-    variable, c > 0   m = c theta          0 <= theta <= 1
-    variable, c < 0   m = c u / (u - l)
-    split, z >= 0     m = c - theta        theta >= 0
-    split, z <= 0     m = theta            theta >= 0.
+    variable, c > 0   m = c theta                          0 <= theta <= 1
+    variable, c < 0   m = c (1 - mix) u / (u - l)          0 <= mix <= 1, pi = -c mix
+    split, z >= 0     m = c - theta                        theta >= 0
+    split, z <= 0     m = theta                            theta >= 0,
+
+pi that of the neuron's plane, if it has one. Neurons whose bounds have one sign are split by them.
 
 Nothing here needs to be exact: a certificate holds the multipliers, and the checker's bound of them
 has the last word.
@@ -17,8 +19,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
 from graphprune.check.bound import System
+from graphprune.check.forms import Form, csr, times
 
 Floats = NDArray[np.float64]
 States = NDArray[np.int8]
@@ -40,8 +44,8 @@ class Batch:
         (B, basis), (B,).
     states
         (B, width), as in the checker.
-    theta
-        (B, width) slopes and split multipliers.
+    theta, mix
+        (B, width) slopes and split multipliers; shares of planes.
     assumed
         (B,) multipliers of the assumption.
     """
@@ -50,19 +54,65 @@ class Batch:
     offset: Floats
     states: States
     theta: Floats
+    mix: Floats
     assumed: Floats
 
     def __len__(self) -> int:
         return len(self.offset)
 
+    def take(self, which: NDArray[np.generic]) -> "Batch":
+        """A copy of some of them."""
+        own = (self.rows, self.offset, self.states, self.theta, self.mix, self.assumed)
+        return Batch(*(np.array(x[which]) for x in own))
+
 
 @dataclass(frozen=True, eq=False)
 class Pass:
-    """Result of one backward pass: bounds (B,), coefficients (B, basis), multipliers (B, width)."""
+    """Result of one backward pass.
+
+    Attributes
+    ----------
+    value
+        (B,) bounds.
+    coefficients
+        (B, basis) c.
+    multipliers, planes
+        (B, width) m, and pi of every neuron's plane.
+    """
 
     value: Floats
     coefficients: Floats
     multipliers: Floats
+    planes: Floats
+
+
+@dataclass(frozen=True, eq=False)
+class Point:
+    """Where a bound is attained.
+
+    Attributes
+    ----------
+    v, z
+        (B, basis) the relaxation's point, and (B, width) pre-activations there.
+    gain
+        (B, width) how much higher a neuron's plane is than its chord.
+    """
+
+    v: Floats
+    z: Floats
+    gain: Floats
+
+
+@dataclass(frozen=True, eq=False)
+class _Block:
+    """Neurons that do not depend on one another, and the planes that some of them have."""
+
+    part: slice
+    rows: Floats
+    offset: Floats
+    has: NDArray[np.bool_]
+    plane_rows: Floats
+    plane_offset: Floats
 
 
 class Relaxation:
@@ -79,8 +129,21 @@ class Relaxation:
         self.assumption = assumption
         n, rows = system.inputs, system.form.rows
         self.low, self.high = system.low[:n], system.high[:n]
-        self.chord = system.upper / (system.upper - system.lower)
-        self.blocks: list[tuple[int, int, Floats, Floats]] = []
+        # The phase that bounds of one sign leave, and what they know beyond z = 0.
+        inactive = np.where(system.upper <= 0, -1, 0)
+        self.fixed = np.where(system.lower >= 0, 1, inactive).astype(np.int8)
+        self.beyond = np.maximum(np.maximum(system.lower, -system.upper), 0.0)
+        width = np.where(self.fixed == 0, system.upper - system.lower, 1.0)
+        self.chord = np.where(self.fixed == 0, system.upper / width, 0.0)
+        has = np.zeros(system.width, bool)
+        plane_rows, plane_offset = csr(rows.shape), np.zeros(system.width)
+        if system.planes is not None:
+            own = system.planes
+            has[own.neurons] = True
+            places = (np.ones(len(own.neurons)), (own.neurons, np.arange(len(own.neurons))))
+            up = csr(sparse.coo_array(places, shape=(system.width, len(own.neurons))))
+            plane_rows, plane_offset = csr(up @ own.form.rows), times(up, own.form.offset)
+        self.blocks: list[_Block] = []
         start = 0
         deepest = [
             int(rows.indices[a:b].max(initial=-1)) - n
@@ -90,14 +153,33 @@ class Relaxation:
             end = start
             while end < system.width and deepest[end] < start:
                 end += 1
-            block = rows[start:end, : n + start].toarray()
-            self.blocks.append((start, end, block, system.form.offset[start:end]))
+            part, below = slice(start, end), n + start
+            self.blocks.append(
+                _Block(
+                    part, rows[part, :below].toarray(), system.form.offset[part], has[part],
+                    plane_rows[part, :below].toarray(), plane_offset[part],
+                )
+            )  # fmt: skip
             start = end
+
+    def state(self, batch: Batch) -> States:
+        """The cases' phases (B, width), those that the bounds leave included."""
+        both: States = np.where(batch.states != 0, batch.states, self.fixed)
+        return both
+
+    def batch(self, goals: Form) -> Batch:
+        """Unsplit goals with default slopes."""
+        count, shape = len(goals.offset), (len(goals.offset), self.system.width)
+        rows = goals.widen(len(self.system.low)).rows.toarray()
+        return Batch(
+            rows, goals.offset, np.zeros(shape, np.int8), self.slopes(count), np.zeros(shape),
+            np.zeros(count),
+        )  # fmt: skip
 
     def slopes(self, count: int) -> Floats:
         """CROWN's adaptive lower slopes (Zhang et al. 2018), (count, width)."""
-        steep = (self.system.upper > -self.system.lower).astype(np.float64)
-        return np.tile(steep, (count, 1))
+        steep = (self.system.upper > -self.system.lower) & (self.fixed == 0)
+        return np.tile(steep.astype(np.float64), (count, 1))
 
     def backward(self, batch: Batch, *, stored: bool = False) -> Pass:
         """Bounds of a batch; `stored`: with multipliers as float32 can hold them."""
@@ -108,42 +190,58 @@ class Relaxation:
             a += batch.assumed[:, None] * row
             constant += batch.assumed * offset
         multipliers = np.empty((len(batch), system.width))
-        for start, end, block, own in reversed(self.blocks):
-            part = slice(start, end)
-            c, state, theta = a[:, n + start : n + end], batch.states[:, part], batch.theta[:, part]
+        planes = np.zeros_like(multipliers)
+        states = self.state(batch)
+        for block in reversed(self.blocks):
+            part = block.part
+            start, end = n + part.start, n + part.stop
+            c, state, theta = a[:, start:end], states[:, part], batch.theta[:, part]
             free = state == 0
             falling = free & (c < 0)
+            if np.any(block.has):
+                pi = np.where(falling & block.has, -c * batch.mix[:, part], 0.0)
+                if stored:
+                    pi = _stored(pi, pi > 0)
+                planes[:, part] = pi
+                c += pi
+                constant -= pi @ block.plane_offset
+                a[:, :start] -= pi @ block.plane_rows
             m = np.where(falling, c * self.chord[part], c * theta)
             m = np.where(free, m, np.where(state > 0, c - theta, theta))
             if stored:
                 m = _stored(m, free & (c > 0) | (state > 0))
             multipliers[:, part] = m
-            constant += m @ own - np.where(falling, m, 0.0) @ system.lower[part]
-            a[:, : n + start] += m @ block
+            constant += m @ block.offset - np.where(falling, m, 0.0) @ system.lower[part]
+            constant += np.where(free, 0.0, theta) @ self.beyond[part]
+            a[:, :start] += m @ block.rows
         x = a[:, :n]
         value = constant + np.minimum(x * self.low, x * self.high).sum(axis=1)
-        return Pass(value, a, multipliers)
+        return Pass(value, a, multipliers, planes)
 
-    def forward(self, batch: Batch, done: Pass) -> Floats:
-        """The point where the bound is attained, (B, basis), and z there, (B, width)."""
+    def forward(self, batch: Batch, done: Pass) -> Point:
+        """The point where the bound is attained."""
         system, n = self.system, self.system.inputs
         c = done.coefficients
         v = np.zeros((len(batch), n + system.width))
         z = np.empty((len(batch), system.width))
+        gain = np.zeros_like(z)
         v[:, :n] = np.where(c[:, :n] > 0, self.low, self.high)
-        for start, end, block, own in self.blocks:
-            part, columns = slice(start, end), slice(n + start, n + end)
-            here = v[:, : n + start] @ block.T + own
-            state = batch.states[:, part]
-            line = np.where(
-                c[:, columns] > 0,
-                batch.theta[:, part] * here,
-                self.chord[part] * (here - system.lower[part]),
-            )
+        states = self.state(batch)
+        for block in self.blocks:
+            part = block.part
+            columns = slice(n + part.start, n + part.stop)
+            below = v[:, : columns.start]
+            here = below @ block.rows.T + block.offset
+            state, mix = states[:, part], batch.mix[:, part]
+            top = self.chord[part] * (here - system.lower[part])
+            if np.any(block.has):
+                plane = below @ block.plane_rows.T + block.plane_offset
+                gain[:, part] = np.where(block.has, plane - top, 0.0)
+                top = top + mix * gain[:, part]
+            line = np.where(c[:, columns] > 0, batch.theta[:, part] * here, top)
             v[:, columns] = np.where(state == 0, line, np.where(state > 0, here, 0.0))
             z[:, part] = here
-        self.point = v
-        return z
+        return Point(v, z, gain)
 
     def ascend(
         self, batch: Batch, steps: int, rate: float = 0.3, stop: float | None = None
@@ -153,37 +251,48 @@ class Relaxation:
         Returns the bounds (B,) of the best parameters; ends early once all exceed `stop`.
         """
         best = np.full(len(batch), -np.inf)
-        theta, assumed = batch.theta.copy(), batch.assumed.copy()
-        n = self.system.inputs
-        moments = np.zeros((2, *theta.shape))
+        trial = batch.take(np.arange(len(batch)))
+        n, states = self.system.inputs, self.state(batch)
+        free = states == 0
+        moments, mix_moments = np.zeros((2, 2, *batch.theta.shape))
         own_moments = np.zeros((2, len(batch)))
         for step in range(steps + 1):
-            trial = Batch(batch.rows, batch.offset, batch.states, theta, assumed)
             done = self.backward(trial)
             better = done.value > best
             best = np.where(better, done.value, best)
-            batch.theta[better], batch.assumed[better] = theta[better], assumed[better]
+            batch.theta[better], batch.mix[better] = trial.theta[better], trial.mix[better]
+            batch.assumed[better] = trial.assumed[better]
             if step == steps or (stop is not None and np.all(best > stop)):
                 break
-            z = self.forward(trial, done)
-            c = done.coefficients[:, n:]
-            free = batch.states == 0
-            gradient = np.where(
-                free, np.where(c > 0, c * z, 0.0), np.where(batch.states > 0, -z, z)
-            )
-            blocked = (theta <= 0) & (gradient < 0) | free & (theta >= 1) & (gradient > 0)
-            gradient[blocked] = 0.0
+            at = self.forward(trial, done)
+            # With the planes' parts added, falling coefficients are back at what they were.
+            c = done.coefficients[:, n:] - done.planes
             size = rate * FADE**step
+            slope = np.where(free, np.where(c > 0, c * at.z, 0.0), self.beyond - states * at.z)
             scale = np.abs(c).sum(axis=1) / np.maximum((c != 0).sum(axis=1), 1)
             unit = np.where(free, 1.0, np.maximum(scale[:, None], np.abs(c)))
-            theta = theta + size * unit * _adam(moments, gradient, step)
-            theta = np.clip(theta, 0.0, np.where(free, 1.0, LARGEST))
+            highest = np.where(free, 1.0, LARGEST)
+            trial.theta = _moved(trial.theta, slope, size * unit, highest, moments, step)
+            if self.system.planes is not None:
+                slope = np.where(free & (c < 0), c * at.gain, 0.0)
+                trial.mix = _moved(trial.mix, slope, size, 1.0, mix_moments, step)
             if self.assumption is not None:
                 row, offset = self.assumption
-                slope = self.point @ row + offset
-                length = size * 0.3 * np.maximum(assumed, 0.03)
-                assumed = np.maximum(assumed + length * _adam(own_moments, slope, step), 0.0)
+                length = size * 0.3 * np.maximum(trial.assumed, 0.03)
+                slope = at.v @ row + offset
+                trial.assumed = _moved(trial.assumed, slope, length, np.inf, own_moments, step)
         return best
+
+
+def _moved(
+    x: Floats, slope: Floats, size: Floats | float, highest: Floats | float, moments: Floats,
+    step: int,
+) -> Floats:  # fmt: skip
+    """One step uphill within [0, highest]."""
+    blocked = (x <= 0) & (slope < 0) | (x >= highest) & (slope > 0)
+    return np.clip(
+        x + size * _adam(moments, np.where(blocked, 0.0, slope), step), 0.0, highest
+    )  # fmt: skip
 
 
 def _adam(moments: Floats, gradient: Floats, step: int) -> Floats:

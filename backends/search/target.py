@@ -17,7 +17,7 @@ from graphprune.backends.search.form import (
     rows_of,
 )
 from graphprune.backends.search.kernels import Goal, Planes, Region, Rows
-from graphprune.backends.trace import Path, Trace
+from graphprune.backends.trace import Outline, Path, Trace
 from graphprune.ir import Ball, Network
 
 Floats = NDArray[np.float64]
@@ -206,7 +206,7 @@ class Target:
                 (values, self.rows.indices.copy(), self.rows.indptr.copy()), shape=shape
             )
             planes.eliminate_zeros()
-        trace.begin(self.excluded, neurons, planes)
+        trace.begin(self.excluded, Outline(neurons, self.state.copy(), planes))
 
     def write_back(self) -> None:
         """Take the rows' bounds over into `bounds`, and condense with them."""

@@ -13,7 +13,8 @@ planes h_i <= p . v + q and of an assumption a . v + d <= 0, a goal g . v + k is
 
     c = g + sum_j m_j w_j + sum_i pi_i (e_i - p_i) + gamma a.
 
-The inner minimum is that of a function with two linear pieces, so it lies at l_j, 0 or u_j.
+The inner minimum is that of a function with two linear pieces, so it lies at l_j, 0 or u_j; where
+l_j and u_j have one sign (bounds of points that are adversarial for a target) one piece is left.
 CROWN's and alpha-CROWN's bounds (Zhang et al. 2018, Xu et al. 2021), with the split multipliers
 of beta-CROWN (Wang et al. 2021), are this bound at particular m: no rule about slopes is needed.
 """
@@ -32,10 +33,15 @@ CHUNK = 512
 
 @dataclass(frozen=True, eq=False)
 class Planes:
-    """relu(z_j) <= rows @ v + offset for the variable neurons j in `neurons`."""
+    """relu(z_j) <= p . v + q, the rows of `form`, for the variable neurons j in `neurons`.
+
+    Each with two reals that prove it (see `plane_slack`).
+    """
 
     neurons: NDArray[np.intp]
     form: Form
+    below: Floats
+    above: Floats
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,11 +53,11 @@ class System:
     inputs
         Number of inputs.
     low, high
-        (basis,) box of the inputs and of the variable neurons' outputs, [0, u].
+        (basis,) box of the inputs and of the variable neurons' outputs, [0, max(u, 0)].
     form
         Rows of the variable neurons' z over the basis.
     lower, upper
-        (variable neurons,) lower < 0 < upper.
+        (variable neurons,) lower <= upper.
     planes
         Verified planes.
     """
@@ -87,20 +93,37 @@ def stack(inputs: tuple[Floats, Floats], layers: list[tuple[Form, Floats, Floats
         np.concatenate([np.zeros(0), *(f.error for f in forms)]),
     )
     return System(
-        len(low), np.concatenate([low, np.zeros(len(lower))]), np.concatenate([high, upper]),
-        form, lower, upper,
+        len(low), np.concatenate([low, np.zeros(len(lower))]),
+        np.concatenate([high, np.maximum(upper, 0.0)]), form, lower, upper,
     )  # fmt: skip
 
 
-def plane_slack(system: System, planes: Planes) -> float:
-    """Proven: every plane is at least this much above 0 and above z on the system's box."""
-    below = system.form.take(planes.neurons)
-    rest = Form(csr(planes.form.rows - below.rows), planes.form.offset - below.offset, below.error)
-    # Differences of two rounded rows: one operation per entry more.
-    extra = 4.0 * UNIT * (planes.form.magnitude(system.reach) + below.magnitude(system.reach))
-    over_z = intervals(rest, system.low, system.high)[0] - extra
-    over_zero = intervals(planes.form, system.low, system.high)[0]
-    return float(min(np.min(over_z, initial=np.inf), np.min(over_zero, initial=np.inf)))
+def plane_slack(system: System, planes: Planes) -> Floats:
+    """Proven: the planes are at least this much above their neurons.
+
+    On the box of v, for any reals s, t and with e = p . v + q,
+
+        e - s z + max(s, 0) l >= 0            shows e >= 0 where l <= z <= 0,
+        e - (1 - t) z - max(t, 0) u >= 0      shows e >= z where 0 <= z <= u.
+
+    Ideal single-neuron cuts (Anderson et al. 2020) satisfy both with s = t = 0, the triangle's
+    lines with s or t = 1, and combinations of them with what they are combined with.
+    """
+    z = system.form.take(planes.neurons)
+    lower, upper = system.lower[planes.neurons], system.upper[planes.neurons]
+    slack = np.full(len(planes.neurons), np.inf)
+    for factor, rest in (
+        (planes.below, np.maximum(planes.below, 0.0) * lower),
+        (1.0 - planes.above, -np.maximum(planes.above, 0.0) * upper),
+    ):
+        rows = csr(planes.form.rows - csr(sparse.diags_array(factor) @ z.rows))
+        # At most 8 roundings per term until the difference is a form, that of 1 - t included.
+        reach = z.magnitude(system.reach) + np.maximum(np.abs(lower), np.abs(upper))
+        size = planes.form.magnitude(system.reach) + np.abs(factor) * reach + np.abs(rest)
+        error = np.abs(factor) * z.error + 8.0 * UNIT * size
+        form = Form(rows, planes.form.offset - factor * z.offset + rest, MORE * error)
+        slack = np.minimum(slack, intervals(form, system.low, system.high)[0])
+    return slack
 
 
 def lower_bounds(
@@ -155,7 +178,7 @@ def _chunk(
     constant = goals.offset + m @ system.form.offset
     # Proven error of the forms, and the sum of all absolute terms that rounding is relative to.
     error = goals.error + np.abs(m) @ system.form.error
-    weight = system.form.magnitude(reach) + np.maximum(-lower, upper)
+    weight = system.form.magnitude(reach) + np.maximum(np.abs(lower), np.abs(upper))
     total = goals.magnitude(reach) + np.abs(m) @ weight
     if pi is not None and system.planes is not None:
         own = system.planes
@@ -172,12 +195,20 @@ def _chunk(
         total += amount * form.magnitude(reach)
     x = c[:, :n]
     box = np.minimum(x * system.low[:n], x * system.high[:n]).sum(axis=1)
-    h = c[:, n:]
-    # Values at the ends of each piece; 0 at z = 0.
-    at_lower = np.where(states <= 0, -m * lower, 0.0)
-    at_upper = np.where(states >= 0, (h - m) * upper, 0.0)
-    neurons = np.minimum(np.minimum(at_lower, at_upper), 0.0).sum(axis=1)
+    neurons = _neurons(c[:, n:], m, states, lower, upper).sum(axis=1)
     operations = 16.0 * (len(reach) + system.width + 64)
     margin: Floats = MORE * (error + operations * UNIT * total) + TINY
     bounds: Floats = constant + box + neurons - margin
     return bounds
+
+
+def _neurons(
+    h: Floats, m: Floats, states: NDArray[np.int8], lower: Floats, upper: Floats
+) -> Floats:
+    """min of h relu(z) - m z over what is left of the two pieces; 0 where none is."""
+    active = np.minimum((h - m) * np.maximum(lower, 0.0), (h - m) * np.maximum(upper, 0.0))
+    inactive = np.minimum(-m * np.minimum(lower, 0.0), -m * np.minimum(upper, 0.0))
+    active[(states < 0) | (upper <= 0.0)] = np.inf
+    inactive[(states > 0) | (lower >= 0.0)] = np.inf
+    least = np.minimum(active, inactive)
+    return np.where(np.isinf(least), 0.0, least)

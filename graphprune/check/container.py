@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from graphprune.errors import GraphpruneError
 
-FORMAT: Final = "graphprune-certificate/1"
+FORMAT: Final = "graphprune-certificate/2"
 HEADER, DIGEST = "header.json", "sha256"
 # Bytes of everything in a file, unpacked, and of the header.
 LIMIT, HEADER_LIMIT, ENTRY_LIMIT = 1 << 30, 1 << 26, 1 << 17
@@ -86,7 +86,7 @@ class Scope:
     phase
         (neurons,) 1: z >= 0, -1: z <= 0, 0: variable.
     lower, upper
-        (variable neurons,) bounds of z, lower < 0 < upper.
+        (variable neurons,) bounds of z, lower <= upper.
     claims
         What proves the bounds; for the first scope one element per ReLU node.
     box_lower, box_upper
@@ -98,6 +98,8 @@ class Scope:
         The planes as a matrix of compressed rows.
     plane_offsets
         (P,).
+    plane_below, plane_above
+        (P,) the reals that prove the planes, see :func:`graphprune.check.bound.plane_slack`.
     """
 
     parent: int
@@ -111,8 +113,10 @@ class Scope:
     plane_neurons: Ints | None = None
     plane_starts: Ints | None = None
     plane_columns: Ints | None = None
-    plane_values: Floats | None = None
+    plane_values: Singles | None = None
     plane_offsets: Floats | None = None
+    plane_below: Floats | None = None
+    plane_above: Floats | None = None
 
 
 @dataclass(frozen=True, eq=False)

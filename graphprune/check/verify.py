@@ -180,6 +180,7 @@ class _Known:
     high: Floats
     system: System
     logits: Form
+    empty: bool = False
 
     @property
     def variable(self) -> NDArray[np.intp]:
@@ -226,13 +227,14 @@ class _Checker:
                     raise Refused("its phases are not those of the model's neurons")
                 if not len(scope.lower) == len(scope.upper) == np.sum(scope.phase == 0):
                     raise Refused("its bounds are not those of its variable neurons")
-                if np.any(scope.lower >= 0) or np.any(scope.upper <= 0):
-                    raise Refused("a variable neuron's bounds have one sign")
+                if np.any(scope.lower > scope.upper):
+                    raise Refused("a lower bound exceeds its upper bound")
                 one = self._first(scope) if scope.parent < 0 else self._child(scope, known)
                 known.append(self._with_planes(scope, one))
             except Refused as reason:
                 raise Refused(f"scope {number}: {reason}") from None
-        proven = {self.proof.label}
+        # Where bounds cross that hold if a target wins, it does not.
+        proven = {self.proof.label, *(one.target for one in known if one.empty)}
         for margins in self.proof.margins:
             proven.update(self._margins(margins, known))
         missing = set(range(self.model.classes)) - proven
@@ -317,7 +319,8 @@ class _Checker:
         if np.any(low > lower[:n]) or np.any(high < upper[:n]):
             raise Refused("its box is smaller than what is proven")
         system, logits = condense(self.model, (low, high), scope.phase, scope.lower, scope.upper)
-        return self._known(scope, system, logits)
+        empty = bool(scope.target >= 0 and (parent.empty or np.any(lower > upper)))
+        return replace(self._known(scope, system, logits), empty=empty)
 
     def _covered(
         self, phase: NDArray[np.int8], own: tuple[Floats, Floats], lower: Floats, upper: Floats,
@@ -343,29 +346,32 @@ class _Checker:
         return _Known(scope.target, scope.phase, lower, upper, low, high, system, logits)
 
     def _with_planes(self, scope: Scope, known: _Known) -> _Known:
-        parts = (
-            scope.plane_neurons, scope.plane_starts, scope.plane_columns, scope.plane_values,
-            scope.plane_offsets,
-        )  # fmt: skip
-        if all(part is None for part in parts):
+        neurons, starts, columns = scope.plane_neurons, scope.plane_starts, scope.plane_columns
+        values, offsets = scope.plane_values, scope.plane_offsets
+        below, above = scope.plane_below, scope.plane_above
+        if all(x is None for x in (neurons, starts, columns, values, offsets, below, above)):
             return known
-        neurons, starts, columns, values, offsets = parts
         if (
             neurons is None or starts is None or columns is None or values is None
-            or offsets is None
+            or offsets is None or below is None or above is None
         ):  # fmt: skip
             raise Refused("a part of its planes is missing")
         basis, count = len(known.system.low), len(neurons)
         if (
-            len(starts) != count + 1 or len(offsets) != count or starts[0] != 0
-            or np.any(np.diff(starts) < 0) or starts[-1] != len(columns)
-            or len(columns) != len(values) or np.any(columns < 0) or np.any(columns >= basis)
+            count == 0 or len(starts) != count + 1 or starts[0] != 0 or np.any(np.diff(starts) < 0)
+            or starts[-1] != len(columns) or values.shape != columns.shape
+            or np.any(columns < 0) or np.any(columns >= basis)
             or np.any(neurons < 0) or np.any(neurons >= known.system.width)
+            or not len(offsets) == len(below) == len(above) == count
         ):  # fmt: skip
             raise Refused("its planes are malformed")
-        rows = csr(sparse.csr_array((values, columns, starts), shape=(count, basis)))
-        planes = Planes(neurons.astype(np.intp), Form(rows, offsets, np.zeros(count)))
-        if plane_slack(known.system, planes) < 0.0:
+        rows = csr(
+            sparse.csr_array((values.astype(np.float64), columns, starts), shape=(count, basis))
+        )
+        rows.sum_duplicates()
+        form = Form(rows, offsets, np.zeros(count))
+        planes = Planes(neurons.astype(np.intp), form, below, above)
+        if not np.all(plane_slack(known.system, planes) >= 0.0):
             raise Refused("a plane does not lie above its neuron")
         return replace(known, system=replace(known.system, planes=planes))
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from graphprune.backends.certificate import Question, UnprovenError, prove_ball
 from graphprune.backends.certificate.program import best_multipliers
-from graphprune.backends.certificate.relaxation import Batch, Relaxation
+from graphprune.backends.certificate.relaxation import Relaxation
 from graphprune.check import read_model
 from graphprune.check.bound import System, lower_bounds
 from graphprune.check.forms import Form, csr
@@ -42,11 +42,10 @@ def test_programs_are_no_worse_than_ascent_and_no_better_than_the_truth(seed: in
     system, goal, states = _case(seed)
     found = best_multipliers(system, goal, states[0])
     assert found is not None
-    best = lower_bounds(system, goal, states, found[None])[0]
+    best = lower_bounds(system, goal, states, found[0][None], found[1][None])[0]
     relaxation = Relaxation(system)
-    batch = Batch(
-        goal.rows.toarray(), goal.offset, states, relaxation.slopes(1), np.zeros(1)
-    )  # fmt: skip
+    batch = relaxation.batch(goal)
+    batch.states = states
     value = relaxation.ascend(batch, 20)[0]
     done = relaxation.backward(batch, stored=True)
     ascended = lower_bounds(system, goal, states, done.multipliers)[0]
@@ -69,7 +68,7 @@ def test_a_case_without_points_has_a_positive_bound() -> None:
     state = np.array([[-1]], np.int8)
     found = best_multipliers(system, goal, state[0])
     assert found is not None
-    assert lower_bounds(system, goal, state, found[None])[0] > 100.0
+    assert lower_bounds(system, goal, state, found[0][None])[0] > 100.0
 
 
 def test_time_limits_and_false_claims_end_the_proof() -> None:

@@ -5,7 +5,6 @@ from fractions import Fraction
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import sparse
 
 from graphprune.check.bound import Planes, System, lower_bounds, plane_slack
 from graphprune.check.forms import Form, Layer, Propagation, csr, intervals
@@ -18,26 +17,32 @@ def exact(array: np.ndarray) -> np.ndarray:
     return np.array([Fraction(float(v)) for v in array.ravel()], object).reshape(array.shape)
 
 
-def random_system(rng: np.random.Generator, inputs: int, width: int, planes: int) -> System:
-    """Rows below the diagonal, as a network's; their errors are 0."""
+def random_system(
+    rng: np.random.Generator, inputs: int, width: int, planes: int, *, signs: bool = False
+) -> System:
+    """Rows below the diagonal, as a network's; their errors are 0. `signs`: bounds of one sign."""
     basis = inputs + width
     rows = rng.normal(size=(width, basis)) * 10.0 ** rng.integers(-3, 3, (width, basis))
     for j in range(width):
         rows[j, inputs + j :] = 0.0
     lower, upper = -rng.uniform(0.1, 3, width), rng.uniform(0.1, 3, width)
+    if signs:
+        shift = rng.choice([-4.0, 0.0, 4.0], width)
+        lower, upper = lower + shift, upper + shift
     low = np.concatenate([rng.uniform(-1, 0, inputs), np.zeros(width)])
-    high = np.concatenate([rng.uniform(0, 1, inputs), upper])
+    high = np.concatenate([rng.uniform(0, 1, inputs), np.maximum(upper, 0.0)])
     form = Form(csr(rows), rng.normal(size=width), np.zeros(width))
     own = Form(csr(rng.normal(size=(planes, basis))), rng.normal(size=planes), np.zeros(planes))
     neurons = rng.integers(0, width, planes)
-    return System(inputs, low, high, form, lower, upper, Planes(neurons, own))
+    below, above = rng.choice([-0.5, 0.0, 0.5, 1.0], (2, planes))
+    return System(inputs, low, high, form, lower, upper, Planes(neurons, own, below, above))
 
 
 @settings(max_examples=40)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 4), st.integers(1, 5), st.integers(0, 2))
 def test_bounds_lie_below_the_exact_dual(seed: int, inputs: int, width: int, planes: int) -> None:
     rng = np.random.default_rng(seed)
-    system = random_system(rng, inputs, width, planes)
+    system = random_system(rng, inputs, width, planes, signs=bool(rng.integers(2)))
     goal = rng.normal(size=(1, inputs + width))
     states = rng.integers(-1, 2, (1, width)).astype(np.int8)
     m = (rng.normal(size=(1, width)) * 10.0 ** rng.integers(-4, 5, (1, width))).astype(np.float32)
@@ -63,11 +68,14 @@ def test_bounds_lie_below_the_exact_dual(seed: int, inputs: int, width: int, pla
     for i in range(inputs):
         value += min(c[i] * Fraction(system.low[i]), c[i] * Fraction(system.high[i]))
     for j in range(width):
-        ends = {-1: (system.lower[j], 0.0), 0: (system.lower[j], 0.0, system.upper[j]),
-                1: (0.0, system.upper[j])}[int(states[0, j])]  # fmt: skip
+        low, high = Fraction(system.lower[j]), Fraction(system.upper[j])
+        low = max(low, Fraction(0)) if states[0, j] > 0 else low
+        high = min(high, Fraction(0)) if states[0, j] < 0 else high
+        # A case that the bounds exclude: anything is a bound, 0 is what the checker says.
+        ends = [low, high, *([Fraction(0)] if low < 0 < high else [])] if low <= high else []
         value += min(
-            c[inputs + j] * max(Fraction(z), Fraction(0)) - multipliers[j] * Fraction(z)
-            for z in ends
+            (c[inputs + j] * max(z, Fraction(0)) - multipliers[j] * z for z in ends),
+            default=Fraction(0),
         )
     assert Fraction(computed) <= value
     scale = float(np.abs(m).max()) * 1e6 + 1e6
@@ -129,30 +137,27 @@ def _agrees(form: Form, basis: list[Fraction], truth: np.ndarray) -> None:
     assert np.all(form.error < 1e-10)
 
 
-@settings(max_examples=40)
+@settings(max_examples=60)
 @given(st.integers(0, 2**32 - 1))
 def test_planes_hold_exactly_where_their_slack_says_so(seed: int) -> None:
     rng = np.random.default_rng(seed)
     system = random_system(rng, 3, 3, 1)
     assert system.planes is not None
-    slack = plane_slack(system, system.planes)
+    slack = float(plane_slack(system, system.planes)[0])
     j = int(system.planes.neurons[0])
-    row, own = system.planes.form, system.form
+    row, own, planes = system.planes.form, system.form, system.planes
+    # The definition, at every corner of the box; and the plane itself at points of it.
     worst = np.inf
-    for corner in np.ndindex(*(2,) * len(system.low)):
-        v = np.where(np.array(corner), system.high, system.low)
+    s, t = planes.below[0], planes.above[0]
+    corners = [np.array(c, float) for c in np.ndindex(*(2,) * len(system.low))]
+    for part in [*corners, *rng.uniform(0, 1, (200, len(system.low)))]:
+        v = system.low + part * (system.high - system.low)
         plane = float(row.rows.toarray()[0] @ v + row.offset[0])
         z = float(own.rows.toarray()[j] @ v + own.offset[j])
-        worst = min(worst, plane - max(z, 0.0))
+        if system.lower[j] <= z <= system.upper[j]:
+            assert plane - max(z, 0.0) >= slack - 1e-9 * (1 + abs(slack))
+        first = plane - s * z + max(s, 0.0) * system.lower[j]
+        second = plane - (1 - t) * z - max(t, 0.0) * system.upper[j]
+        worst = min(worst, first, second)
     assert slack <= worst + 1e-9 * (1 + abs(worst))
     assert slack >= worst - 1e-6 * (1 + abs(worst))
-
-
-def test_an_empty_system_is_an_interval() -> None:
-    nothing = np.zeros(0)
-    form = Form(csr(sparse.csr_array((0, 2))), nothing, nothing)
-    system = System(2, np.array([0.0, -1.0]), np.array([1.0, 2.0]), form, nothing, nothing)
-    goal = Form(csr(np.array([[1.0, -3.0]])), np.array([0.5]), np.zeros(1))
-    empty = np.zeros((1, 0))
-    bound = lower_bounds(system, goal, empty.astype(np.int8), empty)
-    assert -5.5 - 1e-12 < bound[0] <= -5.5

@@ -157,7 +157,7 @@ def test_every_field_of_the_header_is_checked(folder: Path, data: st.DataObject)
         (lambda e: e | {HEADER: b'{"format": NaN}'}, "not JSON"),
         (lambda e: e | {HEADER: b"\xff\xfe"}, "not JSON"),
         (lambda e: e | {HEADER: b"[]"}, "format None"),
-        (lambda e: e | {HEADER: b'{"format": "graphprune-certificate/2"}'}, "reads graphprune-"),
+        (lambda e: e | {HEADER: b'{"format": "graphprune-certificate/1"}'}, "reads graphprune-"),
         (lambda e: e | {"evil.py": b"print()"}, "entry 'evil.py'"),
     ],
 )

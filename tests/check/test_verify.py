@@ -92,6 +92,7 @@ def test_bounds_tighter_than_proven_and_missing_classes_are_refused() -> None:
         replace(scope, lower=scope.lower * 0.9),
         replace(scope, upper=scope.upper * 0.9),
         replace(scope, lower=-scope.lower),
+        replace(scope, lower=scope.upper + 1.0),
         replace(scope, lower=scope.lower[1:]),
         replace(scope, phase=wrong_phase, lower=scope.lower[1:], upper=scope.upper[1:]),
         replace(scope, phase=scope.phase[1:]),
@@ -142,17 +143,22 @@ def test_planes_are_used_and_checked() -> None:
         "plane_neurons": np.array([0], np.int32),
         "plane_starts": np.array([0, 2], np.int32),
         "plane_columns": np.array([0, 1], np.int32),
-        "plane_values": s * w,
+        "plane_values": (s * w).astype(np.float32),
         "plane_offsets": np.array([s * (b - bottom) + 1e-6]),
+        "plane_below": np.array([s]),
+        "plane_above": np.array([1 - s]),
     }
     good = replace(scope, **parts)
     verify(case.file(replace(proof, scopes=(good, *proof.scopes[1:]))), case.model)
     for change in (
         {"plane_offsets": np.array([s * (b - bottom) - 1e-6])},
-        {"plane_values": 0.99 * s * w},
+        {"plane_values": (0.9 * s * w).astype(np.float32)},
+        {"plane_values": (s * w).astype(np.float32)[None]},
         {"plane_columns": np.array([0, 9], np.int32)},
         {"plane_starts": np.array([0, 3], np.int32)},
         {"plane_neurons": np.array([7], np.int32)},
+        {"plane_below": np.array([1.0, s])},
+        {"plane_above": None},
         {"plane_offsets": None},
     ):
         wrong = replace(scope, **parts | change)
