@@ -240,8 +240,8 @@ def _pack(value: Any, path: str, arrays: dict[str, NDArray[Any]]) -> Any:
 # -- reading ---------------------------------------------------------------------------------
 
 
-def read(path: str | Path) -> ProofFile:
-    """Read a certificate.
+def read(path: str | Path | io.BytesIO) -> ProofFile:
+    """Read a certificate, from a file or from its bytes.
 
     Raises
     ------

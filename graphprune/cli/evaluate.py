@@ -1,7 +1,7 @@
 """``evaluate``, and ``attack``, ``certify``, ``distance``: the same machinery for one metric."""
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 import typer
@@ -93,14 +93,15 @@ def execute(request: Request) -> int:
     networks = (load(model, output=request.settings.output) for model in request.models)
     jobs = [Job(network, _anchors(request, network)) for network in networks]
     proving = None if request.certificate is None else _checkable(request, jobs)
+    settings = replace(request.settings, certificate=proving is not None)
     watch = Events() if request.json_lines else Live(quiet=request.quiet)
     with watch:
         outcome = evaluate(
-            jobs, request.settings, run_dir=request.out, new=request.new,
+            jobs, settings, run_dir=request.out, new=request.new,
             scheduler=request.scheduler, memory=memory, watch=watch,
         )  # fmt: skip
         if proving is not None and request.certificate is not None:
-            outcome = _prove(proving, jobs[0], outcome, request, watch.message)
+            _write_proofs(request.certificate, proving, jobs[0], outcome, settings)
     if isinstance(watch, Events):
         summaries = [document["summary"] for document in outcome.documents]
         watch.end(summaries, interrupted=outcome.interrupted)
@@ -134,15 +135,13 @@ def _checkable(request: Request, jobs: list[Any]) -> Any:
     return checkable(jobs[0].network)
 
 
-def _prove(model: Any, job: Any, outcome: Any, request: Request, progress: Any) -> Any:
-    """Write the certificate; the outcome with the bounds that it proves."""
+def _write_proofs(path: str, model: Any, job: Any, outcome: Any, settings: Any) -> None:
+    """Write the certificate of a run."""
     from graphprune.check import write
-    from graphprune.evaluate.proofs import prove_run
+    from graphprune.evaluate.proofs import proof_file
     from graphprune.ir.export import write_bytes
 
-    file, proven = prove_run(model, job, outcome, request.settings, progress)
-    write_bytes(str(request.certificate), write(file))
-    return proven
+    write_bytes(path, write(proof_file(model, job, outcome, settings)))
 
 
 def _anchors(request: Request, network: Any) -> list[Any]:

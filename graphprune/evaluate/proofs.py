@@ -1,24 +1,26 @@
-"""Certificates of a run: every d_bnd proven anew in the form that ``graphprune check`` verifies."""
+"""Certificates of a run: proofs of every d_bnd in the form that ``graphprune check`` verifies."""
 
+import logging
 from dataclasses import replace
 from math import inf
 from time import monotonic
-from typing import Any
 
 import numpy as np
 
 from graphprune.backends.certificate import Question, UnprovenError, prove_ball
 from graphprune.backends.protocol import is_exact
-from graphprune.check import Proof, ProofFile, read_model
+from graphprune.check import Proof, ProofFile, parse_model, read_model
 from graphprune.check.model import Model
 from graphprune.errors import GraphpruneError, UnsupportedError
-from graphprune.evaluate.anchor import Record
-from graphprune.evaluate.documents import document
+from graphprune.evaluate.anchor import Record, distance_json
+from graphprune.evaluate.distance import Distance
 from graphprune.evaluate.run import Job, Outcome
 from graphprune.evaluate.settings import Settings
 from graphprune.ir import Anchor, Network
-from graphprune.passes.analysis.witness import Witness
+from graphprune.ir.network import size
 from graphprune.progress import Progress, quiet
+
+log = logging.getLogger("graphprune")
 
 # What is tried where a radius cannot be proven in time, as shares of it.
 SHARES = (1.0, 0.9, 0.8, 0.65, 0.5, 0.25)
@@ -48,92 +50,92 @@ def checkable(network: Network) -> Model:
     return model
 
 
-def prove_run(
-    model: Model, job: Job, outcome: Outcome, settings: Settings, progress: Progress = quiet
-) -> tuple[ProofFile, Outcome]:
-    """Proofs of all d_bnd of a run on one network, and the run with the bounds that they prove.
-
-    Ctrl-C ends it with the proofs finished.
-
-    Parameters
-    ----------
-    model
-        The network's file, from `checkable`.
-    """
-    (old,) = outcome.documents
-    points = {index: w for _, index, metric, w in outcome.keyed_points if metric == "d_bnd"}
-    anchors = {anchor.index: anchor for anchor in job.anchors}
-    proofs: list[Proof] = []
-    records: list[Record] = []
-    interrupted = outcome.interrupted
-    for found in old["anchors"]:
-        record, index = found, found["index"]
-        if "d_bnd" in found and found["status"] != "error" and not interrupted:
-            witness = points.get(index)
-            try:
-                proof, record = _prove(model, anchors[index], found, witness, settings, progress)
-                proofs.append(proof)
-            except KeyboardInterrupt:
-                interrupted = True
-        records.append(record)
-    new = document(job.network, settings, records, old["summary"]["seconds"])
-    file = ProofFile(model.sha256, settings.domain.low, settings.domain.high, tuple(proofs))
-    return file, replace(outcome, documents=[new], interrupted=interrupted)
-
-
-def _prove(
-    model: Model,
+def prove(
+    network: Network,
     anchor: Anchor,
-    record: Record,
-    witness: Witness | None,
+    found: Distance,
     settings: Settings,
-    progress: Progress,
+    progress: Progress = quiet,
 ) -> tuple[Proof, Record]:
-    bound: dict[str, Any] = record["d_bnd"]
-    upper, label = bound["upper"], record["label"]
-    if record["status"] == "misclassified":
-        point = anchor.x.astype(model.dtype)
-        upper = float(np.max(np.abs(point.astype(np.float64) - anchor.x.astype(np.float64))))
-        proof = Proof(
-            anchor.index, label, anchor.x, 0.0, upper, record["predicted"], point, (), ()
-        )  # fmt: skip
-        return proof, record
-    if witness is None:
-        upper = None
+    """A proof of a distance, and its JSON with the lower bound that the proof shows.
+
+    A proof of less where `found.lower` cannot be proven within the time limit; its JSON then has
+    ``uncertified_lower`` too.
+    """
     start = monotonic()
-    wanted = _wanted(bound, upper)
-    question = Question(
-        model, anchor.x, label, wanted, settings.domain.low, settings.domain.high
-    )  # fmt: skip
+    model = network.cached("checker model", lambda: _in_memory(network))
+    bound = distance_json(found)
+    witness, wanted = found.witness, _wanted(found)
     proof = Proof(
-        anchor.index, label, anchor.x, 0.0, upper, -1 if witness is None else witness.target,
-        None if witness is None else witness.x.astype(model.dtype), (), (),
+        anchor.index, anchor.label, anchor.x, 0.0, found.upper if witness else None,
+        witness.target if witness else -1, witness.x.astype(model.dtype) if witness else None,
+        (), (),
     )  # fmt: skip
+    question = Question(
+        model, anchor.x, anchor.label, wanted, settings.domain.low, settings.domain.high
+    )  # fmt: skip
+    sizes = tuple(size(activation.outputs[0]) for activation in network.activations)
+    trace = found.trace if sizes == tuple(model.relus) else None
     for share in SHARES if wanted > 0.0 else ():
         # Half of what is left of the time for each radius but the last.
         left = inf if settings.time_limit is None else start + settings.limit - monotonic()
         part = left if share == SHARES[-1] else 0.5 * left
         own = replace(question, radius=share * wanted)
         try:
-            scopes, margins = prove_ball(own, deadline=monotonic() + part, progress=progress)
-        except UnprovenError:
+            scopes, margins = prove_ball(
+                own, trace, deadline=monotonic() + part, progress=progress
+            )  # fmt: skip
+        except (UnprovenError, MemoryError, ArithmeticError) as reason:
+            log.info("anchor %d: radius %g is not proven: %s", anchor.index, own.radius, reason)
             continue
         proof = replace(proof, lower=own.radius, scopes=scopes, margins=margins)
         break
     proven = bound | {"lower": proof.lower, "certified": True, "proof_seconds": monotonic() - start}
-    if bound["status"] == "exact" and not is_exact(proof.lower, bound["upper"]):
+    if proof.lower < wanted:
+        proven["uncertified_lower"] = found.lower
+    if found.status == "exact" and not is_exact(proof.lower, bound["upper"]):
         proven["status"] = "interval"
-    if bound["status"] == "robust" and proof.lower < bound["lower"]:
+    if found.status == "robust" and proof.lower < found.lower:
         proven["status"] = "interval"
-    return proof, record | {"d_bnd": proven}
+    return proof, proven
 
 
-def _wanted(bound: dict[str, Any], upper: float | None) -> float:
+def _in_memory(network: Network) -> Model:
+    """The model as the checker reads it, wherever its file is."""
+    return parse_model(network.source.proto.SerializeToString())
+
+
+def proof_file(model: Model, job: Job, outcome: Outcome, settings: Settings) -> ProofFile:
+    """All proofs of a run on one network, those of misclassified anchors included.
+
+    Parameters
+    ----------
+    model
+        The network's file, from `checkable`.
+    """
+    proofs = {proof.index: proof for sha, proof in outcome.proofs if sha == model.sha256}
+    anchors = {anchor.index: anchor for anchor in job.anchors}
+    (run,) = outcome.documents
+    for record in run["anchors"]:
+        if record["status"] == "misclassified":
+            index = record["index"]
+            proofs[index] = _misclassified(model, anchors[index], record["predicted"])
+    found = tuple(proofs[index] for index in anchors if index in proofs)
+    return ProofFile(model.sha256, settings.domain.low, settings.domain.high, found)
+
+
+def _misclassified(model: Model, anchor: Anchor, predicted: int) -> Proof:
+    """The anchor itself is adversarial."""
+    point = anchor.x.astype(model.dtype)
+    upper = float(np.max(np.abs(point.astype(np.float64) - anchor.x.astype(np.float64))))
+    return Proof(anchor.index, anchor.label, anchor.x, 0.0, upper, predicted, point, (), ())
+
+
+def _wanted(found: Distance) -> float:
     """The radius to prove: all that exactness needs, or what was found."""
-    lower: float = bound["lower"]
-    if bound["status"] == "robust":
-        return lower
-    if bound["status"] == "exact" and upper is not None:
-        tolerance = max(1e-6, 1e-4 * upper)
-        return max(0.0, min(lower * (1.0 - HAIR), upper - 0.9 * tolerance))
-    return lower * (1.0 - HAIR)
+    if found.status == "robust":
+        return found.lower
+    if found.status == "exact" and found.upper is not None:
+        tolerance = max(1e-6, 1e-4 * found.upper)
+        return max(0.0, min(found.lower * (1.0 - HAIR), found.upper - 0.9 * tolerance))
+    return found.lower * (1.0 - HAIR)

@@ -3,12 +3,13 @@
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any, Protocol
 
 from graphprune.backends.onnxruntime import configure
+from graphprune.check.container import Proof
 from graphprune.errors import GraphpruneError, OutputError
 from graphprune.evaluate.anchor import Record, interval_text
 from graphprune.evaluate.documents import document, incomplete, seconds_of
@@ -76,12 +77,15 @@ class Outcome:
         Ctrl-C ended it early.
     failure
         Why results could not be kept in the run directory; None when they could.
+    proofs
+        (model hash, proof) of every d_bnd, where certificates are asked for.
     """
 
     documents: list[dict[str, Any]]
     keyed_points: list[tuple[str, int, str, Witness]]
     interrupted: bool
     failure: OutputError | None = None
+    proofs: Sequence[tuple[str, Proof]] = ()
 
     @property
     def points(self) -> list[tuple[int, str, Witness]]:
@@ -314,7 +318,7 @@ class _Run:
                     continue
                 result = Result({"status": "error", "message": f"worker failed: {_why(error)}"}, [])
             if interrupt.requested and result.value.get("status") == "interval":
-                result = Result(result.value, result.points, final=False)
+                result = replace(result, final=False)
             self._done(task, result)
             if result.failed:
                 self._event(
@@ -332,6 +336,7 @@ class _Run:
         seconds = monotonic() - self.start
         documents = []
         points: list[tuple[str, int, str, Witness]] = []
+        proofs: list[tuple[str, Proof]] = []
         for job in self.given:
             sha = job.network.source.sha256
             records = []
@@ -346,10 +351,11 @@ class _Run:
                     for result in results.values()
                     for metric, witness in result.points
                 ]
+                proofs += [(sha, r.proof) for r in results.values() if r.proof is not None]
             # Several networks take turns: each has the computing time of its own tasks.
             own = seconds if len(self.given) == 1 else sum(map(seconds_of, records))
             documents.append(document(job.network, self.settings, records, own))
-        return Outcome(documents, points, interrupted, self.failure)
+        return Outcome(documents, points, interrupted, self.failure, proofs)
 
 
 def _why(error: BaseException) -> str:

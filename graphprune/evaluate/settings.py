@@ -39,6 +39,8 @@ class Settings:
         Domain of perturbed points.
     output
         The graph output that holds the scores, or None for the only float one.
+    certificate
+        Prove every d_bnd for ``graphprune check``; the lower end is then what is proven.
     threads, provider, workers, memory
         How it is run (memory: GiB that bounds may take); none of them changes what is computed.
     """
@@ -55,6 +57,7 @@ class Settings:
     estimates: tuple[str, ...] = ()
     domain: Domain = field(default_factory=Domain)
     output: str | None = None
+    certificate: bool = False
     threads: int = 1
     provider: Provider = "auto"
     workers: int = 1
@@ -89,6 +92,9 @@ class Settings:
         return cls(**values)
 
     def numbers(self) -> dict[str, Any]:
-        """The settings that can change a number: a resumed run must agree on them."""
-        ignored = ("threads", "provider", "workers", "memory")
+        """The settings that can change a number: a resumed run must agree on them.
+
+        One that asks for certificates makes anew what has none.
+        """
+        ignored = ("threads", "provider", "workers", "memory", "certificate")
         return {k: v for k, v in self.to_json().items() if k not in ignored}

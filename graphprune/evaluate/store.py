@@ -7,6 +7,7 @@ signs of life is up for anyone.
 """
 
 import hashlib
+import io
 import json
 import os
 import socket
@@ -16,12 +17,13 @@ import time
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Self
 
 import numpy as np
 
+from graphprune.check import Proof, ProofFile, read, write
 from graphprune.errors import OutputError
 from graphprune.evaluate.anchor import Record
 from graphprune.evaluate.points import pack, unpack
@@ -42,6 +44,8 @@ CREATE TABLE IF NOT EXISTS anchors (
 CREATE TABLE IF NOT EXISTS results (
   model TEXT, idx INTEGER, task TEXT, final INTEGER, value TEXT, points BLOB, at REAL,
   PRIMARY KEY (model, idx, task));
+CREATE TABLE IF NOT EXISTS proofs (
+  model TEXT, idx INTEGER, task TEXT, certificate BLOB, PRIMARY KEY (model, idx, task));
 CREATE TABLE IF NOT EXISTS claims (
   model TEXT, idx INTEGER, task TEXT, owner TEXT, host TEXT, pid INTEGER, beat REAL,
   PRIMARY KEY (model, idx, task));
@@ -185,24 +189,31 @@ class Store:
                     )
 
     def get(self, task: Task) -> Result | None:
-        """The final result of a task, or None."""
+        """The final result of a task, or None; with its certificate, where one is asked for."""
         with self._said("cannot read"), self._lock:
-            row = self._db.execute(
-                "SELECT value, points FROM results WHERE model = ? AND idx = ? AND task = ?"
-                " AND final = 1",
-                _key(task),
-            ).fetchone()
-        return None if row is None else Result(json.loads(row[0]), unpack(row[1]))
+            return self._finished(self._db, task)
+
+    def _finished(self, db: sqlite3.Connection, task: Task) -> Result | None:
+        row = db.execute(
+            "SELECT value, points, certificate FROM results LEFT JOIN proofs USING (model, idx,"
+            " task) WHERE model = ? AND idx = ? AND task = ? AND final = 1",
+            _key(task),
+        ).fetchone()
+        if row is None:
+            return None
+        result = Result(json.loads(row[0]), unpack(row[1]))
+        if not self.settings.certificate or task.name != "d_bnd" or result.failed:
+            return result
+        if row[2] is None:
+            return None
+        (proof,) = read(io.BytesIO(row[2])).proofs
+        return replace(result, proof=proof)
 
     def claim(self, task: Task) -> Claim:
         """Take a task: ``mine``, or it is ``done``, or ``taken`` by a living process."""
         now = time.time()
         with self._said("cannot write"), self._transaction() as db:
-            done = db.execute(
-                "SELECT 1 FROM results WHERE model = ? AND idx = ? AND task = ? AND final = 1",
-                _key(task),
-            ).fetchone()
-            if done is not None:
+            if self._finished(db, task) is not None:
                 return "done"
             row = db.execute(
                 "SELECT owner, host, pid, beat FROM claims"
@@ -218,7 +229,8 @@ class Store:
         return "mine"
 
     def put(self, task: Task, result: Result) -> None:
-        """Keep a result and give up its claim, both or neither."""
+        """Keep a result, with its certificate, and give up its claim: all or nothing."""
+        proofs = () if result.proof is None else (self._certificate(task, result.proof),)
         with self._said("cannot write"), self._transaction() as db:
             db.execute(
                 "INSERT OR REPLACE INTO results VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -227,8 +239,16 @@ class Store:
                     pack(result.points), time.time(),
                 ),
             )  # fmt: skip
+            db.execute("DELETE FROM proofs WHERE model = ? AND idx = ? AND task = ?", _key(task))
+            for data in proofs:
+                db.execute("INSERT INTO proofs VALUES (?, ?, ?, ?)", (*_key(task), data))
             db.execute("DELETE FROM claims WHERE model = ? AND idx = ? AND task = ?", _key(task))
             self._note(db, "finished", f"{task.name} of anchor {task.index} of {task.model[:12]}")
+
+    def _certificate(self, task: Task, proof: Proof) -> bytes:
+        """A certificate of its own, which ``graphprune check`` reads."""
+        domain = self.settings.domain
+        return write(ProofFile(task.model, domain.low, domain.high, (proof,)))
 
     def event(self, kind: str, text: str) -> None:
         """Note something that happened."""
@@ -271,8 +291,6 @@ def _hash(anchor: Anchor) -> str:
 
 
 def _array(x: "np.ndarray[Any, Any]") -> bytes:
-    import io
-
     buffer = io.BytesIO()
     np.save(buffer, x)
     return buffer.getvalue()

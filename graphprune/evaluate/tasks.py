@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from graphprune.backends.onnxruntime import run_original
+from graphprune.check.container import Proof
 from graphprune.clock import processor_seconds
 from graphprune.errors import GraphpruneError
 from graphprune.evaluate.anchor import (
@@ -63,11 +64,14 @@ class Result:
         (metric, witness) pairs: the concrete points behind its upper bounds.
     final
         False when Ctrl-C ended it early: a resumed run computes it again.
+    proof
+        Of a d_bnd, where a certificate is asked for.
     """
 
     value: Record
     points: Points
     final: bool = True
+    proof: Proof | None = None
 
     @property
     def failed(self) -> bool:
@@ -205,10 +209,18 @@ def _bnd(
     result = distance(
         network, anchor, domain=s.domain, radius=s.radius, solver=s.solver,
         time_limit=s.limit, threads=s.threads, known_attack=_attack_of(known),
-        known_certificate=_certificate_of(known), progress=progress,
+        known_certificate=_certificate_of(known), record=s.certificate, progress=progress,
     )  # fmt: skip
     points: Points = [] if result.witness is None else [("d_bnd", result.witness)]
-    return Result(distance_json(result), points)
+    if not s.certificate:
+        return Result(distance_json(result), points)
+    from graphprune.evaluate.proofs import prove
+
+    try:
+        proof, value = prove(network, anchor, result, s, progress)
+    except KeyboardInterrupt:
+        raise Interrupted(result) from None
+    return Result(value, points, proof=proof)
 
 
 def _estimate(

@@ -1,16 +1,23 @@
 """Certificates of runs: what is reported is what is proven."""
 
+import json
+import sqlite3
+from contextlib import closing
+from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
 
 import graphprune as gp
+from graphprune.backends.certificate import Question, UnprovenError, prove_ball
 from graphprune.check import read, verify, write
 from graphprune.errors import GraphpruneError, UnsupportedError
-from graphprune.evaluate.proofs import checkable, prove_run
-from graphprune.evaluate.run import Job, Outcome, evaluate
+from graphprune.evaluate import proofs
+from graphprune.evaluate.proofs import checkable, proof_file
+from graphprune.evaluate.run import Job, evaluate
 from graphprune.evaluate.settings import Settings
 from tests.check.helpers import WIDTHS, Case
 from tests.conftest import MODELS
@@ -26,9 +33,10 @@ def test_distances_are_certified(seed: int, tmp_path: Path) -> None:
     case = Case.random(seed, WIDTHS[seed % len(WIDTHS)])
     network = _saved(case, tmp_path)
     job = Job(network, [gp.Anchor(case.x, case.label)])
-    settings = Settings(metrics=("bnd",))
+    settings = Settings(metrics=("bnd",), certificate=True)
     model = checkable(network)
-    file, outcome = prove_run(model, job, evaluate([job], settings), settings)
+    outcome = evaluate([job], settings)
+    file = proof_file(model, job, outcome, settings)
     (tmp_path / "proof.gpc").write_bytes(write(file))
     (result,) = verify(read(tmp_path / "proof.gpc"), model)
     (record,) = outcome.documents[0]["anchors"]
@@ -48,22 +56,79 @@ def test_limits_radii_and_misclassified_anchors(tmp_path: Path) -> None:
     images = gp.load_anchors(MODELS / "mnist-test-100.npz", network)
     job = Job(network, [images[7], images[8]])
     model = checkable(network)
-    settings = Settings(metrics=("bnd",), radius=0.02)
-    file, outcome = prove_run(model, job, evaluate([job], settings), settings)
+    settings = Settings(metrics=("bnd",), radius=0.02, certificate=True)
+    outcome = evaluate([job], settings)
+    file = proof_file(model, job, outcome, settings)
     first, second = verify(file, model)
     assert first.lower >= 0.02
     assert first.upper is None
     assert (second.lower, second.upper) == (0.0, 0.0)
     assert [r["status"] for r in outcome.documents[0]["anchors"]] == ["ok", "misclassified"]
     # No time at all: nothing is proven, and nothing is claimed.
-    hurried = Settings(metrics=("bnd",), time_limit=0.0)
-    file, outcome = prove_run(model, job, evaluate([job], hurried), hurried)
-    assert verify(file, model)[0].lower == 0.0
-    # Ctrl-C before the proofs: the certificate holds none.
-    stopped = Outcome(outcome.documents, outcome.keyed_points, interrupted=True)
-    file, after = prove_run(model, job, stopped, settings)
-    assert file.proofs == ()
-    assert after.interrupted
+    hurried = Settings(metrics=("bnd",), time_limit=0.0, certificate=True)
+    outcome = evaluate([job], hurried)
+    assert verify(proof_file(model, job, outcome, hurried), model)[0].lower == 0.0
+
+
+def test_a_proof_that_runs_out_of_time_says_both_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = gp.load(MODELS / "mnist-tiny.onnx")
+    anchor = gp.load_anchors(MODELS / "mnist-test-100.npz", network)[2]
+    asked: list[float] = []
+
+    def slow(question: Question, *args: Any, **options: Any) -> Any:
+        asked.append(question.radius)
+        if len(asked) < 4:
+            raise UnprovenError("time is over")
+        return prove_ball(question, *args, **options)
+
+    monkeypatch.setattr(proofs, "prove_ball", slow)
+    settings = Settings(metrics=("bnd",), certificate=True)
+    job = Job(network, [anchor])
+    outcome = evaluate([job], settings)
+    (result,) = verify(proof_file(checkable(network), job, outcome, settings), checkable(network))
+    bound = outcome.documents[0]["anchors"][0]["d_bnd"]
+    assert bound["lower"] == result.lower == asked[-1] < 0.7 * bound["uncertified_lower"]
+    assert (bound["status"], bound["certified"]) == ("interval", True)
+    assert gp.distance(network, anchor).lower == bound["uncertified_lower"]
+
+
+def test_run_directories_keep_certificates_with_results(tmp_path: Path) -> None:
+    network = gp.load(MODELS / "mnist-tiny.onnx")
+    images = gp.load_anchors(MODELS / "mnist-test-100.npz", network)
+    job, model = Job(network, images[2:5]), checkable(network)
+    first = Settings(metrics=("bnd",))
+    folder = tmp_path / "run"
+    evaluate([Job(network, images[2:3])], first, run_dir=folder)
+    # Asking for certificates later proves what was found without.
+    proving = Settings(metrics=("bnd",), certificate=True)
+    outcome = evaluate([job], proving, run_dir=folder)
+    written = write(proof_file(model, job, outcome, proving))
+    (tmp_path / "proof.gpc").write_bytes(written)
+    assert [r.index for r in verify(read(tmp_path / "proof.gpc"), model)] == [2, 3, 4]
+    # What the store says is what its certificate proves.
+    with closing(sqlite3.connect(folder / "run.sqlite")) as db:
+        rows = db.execute(
+            "SELECT value, certificate FROM results JOIN proofs USING (model, idx, task)"
+        ).fetchall()
+    assert len(rows) == 3
+    for value, certificate in rows:
+        (result,) = verify(read(BytesIO(certificate)), model)
+        assert result.lower == json.loads(value)["lower"]
+    # Resumed: nothing is computed again, and the certificate is the same.
+    again = evaluate([job], proving, run_dir=folder)
+    assert write(proof_file(model, job, again, proving)) == written
+    records = [r["d_bnd"]["proof_seconds"] for r in again.documents[0]["anchors"]]
+    assert records == [r["d_bnd"]["proof_seconds"] for r in outcome.documents[0]["anchors"]]
+
+
+def test_workers_prove_too(tmp_path: Path) -> None:
+    network = gp.load(MODELS / "mnist-tiny.onnx")
+    images = gp.load_anchors(MODELS / "mnist-test-100.npz", network)
+    settings = Settings(metrics=("bnd",), certificate=True, workers=2)
+    job = Job(network, images[2:4])
+    outcome = evaluate([job], settings)
+    verified = verify(proof_file(checkable(network), job, outcome, settings), checkable(network))
+    assert [r.exact for r in verified] == [True, True]
 
 
 def test_what_cannot_be_certified_is_said_before_the_search(tmp_path: Path) -> None:
