@@ -62,6 +62,6 @@ def _output_magnitude(network: Network, problem: Problem, layers: list[LayerBoun
         feeds[f"lower{i}"] = lower.reshape(1, *sample_shape(source))
         feeds[f"upper{i}"] = upper.reshape(1, *sample_shape(source))
     top = len(network.segments) - 1
-    run = compiled(network, ("interval", top), lambda: transforms.interval(segment))
+    run = compiled(network, ("interval", top), lambda: transforms.interval(network, top))
     magnitude: Floats = run(feeds)[2].reshape(-1).astype(np.float64)
     return magnitude

@@ -246,7 +246,7 @@ class Network:
         of_source = [i for i, a in enumerate(self.activations) if not activation_of(a).added]
         return [of_source[layer - 1] for layer in layers]
 
-    @property
+    @cached_property
     def piecewise_linear(self) -> bool:
         """Whether every activation is."""
         return all(activation_of(a).piecewise_linear for a in self.activations)

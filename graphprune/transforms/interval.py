@@ -1,42 +1,103 @@
-"""Interval image of one affine segment by centre and radius: W c + b, |W| r."""
+"""Interval images of affine segments by centre and radius: W c + b, |W| r."""
 
+from collections.abc import Mapping
+
+import numpy as np
 import onnx_ir as ir
 
 from graphprune.ir.builder import GraphBuilder
-from graphprune.ir.network import BATCH, Segment, affine, data_inputs, sample_shape
+from graphprune.ir.network import (
+    BATCH,
+    Network,
+    activation_of,
+    affine,
+    data_inputs,
+    sample_shape,
+)
 from graphprune.transforms.forward import Values
 from graphprune.transforms.rounding import gamma
+from graphprune.transforms.underflow import slack
+
+Ends = tuple[ir.Value, ir.Value]
 
 
-def interval(segment: Segment) -> ir.Model:
-    """Graph from bounds of the segment's sources to bounds of its target.
+def interval(network: Network, index: int) -> ir.Model:
+    """Graph from bounds of the sources of segment `index` to bounds of its target.
 
-    Rounding is included except for underflow: the forward slack of `underflow` is left to subtract.
     Inputs ``lower{i}``, ``upper{i}`` (N, *source sample) for every source i; outputs ``lower``,
-    ``upper`` and ``magnitude`` = |W| max(|lower|, |upper|) + |b|, all (N, *target sample).
+    ``upper``, rounding included, and ``magnitude`` = |W| max(|lower|, |upper|) + |b|, all
+    (N, *target sample), float32.
     """
     b = GraphBuilder("float32")
+    sources = network.segments[index].sources
+    ends = {source: _inputs(b, source, str(i)) for i, source in enumerate(sources)}
+    for name, value in zip(
+        ("lower", "upper", "magnitude"), _image(b, network, index, ends), strict=True
+    ):
+        b.output(value, name)
+    return b.build("interval")
+
+
+def intervals(network: Network) -> ir.Model:
+    """Graph of the interval images of all pre-activations of a ReLU network.
+
+    Inputs ``lower``, ``upper`` (N, *input sample); outputs ``lower{i}``, ``upper{i}``,
+    ``magnitude{i}`` for activation i, as those of `interval`.
+    """
+    b = GraphBuilder("float32")
+    ends = {network.input: _inputs(b, network.input, "")}
+    for i, activation in enumerate(network.activations):
+        lower, upper, magnitude = _image(b, network, i, ends)
+        b.output(lower, f"lower{i}")
+        b.output(upper, f"upper{i}")
+        b.output(magnitude, f"magnitude{i}")
+        op = activation_of(activation)  # increasing, and exact in any precision
+        ends[activation.outputs[0]] = op.forward(b, lower), op.forward(b, upper)
+    return b.build("intervals")
+
+
+def _inputs(b: GraphBuilder, source: ir.Value, suffix: str) -> Ends:
+    shape: list[int | str] = [BATCH, *sample_shape(source)]
+    return b.input(f"lower{suffix}", shape), b.input(f"upper{suffix}", shape)
+
+
+def _image(
+    b: GraphBuilder, network: Network, index: int, ends: Mapping[ir.Value, Ends]
+) -> tuple[ir.Value, ir.Value, ir.Value]:
+    """Lower, upper and magnitude of the target of a segment; the bounds include all rounding."""
+    segment = network.segments[index]
     half = b.scalar(0.5)
     centre: Values = {}
     radius: Values = {}
     magnitude: Values = {}
-    for i, source in enumerate(segment.sources):
-        shape: list[int | str] = [BATCH, *sample_shape(source)]
-        low, high = b.input(f"lower{i}", shape), b.input(f"upper{i}", shape)
+    # What the forward slack grows with.
+    reach = b.scalar(1.0)
+    target = segment.target
+    for source in segment.sources:
+        low, high = ends[source]
         centre[source] = b.op("Mul", [b.op("Add", [low, high]), half])
         radius[source] = b.op("Mul", [b.op("Sub", [high, low]), half])
-        magnitude[source] = b.op("Max", [b.op("Abs", [low]), b.op("Abs", [high])])
+        largest = magnitude[source] = b.op("Max", [b.op("Abs", [low]), b.op("Abs", [high])])
+        axes = tuple(range(1, 1 + len(sample_shape(source))))
+        reach = b.op("Max", [reach, b.op("ReduceMax", [largest], {"axes": axes, "keepdims": 0})])
     for node in segment.nodes:
         op, out, inputs = affine(node), node.outputs[0], data_inputs(node)
         absolute = op.absolute()
         centre[out] = op.forward(b, *(centre[v] for v in inputs))
         radius[out] = absolute.linear(b, *(radius[v] for v in inputs))
         magnitude[out] = absolute.forward(b, *(magnitude[v] for v in inputs))
-    target = segment.target
-    factor = b.scalar(2.0 * gamma(segment.rounding))
-    error = b.op("Mul", [magnitude[target], factor])
-    spread = b.op("Add", [radius[target], error])
-    b.output(b.op("Sub", [centre[target], spread]), "lower")
-    b.output(b.op("Add", [centre[target], spread]), "upper")
-    b.output(magnitude[target], "magnitude")
-    return b.build("interval")
+    if segment.sources:
+        reach = b.op("Unsqueeze", [reach, b.ints(range(1, 1 + len(sample_shape(target))))])
+    moved = b.op("Mul", [reach, b.scalar(_up(slack(network, index).forward))])
+    # The centre is off in proportion to the magnitude, the radius to itself.
+    terms = b.op("Add", [magnitude[target], radius[target]])
+    relative = b.op("Mul", [terms, b.scalar(gamma(segment.rounding))])
+    spread = b.op("Sum", [radius[target], relative, moved])
+    lower, upper = (b.op(op, [centre[target], spread]) for op in ("Sub", "Add"))
+    return lower, upper, magnitude[target]
+
+
+def _up(number: float) -> float:
+    """A number that stays above this one in float32."""
+    with np.errstate(over="ignore"):  # infinite bounds are refused
+        return float(np.nextafter(np.float32(number), np.float32(np.inf)))

@@ -22,10 +22,14 @@ adjoint . |h|, whatever the rows.
 Factors 1 + d on these terms, and the second order, are covered by a factor of 4 at the end.
 """
 
+from dataclasses import dataclass
+
+import numpy as np
 import onnx_ir as ir
+from numpy.typing import NDArray
 
 from graphprune.ir.builder import GraphBuilder
-from graphprune.ir.network import Segment, affine, data_inputs, sample_shape
+from graphprune.ir.network import Network, Segment, affine, data_inputs, sample_shape
 from graphprune.transforms.forward import Values
 from graphprune.transforms.gradient import accumulate
 from graphprune.transforms.rounding import SMALLEST
@@ -34,7 +38,32 @@ from graphprune.transforms.rounding import SMALLEST
 MORE = 4.0
 
 
-def underflow(segment: Segment) -> ir.Model:
+@dataclass(frozen=True, eq=False)
+class Slack:
+    """Of one segment: `forward`, and `adjoint` (source size,) per source; float64."""
+
+    forward: float
+    adjoint: tuple[NDArray[np.float64], ...]
+
+
+def slack(network: Network, index: int) -> Slack:
+    """The slacks of segment `index`, made once per network."""
+    return network.cached(("underflow", index), lambda: _slack(network.segments[index]))
+
+
+def _slack(segment: Segment) -> Slack:
+    from onnx.reference import ReferenceEvaluator
+
+    from graphprune.operators.reference import NEW_OPS
+
+    feeds = {f"source{i}": np.ones((1, *sample_shape(s))) for i, s in enumerate(segment.sources)}
+    feeds["target"] = np.ones((1, *sample_shape(segment.target)))
+    evaluator = ReferenceEvaluator(ir.to_proto(_underflow(segment)), new_ops=NEW_OPS)
+    forward, *adjoint = (np.asarray(found) for found in evaluator.run(None, feeds))
+    return Slack(float(np.max(forward, initial=0.0)), tuple(rows.reshape(-1) for rows in adjoint))
+
+
+def _underflow(segment: Segment) -> ir.Model:
     """Graph of the slacks of one segment, in float64.
 
     Inputs ``source{i}`` (1, *source sample) and ``target`` (1, *target sample), all ones. Outputs

@@ -24,7 +24,6 @@ from graphprune.passes.analysis.problem import (
     Problem,
     Singles,
     finite,
-    round_down,
     round_up,
 )
 from graphprune.transforms.optimisation import CHANGES, NEXT, STATE
@@ -63,17 +62,13 @@ class GraphEngine:
             shape = (len(lower), *sample_shape(source))
             feeds[f"lower{i}"] = lower.reshape(shape)
             feeds[f"upper{i}"] = upper.reshape(shape)
-        run = compiled(problem.network, ("interval", index), lambda: transforms.interval(segment))
+        network = problem.network
+        run = compiled(network, ("interval", index), lambda: transforms.interval(network, index))
         outputs = [o.reshape(-1, size(segment.target)) for o in run(feeds)]
         if not segment.sources:  # a constant: one row speaks for the whole batch
             outputs = [np.repeat(o, problem.batch, 0) for o in outputs]
         lower, upper, magnitude = outputs
         finite(lower, upper, magnitude)
-        # What float64 loses here is far less than the margin already paid.
-        slack = underflow.forward(problem, index)
-        lower = round_down(lower.astype(np.float64) - slack)
-        upper = round_up(upper.astype(np.float64) + slack)
-        finite(lower, upper)
         return LayerBounds(lower, upper, magnitude)
 
     def neurons(

@@ -47,18 +47,20 @@ class Boxes:
     @classmethod
     def of(cls, *regions: Region) -> "Boxes":
         """Boxes around balls (of one norm) or boxes."""
-        sides = [_sides(region) for region in regions]
-        lower, upper = (np.stack([side[k].reshape(-1) for side in sides]) for k in (0, 1))
-        boxes = cls(round_down(lower), round_up(upper))
+        points, numbers = zip(*(_sides(region) for region in regions), strict=True)
+        below, above = (
+            np.stack(ends).reshape(len(regions), -1) for ends in zip(*points, strict=True)
+        )
+        radius, low, high = np.array(numbers, dtype=np.float64).T[:, :, None]
+        lower = np.maximum(_below(below, -radius), low)
+        upper = np.minimum(-_below(-above, -radius), high)
         balls = [region for region in regions if isinstance(region, Ball)]
         norms = {ball.norm for ball in balls}
         if norms <= {"linf"}:
-            return boxes
+            return cls(round_down(lower), round_up(upper))
         if len(norms) > 1 or len(balls) < len(regions):
             raise GraphpruneError("a batch of balls must have one norm")
-        center = np.stack([ball.center.reshape(-1) for ball in balls])
-        radius = np.array([ball.radius for ball in balls], dtype=np.float64)
-        return cls(boxes.lower, boxes.upper, center, radius, norms.pop())
+        return cls(round_down(lower), round_up(upper), below, radius[:, 0], norms.pop())
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,28 +95,38 @@ class LayerBounds:
         return mask
 
 
-def _sides(region: Region) -> tuple[Floats, Floats]:
-    """Lower and upper ends in float64, outside the real ones."""
-    if not isinstance(region, Ball):
-        return region.lower, region.upper
-    # x - r rounds: where the rest is negative (Knuth's exact difference), one step down.
-    lower = np.maximum(_below(region.center, -region.radius), region.domain.low)
-    upper = np.minimum(-_below(-region.center, -region.radius), region.domain.high)
-    return lower, upper
+def _sides(region: Region) -> tuple[tuple[Floats, Floats], tuple[float, float, float]]:
+    """Points that the ends are a radius beside; the radius, and how far they reach."""
+    if isinstance(region, Ball):
+        domain = region.domain
+        return (region.center, region.center), (region.radius, domain.low, domain.high)
+    return (region.lower, region.upper), (0.0, -np.inf, np.inf)
 
 
-def _below(a: Floats, b: float) -> Floats:
-    """A float64 that is at most a + b."""
+def _below(a: Floats, b: Floats) -> Floats:
+    """Float64 numbers that are at most a + b."""
     total = a + b
+    # Knuth's exact difference: where it is negative, one step down.
     part = total - a
     rest = (a - (total - part)) + (b - part)
-    return np.where(rest < 0, np.nextafter(total, -np.inf), total)
+    _step_down(total.view(np.int64), rest < 0)
+    return total
+
+
+def _step_down(bits: NDArray[np.signedinteger], where: NDArray[np.bool_]) -> None:
+    """Replace floating-point numbers, given as integers, by the next ones below.
+
+    Not for +0.0: a number that a rounded one is above of is never rounded to it.
+    """
+    sign = bits >> (8 * bits.itemsize - 1)
+    bits += ~(sign << 1) * where
 
 
 def round_down(x: Floats) -> Singles:
     with np.errstate(over="ignore"):  # infinities are refused by who reads them
         single = x.astype(np.float32)
-    return np.where(single > x, np.nextafter(single, np.float32(-np.inf)), single)
+    _step_down(single.view(np.int32), single > x)
+    return single
 
 
 def round_up(x: Floats) -> Singles:

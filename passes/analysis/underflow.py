@@ -1,63 +1,29 @@
-"""What underflow may move a float32 bound by, in numbers per box; see `transforms.underflow`."""
-
-from dataclasses import dataclass
-from functools import partial
+"""What underflow may move a float32 relaxation by, per box; see `transforms.underflow`."""
 
 import numpy as np
-from numpy.typing import NDArray
 
-from graphprune import transforms
-from graphprune.backends.reference import Reference
-from graphprune.ir.network import Network, Segment, sample_shape
-from graphprune.passes.analysis.problem import Floats, Problem, finite
+from graphprune.passes.analysis.problem import Floats, Problem, Singles, finite, round_up
 from graphprune.transforms.relaxation import ancestors
 from graphprune.transforms.rounding import GAMMA, SMALLEST
+from graphprune.transforms.underflow import slack
 
 # Operations on one element that the sums below count, and second-order terms: generously.
 OPERATIONS = 16.0
 
 
-@dataclass(frozen=True, eq=False)
-class Slack:
-    """Of one segment: `forward`, and `adjoint` (source size,) per source."""
-
-    forward: float
-    adjoint: tuple[Floats, ...]
-
-
-def slack(network: Network, index: int) -> Slack:
-    """The slacks of segment `index`, made once per network."""
-    return network.cached(("underflow", index), partial(_slack, network.segments[index]))
-
-
-def _slack(segment: Segment) -> Slack:
-    feeds = {f"source{i}": np.ones((1, *sample_shape(s))) for i, s in enumerate(segment.sources)}
-    feeds["target"] = np.ones((1, *sample_shape(segment.target)))
-    forward, *adjoint = Reference(transforms.underflow(segment))(feeds)
-    return Slack(float(np.max(forward)), tuple(rows.reshape(-1) for rows in adjoint))
-
-
-def forward(problem: Problem, index: int) -> Floats:
-    """(B, 1): what a computed pre-activation of segment `index` may be off by."""
+def magnitude(problem: Problem, index: int, known: Singles) -> Singles:
+    """The magnitude (B, n) that a relaxation reads: `known` and what covers the forward slack."""
     segment = problem.network.segments[index]
     reach = np.ones(problem.batch)
     for source in segment.sources:
         reach = np.maximum(reach, _sizes(problem.source(source)).max(axis=1, initial=0.0))
-    moved: Floats = slack(problem.network, index).forward * reach[:, None]
-    finite(moved)
-    return moved
-
-
-def magnitude(problem: Problem, index: int, known: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The magnitude (B, n) that a relaxation reads: `known` and what covers the forward slack."""
-    raised: NDArray[np.float32] = known + np.float32(1.01) * (
-        forward(problem, index) / (2.0 * GAMMA)
-    ).astype(np.float32)
+    moved = slack(problem.network, index).forward * reach[:, None] / (2.0 * GAMMA)
+    raised: Singles = round_up(known.astype(np.float64) + moved)
     finite(raised)
     return raised
 
 
-def lost(problem: Problem, target: int, known: NDArray[np.float32], *, mixed: bool) -> Floats:
+def lost(problem: Problem, target: int, known: Singles, *, mixed: bool) -> Floats:
     """(B, 1): what a bound of any rows on segment `target` may be off by.
 
     Parameters
@@ -95,7 +61,7 @@ def lost(problem: Problem, target: int, known: NDArray[np.float32], *, mixed: bo
     return total[:, None]
 
 
-def _sizes(ends: tuple[NDArray[np.float32], NDArray[np.float32]]) -> Floats:
+def _sizes(ends: tuple[Singles, Singles]) -> Floats:
     """The largest absolute values (B, n) within bounds."""
     lower, upper = (end.astype(np.float64) for end in ends)
     return np.maximum(np.abs(lower), np.abs(upper))

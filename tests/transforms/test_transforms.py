@@ -1,6 +1,7 @@
 """Gradient, interval and relaxation against samples, differences and published formulas."""
 
 from collections.abc import Iterator
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -209,8 +210,28 @@ def test_overflow_is_refused() -> None:
         del margins
 
 
-def test_rounding_to_float32_is_outward() -> None:
-    x = np.random.default_rng(0).normal(size=1000)
-    assert np.all(round_down(x) <= x)
-    assert np.all(round_up(x) >= x)
-    assert np.array_equal(round_down(np.array([0.5])), np.array([0.5]))
+@given(st.lists(st.floats(allow_nan=False), min_size=1))
+def test_rounding_to_float32_is_outward_and_tight(numbers: list[float]) -> None:
+    x = np.array([*numbers, 0.0, -0.0, 1.0, -1e-46, 1e-46, 1e39, -1e39])
+    with np.errstate(over="ignore"):
+        near = x.astype(np.float32)
+    down = np.where(near > x, np.nextafter(near, np.float32(-np.inf)), near)
+    up = np.where(near < x, np.nextafter(near, np.float32(np.inf)), near)
+    assert np.array_equal(round_down(x), down)
+    assert np.array_equal(round_up(x), up)
+
+
+@given(
+    st.lists(st.floats(-2, 2), min_size=1, max_size=5), st.floats(0, 1), st.sampled_from([0, 1e-30])
+)
+def test_boxes_hold_their_balls(center: list[float], radius: float, scale: float) -> None:
+    ball = Ball(np.array(center) * (scale or 1.0), radius * (scale or 1.0), gp.Domain(-1.0, 1.5))
+    box = Ball(ball.center, 0.0, gp.Domain(-np.inf, np.inf))
+    boxes = Boxes.of(ball, box)
+    for i, v in enumerate(ball.center):
+        low, high = Fraction(v) - Fraction(ball.radius), Fraction(v) + Fraction(ball.radius)
+        assert Fraction(float(boxes.lower[0, i])) <= max(low, Fraction(-1))
+        assert Fraction(float(boxes.upper[0, i])) >= min(high, Fraction(3, 2))
+        assert (
+            Fraction(float(boxes.lower[1, i])) <= Fraction(v) <= Fraction(float(boxes.upper[1, i]))
+        )
