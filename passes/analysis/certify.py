@@ -8,6 +8,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from graphprune.backends.onnxruntime import provider
 from graphprune.errors import GraphpruneError
 from graphprune.ir import Anchor, Ball, Domain, Network, Norm
 from graphprune.passbase import Facts, Promise, State, provides, register_pass
@@ -24,6 +25,9 @@ from graphprune.progress import Interrupted, Progress, quiet
 
 # The search stops when failed / certified radius is at most this.
 PRECISION = 1.001
+# Networks of at most so many neurons gain from two radii in one pass on a CPU: much of what a pass
+# costs does not depend on its balls.
+SMALL = 3000
 
 
 @dataclass(frozen=True)
@@ -66,24 +70,25 @@ def certified_margins(
 ) -> NDArray[np.float64]:
     """Proven lower bounds (classes - 1,) of the margins on a ball, targets increasing."""
     ball = Ball(anchor.x.astype(np.float64), radius, domain, norm)
-    return _margins(network, anchor, ball, method)[0]
+    margins: NDArray[np.float64] = _margins(network, anchor, [ball], method)[0][0]
+    return margins
 
 
 def _margins(
     network: Network,
     anchor: Anchor,
-    ball: Ball,
+    balls: Sequence[Ball],
     method: Method,
     outer: Sequence[LayerBounds] | None = None,
     enough: float = np.inf,
 ) -> tuple[NDArray[np.float64], list[LayerBounds]]:
-    """Margins and the bounds of the layers; `outer` are those of a larger ball, if known."""
-    boxes = Boxes.of(ball)
+    """Margins (B, classes - 1) and bounds of layers; `outer` are of a ball around them all."""
+    boxes = Boxes.of(*balls)
+    if outer is not None:
+        outer = [LayerBounds.stack([layer] * len(balls)) for layer in outer]
     layers = pre_activation_bounds(network, boxes, method, outer=outer)
     rows = margin_rows(network, anchor.label)
-    bounds = linear_bounds(network, boxes, layers, rows, method, enough=enough)
-    margins: NDArray[np.float64] = bounds[0]
-    return margins, layers
+    return linear_bounds(network, boxes, layers, rows, method, enough=enough), layers
 
 
 def certify(
@@ -126,25 +131,31 @@ def certify(
     search = _Search(min(upper or np.inf, reach))
     center = anchor.x.astype(np.float64)
     outer: list[LayerBounds] | None = None
-    radius = min(0.5 * upper, reach) if upper else min(0.01, reach)
+    radii = [min(0.5 * upper, reach) if upper else min(0.01, reach)]
+    cheap = network.neurons <= SMALL and method != "alpha-crown"
+    together = 2 if cheap or provider() == "cuda" else 1
     try:
         while monotonic() - start < time_limit:
+            balls = [Ball(center, radius, domain, norm) for radius in radii]
             try:
                 # At a radius above 0 a proof needs no better margin than a positive one.
-                margins, layers = _margins(
-                    network, anchor, Ball(center, radius, domain, norm), method, outer, 0.0
-                )
-                margin = float(np.min(margins))
+                margins, layers = _margins(network, anchor, balls, method, outer, 0.0)
+                least = margins.min(axis=1).tolist()
             except GraphpruneError:  # the bounds overflow
-                margin, layers = -np.inf, outer or []
-            search.add(radius, margin)
-            if margin <= 0 and layers and method != "fastlin":
+                if len(radii) > 1:
+                    radii = radii[:1]
+                    continue
+                least, layers = [-np.inf], []
+            for radius, margin in zip(radii, least, strict=True):
+                search.add(radius, margin)
+            if search.high in radii and layers and method != "fastlin":
                 # Every later radius is smaller: what holds on this ball holds on those.
-                outer = layers
+                part = radii.index(search.high)
+                outer = [layer.take(slice(part, part + 1)) for layer in layers]
             progress(f"certified {search.low:.5f}")
             if search.low >= reach or search.high <= PRECISION * search.low or search.high < 1e-9:
                 break
-            radius = search.next()
+            radii = search.next(together)
     except KeyboardInterrupt:
         if search.low == 0.0:
             raise
@@ -164,25 +175,27 @@ class _Search:
 
     def add(self, radius: float, margin: float) -> None:
         if margin > 0:
-            self.low = radius
+            self.low = max(self.low, radius)
         else:
-            self.high = radius
+            self.high = min(self.high, radius)
         if np.isfinite(margin):
             self.points.append((radius, margin))
 
-    def next(self) -> float:
-        """Grow, shrink, or the model's root kept inside the bracket."""
+    def next(self, count: int = 1) -> list[float]:
+        """Grow, shrink, or the model's root kept inside the bracket: up to `count` radii."""
         low, high = self.low, self.high
         if not np.isfinite(high):
-            return min(2.0 * low, self.limit) if low < self.limit else low * 2.0
+            return [min(2.0 * low, self.limit) if low < self.limit else low * 2.0]
         root = self._root() if len(self.points) > 1 else None
         if root is None or not np.isfinite(root):
-            return 0.5 * (low + high)
+            return [0.5 * (low + high)]
         # A little to the side of the root: one evaluation on each side closes the bracket.
         below, above = root * 0.9996, root * 1.0004
+        if count > 1 and len(self.points) > 2 and low < below and above < high:
+            return [below, above]
         aim = below if low < below and below - low > 0.3 * (high - low) else above
         width = high - low
-        return float(np.clip(aim, low + 0.05 * width, high - 0.05 * width))
+        return [float(np.clip(aim, low + 0.05 * width, high - 0.05 * width))]
 
     def _root(self) -> float | None:
         """Where the line or parabola through the points nearest to the bracket vanishes.

@@ -9,6 +9,7 @@ import graphprune as gp
 from graphprune.backends.onnxruntime import run_original
 from graphprune.backends.reference import forward64
 from graphprune.ir.points import linf
+from graphprune.passes.analysis import certify
 from graphprune.passes.analysis.certify import certified_margins
 from graphprune.testing import anchors, networks
 from tests.oracles import Perceptron
@@ -32,7 +33,12 @@ def test_certified_radius_is_at_most_the_attacked_one(data: st.DataObject) -> No
             assert logits[found.witness.target] >= logits[anchor.label]
 
 
-def test_certificate_is_largest_to_a_thousandth(tiny: gp.Network, images: list[gp.Anchor]) -> None:
+@pytest.mark.parametrize("small", [0, 1000])
+def test_certificate_is_largest_to_a_thousandth(
+    small: int, monkeypatch: pytest.MonkeyPatch, tiny: gp.Network, images: list[gp.Anchor]
+) -> None:
+    """One radius at a time, and two."""
+    monkeypatch.setattr(certify, "SMALL", small)
     proof = gp.certify(tiny, images[0])
     domain = gp.Domain()
     assert np.min(certified_margins(tiny, images[0], proof.radius, domain)) > 0
