@@ -29,6 +29,9 @@ Floats = NDArray[np.float64]
 UNSPLIT, ACTIVE, INACTIVE = 0, 1, -1
 # Where tightened bounds stop before 0: the lines of such a neuron are exact.
 TINY = 1e-30
+# An optimiser's step goes at most this many times as far as `stop` is to first order (Polyak's
+# rule): deep in a tree bounds are close to it, and steps of the usual size only leap about.
+AIM = 1.5
 
 
 class Rows(NamedTuple):
@@ -301,6 +304,7 @@ def optimise(
     best_mix = mix.copy()
     best_gamma = gamma
     best = -np.inf
+    d_theta, d_mix = np.zeros(m), np.zeros(m)
     g1, g2 = np.zeros(m), np.zeros(m)
     w1, w2 = np.zeros(m), np.zeros(m)
     c1 = c2 = 0.0
@@ -328,9 +332,12 @@ def optimise(
                 scale += abs(a[n + j])
                 count += 1
         scale = scale / max(count, 1)
+        # Directions, and what the bound gains along them to first order.
+        gain = 0.0
         for j in range(m):
             c = a[n + j]
             s = state[j]
+            d_theta[j] = d_mix[j] = 0.0
             if s == 0:
                 if c > 0.0:
                     g = c * z[j]
@@ -338,10 +345,8 @@ def optimise(
                         g = 0.0
                     g1[j] = b1 * g1[j] + (1.0 - b1) * g
                     g2[j] = b2 * g2[j] + (1.0 - b2) * g * g
-                    t = theta[j] + size * (g1[j] / (1.0 - p1)) / (
-                        np.sqrt(g2[j] / (1.0 - p2)) + 1e-12
-                    )
-                    theta[j] = min(max(t, 0.0), 1.0)
+                    d_theta[j] = (g1[j] / (1.0 - p1)) / (np.sqrt(g2[j] / (1.0 - p2)) + 1e-12)
+                    gain += g * d_theta[j]
                 elif c < 0.0 and planes.has[j]:
                     low = rows.lower[j]
                     line = rows.upper[j] / (rows.upper[j] - low) * (z[j] - low)
@@ -350,18 +355,26 @@ def optimise(
                         g = 0.0
                     w1[j] = b1 * w1[j] + (1.0 - b1) * g
                     w2[j] = b2 * w2[j] + (1.0 - b2) * g * g
-                    t = mix[j] + size * (w1[j] / (1.0 - p1)) / (np.sqrt(w2[j] / (1.0 - p2)) + 1e-12)
-                    mix[j] = min(max(t, 0.0), 1.0)
+                    d_mix[j] = (w1[j] / (1.0 - p1)) / (np.sqrt(w2[j] / (1.0 - p2)) + 1e-12)
+                    gain += g * d_mix[j]
             else:
                 g = -z[j] if s == 1 else z[j]
                 if theta[j] <= 0.0 and g < 0.0:
                     g = 0.0
                 g1[j] = b1 * g1[j] + (1.0 - b1) * g
                 g2[j] = b2 * g2[j] + (1.0 - b2) * g * g
-                t = theta[j] + size * max(scale, abs(c)) * (g1[j] / (1.0 - p1)) / (
-                    np.sqrt(g2[j] / (1.0 - p2)) + 1e-12
+                d_theta[j] = max(scale, abs(c)) * (
+                    (g1[j] / (1.0 - p1)) / (np.sqrt(g2[j] / (1.0 - p2)) + 1e-12)
                 )
-                theta[j] = max(t, 0.0)
+                gain += g * d_theta[j]
+        if gain > 0.0:
+            size = min(size, AIM * (stop - value) / gain)
+        for j in range(m):
+            if state[j] == 0:
+                theta[j] = min(max(theta[j] + size * d_theta[j], 0.0), 1.0)
+                mix[j] = min(max(mix[j] + size * d_mix[j], 0.0), 1.0)
+            else:
+                theta[j] = max(theta[j] + size * d_theta[j], 0.0)
         if move_gamma:
             g = dot(goal.cut, v) + goal.cut_offset
             c1 = b1 * c1 + (1.0 - b1) * g

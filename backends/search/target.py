@@ -124,6 +124,11 @@ class Target:
     def neurons(self) -> int:
         return len(self.rows.offset)
 
+    @property
+    def label(self) -> int:
+        """The class t whose margin this is."""
+        return int(np.argmin(self.row))
+
     def optimise(self, steps: int = ROOT_STEPS, stop: float = 0.0) -> float:
         """Bound the root; keeps its parameters and minimiser."""
         if np.any(self.rows.lower > self.rows.upper):

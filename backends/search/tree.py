@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from graphprune.backends.protocol import Ledger, Limits
 from graphprune.backends.search import kernels
 from graphprune.backends.search.leaf import Leaf, solve_leaf
+from graphprune.backends.search.primal import pursue
 from graphprune.backends.search.target import CANDIDATES, NODE_STEPS, RATE, Node, Target
 from graphprune.backends.search.tighten import constrained
 from graphprune.backends.trace import Trace
@@ -16,8 +17,8 @@ from graphprune.ir import Ball
 
 Floats = NDArray[np.float64]
 
-# Nodes between two looks for a better point.
-PROBE = 48
+# A better point is looked for at the first node, and whenever the tree has grown by this factor.
+PURSUIT = 4
 
 # Splits after which a case's bounds and box are computed anew, per 32 neurons: the cost of that
 # grows with their square, a node's with their number.
@@ -41,6 +42,7 @@ class Tree:
         self.trace = trace
         self.nodes = 0
         self.bytes = 0
+        self._pursuit = 1
         self._heap: list[tuple[float, int, Node]] = []
         # Cases that hold an adversarial point which is as near as they allow.
         self._settled: list[Node] = []
@@ -103,8 +105,10 @@ class Tree:
         found = False
         if value <= target.goal.error:
             found = ledger.offer(v[: target.condensed.inputs], deadline=self.limits.deadline)
-        elif self.nodes % PROBE == 1:
-            found = self._probe(target, v, ledger)
+        elif self.nodes >= self._pursuit:
+            self._pursuit = PURSUIT * self.nodes
+            x = v[: target.condensed.inputs]
+            found = pursue(ledger, target.label, x, self.limits.deadline)
         radius = max(radius, node.radius)
         if neuron < 0:
             return self._leaf(node, state, bound, radius, ledger) or found
@@ -151,13 +155,6 @@ class Tree:
         fresh = parent.fresh + 1
         path = (parent.path, neuron, phase)
         self._push(Node(parent.target, estimate, radius, guess, own, slopes, weights, fresh, path))
-
-    def _probe(self, target: Target, v: Floats, ledger: Ledger) -> bool:
-        """Look for a better point: the linear program of the minimiser's own pattern."""
-        hidden = v[target.condensed.inputs :]
-        pattern = np.where(hidden > 0.0, kernels.ACTIVE, kernels.INACTIVE).astype(np.int8)
-        leaf = solve_leaf(target, pattern)
-        return not leaf.closed and self._offer(leaf, ledger)
 
     def _offer(self, leaf: Leaf, ledger: Ledger) -> bool:
         points = [x for x in (leaf.inner, leaf.point) if x is not None]

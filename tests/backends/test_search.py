@@ -1,6 +1,8 @@
 """The search against brute force and SCIP; every bound of its kernels against samples."""
 
+import csv
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ from hypothesis import strategies as st
 import graphprune as gp
 from graphprune.backends.choose import Solver
 from graphprune.backends.condensed import bounds_of, condense
-from graphprune.backends.protocol import Limits
+from graphprune.backends.protocol import Ledger, Limits, Problem
 from graphprune.backends.search import kernels
 from graphprune.backends.search.cuts import add_planes
 from graphprune.backends.search.form import (
@@ -21,6 +23,7 @@ from graphprune.backends.search.form import (
     rows_of,
 )
 from graphprune.backends.search.leaf import solve_leaf
+from graphprune.backends.search.primal import pursue
 from graphprune.backends.search.target import Target
 from graphprune.evaluate.distance import Distance
 from graphprune.ir import Ball
@@ -200,6 +203,65 @@ def test_a_leaf_says_what_its_samples_say(seed: int, widths: list[int]) -> None:
         if same and target.goal.row @ w + target.goal.offset <= 0:
             assert not leaf.closed
             assert np.max(np.abs(x - target.ball.center)) >= leaf.radius - 1e-12
+
+
+@given(seeds, shapes, st.integers(0, 30))
+def test_ascent_never_ends_below_its_start(seed: int, widths: list[int], steps: int) -> None:
+    target = target_of(seed, widths, 0.3)
+    m, size = target.neurons, target.condensed.basis
+    rng = np.random.default_rng(seed)
+    state = rng.choice([0, 0, 1, -1], m).astype(np.int8)
+    theta = np.where(state == 0, rng.uniform(0, 1, m), 0.0)
+    mix = np.zeros(m)
+    net = (target.rows, target.planes, target.region, target.goal)
+    a, v, lam, pi = np.empty(size), np.empty(size), np.empty(m), np.empty(m)
+    start, _ = kernels.bound_once(*net, 0.0, state, theta, mix, a, v, lam, pi)
+    slopes = theta.copy()
+    end, *_ = kernels.optimise(
+        *net, 0.0, False, state, slopes, mix, steps, 0.3, start + 1.0, a, v, lam, pi, np.empty(m)
+    )  # fmt: skip
+    assert end >= start
+    assert np.all(slopes >= 0.0)
+    assert np.all(slopes[state == 0] <= 1.0)
+
+
+@settings(max_examples=10)
+@given(seeds)
+def test_pursuit_ends_at_confirmed_closer_points(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    net = Perceptron.random(rng, [4, 8, 6, 3])
+    network = gp.from_proto(net.model())
+    x = rng.uniform(0.2, 0.8, 4)
+    label = int(np.argmax(net.logits(x)))
+    anchor = gp.Anchor(x.astype(np.float32), label)
+    ledger = Ledger(Problem(network, anchor, gp.Domain(), 1.0))
+    found = 0
+    for _ in range(6):
+        before = ledger.upper
+        target = int(rng.choice([t for t in range(3) if t != label]))
+        taken = pursue(ledger, target, rng.uniform(0, 1, 4), np.inf)
+        assert taken == (ledger.upper < before)
+        found += taken
+    if ledger.witness is not None:
+        logits = net.logits(ledger.witness.x.astype(float))
+        assert found
+        assert logits[label] <= logits[ledger.witness.target]
+        assert ledger.upper == pytest.approx(
+            np.max(np.abs(ledger.witness.x.astype(float) - anchor.x.astype(float)))
+        )
+
+
+@pytest.mark.parametrize("index", [1, 8, 62, 92])
+def test_published_verdicts_and_distances(truth: Path, index: int) -> None:
+    network = gp.load(truth / "wk17a" / "wk17a.onnx")
+    anchor = gp.load_anchors("models/mnist-test-100.npz", network)[index]
+    with (truth / "wk17a" / "published.csv").open() as file:
+        (row,) = (r for r in csv.DictReader(file) if int(r["mnist_test_index0"]) == index)
+    result = gp.distance(network, anchor, solver="search", radius=0.1, time_limit=60)
+    assert result.certified
+    assert result.status == ("robust" if row["verdict_within_0.1"] == "robust" else "exact")
+    if row["dist_min_over_runs"]:
+        assert result.upper == pytest.approx(float(row["dist_min_over_runs"]), rel=1e-4)
 
 
 @settings(max_examples=15)

@@ -1,0 +1,43 @@
+"""Closer adversarial points from the minimisers of cases.
+
+A case's minimiser is where its relaxation thinks the margin is least. The network itself mostly
+disagrees, but the boundary near there is one that descents from the anchor or from random points
+may never have seen: the ray is followed past the minimiser to where it crosses the boundary, and
+polished from there. The crossing may be far beyond the best point known, its polished end not.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from graphprune.backends.protocol import Ledger
+from graphprune.passes.analysis import attack_polish
+from graphprune.passes.analysis.attack_local import Question
+
+Floats = NDArray[np.float64]
+
+# Where on the ray the boundary is looked for, as multiples of the way to the minimiser.
+SCALES = np.linspace(0.94, 1.6, 23)
+# An end must be nearer than the best point by this share to be offered.
+NEARER = 1e-6
+
+
+def pursue(ledger: Ledger, target: int, x: Floats, deadline: float) -> bool:
+    """Follow the ray through `x` (flat) across the boundary to class `target`, and polish.
+
+    Returns
+    -------
+    bool
+        True when the ledger took the end: the closest point so far.
+    """
+    problem = ledger.problem
+    question = Question(problem.network, problem.anchor, problem.domain)
+    steps = question.clip(SCALES[:, None] * (x - question.start))
+    crossed = np.flatnonzero(question.margins(steps, target) <= 0)
+    if not len(crossed):
+        return False
+    end = attack_polish.descend(
+        question, steps[crossed[0]], target, rounds=attack_polish.ROUNDS, deadline=deadline
+    )
+    if question.lengths(end[None])[0] >= ledger.upper * (1.0 - NEARER):
+        return False
+    return ledger.offer(question.start + end, deadline=deadline)
