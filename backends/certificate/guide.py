@@ -20,8 +20,6 @@ from graphprune.check.forms import Form, csr
 SLACK = 1e-11
 # Rounds of the search for a plane's best multipliers, and the golden section.
 ROUNDS, GOLDEN = 24, 0.6180339887498949
-# The planes' share where the trace has none.
-MIX = 0.9
 
 
 class Guide:
@@ -76,14 +74,11 @@ class Guide:
     def root(self, relaxation: Relaxation, goal: Form) -> Node:
         """The trace's tree for a goal (one row), with the parameters of its cases."""
         start = relaxation.batch(goal)
-        has = np.zeros(relaxation.system.width)
-        if relaxation.system.planes is not None:
-            has[relaxation.system.planes.neurons] = 1.0
-        root = Node(0, start.states[0], start.theta[0], MIX * has)
+        root = Node(0, start.states[0], start.theta[0], start.mix[0])
         for case in self.outline.cases:
             leaf = self._descend(root, case.path, relaxation)
             if leaf is not None and case.theta is not None:
-                self._parameters(leaf, case, relaxation, has)
+                self._parameters(leaf, case, relaxation)
         return root
 
     def _descend(self, node: Node, path: Path, relaxation: Relaxation) -> Node | None:
@@ -98,9 +93,7 @@ class Guide:
                 node = first if phase > 0 else second
         return node if node.children is None else None
 
-    def _parameters(
-        self, leaf: Node, case: Case, relaxation: Relaxation, has: Floats
-    ) -> None:  # fmt: skip
+    def _parameters(self, leaf: Node, case: Case, relaxation: Relaxation) -> None:
         known = self.place >= 0
         place = self.place[known]
         theta = leaf.theta.copy()
@@ -115,7 +108,7 @@ class Guide:
         if case.mix is not None:
             mix = np.zeros(len(theta))
             mix[place] = case.mix[known]
-            leaf.mix = mix * has
+            leaf.mix = np.where(leaf.mix > 0.0, mix, 0.0)
 
 
 def splits(path: Path) -> list[tuple[int, int]]:

@@ -6,18 +6,20 @@ The checker's own reading of the model, systems and inequality are used througho
 written is what will be verified.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from time import monotonic
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from graphprune.backends.certificate.forest import UnprovenError, prove
+from graphprune.backends.certificate.forest import ROOT_STEPS, UnprovenError, prove
 from graphprune.backends.certificate.guide import Guide
 from graphprune.backends.certificate.relaxation import Batch, Floats, Relaxation
 from graphprune.backends.trace import Trace
-from graphprune.check.bound import System, lower_bounds, stack
+from graphprune.check.bound import System, cut_box, linear_bounds, lower_bounds, stack
 from graphprune.check.container import Claims, Margins, Scope
 from graphprune.check.forms import Form, Layer, Propagation, csr, intervals
 from graphprune.check.model import Model
@@ -26,14 +28,16 @@ from graphprune.progress import Progress, quiet
 
 # Bounds are stated this much looser than proven: other machines add in other orders.
 SLACK = 1e-11
-# Rounds of bounds under the assumption that a target wins, and the share of the width by which
-# a round must gain for another one.
-ROUNDS, GAIN = 4, 0.05
+# Rounds of bounds under the assumption that a target wins, and the share of their width by which a
+# round must gain for another one: of systems with few neurons, and with many.
+FEW, ROUNDS_FEW, ROUNDS_MANY = 64, (8, 0.02), (4, 0.05)
+# What a cut of the box must gain, and a claim of what its neuron's bounds are apart.
+CUT, WORTH = 0.01, 1e-3
 # Neurons of a late layer, whose bounds are worth small trees, and the nodes of these.
-LATE, LATE_NODES = 64, 40
+LATE, LATE_NODES = 64, 24
 # Nodes of the tree before bounds are tightened, and after each round.
 EARLY = 16
-STEPS = 20
+STEPS = 16
 ASSUMED = 0.5
 
 
@@ -47,6 +51,11 @@ class _Place:
     system: System
     logits: Form
     empty: bool = False
+
+    @property
+    def spread(self) -> float:
+        """Sum of the widths of its bounds."""
+        return float(np.sum(self.system.upper - self.system.lower))
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,9 +117,10 @@ class _Prover:
         first = self._first()
         targets = np.delete(np.arange(self.model.classes), self.question.label)
         still_open = self._close(first, targets)
-        if len(still_open) and (late := self._late(first)) is not None:
+        if len(still_open):
+            late = self._late(first)
+            still_open = still_open if late is first else self._close(late, still_open)
             first = late
-            still_open = self._close(first, still_open)
         for target in still_open:
             self._target(first, int(target))
         return tuple(self.scopes), tuple(self.margins)
@@ -129,7 +139,7 @@ class _Prover:
             lower, upper = intervals(form, system.low, system.high)
             # Without a variable neuron below, intervals of an affine form are exact.
             loose = np.flatnonzero((lower < 0) & (upper > 0)) if system.width else np.zeros(0, int)
-            own = self._crown(system, form, loose, lower, upper, model.inputs + self.starts[node])
+            own = self._crown(system, form, loose, lower, upper, self.starts[node])
             claims.append(own)
             phase = ((lower >= 0).astype(np.int8) - (upper <= 0)).astype(np.int8)
             phase[(lower >= 0) & (upper <= 0)] = -1
@@ -186,33 +196,81 @@ class _Prover:
     def _target(self, place: _Place, target: int) -> None:
         """Exclude one target."""
         outline = self.trace.outlines.get(target)
-        for number in range(ROUNDS):
+        small = outline is None or (outline.planes is None and len(outline.cases) <= EARLY)
+        tight = self._rounds(place, target, early=small)
+        if tight is None:
+            return
+        guide = None if outline is None else Guide(outline, place.phase)
+        if guide is not None:
+            planed = self._planes(tight, target, guide)
+            few = tight.system.width <= FEW and planed is not tight
+            tight = self._rounds(planed, target, early=False) if few else planed
+        if tight is not None:
+            self.progress(f"certificate: class {target}, {tight.system.width} neurons, cases")
+            self._tree(tight, target, guide)
+
+    def _rounds(self, place: _Place, target: int, *, early: bool) -> _Place | None:
+        """Rounds of bounds and box cuts where `target` wins; None: they exclude it.
+
+        `early`: with a small tree after each.
+        """
+        rounds, gain = ROUNDS_FEW if place.system.width <= FEW else ROUNDS_MANY
+        root = self._root(place, target)
+        for number in range(rounds):
+            if root is None:
+                return None
             if self.over():
                 raise UnprovenError("time is over")
             self.progress(f"certificate: class {target}, bounds, round {number + 1}")
-            width = float(np.sum(place.system.upper - place.system.lower))
-            place = self._constrained(place, target)
-            if place.empty or not len(self._close(place, np.array([target]))):
-                return
-            small = outline is None or (outline.planes is None and len(outline.cases) <= EARLY)
-            if small and self._tree(place, target, nodes=EARLY):
-                return
-            if float(np.sum(place.system.upper - place.system.lower)) > (1.0 - GAIN) * width:
+            width = place.spread
+            claims, batch = root
+            place = self._constrained(self._cut(place, target, claims), target, batch)
+            if place.empty:
+                return None
+            root = self._root(place, target)
+            if root is not None and early and self._tree(place, target, nodes=EARLY):
+                return None
+            if place.spread > (1.0 - gain) * width:
                 break
-        self.progress(f"certificate: class {target}, {place.system.width} neurons, cases")
-        guide = None if outline is None else Guide(outline, place.phase)
-        if guide is not None:
-            place = self._planes(place, target, guide)
-        self._tree(place, target, guide)
+        return None if root is None else place
+
+    def _root(self, place: _Place, target: int) -> tuple[Claims, Batch] | None:
+        """The margin's bound without splits, and its slopes; None: it is positive, and claimed."""
+        relaxation, margin = Relaxation(place.system), self._margin(place, target)
+        batch = relaxation.batch(margin)
+        relaxation.ascend(batch, ROOT_STEPS, stop=self._stop(margin))
+        claims, values = _stored(relaxation, margin, np.array([target], np.int32), batch)
+        if values[0] > 0.0:
+            self.margins.append(Margins(place.number, claims))
+            return None
+        return claims, batch
+
+    def _margin(self, place: _Place, target: int) -> Form:
+        return margin_form(
+            place.system, place.logits, self.question.label, np.array([target])
+        )  # fmt: skip
+
+    def _cut(self, place: _Place, target: int, claim: Claims) -> _Place:
+        """A scope whose box is cut by the margin's bound, where that gains anything."""
+        system, n = place.system, self.model.inputs
+        margin = self._margin(place, target)
+        states = np.zeros((1, system.width), np.int8)
+        c, rest = linear_bounds(system, margin, states, claim.multipliers, claim.planes)
+        low, high = cut_box(system, c[0], float(rest[0]))
+        if np.sum(high - low) > (1.0 - CUT) * np.sum(system.high[:n] - system.low[:n]):
+            return place
+        self.scopes.append(
+            Scope(place.number, target, place.phase, system.lower, system.upper, (), cut=claim)
+        )
+        system = system.within((low, high), system.lower, system.upper)
+        return replace(place, number=len(self.scopes) - 1, target=target, system=system)
 
     def _tree(
         self, place: _Place, target: int, guide: Guide | None = None, nodes: int | None = None
     ) -> bool:
-        targets = np.array([target])
-        form = margin_form(place.system, place.logits, self.question.label, targets)
-        relaxation = Relaxation(place.system)
+        relaxation, form = Relaxation(place.system), self._margin(place, target)
         claims, values = prove(
-            relaxation, form, targets.astype(np.int32), stop=self._stop(form),
+            relaxation, form, np.array([target], np.int32), stop=self._stop(form),
             root=None if guide is None else guide.root(relaxation, form),
             nodes=nodes, over=self.over,
         )  # fmt: skip
@@ -241,46 +299,60 @@ class _Prover:
         system = replace(system, planes=planes)
         return replace(place, number=len(self.scopes) - 1, target=target, system=system)
 
-    def _constrained(self, place: _Place, target: int) -> _Place:
-        """Bounds of all variable neurons where `target` wins."""
-        system = place.system
-        assumption = margin_form(
-            system, place.logits, self.question.label, np.array([target])
-        ).widen(len(system.low))  # fmt: skip
-        row = assumption.rows.toarray()[0], float(assumption.offset[0])
-        relaxation = Relaxation(system, row)
-        which = np.flatnonzero(relaxation.fixed == 0)
-        goals = _signed(system.form, which)
-        batch = relaxation.batch(goals)
-        batch.assumed[:] = ASSUMED
-        relaxation.ascend(batch, STEPS)
-        numbers = self._numbers(place, which)
-        return self._tightened(
-            place, target, *_stored(relaxation, goals, numbers, batch, assumption)
-        )
+    def _constrained(self, place: _Place, target: int, root: Batch) -> _Place:
+        """Bounds of all variable neurons where `target` wins, layer by layer.
 
-    def _late(self, place: _Place) -> _Place | None:
-        """Bounds of late layers by small trees, for all targets."""
-        system = place.system
+        `root`: the margin's own slopes, to start from.
+        """
+        for _, which in self._layers(place):
+            system = place.system
+            margin = self._margin(place, target).widen(len(system.low))
+            row = margin.rows.toarray()[0], float(margin.offset[0])
+            relaxation = Relaxation(system, row)
+            numbers = self._numbers(place, which)
+            goals = _signed(system.form, which)
+            batch = relaxation.batch(goals)
+            batch.theta[:], batch.mix[:] = root.theta, root.mix
+            # Where the margin is <= 0 at the point that attains a bound, assuming it cannot help.
+            at = relaxation.forward(batch, relaxation.backward(batch))
+            helped = np.tile(relaxation.fixed[which] == 0, 2) & (at.v @ row[0] + row[1] > 0.0)
+            if not np.any(helped):
+                continue
+            goals, numbers = goals.take(np.flatnonzero(helped)), numbers[helped]
+            batch = batch.take(helped)
+            batch.assumed[:] = ASSUMED
+            relaxation.ascend(batch, STEPS)
+            place = self._tightened(
+                place, target, *_stored(relaxation, goals, numbers, batch, margin)
+            )  # fmt: skip
+            if place.empty:
+                break
+        return place
+
+    def _layers(self, place: _Place) -> Iterator[tuple[int, NDArray[np.intp]]]:
+        """The model's ReLU nodes with variable neurons, and these by their place in the system."""
         variable = np.flatnonzero(place.phase == 0)
-        late: list[NDArray[np.intp]] = []
+        for node, (start, end) in enumerate(pairwise(self.starts)):
+            which = np.flatnonzero((variable >= start) & (variable < end))
+            if len(which):
+                yield node, which
+
+    def _late(self, place: _Place) -> _Place:
+        """Bounds of late layers by small trees, layer by layer, for all targets."""
         for node in range(2, len(self.model.relus)):
-            inside = (variable >= self.starts[node]) & (variable < self.starts[node + 1])
-            if 0 < inside.sum() <= LATE:
-                late.append(np.flatnonzero(inside))
-        if not late:
-            return None
-        self.progress("certificate: late layers")
-        which = np.concatenate(late)
-        goals = _signed(system.form, which)
-        numbers = self._numbers(place, which)
-        claims, values = prove(
-            Relaxation(system), goals, numbers, stop=0.0, nodes=LATE_NODES, over=self.over
-        )
-        return self._tightened(place, -1, claims, values)
+            which = dict(self._layers(place)).get(node, np.zeros(0, np.intp))
+            if not 0 < len(which) <= LATE:
+                continue
+            self.progress(f"certificate: layer {node}")
+            claims, values = prove(
+                Relaxation(place.system), _signed(place.system.form, which),
+                self._numbers(place, which), stop=0.0, nodes=LATE_NODES, over=self.over,
+            )  # fmt: skip
+            place = self._tightened(place, -1, claims, values)
+        return place
 
     def _numbers(self, place: _Place, which: NDArray[np.intp]) -> NDArray[np.int32]:
-        own = self.model.inputs + np.flatnonzero(place.phase == 0)[which]
+        own = np.flatnonzero(place.phase == 0)[which]
         return np.concatenate([own, -1 - own]).astype(np.int32)
 
     def _tightened(self, place: _Place, target: int, claims: Claims, values: Floats) -> _Place:
@@ -290,7 +362,17 @@ class _Prover:
         lower, upper = np.zeros(model.neurons), np.zeros(model.neurons)
         lower[variable], upper[variable] = system.lower, system.upper
         above = claims.goals < 0
-        which = np.where(above, -1 - claims.goals, claims.goals) - model.inputs
+        which = np.where(above, -1 - claims.goals, claims.goals)
+        gain = values - np.where(above, -upper[which], lower[which])
+        useful = gain > WORTH * (upper - lower)[which]
+        if not np.any(useful):
+            return place
+        claims, values, which, above = (
+            _part(claims, useful),
+            values[useful],
+            which[useful],
+            above[useful],
+        )
         np.maximum.at(lower, which[~above], values[~above] - SLACK)
         np.minimum.at(upper, which[above], SLACK - values[above])
         phase = place.phase.copy()
@@ -301,8 +383,11 @@ class _Prover:
         # bounds have one sign says more than its phase.
         kept = phase == 0
         low, high = np.minimum(lower, upper)[kept], np.maximum(lower, upper)[kept]
-        n = model.inputs
-        made, logits = condense(model, (system.low[:n], system.high[:n]), phase, low, high)
+        ball = system.low[: model.inputs], system.high[: model.inputs]
+        if np.array_equal(phase, place.phase):
+            made, logits = system.within(ball, low, high), place.logits
+        else:
+            made, logits = condense(model, ball, phase, low, high)
         self.scopes.append(Scope(place.number, target, phase, low, high, (claims,)))
         empty = target >= 0 and bool(np.any(lower > upper))
         return _Place(len(self.scopes) - 1, target, phase, made, logits, empty)
@@ -318,16 +403,34 @@ def _signed(form: Form, which: NDArray[np.intp]) -> Form:
 
 
 def _stored(
-    relaxation: Relaxation, goals: Form, numbers: NDArray[np.int32], batch: Batch, assumption: Form
-) -> tuple[Claims, Floats]:
+    relaxation: Relaxation, goals: Form, numbers: NDArray[np.int32], batch: Batch,
+    assumption: Form | None = None,
+) -> tuple[Claims, Floats]:  # fmt: skip
     """Unsplit claims with a batch's parameters."""
     assumed = batch.assumed.astype(np.float32)
     batch.assumed = assumed.astype(np.float64)
-    m = relaxation.backward(batch, stored=True).multipliers.astype(np.float32)
-    values = lower_bounds(
-        relaxation.system, goals, batch.states, m, assumption=(assumed, assumption)
-    )
-    return Claims(numbers, m, None, None, assumed), values
+    done = relaxation.backward(batch, stored=True)
+    m = done.multipliers.astype(np.float32)
+    planes = relaxation.system.planes
+    pi = None if planes is None else done.planes[:, planes.neurons].astype(np.float32)
+    known = None if assumption is None else (assumed, assumption)
+    values = lower_bounds(relaxation.system, goals, batch.states, m, pi, known)
+    return Claims(numbers, m, None, pi, None if known is None else assumed), values
+
+
+def _part(claims: Claims, goals: NDArray[np.bool_]) -> Claims:
+    """The claims on some of the goals."""
+    leaves, trees = goals, None
+    if claims.trees is not None:
+        # Every tree has one leaf more than splits: the count falls to a new low where one ends.
+        total = np.concatenate([[0], np.cumsum(np.where(claims.trees < 0, -1, 1))])
+        kept = goals[-np.minimum.accumulate(total)[:-1]]
+        trees, leaves = claims.trees[kept], kept[claims.trees < 0]
+    return Claims(
+        claims.goals[goals], claims.multipliers[leaves], trees,
+        None if claims.planes is None else claims.planes[leaves],
+        None if claims.assumption is None else claims.assumption[leaves],
+    )  # fmt: skip
 
 
 __all__ = ["Question", "UnprovenError", "prove_ball"]

@@ -30,6 +30,8 @@ States = NDArray[np.int8]
 # Adam's decay rates, and the decay of its step size.
 DECAYS = (0.85, 0.98)
 FADE = 0.97
+# The share of planes to start from.
+MIX = 0.9
 # Multipliers of cases without points grow without end.
 LARGEST = 1e6
 
@@ -168,12 +170,13 @@ class Relaxation:
         return both
 
     def batch(self, goals: Form) -> Batch:
-        """Unsplit goals with default slopes."""
+        """Unsplit goals with default slopes and shares of planes."""
         count, shape = len(goals.offset), (len(goals.offset), self.system.width)
+        has = np.concatenate([np.zeros(0, bool), *(block.has for block in self.blocks)])
         rows = goals.widen(len(self.system.low)).rows.toarray()
         return Batch(
-            rows, goals.offset, np.zeros(shape, np.int8), self.slopes(count), np.zeros(shape),
-            np.zeros(count),
+            rows, goals.offset, np.zeros(shape, np.int8), self.slopes(count),
+            np.tile(MIX * has, (count, 1)), np.zeros(count),
         )  # fmt: skip
 
     def slopes(self, count: int) -> Floats:
@@ -278,7 +281,7 @@ class Relaxation:
                 trial.mix = _moved(trial.mix, slope, size, 1.0, mix_moments, step)
             if self.assumption is not None:
                 row, offset = self.assumption
-                length = size * 0.3 * np.maximum(trial.assumed, 0.03)
+                length = size * np.maximum(trial.assumed, 0.03)
                 slope = at.v @ row + offset
                 trial.assumed = _moved(trial.assumed, slope, length, np.inf, own_moments, step)
         return best

@@ -19,13 +19,13 @@ CROWN's and alpha-CROWN's bounds (Zhang et al. 2018, Xu et al. 2021), with the s
 of beta-CROWN (Wang et al. 2021), are this bound at particular m: no rule about slopes is needed.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from graphprune.check.forms import MORE, TINY, UNIT, Floats, Form, csr, intervals, times
+from graphprune.check.forms import MORE, TINY, UNIT, Floats, Form, csr, gamma, intervals, times
 
 # Leaves per matrix product.
 CHUNK = 512
@@ -73,6 +73,12 @@ class System:
     @property
     def width(self) -> int:
         return len(self.lower)
+
+    def within(self, box: tuple[Floats, Floats], lower: Floats, upper: Floats) -> "System":
+        """The same on a smaller box, with tighter bounds."""
+        low = np.concatenate([box[0], np.zeros(self.width)])
+        high = np.concatenate([box[1], np.maximum(upper, 0.0)])
+        return replace(self, low=low, high=high, lower=lower, upper=upper)
 
     @property
     def reach(self) -> Floats:
@@ -149,30 +155,34 @@ def lower_bounds(
     assumption
         (R,) >= 0, and the form (one row) that is <= 0.
     """
+    low, high = system.low[: system.inputs], system.high[: system.inputs]
     parts = [np.zeros(0)]
     for start in range(0, len(goals.offset), CHUNK):
         part = slice(start, start + CHUNK)
-        parts.append(
-            _chunk(
-                system, goals.take(np.arange(len(goals.offset))[part]), states[part],
-                multipliers[part].astype(np.float64),
-                None if planes is None else planes[part].astype(np.float64),
-                None if assumption is None else (assumption[0][part], assumption[1]),
-            )
+        x, rest = linear_bounds(
+            system, goals.take(np.arange(len(goals.offset))[part]), states[part],
+            multipliers[part], None if planes is None else planes[part],
+            None if assumption is None else (assumption[0][part], assumption[1]),
         )  # fmt: skip
+        parts.append(np.minimum(x * low, x * high).sum(axis=1) + rest)
     return np.concatenate(parts)
 
 
-def _chunk(
+def linear_bounds(
     system: System,
     goals: Form,
     states: NDArray[np.int8],
-    m: Floats,
-    pi: Floats | None,
-    assumption: tuple[NDArray[np.floating], Form] | None,
-) -> Floats:
+    multipliers: NDArray[np.floating],
+    planes: NDArray[np.floating] | None = None,
+    assumption: tuple[NDArray[np.floating], Form] | None = None,
+) -> tuple[Floats, Floats]:
+    """The inequality before its minimum over the box: goal >= c . x + rest; c (R, n), rest (R,).
+
+    `rest` pays for rounding, that of the minimum included.
+    """
     n, reach = system.inputs, system.reach
     lower, upper = system.lower, system.upper
+    m, pi = multipliers.astype(np.float64), None if planes is None else planes.astype(np.float64)
     goals = goals.widen(len(reach))
     c = goals.rows.toarray() + times(csr(system.form.rows.T), m.T).T
     constant = goals.offset + m @ system.form.offset
@@ -193,13 +203,27 @@ def _chunk(
         constant += amount * form.offset
         error += amount * form.error
         total += amount * form.magnitude(reach)
-    x = c[:, :n]
-    box = np.minimum(x * system.low[:n], x * system.high[:n]).sum(axis=1)
     neurons = _neurons(c[:, n:], m, states, lower, upper).sum(axis=1)
     operations = 16.0 * (len(reach) + system.width + 64)
     margin: Floats = MORE * (error + operations * UNIT * total) + TINY
-    bounds: Floats = constant + box + neurons - margin
-    return bounds
+    return c[:, :n], constant + neurons - margin
+
+
+def cut_box(system: System, c: Floats, rest: float) -> tuple[Floats, Floats]:
+    """The part of the box of inputs where c . x + rest <= 0 can hold, one input at a time.
+
+    With the other inputs where c . x is least, x_i is off its own such end by slack / |c_i| at
+    most.
+    """
+    low, high = system.low[: system.inputs], system.high[: system.inputs]
+    ends = np.minimum(c * low, c * high)
+    slack = -(rest + ends.sum()) + gamma(len(c) + 8) * (abs(rest) + np.abs(ends).sum()) + TINY
+    with np.errstate(divide="ignore", over="ignore"):
+        reach = MORE * max(float(slack), 0.0) / np.abs(c)
+    lower, upper = np.nextafter(high - reach, -np.inf), np.nextafter(low + reach, np.inf)
+    return np.where(c < 0, np.maximum(low, lower), low), np.where(
+        c > 0, np.minimum(high, upper), high
+    )
 
 
 def _neurons(

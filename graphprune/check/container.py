@@ -49,10 +49,9 @@ class Claims:
     Attributes
     ----------
     goals
-        (G,) what is bounded: for ``s = goals >= 0`` input or neuron ``goals`` from below, for
-        ``goals < 0`` input or neuron ``-1 - goals`` from above. Inputs come first, then all
-        neurons (elements of ReLU inputs) in the order of the model's ReLU nodes. For the claims
-        of a margin: target classes.
+        (G,) what is bounded: neuron s >= 0 from below, or neuron -1 - s from above. Neurons are
+        the elements of ReLU inputs, in the order of the model's ReLU nodes. For the claims of a
+        margin: target classes.
     trees
         Every goal's tree in preorder: -1 is a leaf, j >= 0 splits variable neuron j of the system,
         the case z_j >= 0 first. None: every goal is one leaf.
@@ -89,8 +88,8 @@ class Scope:
         (variable neurons,) bounds of z, lower <= upper.
     claims
         What proves the bounds; for the first scope one element per ReLU node.
-    box_lower, box_upper
-        (inputs,) a smaller box; None: the parent's.
+    cut
+        A claim on the target's margin, one leaf, whose linear bound cuts the parent's box.
     plane_neurons
         (P,) variable neurons j of planes relu(z_j) <= values . v + offset; v: the basis of inputs
         and variable neurons' outputs.
@@ -108,8 +107,7 @@ class Scope:
     lower: Floats
     upper: Floats
     claims: tuple[Claims, ...]
-    box_lower: Floats | None = None
-    box_upper: Floats | None = None
+    cut: Claims | None = None
     plane_neurons: Ints | None = None
     plane_starts: Ints | None = None
     plane_columns: Ints | None = None

@@ -8,8 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from graphprune.check.bound import Planes, System, lower_bounds, plane_slack, stack
-from graphprune.check.container import Claims, Margins, Proof, ProofFile, Refused, Scope
+from graphprune.check.bound import (
+    Planes,
+    System,
+    cut_box,
+    linear_bounds,
+    lower_bounds,
+    plane_slack,
+    stack,
+)
+from graphprune.check.container import Claims, Margins, Proof, ProofFile, Refused, Scope, Singles
 from graphprune.check.forms import MORE, UNIT, Floats, Form, Layer, Propagation, csr, intervals
 from graphprune.check.model import Model
 from graphprune.check.point import check_point
@@ -170,14 +178,12 @@ def margin_form(system: System, logits: Form, label: int, targets: NDArray[np.in
 
 @dataclass(frozen=True, eq=False)
 class _Known:
-    """What a verified scope says: bounds of all neurons and inputs, and the system they make."""
+    """What a verified scope says: bounds of all neurons, and the system they make."""
 
     target: int
     phase: NDArray[np.int8]
     lower: Floats
     upper: Floats
-    low: Floats
-    high: Floats
     system: System
     logits: Form
     empty: bool = False
@@ -245,7 +251,7 @@ class _Checker:
         """Bounds layer by layer: of each layer by intervals and claims on the layers below."""
         if scope.target != -1 or len(scope.claims) != len(self.model.relus):
             raise Refused("the first scope has no target, and claims for every layer")
-        if scope.box_lower is not None or scope.box_upper is not None:
+        if scope.cut is not None:
             raise Refused("the first scope's box is the ball")
         ball = box(self.proof.anchor, self.proof.lower, self.file.low, self.file.high)
         layers: list[tuple[Form, Floats, Floats]] = []
@@ -253,7 +259,7 @@ class _Checker:
         def decide(node: int, form: Form) -> Layer:
             system = stack(ball, layers)
             lower, upper = intervals(form, system.low, system.high)
-            offset = self.model.inputs + self.starts[node]
+            offset = self.starts[node]
 
             def goal(which: NDArray[np.intp]) -> Form:
                 which = which - offset
@@ -274,28 +280,17 @@ class _Checker:
 
     def _child(self, scope: Scope, known: list[_Known]) -> _Known:
         """Bounds that tighten a parent's, proven on the parent's whole system."""
-        parent = known[scope.parent]
+        parent, n = known[scope.parent], self.model.inputs
         if parent.target not in (-1, scope.target):
             raise Refused("its parent holds for another target")
-        n = self.model.inputs
-        lower = np.concatenate([parent.low, parent.lower])
-        upper = np.concatenate([parent.high, parent.upper])
+        lower, upper = parent.lower.copy(), parent.upper.copy()
         position = np.full(len(lower), -1)
-        position[:n] = np.arange(n)
-        position[n + parent.variable] = n + np.arange(parent.system.width)
+        position[parent.variable] = np.arange(parent.system.width)
 
         def goal(which: NDArray[np.intp]) -> Form:
             if np.any(which < 0) or np.any(which >= len(position)) or np.any(position[which] < 0):
                 raise Refused("a claim is about a neuron that is not variable in its parent")
-            at = position[which]
-            below = csr(sparse.eye_array(n, len(parent.system.low), format="csr"))
-            rows = csr(sparse.vstack([below, parent.system.form.rows], format="csr"))
-            own = parent.system.form
-            zeros = np.zeros(n)
-            whole = Form(
-                rows, np.concatenate([zeros, own.offset]), np.concatenate([zeros, own.error])
-            )
-            return whole.take(at)
+            return parent.system.form.take(position[which])
 
         assumption = None
         if scope.target >= 0:
@@ -308,19 +303,28 @@ class _Checker:
         if np.any(scope.phase[fixed] != parent.phase[fixed]):
             raise Refused("a neuron's phase differs from its parent's")
         own = (scope.lower, scope.upper)
-        self._covered(
-            scope.phase[parent.variable], own, lower[n + parent.variable],
-            upper[n + parent.variable], None,
-        )  # fmt: skip
-        low = parent.low if scope.box_lower is None else scope.box_lower
-        high = parent.high if scope.box_upper is None else scope.box_upper
-        if not low.shape == high.shape == (n,) or np.any(low > high):
-            raise Refused("its box is not one of the model's inputs")
-        if np.any(low > lower[:n]) or np.any(high < upper[:n]):
-            raise Refused("its box is smaller than what is proven")
-        system, logits = condense(self.model, (low, high), scope.phase, scope.lower, scope.upper)
+        variable = parent.variable
+        self._covered(scope.phase[variable], own, lower[variable], upper[variable], None)
+        ball = parent.system.low[:n], parent.system.high[:n]
+        if scope.cut is not None:
+            ball = self._cut(scope.cut, parent.system, assumption)
         empty = bool(scope.target >= 0 and (parent.empty or np.any(lower > upper)))
-        return replace(self._known(scope, system, logits), empty=empty)
+        if np.array_equal(scope.phase, parent.phase):
+            # The same system, its planes included.
+            system, logits = parent.system.within(ball, *own), parent.logits
+        else:
+            system, logits = condense(self.model, ball, scope.phase, *own)
+        return self._known(scope, system, logits, empty)
+
+    def _cut(
+        self, cut: Claims, system: System, margin: Form | None
+    ) -> tuple[Floats, Floats]:  # fmt: skip
+        """The box where the bound of a margin that is <= 0 leaves room."""
+        if margin is None or len(cut.goals) != 1 or cut.trees is not None:
+            raise Refused("its box is cut by something else than its target's margin")
+        _, states, m, pi, assumed = self._leaves(cut, system, 1, None)
+        c, rest = linear_bounds(system, margin, states, m, pi, assumed)
+        return cut_box(system, c[0], float(rest[0]))
 
     def _covered(
         self, phase: NDArray[np.int8], own: tuple[Floats, Floats], lower: Floats, upper: Floats,
@@ -338,12 +342,12 @@ class _Checker:
             place = "" if node is None else f" of layer {node}"
             raise Refused(f"bounds{place} are tighter than what is proven")
 
-    def _known(self, scope: Scope, system: System, logits: Form) -> _Known:
+    def _known(
+        self, scope: Scope, system: System, logits: Form, empty: bool = False
+    ) -> _Known:  # fmt: skip
         lower, upper = np.zeros(self.model.neurons), np.zeros(self.model.neurons)
         lower[scope.phase == 0], upper[scope.phase == 0] = scope.lower, scope.upper
-        n = system.inputs
-        low, high = system.low[:n], system.high[:n]
-        return _Known(scope.target, scope.phase, lower, upper, low, high, system, logits)
+        return _Known(scope.target, scope.phase, lower, upper, system, logits, empty)
 
     def _with_planes(self, scope: Scope, known: _Known) -> _Known:
         neurons, starts, columns = scope.plane_neurons, scope.plane_starts, scope.plane_columns
@@ -365,9 +369,9 @@ class _Checker:
             or not len(offsets) == len(below) == len(above) == count
         ):  # fmt: skip
             raise Refused("its planes are malformed")
-        rows = csr(
-            sparse.csr_array((values.astype(np.float64), columns, starts), shape=(count, basis))
-        )
+        # Copies: arrays of a file are read-only, and rows whose columns are in disorder are sorted.
+        parts = (values.astype(np.float64), columns.copy(), starts.copy())
+        rows = csr(sparse.csr_array(parts, shape=(count, basis)))
         rows.sum_duplicates()
         form = Form(rows, offsets, np.zeros(count))
         planes = Planes(neurons.astype(np.intp), form, below, above)
@@ -385,7 +389,7 @@ class _Checker:
         upper: Floats,
         offset: int,
     ) -> None:
-        """Verify claims about inputs and neurons; the proven bounds go into lower and upper."""
+        """Verify claims about neurons; the proven bounds go into lower and upper."""
         goals = claims.goals.astype(np.intp)
         above = goals < 0
         which = np.where(above, -1 - goals, goals)
@@ -402,9 +406,25 @@ class _Checker:
         self, claims: Claims, system: System, goals: Form, assumption: Form | None
     ) -> Floats:
         """Proven lower bound of every goal: the smallest over its leaves."""
-        m, count = claims.multipliers, len(goals.offset)
+        count = len(goals.offset)
         if len(np.unique(claims.goals)) != count:
             raise Refused("a goal is claimed twice")
+        owner, states, m, pi, assumed = self._leaves(claims, system, count, assumption)
+        bounds = lower_bounds(system, goals.take(owner), states, m, pi, assumed)
+        values = np.full(count, np.inf)
+        np.minimum.at(values, owner, bounds)
+        self.claims += count
+        if np.any(np.isnan(bounds)):
+            raise Refused("a bound is not a number")
+        return values
+
+    def _leaves(
+        self, claims: Claims, system: System, count: int, assumption: Form | None
+    ) -> tuple[
+        NDArray[np.intp], States, Singles, Singles | None, tuple[Singles, Form] | None
+    ]:  # fmt: skip
+        """Goal, case and multipliers of every leaf: m, of the planes, of the assumption."""
+        m = claims.multipliers
         if m.ndim != 2 or m.shape[1] != system.width:
             raise Refused(f"multipliers of shape {m.shape} for {system.width} variable neurons")
         states, owner = cases(claims.trees, count, system.width, len(m))
@@ -424,14 +444,8 @@ class _Checker:
             ):
                 raise Refused("multipliers of the assumption are malformed or negative")
             assumed = (claims.assumption, assumption)
-        bounds = lower_bounds(system, goals.take(owner), states, m, pi, assumed)
-        values = np.full(count, np.inf)
-        np.minimum.at(values, owner, bounds)
         self.leaves += len(m)
-        self.claims += count
-        if np.any(np.isnan(bounds)):
-            raise Refused("a bound is not a number")
-        return values
+        return owner, states, m, pi, assumed
 
     def _margins(self, margins: Margins, known: list[_Known]) -> set[int]:
         """Targets whose margins are proven positive on a scope."""
