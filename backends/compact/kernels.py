@@ -1,8 +1,7 @@
-"""The compiled loops. Importing this module imports Numba: do it where bounds are computed.
+"""What the compiled loops share: their arrays, passes upwards, and the minimum over the input.
 
-Where lines are optimised row by row, two rows go down together: they share every weight that is
-read (many rows on common lines: `lanes`). A block of a value is visited only when a row has
-reached it, and neurons whose coefficient is zero in both rows (all inactive ones) are skipped.
+Importing this module imports Numba: do it where bounds are computed. Rows go down in `lanes`; a
+block of a value is visited only when a row has reached it.
 """
 
 from typing import NamedTuple
@@ -137,117 +136,6 @@ def forward(net: Net, target: int, points: Floats) -> None:
             x[first + k] = total
 
 
-class Work(NamedTuple):
-    """Scratch of one thread: two rows over the index space, and what one group needs."""
-
-    p: Floats
-    q: Floats
-    flags: NDArray[np.uint8]
-    live: Ints
-    coefficients: Floats
-    places: Ints
-    y: Floats
-    z: Floats
-
-
-@fast_kernel
-def _work(net: Net) -> Work:
-    total, widest = len(net.offset), 1
-    for width in net.group_width:
-        widest = max(widest, width)
-    return Work(
-        np.zeros(total), np.zeros(total), np.zeros(net.first_block[-1], dtype=np.uint8),
-        np.zeros(np.max(net.block) + 8, dtype=np.int64), np.zeros(16),
-        np.zeros(8, dtype=np.int64), np.empty(widest), np.empty(widest),
-    )  # fmt: skip
-
-
-@fast_kernel
-def _push(net: Net, target: int, work: Work) -> None:
-    """Rows at a pre-activation become rows at the sources of its segment; leaves zeros behind."""
-    p, q, flags, live = work.p, work.q, work.flags, work.live
-    y, z, a, at = work.y, work.z, work.coefficients, work.places
-    block = net.block[target]
-    for b in range(net.first_block[target], net.first_block[target + 1]):
-        if not flags[b]:
-            continue
-        flags[b] = 0
-        number = b - net.first_block[target]
-        base = net.start[target] + number * block
-        count = 0
-        for k in range(min(block, net.width[target] - number * block)):
-            live[count] = k
-            count += (p[base + k] != 0.0) | (q[base + k] != 0.0)
-        if count == 0:
-            continue
-        for e in range(net.edge_start[target - 1], net.edge_start[target]):
-            # The neurons of a block form one group, or each of them its own.
-            whole = net.edge_block[e] == block
-            first = net.edge_group[e] + number * (1 if whole else block)
-            for piece in range(1 if whole else count):
-                begin, end = (0, count) if whole else (piece, piece + 1)
-                group = first + (0 if whole else live[piece])
-                width = net.group_width[group]
-                y[:width] = 0.0
-                z[:width] = 0.0
-                for i in range(begin, end, 8):
-                    # Eight neurons at a time; a missing one is a weight with coefficient 0.
-                    for k in range(8):
-                        neuron = live[min(i + k, end - 1)]
-                        some = 1.0 if i + k < end else 0.0
-                        a[k] = some * p[base + neuron]
-                        a[8 + k] = some * q[base + neuron]
-                        at[k] = net.group_weight[group] + (neuron if whole else 0) * width
-                    if i + 4 < end:
-                        _add_eight(y, z, net.weights, at, a, width)
-                    else:
-                        _add_four(y, z, net.weights, at, a, width)
-                o = 0
-                for run in range(net.group_run[group], net.group_run[group + 1]):
-                    for touched in range(net.run_first[run], net.run_last[run] + 1):
-                        flags[touched] = 1
-                    n = net.run_length[run]
-                    into_p = p[net.run_column[run] : net.run_column[run] + n]
-                    into_q = q[net.run_column[run] : net.run_column[run] + n]
-                    from_y, from_z = y[o : o + n], z[o : o + n]
-                    for j in range(n):
-                        into_p[j] += from_y[j]
-                        into_q[j] += from_z[j]
-                    o += n
-        for i in range(count):
-            p[base + live[i]] = 0.0
-            q[base + live[i]] = 0.0
-
-
-@fast_kernel
-def _add_four(y: Floats, z: Floats, w: Floats, at: Ints, a: Floats, width: int) -> None:
-    """Add four rows of weights times two coefficients each."""
-    a0, a1, a2, a3 = a[0], a[1], a[2], a[3]
-    b0, b1, b2, b3 = a[8], a[9], a[10], a[11]
-    # Slices, as indices like w[at[0] + j] keep the loop from being vectorised.
-    w0, w1 = w[at[0] : at[0] + width], w[at[1] : at[1] + width]
-    w2, w3 = w[at[2] : at[2] + width], w[at[3] : at[3] + width]
-    for j in range(width):
-        s0, s1, s2, s3 = w0[j], w1[j], w2[j], w3[j]
-        y[j] += a0 * s0 + a1 * s1 + a2 * s2 + a3 * s3
-        z[j] += b0 * s0 + b1 * s1 + b2 * s2 + b3 * s3
-
-
-@fast_kernel
-def _add_eight(y: Floats, z: Floats, w: Floats, at: Ints, a: Floats, width: int) -> None:
-    """Add eight rows of weights times two coefficients each."""
-    a0, a1, a2, a3, a4, a5, a6, a7 = a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7]
-    b0, b1, b2, b3, b4, b5, b6, b7 = a[8], a[9], a[10], a[11], a[12], a[13], a[14], a[15]
-    w0, w1 = w[at[0] : at[0] + width], w[at[1] : at[1] + width]
-    w2, w3 = w[at[2] : at[2] + width], w[at[3] : at[3] + width]
-    w4, w5 = w[at[4] : at[4] + width], w[at[5] : at[5] + width]
-    w6, w7 = w[at[6] : at[6] + width], w[at[7] : at[7] + width]
-    for j in range(width):
-        s0, s1, s2, s3, s4, s5, s6, s7 = w0[j], w1[j], w2[j], w3[j], w4[j], w5[j], w6[j], w7[j]
-        y[j] += (a0 * s0 + a1 * s1 + a2 * s2 + a3 * s3) + (a4 * s4 + a5 * s5 + a6 * s6 + a7 * s7)
-        z[j] += (b0 * s0 + b1 * s1 + b2 * s2 + b3 * s3) + (b4 * s4 + b5 * s5 + b6 * s6 + b7 * s7)
-
-
 @fast_kernel
 def reached(net: Net, value: int, begin: int, flags: NDArray[np.uint8]) -> tuple[int, int, int]:
     """The next stretch of touched blocks of a value from block `begin` on.
@@ -270,22 +158,6 @@ def reached(net: Net, value: int, begin: int, flags: NDArray[np.uint8]) -> tuple
         else start + (a - first) * block,
         b,
     )
-
-
-@fast_kernel
-def _constants(
-    net: Net, state: State, box: int, value: int, p: Floats, flags: NDArray[np.uint8]
-) -> tuple[float, float]:
-    """Rows at a pre-activation: (constant, absolute terms) of the segment's offset."""
-    total = size = 0.0
-    block = net.first_block[value]
-    while True:
-        i, end, block = reached(net, value, block, flags)
-        if i == end:
-            return total, size
-        for j in range(i, end):
-            total += p[j] * net.offset[j]
-            size += abs(p[j]) * state.magnitude[box, j]
 
 
 @fast_kernel
@@ -363,18 +235,3 @@ def _multiplier(
             break
         multiplier = better
     return float(multiplier)
-
-
-@fast_kernel
-def _clear(net: Net, last: int, work: Work) -> None:
-    """Zeros on everything that rows have reached among values 0 to `last`."""
-    for value in range(last + 1):
-        block = net.first_block[value]
-        while True:
-            i, end, after = reached(net, value, block, work.flags)
-            if i == end:
-                break
-            work.p[i:end] = 0.0
-            work.q[i:end] = 0.0
-            work.flags[block:after] = 0
-            block = after

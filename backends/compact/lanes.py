@@ -34,7 +34,7 @@ FULL = 0.8
 
 
 @fast_kernel
-def _push(net: Net, target: int, n: int, x: Floats, flags: Flags, scratch: Floats) -> None:
+def push(net: Net, target: int, n: int, x: Floats, flags: Flags, scratch: Floats) -> None:
     """Rows at a pre-activation become rows at the sources of its segment; leaves zeros behind."""
     block = net.block[target]
     live = np.empty(block, dtype=np.int64)
@@ -107,7 +107,7 @@ def _scatter(net: Net, group: int, n: int, rows: Floats, x: Floats, flags: Flags
 
 
 @fast_kernel
-def _constants(
+def constants(
     net: Net, state: State, box: int, value: int, n: int, x: Floats, flags: Flags,
     total: Floats, size: Floats,
 ) -> None:  # fmt: skip
@@ -147,13 +147,13 @@ def _minimum(
 
 
 @fast_kernel
-def _relax(
+def relax(
     net: Net, state: State, box: int, value: int, n: int, x: Floats, flags: Flags,
     total: Floats, size: Floats,
 ) -> None:  # fmt: skip
     """Rows at an activation become rows at its pre-activation; constants and absolute terms.
 
-    Includes what `_constants` counts for the rows it leaves.
+    Includes what `constants` counts for the rows it leaves.
     """
     block = net.first_block[value]
     while True:
@@ -196,7 +196,7 @@ def _leave(net: Net, last: int, n: int, kept: Ints, x: Floats, spare: Floats, fl
 
 
 @fast_kernel
-def _clear(net: Net, last: int, n: int, x: Floats, flags: Flags) -> None:
+def clear(net: Net, last: int, n: int, x: Floats, flags: Flags) -> None:
     """Zeros on everything that rows have reached among values 0 to `last`."""
     for value in range(last + 1):
         first = block = net.first_block[value]
@@ -270,8 +270,8 @@ def lower_bounds(
                 flags[net.first_block[target] + index[i] // block] = 1
             rows[r], out[begin + r] = begin + r, -np.inf
         begin += n
-        _constants(net, state, at, target, n, x, flags, total, size)
-        _push(net, target, n, x, flags, scratch)
+        constants(net, state, at, target, n, x, flags, total, size)
+        push(net, target, n, x, flags, scratch)
         value = target - 1
         while True:
             if every_depth or value < depth:
@@ -294,7 +294,7 @@ def lower_bounds(
                     x, spare, n = spare, x, len(kept)
                     for r in range(n):
                         rows[r], total[r], size[r] = rows[kept[r]], total[kept[r]], size[kept[r]]
-            _relax(net, state, at, value, n, x, flags, total, size)
-            _push(net, value, n, x, flags, scratch)
+            relax(net, state, at, value, n, x, flags, total, size)
+            push(net, value, n, x, flags, scratch)
             value -= 1
-        _clear(net, value, n, x, flags)
+        clear(net, value, n, x, flags)

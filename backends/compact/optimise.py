@@ -1,19 +1,11 @@
 """alpha-CROWN: the lines of every row chosen by projected Adam, inside one compiled loop.
 
-An activation offers two lines per side; a row takes their mixture, a number of [0, 1] per neuron.
-The bound of a row is a . x* + constant at the corner x* of the box that minimises it. Carrying x*
-up through the lines the row used gives a value z* for every pre-activation, and the derivative of
-the bound by the mixture of a neuron with coefficient a (at its output) is
-
-    a ((slope1 - slope0) z* + (offset1 - offset0)):
-
-the adjoint of the relaxation, evaluated forward. Every step's bound is sound by itself; the best
-one is kept. Xu et al. 2021, "Fast and complete: enabling complete verification with rapid and
-massively parallel incomplete verifiers" (alpha-CROWN); Kingma and Ba 2015 (Adam).
+The method and its formulas are those of :mod:`graphprune.transforms.optimisation`. Here the rows of
+a group stand side by side as in :mod:`graphprune.backends.compact.lanes`, in every array: the
+number of row r of n at index i is at i * n + r. Rows that are good enough leave the group.
 """
 
 import numpy as np
-from numpy.typing import NDArray
 
 from graphprune.backends.compact.kernels import (
     Balls,
@@ -21,114 +13,141 @@ from graphprune.backends.compact.kernels import (
     Ints,
     Net,
     State,
-    _clear,
-    _constants,
-    _push,
-    _work,
     input_minimum,
     reached,
 )
+from graphprune.backends.compact.lanes import FULL, LANES, MOST, Flags, clear, constants, push
 from graphprune.backends.jit import fast_kernel
+from graphprune.transforms.optimisation import DECAY, FIRST, SECOND
 
-# Adam's decay of the means, and what a step size loses per step.
-FIRST, SECOND, DECAY = 0.9, 0.999, 0.98
+# Arrays of one number per index and row.
+ARRAYS = 8
 
 
 @fast_kernel
 def _relax_mixed(
-    net: Net, state: State, other: State, box: int, value: int,
-    p: Floats, flags: NDArray[np.uint8], alpha: Floats, output: Floats,
-) -> tuple[float, float]:  # fmt: skip
-    """`lanes._relax` with mixed lines; notes the rows at the activation in `output`."""
-    total = size = 0.0
+    net: Net, state: State, other: State, box: int, value: int, n: int, x: Floats, flags: Flags,
+    alpha: Floats, output: Floats, total: Floats, size: Floats,
+) -> None:  # fmt: skip
+    """`lanes.relax` with mixed lines; notes the rows at the activation in `output`."""
     block = net.first_block[value]
     while True:
         i, end, block = reached(net, value, block, flags)
         if i == end:
-            return total, size
+            return
         for j in range(i, end):
-            a, mix = p[j], alpha[j]
-            if a >= 0.0:
-                s0, s1 = state.lower_slope[box, j], other.lower_slope[box, j]
-                o0, o1 = state.lower_offset[box, j], other.lower_offset[box, j]
-            else:
-                s0, s1 = state.upper_slope[box, j], other.upper_slope[box, j]
-                o0, o1 = state.upper_offset[box, j], other.upper_offset[box, j]
-            below = a * (s0 + mix * (s1 - s0))
-            total += a * (o0 + mix * (o1 - o0)) + below * net.offset[j]
+            ls, lo = state.lower_slope[box, j], state.lower_offset[box, j]
+            us, uo = state.upper_slope[box, j], state.upper_offset[box, j]
+            dls, dlo = other.lower_slope[box, j] - ls, other.lower_offset[box, j] - lo
+            dus, duo = other.upper_slope[box, j] - us, other.upper_offset[box, j] - uo
+            offset, magnitude = net.offset[j], state.magnitude[box, j]
             # Mixing rounds in proportion to both lines, not to the mixture.
-            slopes, offsets = abs(s0) + abs(s1), abs(o0) + abs(o1)
-            size += abs(a) * (offsets + slopes * state.magnitude[box, j])
-            output[j], p[j] = a, below
+            low = abs(lo) + abs(dlo) + (abs(ls) + abs(dls)) * magnitude
+            high = abs(uo) + abs(duo) + (abs(us) + abs(dus)) * magnitude
+            row, mix = x[j * n : (j + 1) * n], alpha[j * n : (j + 1) * n]
+            noted = output[j * n : (j + 1) * n]
+            for r in range(n):
+                noted[r] = row[r]
+                positive, negative, m = max(row[r], 0.0), min(row[r], 0.0), mix[r]
+                below = positive * (ls + m * dls) + negative * (us + m * dus)
+                total[r] += positive * (lo + m * dlo) + negative * (uo + m * duo) + below * offset
+                size[r] += positive * low - negative * high
+                row[r] = below
 
 
 @fast_kernel
 def _climb(
-    net: Net, state: State, other: State, box: int, value: int,
-    y: Floats, z: Floats, here: Ints,
-    point_p: Floats, point_q: Floats, output_p: Floats, output_q: Floats,
-    alpha_p: Floats, alpha_q: Floats, gradient_p: Floats, gradient_q: Floats,
+    net: Net, state: State, other: State, box: int, value: int, n: int, scratch: Floats,
+    output: Floats, alpha: Floats, point: Floats, gradient: Floats,
 ) -> None:  # fmt: skip
-    """Carry the points of two rows from the values below to `value`; derivatives on the way."""
+    """Carry the points of the rows from the values below to `value`; derivatives on the way."""
     block = net.block[value]
+    live = np.empty(block, dtype=np.int64)
     for b in range(net.first_block[value], net.first_block[value + 1]):
         number = b - net.first_block[value]
         base = net.start[value] + number * block
+        neurons = min(block, net.width[value] - number * block)
+        here = output[base * n : (base + neurons) * n].reshape(neurons, n)
         count = 0
-        for k in range(min(block, net.width[value] - number * block)):
-            here[count] = k
-            count += (output_p[base + k] != 0.0) | (output_q[base + k] != 0.0)
-        for i in range(count):
-            point_p[base + here[i]] = net.offset[base + here[i]]
-            point_q[base + here[i]] = net.offset[base + here[i]]
+        for k in range(neurons):
+            used = False
+            for r in range(n):
+                used |= here[k, r] != 0.0
+            live[count] = k
+            count += used
+        if count == 0:
+            continue
+        packed = count < FULL * neurons
+        if not packed:
+            count = neurons
+        z = scratch[: count * n].reshape(count, n)
+        for k in range(count):
+            if not packed:
+                live[k] = k
+            z[k] = net.offset[base + live[k]]
         for e in range(net.edge_start[value - 1], net.edge_start[value]):
-            whole = net.edge_block[e] == block
-            first = net.edge_group[e] + number * (1 if whole else block)
-            for piece in range(1 if whole else count):
-                if count == 0:
-                    break
-                begin, end = (0, count) if whole else (piece, piece + 1)
-                group = first + (0 if whole else here[piece])
-                width = net.group_width[group]
-                o = 0
-                for run in range(net.group_run[group], net.group_run[group + 1]):
-                    column, n = net.run_column[run], net.run_length[run]
-                    y[o : o + n] = point_p[column : column + n]
-                    z[o : o + n] = point_q[column : column + n]
-                    o += n
-                for i in range(begin, end):
-                    k = here[i]
-                    at = net.group_weight[group] + (k if whole else 0) * width
-                    w = net.weights[at : at + width]
-                    s = t = 0.0
-                    for j in range(width):
-                        s += w[j] * y[j]
-                        t += w[j] * z[j]
-                    point_p[base + k] += s
-                    point_q[base + k] += t
-        for i in range(count):
-            j = base + here[i]
-            point_p[j], gradient_p[j] = _through(
-                state, other, box, j, output_p[j], alpha_p[j], point_p[j]
-            )
-            point_q[j], gradient_q[j] = _through(
-                state, other, box, j, output_q[j], alpha_q[j], point_q[j]
-            )
+            first = net.edge_group[e] + number * (1 if net.edge_block[e] == block else block)
+            if net.edge_block[e] == block:  # the neurons of a block form one group
+                _values(net, first, n, live[:count], packed, point, z, scratch[count * n :])
+                continue
+            for k in range(count):
+                group = first + live[k]
+                one = z[k : k + 1]
+                _values(net, group, n, live[:1], False, point, one, scratch[count * n :])
+        for k in range(count):
+            _through(state, other, box, base + live[k], n, z[k], output, alpha, point, gradient)
+
+
+@fast_kernel
+def _values(
+    net: Net, group: int, n: int, live: Ints, packed: bool, point: Floats, z: Floats,
+    scratch: Floats,
+) -> None:  # fmt: skip
+    """Add to `z` (neurons, n) what a group makes of the points it reads.
+
+    With `packed` only the neurons `live` of the group are meant, otherwise its first ones.
+    """
+    width, w, count = net.group_width[group], net.group_weight[group], len(z)
+    o = 0
+    for run in range(net.group_run[group], net.group_run[group + 1]):
+        at, length = net.run_column[run] * n, net.run_length[run] * n
+        scratch[o : o + length] = point[at : at + length]
+        o += length
+    read = scratch[:o].reshape(width, n)
+    if packed:
+        weights = scratch[o : o + count * width].reshape(count, width)
+        for k in range(count):
+            at = w + live[k] * width
+            weights[k] = net.weights[at : at + width]
+        o += count * width
+    else:
+        weights = net.weights[w : w + count * width].reshape(count, width)
+    more = scratch[o : o + count * n].reshape(count, n)
+    np.dot(weights, read, more)
+    for k in range(count):
+        for r in range(n):
+            z[k, r] += more[k, r]
 
 
 @fast_kernel
 def _through(
-    state: State, other: State, box: int, j: int, a: float, mix: float, z: float
-) -> tuple[float, float]:
-    """The value of the line a row used at pre-activation z; derivative by its mixture."""
-    if a >= 0.0:
-        s0, s1 = state.lower_slope[box, j], other.lower_slope[box, j]
-        o0, o1 = state.lower_offset[box, j], other.lower_offset[box, j]
-    else:
-        s0, s1 = state.upper_slope[box, j], other.upper_slope[box, j]
-        o0, o1 = state.upper_offset[box, j], other.upper_offset[box, j]
-    steepness = (s1 - s0) * z + (o1 - o0)
-    return s0 * z + o0 + mix * steepness, a * steepness
+    state: State, other: State, box: int, j: int, n: int, z: Floats, output: Floats,
+    alpha: Floats, point: Floats, gradient: Floats,
+) -> None:  # fmt: skip
+    """The values of the lines the rows used at pre-activations z; derivatives by their mixtures."""
+    ls, lo = state.lower_slope[box, j], state.lower_offset[box, j]
+    us, uo = state.upper_slope[box, j], state.upper_offset[box, j]
+    dls, dlo = other.lower_slope[box, j] - ls, other.lower_offset[box, j] - lo
+    dus, duo = other.upper_slope[box, j] - us, other.upper_offset[box, j] - uo
+    used, mix = output[j * n : (j + 1) * n], alpha[j * n : (j + 1) * n]
+    to, by = point[j * n : (j + 1) * n], gradient[j * n : (j + 1) * n]
+    for r in range(n):
+        if used[r] >= 0.0:
+            steepness, value = dls * z[r] + dlo, ls * z[r] + lo
+        else:
+            steepness, value = dus * z[r] + duo, us * z[r] + uo
+        to[r] = value + mix[r] * steepness
+        by[r] = used[r] * steepness
 
 
 @fast_kernel
@@ -147,6 +166,15 @@ def _adam(
 
 
 @fast_kernel
+def _keep(array: Floats, elements: int, n: int, kept: Ints) -> None:
+    """Leave only the kept ones of n rows, of `elements` elements each."""
+    m = len(kept)
+    for i in range(elements):
+        for r in range(m):  # never beyond what is still to be read
+            array[i * m + r] = array[i * n + kept[r]]
+
+
+@fast_kernel
 def optimised_bounds(
     net: Net, state: State, other: State, balls: Balls, target: int, gamma: float, tiny: float,
     steps: int, rate: float, enough: float,
@@ -161,64 +189,75 @@ def optimised_bounds(
     steps, rate
         Of Adam.
     enough
-        Two rows are finished when both bounds are above this.
+        A row is finished when its bound is above this.
     out
         (R,) receives the better of what it held and the best bound of all steps.
     """
-    work = _work(net)
-    p, q, flags = work.p, work.q, work.flags
-    total = len(net.offset)
-    base, block = net.start[target], net.block[target]
-    alpha_p, alpha_q = np.zeros(total), np.zeros(total)
-    mean_p, mean_q, square_p, square_q = (
-        np.zeros(total), np.zeros(total), np.zeros(total), np.zeros(total),
+    lanes = max(1, min(LANES, MOST // (ARRAYS * len(net.offset))))
+    base, block, inputs = net.start[target], net.block[target], net.width[0]
+    x = np.zeros(len(net.offset) * lanes)
+    alpha, mean, square, gradient, output, point = (
+        np.zeros(base * lanes), np.zeros(base * lanes), np.zeros(base * lanes),
+        np.zeros(base * lanes), np.zeros(base * lanes), np.zeros(base * lanes),
     )  # fmt: skip
-    gradient_p, gradient_q = np.zeros(total), np.zeros(total)
-    output_p, output_q = np.zeros(total), np.zeros(total)
-    point_p, point_q = np.zeros(total), np.zeros(total)
-    inputs, below = net.width[0], base
-    for r in range(0, len(out), 2):
-        at = box[r]
-        for state_of_rows in (alpha_p, alpha_q, mean_p, mean_q, square_p, square_q):
-            state_of_rows[:] = 0.0
+    flags = np.zeros(net.first_block[-1], dtype=np.uint8)
+    widest, tallest = np.max(net.group_width), np.max(net.block)
+    scratch = np.empty(2 * tallest * lanes + widest * (tallest + lanes))
+    total, size, least = np.empty(lanes), np.empty(lanes), np.empty(inputs)
+    begin = 0
+    while begin < len(out):
+        at, after = box[begin], begin
+        while after < len(out) and after < begin + lanes and box[after] == at:
+            after += 1
+        rows = np.arange(begin, after)
+        n = len(rows)
+        begin = after
+        for part in (alpha, mean, square):
+            part[: base * n] = 0.0
         for step in range(steps):
-            if out[r] > enough and out[r + 1] > enough:
+            kept = np.flatnonzero(~(out[rows] > enough))
+            if len(kept) == 0:
                 break
-            for i in range(pointer[r], pointer[r + 1]):
-                p[base + index[i]] = coefficient[i]
-                flags[net.first_block[target] + index[i] // block] = 1
-            for i in range(pointer[r + 1], pointer[r + 2]):
-                q[base + index[i]] = coefficient[i]
-                flags[net.first_block[target] + index[i] // block] = 1
-            t0, e0 = _constants(net, state, at, target, p, flags)
-            t1, e1 = _constants(net, state, at, target, q, flags)
-            _push(net, target, work)
-            for used in (output_p, output_q, point_p, point_q, gradient_p, gradient_q):
-                used[:] = 0.0
+            if len(kept) < n:
+                for part in (alpha, mean, square):
+                    _keep(part, base, n, kept)
+                rows = rows[kept]
+                n = len(rows)
+            for r in range(n):
+                for i in range(pointer[rows[r]], pointer[rows[r] + 1]):
+                    x[(base + index[i]) * n + r] = coefficient[i]
+                    flags[net.first_block[target] + index[i] // block] = 1
+            total[:] = size[:] = 0.0
+            constants(net, state, at, target, n, x, flags, total, size)
+            push(net, target, n, x, flags, scratch)
+            for part in (output, point, gradient):
+                part[: base * n] = 0.0
             for value in range(target - 1, 0, -1):
-                m, s = _relax_mixed(net, state, other, at, value, p, flags, alpha_p, output_p)
-                t0, e0 = t0 + m, e0 + s
-                m, s = _relax_mixed(net, state, other, at, value, q, flags, alpha_q, output_q)
-                t1, e1 = t1 + m, e1 + s
-                _push(net, value, work)
-            m, s = input_minimum(state, balls, at, p[:inputs], point_p[:inputs])
-            t0, e0 = t0 + m, e0 + s
-            m, s = input_minimum(state, balls, at, q[:inputs], point_q[:inputs])
-            t1, e1 = t1 + m, e1 + s
-            if not (abs(t0) < np.inf and abs(t1) < np.inf):
-                out[r] = out[r + 1] = np.nan
-                _clear(net, 0, work)
+                _relax_mixed(
+                    net, state, other, at, value, n, x, flags, alpha, output, total, size
+                )  # fmt: skip
+                push(net, value, n, x, flags, scratch)
+            sound = True
+            for r in range(n):
+                row = x[: inputs * n].reshape(inputs, n)[:, r].copy()
+                t, s = input_minimum(state, balls, at, row, least)
+                point[: inputs * n].reshape(inputs, n)[:, r] = least
+                total[r] += t
+                size[r] += s
+                sound &= abs(total[r]) < np.inf
+                out[rows[r]] = max(out[rows[r]], total[r] - gamma * size[r] - tiny)
+            clear(net, 0, n, x, flags)
+            if not sound:
+                out[rows] = np.nan
                 break
-            out[r] = max(out[r], t0 - gamma * e0 - tiny)
-            out[r + 1] = max(out[r + 1], t1 - gamma * e1 - tiny)
-            _clear(net, 0, work)
             if step + 1 == steps:
                 break
             for value in range(1, target):
                 _climb(
-                    net, state, other, at, value, work.y, work.z, work.live,
-                    point_p, point_q, output_p, output_q,
-                    alpha_p, alpha_q, gradient_p, gradient_q,
+                    net, state, other, at, value, n, scratch, output, alpha, point, gradient
                 )  # fmt: skip
-            _adam(alpha_p[:below], gradient_p[:below], mean_p[:below], square_p[:below], rate, step)
-            _adam(alpha_q[:below], gradient_q[:below], mean_q[:below], square_q[:below], rate, step)
+            first, last = inputs * n, base * n
+            _adam(
+                alpha[first:last], gradient[first:last], mean[first:last], square[first:last],
+                rate, step,
+            )  # fmt: skip

@@ -15,6 +15,7 @@ from graphprune.passes.analysis.problem import (
     round_down,
     round_up,
 )
+from graphprune.transforms.optimisation import RATE
 from graphprune.transforms.rounding import gamma64
 
 if TYPE_CHECKING:
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
 # Larger numbers are refused: below, an underflow anywhere moves a bound by less than TINY.
 LARGEST = 1e100
 TINY = 1e-150
-# Step size of alpha-CROWN.
-RATE = 0.5
 
 
 class CompactEngine:
@@ -118,20 +117,19 @@ class CompactEngine:
         """Lower bounds (B, R) of rows (R, n) times the target of a segment."""
         self._interval(index)
         batch, count = self.problem.batch, len(rows)
-        padded = np.zeros((count + count % 2, rows.shape[1]))
-        padded[:count] = rows[:, self.compact.order[index + 1]]
-        row, column = np.nonzero(padded)
-        per_row = np.bincount(row, minlength=len(padded))
+        ordered = rows[:, self.compact.order[index + 1]]
+        row, column = np.nonzero(ordered)
+        per_row = np.bincount(row, minlength=count)
         out = self._bounds(
             index,
-            np.repeat(np.arange(batch), len(padded)),
+            np.repeat(np.arange(batch), count),
             np.concatenate([[0], np.cumsum(np.tile(per_row, batch))]),
             np.tile(column, batch),
-            np.tile(padded[row, column], batch),
+            np.tile(ordered[row, column], batch),
             False,
             optimise=self.problem.method == "alpha-crown",
         )
-        return out.reshape(batch, -1)[:, :count]
+        return out.reshape(batch, count)
 
     def _bounds(
         self,

@@ -1,12 +1,13 @@
 """Rows in groups against rows alone, and bounds that stop at a sign against whole ones."""
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import graphprune as gp
 from graphprune.ir import Ball
-from graphprune.passes.analysis.bounds import Boxes, pre_activation_bounds
+from graphprune.passes.analysis.bounds import Boxes, Method, pre_activation_bounds
 from graphprune.passes.analysis.compact_engine import CompactEngine
 from graphprune.passes.analysis.problem import Problem
 from graphprune.testing import networks
@@ -15,20 +16,24 @@ from tests.conftest import random_points
 RADIUS = st.sampled_from([0.02, 0.3])
 
 
-def problem(network: gp.Network, seed: int, radius: float) -> Problem:
+def problem(network: gp.Network, seed: int, radius: float, method: Method = "crown") -> Problem:
     boxes = Boxes.of(*(Ball(x.astype(float), radius) for x in random_points(network, 2, seed)))
-    return Problem(network, boxes, "crown", {}, pre_activation_bounds(network, boxes))
+    return Problem(network, boxes, method, {}, pre_activation_bounds(network, boxes))
 
 
+@pytest.mark.parametrize(("method", "tolerance"), [("crown", 1e-9), ("alpha-crown", 1e-3)])
 @given(network=networks(), seed=st.integers(0, 1000), radius=RADIUS)
-def test_a_row_does_not_depend_on_its_group(network: gp.Network, seed: int, radius: float) -> None:
-    engine = CompactEngine(problem(network, seed, radius))
+def test_a_row_does_not_depend_on_its_group(
+    method: Method, tolerance: float, network: gp.Network, seed: int, radius: float
+) -> None:
+    """Adam turns the rounding errors of small gradients into steps: other slopes, close bounds."""
+    engine = CompactEngine(problem(network, seed, radius, method))
     rows = np.random.default_rng(seed).normal(size=(37, network.classes))
     rows[rows < -0.5] = 0.0
     top = len(network.segments) - 1
     together = engine.rows(top, rows)
     alone = np.concatenate([engine.rows(top, row[None]) for row in rows], axis=1)
-    assert np.allclose(together, alone, rtol=1e-9, atol=1e-9)
+    assert np.allclose(together, alone, rtol=tolerance, atol=tolerance)
 
 
 @given(network=networks(), seed=st.integers(0, 1000), radius=RADIUS)
