@@ -1,12 +1,14 @@
 """Attacks side by side: mean distance, seconds, failures; ours and those of other libraries.
 
     python benchmarks/attacks.py [--model NAME ...] [--anchors N] [--only TEXT ...] [--norm NORM]
+        [--images FILE [--labels FILE]] [--skip N]
 
-Peers (foolbox, torchattacks, and a PGD bisection in torch) run on a copy of the model in PyTorch
-and are left out, with a message, when their library is not installed. One thread; seconds are
-processor time for all anchors; every point of every attack is judged by the file's own model in
-ONNX Runtime, and a point that is not adversarial there, or outside [0, 1], is a failure. The
-ratios are to `PGD bisection` (seconds) and to the best of all peers image by image (distance).
+Peers (foolbox, torchattacks, AutoAttack as pyautoattack, a PGD bisection in torch) run on a copy
+of the model in PyTorch and are left out, with a message, when their library is not installed. One
+thread; seconds are processor time for all anchors; every point of every attack is judged by the
+file's own model in ONNX Runtime, and a point that is not adversarial there, or outside [0, 1], is
+a failure. The ratios are to `PGD bisection` (seconds) and to the best of all peers image by image
+(distance).
 """
 
 import argparse
@@ -128,19 +130,26 @@ def foolbox(model: Any, norm: str, name: str, **options: Any) -> Attack:
 
 
 def fab(model: Any, norm: str) -> Attack:
+    """FAB-T by torchattacks, or in l1, where that fails, by AutoAttack."""
     torch: Any = import_module("torch")
-    torchattacks: Any = import_module("torchattacks")
-
-    kinds = {"linf": "Linf", "l2": "L2", "l1": "L1"}
+    attack: Any
     # Points farther than eps are given up: one that holds the unit cube.
-    eps = {"linf": 1.0, "l2": 28.0, "l1": 784.0}[norm]
-    attack = torchattacks.FAB(
-        model, norm=kinds[norm], eps=eps, steps=100, n_restarts=1, multi_targeted=True,
-        n_classes=10,
-    )  # fmt: skip
+    if norm == "l1":
+        autoattack: Any = import_module("pyautoattack.fab_pt")
+        attack = autoattack.FABAttack_PT(
+            model, norm="L1", eps=784.0, n_iter=100, n_restarts=1, targeted=True,
+            n_target_classes=9, device="cpu",
+        ).perturb  # fmt: skip
+    else:
+        torchattacks: Any = import_module("torchattacks")
+        kind, eps = {"linf": ("Linf", 1.0), "l2": ("L2", 28.0)}[norm]
+        attack = torchattacks.FAB(
+            model, norm=kind, eps=eps, steps=100, n_restarts=1, multi_targeted=True, n_classes=10
+        )
 
     def run(x: Array, y: Array) -> Array:
-        return np.asarray(attack(torch.from_numpy(x), torch.from_numpy(y)).detach().numpy())
+        found = attack(torch.from_numpy(x.copy()), torch.from_numpy(y))
+        return np.asarray(found.detach().numpy())
 
     return run
 
@@ -182,7 +191,8 @@ def attacks(
         "foolbox Brendel-Bethge", True,
         lambda: foolbox(torch_copy(), norm, "BrendelBethgeAttack", steps=1000),
     )  # fmt: skip
-    yield "torchattacks FAB-T", True, lambda: fab(torch_copy(), norm)
+    library = "AutoAttack" if norm == "l1" else "torchattacks"
+    yield f"{library} FAB-T", True, lambda: fab(torch_copy(), norm)
     for effort in ("fast", "standard", "thorough"):
         yield f"graphprune {effort}", False, partial(ours, network, norm, effort)
 
@@ -193,6 +203,9 @@ def main() -> None:
         "--model", action="append", help="default: mnist-a, mnist-c-robust, mnist-c"
     )
     parser.add_argument("--anchors", type=int, default=50)
+    parser.add_argument("--skip", type=int, default=0, help="anchors left out before the first")
+    parser.add_argument("--images", default=str(MODELS / "mnist-test-100.npz"), help="anchors file")
+    parser.add_argument("--labels", help="of an IDX file of images")
     parser.add_argument("--only", action="append", help="attacks whose name contains this")
     parser.add_argument("--norm", choices=list(NORMS), default="linf")
     options = parser.parse_args()
@@ -204,7 +217,7 @@ def measure(name: str, options: argparse.Namespace) -> None:
     """One table."""
     path = MODELS / f"{name}.onnx"
     network = gp.load(path)
-    anchors = gp.load_anchors(MODELS / "mnist-test-100.npz", network)
+    anchors = gp.load_anchors(options.images, network, labels=options.labels)[options.skip :]
     x = np.stack([a.x for a in anchors]).astype(np.float32)
     y = np.array([a.label for a in anchors])
     right = np.flatnonzero(run_original(network, x).argmax(axis=1) == y)[: options.anchors]

@@ -3,6 +3,7 @@
 Minimum-norm descent for every target from the anchor, then from random points for the most
 endangered targets; the best ends are polished, by linear programs or in l2 quadratic ones. More
 effort is the same start and more of it, and nothing found is ever given up for something farther.
+Random points come from one generator on the host, so a seed gives the same result again.
 """
 
 from collections.abc import Sequence
@@ -30,6 +31,10 @@ AttackMethod = Literal["descent", "pgd"]
 TARGETS = 12
 # Steps of one minimum-norm descent.
 ITERATIONS = 16
+# Random points all over the domain, where descents from the anchor find nothing.
+AFAR = 48
+# Where a point is sought between an end and what the polish made of it.
+BACK = np.array([0.0, 0.5, 0.9, 0.99, 0.999, 0.9999])
 # Linearisations that a candidate gets to show what it is worth, and then as the best.
 TRIAL, FINISH = 1, 2
 
@@ -57,20 +62,22 @@ class Round:
     keep: int
 
 
-_STANDARD = (Round(2, 8, 5.0, 4),)
-ROUNDS: dict[Effort, Sequence[Round]] = {
+_STANDARD = (Round(2, 8, 5.0, 1), Round(1, 24, 8.0, 1))
+_MORE = (
+    Round(1, 16, 8.0, 8),
+    Round(4, 8, 5.0, 8),
+    Round(1, 16, 3.0, 8),
+    Round(9, 4, 5.0, 8),
+    Round(1, 32, 5.0, 12),
+    Round(2, 16, 8.0, 12),
+    Round(1, 8, 1.0, 4),
+)
+# Stages of rounds; the best point is polished to the end after each, so that what a stage finds is
+# never farther than what the effort below it does.
+STAGES: dict[Effort, Sequence[Sequence[Round]]] = {
     "fast": (),
-    "standard": _STANDARD,
-    "thorough": (
-        *_STANDARD,
-        Round(1, 16, 8.0, 8),
-        Round(4, 8, 5.0, 8),
-        Round(1, 16, 3.0, 8),
-        Round(9, 4, 5.0, 8),
-        Round(1, 32, 5.0, 12),
-        Round(2, 16, 8.0, 12),
-        Round(1, 8, 1.0, 4),
-    ),
+    "standard": (_STANDARD,),
+    "thorough": (_STANDARD, _MORE),
 }
 
 
@@ -150,7 +157,7 @@ def attack(
             if method == "pgd":
                 search.offer(attack_radius.bisect(question, search.targets, search.in_time))
             else:
-                search.descend(ROUNDS[effort], np.random.default_rng([seed, anchor.index]))
+                search.descend(STAGES[effort], np.random.default_rng([seed, anchor.index]))
     except KeyboardInterrupt:
         if search.best is None:
             raise
@@ -167,12 +174,17 @@ class _Search:
     progress: Progress
     best: Witness | None = None
     targets: Indices = field(init=False)
+    # The shortest step that descents have found for each target.
+    reached: dict[int, float] = field(init=False)
 
     def __post_init__(self) -> None:
         question = self.question
         logits = run_original(question.network, question.anchor.x[None])[0]
+        if not np.all(np.isfinite(logits)):
+            raise GraphpruneError("the network's logits at the anchor are not finite")
         order = np.argsort(-logits[question.targets], kind="stable")
         self.targets = question.targets[order[:TARGETS]]
+        self.reached = dict.fromkeys(self.targets.tolist(), np.inf)
 
     def in_time(self) -> bool:
         return monotonic() < self.deadline
@@ -196,48 +208,79 @@ class _Search:
         )
         return self.best is not None
 
-    def descend(self, rounds: Sequence[Round], rng: np.random.Generator) -> None:
-        """Descents from the anchor, then the rounds."""
-        question = self.question
-        zeros = np.zeros((len(self.targets), question.start.size))
-        steps, sizes = self._descents(zeros, self.targets)
-        # Nearest target so far first, in this order from now on.
-        distances = dict(zip(self.targets.tolist(), sizes.tolist(), strict=True))
-        self._polish(steps, sizes, self.targets, keep=1)
+    def descend(self, stages: Sequence[Sequence[Round]], rng: np.random.Generator) -> None:
+        """Descents from the anchor, then the stages."""
+        self._descents(np.zeros((len(self.targets), self.question.start.size)), self.targets)
+        if self.best is None and self.in_time():
+            self._from_afar(rng)
         if self.best is None and self.in_time():
             self._from_pgd()
-        for round_ in rounds if self.best is not None else ():
-            if not self.in_time():
-                break
-            order = np.array(sorted(distances, key=lambda t: distances[t]))
-            chosen = np.repeat(order[: round_.targets], round_.starts)
-            random = rng.uniform(-1.0, 1.0, (len(chosen), question.start.size))
-            scale = round_.spread * self.distance / question.lengths(random).max()
-            steps, sizes = self._descents(question.clip(scale * random), chosen)
-            for target, size in zip(chosen.tolist(), sizes.tolist(), strict=True):
-                distances[target] = min(distances[target], size)
-            self._polish(steps, sizes, chosen, keep=round_.keep)
-        if rounds and self.best is not None and self.in_time():
-            step = self.best.x.astype(np.float64).reshape(-1) - question.start
-            self._confirm(self._polished(step, self.best.target, attack_polish.ROUNDS))
+        for stage in stages:
+            for round_ in stage:
+                self._round(round_, rng)
+            self._finish()
 
-    def _descents(self, steps: Floats, targets: Indices) -> tuple[Floats, Floats]:
-        return attack_descent.descend(self.question, steps, targets, ITERATIONS, self.deadline)
+    def _descents(self, steps: Floats, targets: Indices, *, keep: int = 1) -> None:
+        """Descents from `steps`, the best ends of which are polished."""
+        question, deadline = self.question, self.deadline
+        ends, sizes = attack_descent.descend(question, steps, targets, ITERATIONS, deadline)
+        for target, size in zip(targets.tolist(), sizes.tolist(), strict=True):
+            self.reached[target] = min(self.reached[target], size)
+        self._polish(ends, sizes, targets, keep=keep)
+
+    def _round(self, round_: Round, rng: np.random.Generator) -> None:
+        """Descents from random points around the anchor, for the targets reached nearest."""
+        if self.best is None or not self.in_time():
+            return
+        question = self.question
+        order = np.array(sorted(self.reached, key=lambda t: self.reached[t]))
+        chosen = np.repeat(order[: round_.targets], round_.starts)
+        random = rng.uniform(-1.0, 1.0, (len(chosen), question.start.size))
+        scale = round_.spread * self.distance / question.lengths(random).max()
+        self._descents(question.clip(scale * random), chosen, keep=round_.keep)
+
+    def _from_afar(self, rng: np.random.Generator) -> None:
+        """Descents from all over the domain, where none from the anchor arrives: a network that
+        is flat around it gives them no direction."""
+        question = self.question
+        reach = question.domain.search_limit(question.anchor.x)
+        random = rng.uniform(-1.0, 1.0, (AFAR, question.start.size))
+        random[::2] = np.sign(random[::2])  # corners, which points inside seldom come near
+        sides = np.where(random < 0, -question.lower, question.upper)
+        # How far is known where there is a domain, and not even the order of magnitude elsewhere.
+        scales = np.ones(AFAR) if question.domain.bounded else np.geomspace(1.0, 1e-5, AFAR)
+        steps = scales[:, None] * random * np.minimum(sides, reach)
+        self._descents(steps, np.resize(self.targets, AFAR), keep=2)
+
+    def _finish(self) -> None:
+        """Polish the best point to the end."""
+        if self.best is not None and self.in_time():
+            step = self.best.x.astype(np.float64).reshape(-1) - self.question.start
+            self._confirm(self._polished(step, self.best.target, attack_polish.ROUNDS))
 
     def _polish(self, steps: Floats, sizes: Floats, targets: Indices, *, keep: int) -> None:
         """Polish the shortest steps a little; finish the best of several; confirm it."""
         order = [i for i in np.argsort(sizes, kind="stable")[:keep] if np.isfinite(sizes[i])]
-        trials = []
+        question, trials = self.question, []
         for i in order:
             step = self._polished(steps[i], int(targets[i]), TRIAL, attack_polish.COARSE)
-            trials.append((float(self.question.lengths(step[None])[0]), int(targets[i]), step))
+            trials.append((float(question.lengths(step[None])[0]), i, step))
         if not trials:
             return
-        length, target, step = min(trials, key=lambda trial: trial[0])
+        length, i, step = min(trials, key=lambda trial: trial[0])
         # What is far from the best after its trial stays behind it.
         if keep > 1 and length < 1.05 * self.distance:
-            step = self._polished(step, target, FINISH)
+            step = self._polished(step, int(targets[i]), FINISH)
+        before = self.distance
         self._confirm(step)
+        # A polished step may end where float32 sees a tie and float64 does not: at the tip of a
+        # region, from which no ray leads into it.
+        if self.distance == before and sizes[i] < before:
+            back = question.start + steps[i] + BACK[:, None] * (step - steps[i])
+            points = back.reshape(-1, *question.network.input_shape)
+            self.offer(
+                confirm(question.network, question.anchor, question.domain, points, question.norm)
+            )
 
     def _polished(
         self, step: Floats, target: int, rounds: int, negligible: float = attack_polish.NEGLIGIBLE

@@ -110,6 +110,8 @@ class Kinks:
 class Linearisation:
     """The margin of one target around one point, as its activation pattern continues it.
 
+    In units of the steepest slope there: tolerances of solvers are absolute, networks are not.
+
     Attributes
     ----------
     step
@@ -131,14 +133,19 @@ class Linearisation:
             zip(run.outputs, run({"x": question.points(step[None]), "rows": row}), strict=True)
         )
         wide = {name: a.astype(np.float64).reshape(-1) for name, a in found.items()}
-        self.margin = float(wide["logits"] @ row[0])
-        self.gradient: Floats = wide["gradient"]
+        logits = wide["logits"]
+        steepest = float(np.max(np.abs(wide["gradient"]), initial=0.0))
+        # Zero or no number: nothing that a program could be made of.
+        self.usable = bool(steepest > 0 and np.isfinite(steepest) and np.all(np.isfinite(logits)))
+        unit = steepest if self.usable else 1.0
+        self.margin = float(logits[question.anchor.label] - logits[target]) / unit
+        self.gradient: Floats = wide["gradient"] / unit
         self._slopes = {name: a for name, a in found.items() if name.startswith("slope")}
         self.kinks: dict[int, Kinks] = {}
         for i, activation in enumerate(network.activations):
             if isinstance(activation_of(activation), Relu):
                 side = np.where(wide[f"slope{i}"] > 0, 1.0, -1.0)
-                self.kinks[i] = Kinks(wide[f"z{i}"], side, wide[f"weight{i}"])
+                self.kinks[i] = Kinks(wide[f"z{i}"], side, wide[f"weight{i}"] / unit)
 
     def push(self, direction: Floats) -> dict[int, Floats]:
         """Changes (n_i,) of the pre-activations of the ReLU layers for a change of the input."""

@@ -36,6 +36,8 @@ NEGLIGIBLE, COARSE = 1e-4, 1e-3
 # The trust region at the start, and the one at which there is nothing left to gain, as shares of
 # the distance.
 REGION, SMALLEST_REGION = 0.5, 2e-3
+# Rows of nothing are not divided by it.
+TINY = 1e-30
 # A round that gains less than this share of the distance, in a region that is not held back by an
 # earlier failure, is the last.
 GAIN = 2e-4
@@ -89,6 +91,8 @@ def descend(
         if best == 0.0 or monotonic() >= deadline:
             break
         around = Linearisation(question, step, target)
+        if not around.usable:
+            break
         least = negligible * best * dual(question.norm, around.gradient)
         goal = _propose(question, around, best, region, least, deadline)
         if goal is None:
@@ -160,7 +164,9 @@ def _add_crossed(
         side = kinks.side[crossed]
         rows = around.rows(i, crossed)
         offsets = side * (kinks.z[crossed] - rows @ around.step)
-        model.add(side[:, None] * rows, offsets, kinks.weight[crossed])
+        # Rows whose largest element is one, for the same reason as the margin's unit.
+        unit = np.maximum(np.max(np.abs(rows), axis=1), TINY)
+        model.add((side / unit)[:, None] * rows, offsets / unit, kinks.weight[crossed] * unit)
     return added
 
 

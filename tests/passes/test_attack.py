@@ -65,6 +65,17 @@ def test_the_effort_order_holds_on_images(mnist_a: gp.Network, images: list[gp.A
 
 
 @pytest.mark.parametrize("norm", NORMS)
+def test_more_effort_is_never_worse_on_images(
+    tiny: gp.Network, images: list[gp.Anchor], norm: Norm
+) -> None:
+    for anchor in images[2:3]:
+        found = [gp.attack(tiny, anchor, norm=norm, effort=e).distance for e in EFFORTS]
+        known = [d for d in found if d is not None]
+        assert len(known) == 3
+        assert known == sorted(known, reverse=True)
+
+
+@pytest.mark.parametrize("norm", NORMS)
 def test_small_networks_are_solved(norm: Norm) -> None:
     rng = np.random.default_rng(2)
     tried = solved = 0

@@ -49,7 +49,7 @@ def nearest(question: Question, constant: float, gradient: Floats) -> Floats:
 
 def descend(question: Question, steps: Floats, iterations: int) -> tuple[Floats, Floats]:
     best, known = steps.copy(), np.full(len(steps), np.inf)
-    for pace in attack_descent.paces(iterations):
+    for pace in attack_descent.paces(question.norm, iterations):
         margins, gradients = slopes(question, steps, TARGETS)
         size = lengths(steps, question.norm)
         better = (margins <= 0) & (size < known)
@@ -80,7 +80,7 @@ def test_descents_are_those_of_the_host(
     question = Question(tiny, images[1], gp.Domain(), norm)
     rng = np.random.default_rng(0)
     starts = question.clip(0.1 * rng.uniform(-1, 1, (3, question.start.size)))
-    found = attack_descent.descend(question, starts, TARGETS, iterations, np.inf)
+    found = attack_descent.walk(question, starts, TARGETS, iterations, np.inf)
     expected = descend(question, starts, iterations)
     assert iterations == 3 or np.isfinite(expected[1]).any()
     assert np.array_equal(np.isfinite(found[1]), np.isfinite(expected[1]))
