@@ -138,7 +138,9 @@ def margins_table(names: list[str], radius: float, batch: int, single: int) -> N
             for count in dict.fromkeys((single, batch)):
                 run = anchors[:count]
                 work = partial(ours, network, run, radius, method)
-                found, seconds = timed(work, 3 if count == 1 else 1)
+                short = method == "ibp" or (count == 1 and method == "crown")
+                repeats = 5 if short else 1
+                found, seconds = timed(work, repeats)
                 cells = [name, method, str(count), f"{1e3 * seconds / count:.2f}"]
                 if other is None:
                     print(
@@ -147,7 +149,7 @@ def margins_table(names: list[str], radius: float, batch: int, single: int) -> N
                     continue
                 some = min(count, PEER_IMAGES.get(method, count))
                 theirs, best = found[:some], np.inf
-                for _ in range(3 if count == 1 and method != "alpha-crown" else 1):
+                for _ in range(repeats):
                     theirs = other(run[:some], radius, PEER_METHOD[method])
                     best = min(best, other.seconds)  # type: ignore[attr-defined]
                 each = best / some

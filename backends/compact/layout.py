@@ -31,6 +31,9 @@ Ints = NDArray[np.int64]
 BLOCK = 64
 # Blocks stored with more zeros than this, per weight, are split into single neurons.
 WASTE = 4
+# Rounding errors are proportional to no less than this, which covers every underflow in what a row
+# multiplies.
+FLOOR = 1e-100
 # Bytes that building takes per multiplication of the network, at most.
 BYTES_PER_WEIGHT = 120
 
@@ -61,7 +64,8 @@ class Compact:
     weights, sizes
         The matrices, and at least their absolute values (what rounding is proportional to).
     offset, offset_size
-        Per index: a pre-activation's constant, and at least its absolute value.
+        Per index: a pre-activation's constant, and at least its absolute value; `FLOOR` unless
+        the pre-activation is constantly 0.
     roundings
         No number computed by one pass went through more roundings than this.
     """
@@ -134,7 +138,9 @@ def _build(network: Network) -> Compact:
         matrix = segment_matrix(segment)
         rows = layouts[target][0]
         place = slice(start[target], start[target] + widths[target])
-        offset[place], offset_size[place] = matrix.offset[rows], matrix.offset_size[rows]
+        terms = matrix.offset_size + sum(sizes.sum(axis=1) for sizes in matrix.sizes)
+        floored = matrix.offset_size + FLOOR * (terms > 0)
+        offset[place], offset_size[place] = matrix.offset[rows], floored[rows]
         roundings = max(roundings, matrix.roundings)
         for source, weight, sizes in zip(
             segment.sources, matrix.weights, matrix.sizes, strict=True

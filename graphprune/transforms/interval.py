@@ -88,16 +88,12 @@ def _image(
         magnitude[out] = absolute.forward(b, *(magnitude[v] for v in inputs))
     if segment.sources:
         reach = b.op("Unsqueeze", [reach, b.ints(range(1, 1 + len(sample_shape(target))))])
-    moved = b.op("Mul", [reach, b.scalar(_up(slack(network, index).forward))])
+    with np.errstate(over="ignore"):  # infinite bounds are refused
+        moves = 1.01 * slack(network, index).forward.reshape(1, *sample_shape(target))
+        moved = b.op("Mul", [b.constant(moves.astype(np.float32), "slack"), reach])
     # The centre is off in proportion to the magnitude, the radius to itself.
     terms = b.op("Add", [magnitude[target], radius[target]])
     relative = b.op("Mul", [terms, b.scalar(gamma(segment.rounding))])
     spread = b.op("Sum", [radius[target], relative, moved])
     lower, upper = (b.op(op, [centre[target], spread]) for op in ("Sub", "Add"))
     return lower, upper, magnitude[target]
-
-
-def _up(number: float) -> float:
-    """A number that stays above this one in float32."""
-    with np.errstate(over="ignore"):  # infinite bounds are refused
-        return float(np.nextafter(np.float32(number), np.float32(np.inf)))

@@ -13,6 +13,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from graphprune.errors import GraphpruneError
 from graphprune.ir.builder import GraphBuilder
 from graphprune.ir.network import (
     BATCH,
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 # Units pushed through an operator at once, in elements of its widest tensor.
 CHUNK = 1 << 22
+# Within these, no product of weights underflows, and what underflow loses elsewhere stays small.
+RANGE = (1e-290, 1e100)
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,16 +63,28 @@ class SegmentMatrix:
 
 @dataclass
 class _Form:
-    """A value as an affine map of the segment's sources."""
+    """A value as an affine map of the segment's sources.
+
+    No product of a path's weights is less than `least`, and no row's sum of them is more than
+    `most`, zeros left out.
+    """
 
     weights: dict[int, Any]
     sizes: dict[int, Any]
     offset: Floats
     offset_size: Floats
+    least: float = 1.0
+    most: float = 1.0
 
 
 def segment_matrix(segment: Segment) -> SegmentMatrix:
-    """The matrices of a segment; memory is proportional to its ``multiply_adds``."""
+    """The matrices of a segment; memory is proportional to its ``multiply_adds``.
+
+    Raises
+    ------
+    GraphpruneError
+        A product of weights leaves `RANGE`.
+    """
     from scipy.sparse import csr_array, eye_array
 
     forms: dict[int, _Form] = {}
@@ -104,14 +119,24 @@ def matrix_of(network: Network, index: int) -> SegmentMatrix:
 
 def _compose(op: AffineOperator, shapes: Sequence[Shape], inputs: Sequence[_Form]) -> _Form:
     at_zero = _run(op, shapes, [np.zeros((1, *s)) for s in shapes], linear=False).reshape(-1)
-    result = _Form({}, {}, at_zero.copy(), np.abs(at_zero))
+    result = _Form({}, {}, at_zero.copy(), np.abs(at_zero), 1.0, 0.0)
     for matrix, form in zip(matrices(op, shapes), inputs, strict=True):
         absolute = abs(matrix)
         result.offset += matrix @ form.offset
         result.offset_size += absolute @ form.offset_size
+        some = absolute.data[absolute.data != 0]
+        result.least = min(result.least, form.least * float(some.min(initial=1.0)))
+        sums = np.asarray(absolute.sum(axis=1))
+        result.most += form.most * max(1.0, float(sums.max(initial=0.0)))
         for source, weight in form.weights.items():
             _accumulate(result.weights, source, matrix @ weight)
             _accumulate(result.sizes, source, absolute @ form.sizes[source])
+    if not RANGE[0] <= result.least <= result.most <= RANGE[1]:
+        raise GraphpruneError(
+            "products of weights of consecutive layers lie between"
+            f" {result.least:.0e} and {result.most:.0e}, float64 needs {RANGE[0]:.0e} to"
+            f" {RANGE[1]:.0e}: rescale the layers"
+        )
     return result
 
 

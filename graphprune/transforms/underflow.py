@@ -40,9 +40,9 @@ MORE = 4.0
 
 @dataclass(frozen=True, eq=False)
 class Slack:
-    """Of one segment: `forward`, and `adjoint` (source size,) per source; float64."""
+    """Of one segment: `forward` (target size,), `adjoint` (source size,) per source; float64."""
 
-    forward: float
+    forward: NDArray[np.float64]
     adjoint: tuple[NDArray[np.float64], ...]
 
 
@@ -59,8 +59,8 @@ def _slack(segment: Segment) -> Slack:
     feeds = {f"source{i}": np.ones((1, *sample_shape(s))) for i, s in enumerate(segment.sources)}
     feeds["target"] = np.ones((1, *sample_shape(segment.target)))
     evaluator = ReferenceEvaluator(ir.to_proto(_underflow(segment)), new_ops=NEW_OPS)
-    forward, *adjoint = (np.asarray(found) for found in evaluator.run(None, feeds))
-    return Slack(float(np.max(forward, initial=0.0)), tuple(rows.reshape(-1) for rows in adjoint))
+    forward, *adjoint = (np.asarray(found).reshape(-1) for found in evaluator.run(None, feeds))
+    return Slack(forward, tuple(adjoint))
 
 
 def _underflow(segment: Segment) -> ir.Model:
@@ -88,7 +88,10 @@ def _underflow(segment: Segment) -> ir.Model:
         sizes = [_largest(b, b.op("Add", [largest[v], error[v]])) for v in inputs]
         fresh = b.op("Mul", [b.op("Sum", [*sizes, b.scalar(MORE)]), products])
         error[out] = b.op("Add", [absolute.linear(b, *flushed), fresh])
-    b.output(b.op("Mul", [error[segment.target], factor]), "forward")
+    # All products of an element that is constantly 0 are exact.
+    constant = b.op("Equal", [largest[segment.target], b.scalar(0.0)])
+    moved = b.op("Mul", [error[segment.target], factor])
+    b.output(b.op("Where", [constant, b.scalar(0.0), moved]), "forward")
     rows: Values = {segment.target: b.op("Mul", [top, zero])}
     for node in reversed(segment.nodes):
         if node.outputs[0] not in rows:

@@ -21,7 +21,8 @@ from graphprune.transforms.rounding import gamma64
 if TYPE_CHECKING:
     from graphprune.backends.compact import kernels
 
-# Larger numbers are refused: below, an underflow anywhere moves a bound by less than TINY.
+# Larger numbers are refused. An underflow is less than 1e-320: of a row, it moves a bound by less
+# than TINY; of what a row multiplies, by less than gamma times the layout's FLOOR times the row.
 LARGEST = 1e100
 TINY = 1e-150
 

@@ -17,7 +17,7 @@ def magnitude(problem: Problem, index: int, known: Singles) -> Singles:
     reach = np.ones(problem.batch)
     for source in segment.sources:
         reach = np.maximum(reach, _sizes(problem.source(source)).max(axis=1, initial=0.0))
-    moved = slack(problem.network, index).forward * reach[:, None] / (2.0 * GAMMA)
+    moved = slack(problem.network, index).forward * (reach[:, None] / (2.0 * GAMMA))
     raised: Singles = round_up(known.astype(np.float64) + moved)
     finite(raised)
     return raised

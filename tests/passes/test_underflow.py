@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Literal
 
 import numpy as np
 import onnx
@@ -20,6 +21,7 @@ from graphprune.passes.analysis.bounds import (
 )
 from tests.canonical.models import model_of, node
 
+ENGINES: tuple[Literal["compact", "graph"], ...] = ("compact", "graph")
 FREE = gp.Domain(-np.inf, np.inf)
 Exact = list[Fraction]
 
@@ -127,6 +129,33 @@ def test_a_row_below_float32_meets_a_large_value() -> None:
     large, small = float(np.float32(1e30)), float(np.float32(1e-23))
     chain = Chain([[(one(large), ZERO)], [(one(small), ZERO)], [(one(small), ZERO)]])
     assert assert_holds(chain, UNIT_BALL, BOTH, TensorProto.FLOAT) == len(METHODS)
+
+
+@pytest.mark.usefixtures("engine")
+@pytest.mark.parametrize(
+    "scales", [(1e-320, 1e90), (1e-160, 1e-160), (1e-200, 1e250), (1e90, 1e-320)]
+)
+@pytest.mark.parametrize("together", [True, False])
+def test_weights_beyond_float64_give_no_number_that_is_wrong(
+    scales: tuple[float, float], together: bool
+) -> None:
+    """In one segment or two: the bounds hold, or there are none."""
+    maps = [(one(scale), ZERO) for scale in scales]
+    chain = Chain([maps] if together else [[m] for m in maps])
+    assert_holds(Chain([*chain.segments, [(one(1.0), ZERO)]]), UNIT_BALL, BOTH)
+
+
+def test_a_neuron_that_is_constantly_zero_is_stable() -> None:
+    """What stands in for lost underflows does not make pruned neurons unstable."""
+    chain = Chain([[(np.array([[0.0], [1.0]]), np.zeros(2))], [(one(1.0, 1.0), ZERO)]])
+    for name in ENGINES:
+        configure(engine=name)
+        try:
+            network = gp.from_proto(chain.model())
+            layers = pre_activation_bounds(network, Boxes.of(UNIT_BALL))
+        finally:
+            configure()
+        assert not layers[0].unstable.any(), name
 
 
 @pytest.mark.usefixtures("engine")
