@@ -70,11 +70,11 @@ def certified_margins(
 ) -> NDArray[np.float64]:
     """Proven lower bounds (classes - 1,) of the margins on a ball, targets increasing."""
     ball = Ball(anchor.x.astype(np.float64), radius, domain, norm)
-    margins: NDArray[np.float64] = _margins(network, anchor, [ball], method)[0][0]
+    margins: NDArray[np.float64] = margins_on(network, anchor, [ball], method)[0][0]
     return margins
 
 
-def _margins(
+def margins_on(
     network: Network,
     anchor: Anchor,
     balls: Sequence[Ball],
@@ -139,7 +139,7 @@ def certify(
             balls = [Ball(center, radius, domain, norm) for radius in radii]
             try:
                 # At a radius above 0 a proof needs no better margin than a positive one.
-                margins, layers = _margins(network, anchor, balls, method, outer, 0.0)
+                margins, layers = margins_on(network, anchor, balls, method, outer, 0.0)
                 least = margins.min(axis=1).tolist()
             except GraphpruneError:  # the bounds overflow
                 if len(radii) > 1:

@@ -13,7 +13,7 @@ from graphprune.evaluate.estimates import (
     estimated,
     parse_estimate,
 )
-from graphprune.evaluate.estimates.extrapolate import parabola_root
+from graphprune.evaluate.estimates.extrapolate import PowerLaw
 from graphprune.evaluate.settings import Settings
 from graphprune.ir import Domain
 from graphprune.ir.points import linf
@@ -66,17 +66,28 @@ def test_extrapolation_is_close_and_its_lower_end_is_certified(
     assert np.mean(errors) < 0.02
 
 
-def test_parabolas_are_exact_on_parabolas() -> None:
-    b, c, m = np.array([2.0, 1.0]), np.array([3.0, 0.5]), np.array([5.0, 4.0])
+def test_power_laws_are_exact_on_power_laws() -> None:
+    m, slope = np.array([5.0, 4.0]), np.array([2.0, 1.0])
+    k, p = np.array([0.7, 0.2]), np.array([1.5, 2.5])
 
     def margin(r: float) -> np.ndarray:
-        return np.asarray(m - b * r - c * r * r)
+        return np.asarray(m - slope * r * (1 + k * r**p))
 
-    truth = min(float(np.roots([-c[t], -b[t], m[t]]).max()) for t in range(2))
-    assert parabola_root([0.0, 0.3], [m, margin(0.3)], b) == pytest.approx(truth)
-    values = [m, margin(0.3), margin(0.7)]
-    assert parabola_root([0.0, 0.3, 0.7], values, np.zeros(2)) == pytest.approx(truth)
-    assert parabola_root([0.0, 1.0], [m, m + 1.0], np.zeros(2)) == np.inf
+    model = PowerLaw(m, slope, exponent=1.0)
+    model.learn(0.3, margin(0.3))
+    model.learn(0.8, margin(0.8))
+    assert margin(model.root()).min() == pytest.approx(0.0, abs=1e-9)
+    known = PowerLaw(m, slope, exponent=1.5)
+    known.learn(0.9, margin(0.9))
+    assert margin(known.root())[0] == pytest.approx(0.0, abs=1e-9)
+
+
+def test_margins_that_fall_slowly_are_continued_along_their_chord() -> None:
+    model = PowerLaw(np.array([4.0]), np.array([2.0]), exponent=1.0)
+    model.learn(1.0, np.array([3.0]))
+    assert model.root() == pytest.approx(4.0)
+    model.learn(2.0, np.array([5.0]))
+    assert model.root() == np.inf
 
 
 @settings(max_examples=15)
