@@ -1,7 +1,7 @@
 """Running graphs with ONNX Runtime, on CUDA when it works and on the CPU otherwise."""
 
 from graphprune.backends.onnxruntime.clock import milliseconds
-from graphprune.backends.onnxruntime.original import run_original
+from graphprune.backends.onnxruntime.original import run_file, run_original
 from graphprune.backends.onnxruntime.runtime import (
     Executable,
     Resident,
@@ -17,5 +17,6 @@ __all__ = [
     "configure",
     "milliseconds",
     "provider",
+    "run_file",
     "run_original",
 ]

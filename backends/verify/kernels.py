@@ -240,7 +240,7 @@ def blame(rows: Rows, w: Work, score: Floats) -> None:
         c = w.back[n + j]
         if low >= 0.0 or high <= 0.0 or c == 0.0:
             continue
-        loss = -c * low * high / (high - low) if c < 0.0 else c * min(high, -low)
+        loss = c * low * high / (high - low) if c < 0.0 else c * min(high, -low)
         share = loss / high  # forms hold the range scaled by the slope high / (high - low)
         form = w.forms[n + j]
         for i in range(n):

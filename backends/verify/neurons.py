@@ -8,6 +8,7 @@ constraints, the one whose bound at the root is best.
 
 import heapq
 from dataclasses import dataclass, field
+from time import monotonic
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,8 @@ from numpy.typing import NDArray
 from graphprune.backends.condensed import Condensed, condense
 from graphprune.backends.protocol import Limits
 from graphprune.backends.search import kernels, tighten
-from graphprune.backends.search.leaf import solve_leaf
+from graphprune.backends.search.cuts import add_planes
+from graphprune.backends.search.leaf import Leaf, solve_leaf
 from graphprune.backends.search.target import CANDIDATES, NODE_STEPS, RATE, Bounds, Target
 from graphprune.backends.verify.attack import attack_from
 from graphprune.backends.verify.goals import boxes_of
@@ -30,11 +32,20 @@ Singles = NDArray[np.float32]
 
 # Nodes per open constraint before its last layers get output-constrained bounds.
 FIRST_NODES = 16
+# After them: rounds of cuts folded into planes, then so many nodes per open constraint. A tree
+# begins anew with every stage: the planes make it smaller by more than what was grown.
+STAGES = ((0, 100.0), (3, 1000.0), (8, np.inf))
+# Entries of the rows up to which the cuts' linear programs stay small enough, and the share of
+# the time left that they may take together.
+MOST_ENTRIES, CUT_SHARE = 2_000_000, 0.3
 # So many neurons get them, layer by layer from the last one down (the last one whole), in at most
 # so many rounds, while the widths fall by this share.
 TIGHTENED, ROUNDS, GAIN = 200, 4, 0.02
 # Neurons between two looks at the clock.
 BLOCK = 32
+# Where an eighth of the neurons is split, every fourth split is followed by a linear program:
+# few steps of ascent miss that a deep case is empty.
+LEAF_EVERY, LEAF_SHARE = 4, 8
 # Nodes between two attacks from the nodes' minimisers, at first, and how many of them start.
 FIRST_ATTACK, STARTS = 32, 16
 
@@ -116,10 +127,12 @@ class _Search:
 
     def run(self) -> Proof:
         targets = self._targets()
-        targets = self._grow(targets, FIRST_NODES * len(targets))
-        if self.point is None:
-            targets = [target for target in targets if self._tighten(target)]
-            targets = self._grow(targets, np.inf)
+        targets = self._grow(targets, FIRST_NODES)
+        targets = [target for target in targets if self._tighten(target)]
+        for cuts, nodes in STAGES:
+            if cuts:
+                targets = self._cut(targets, cuts)
+            targets = self._grow(targets, nodes)
         unsat = not targets and not self.undecided and self.point is None
         ended = not unsat and self.point is None and self.problem.in_time
         reason = "some cases are undecided within rounding" if ended else ""
@@ -171,15 +184,26 @@ class _Search:
                 ):  # fmt: skip
                     return False
             after = target.width
-            target.write_back()
+            # Kept as split rows: that the constraint fixes their signs is knowledge of its own.
+            target.stabilise(target.state, target.theta)
             if target.optimise() > 0.0:
                 return False
             if self.limits.over or after > (1.0 - GAIN) * before:
                 break
         return True
 
-    def _grow(self, targets: list[Target], budget: float) -> list[Target]:
-        """Expand nodes, worst bound first; the constraints that stay open at a limit."""
+    def _cut(self, targets: list[Target], rounds: int) -> list[Target]:
+        """Planes from cuts (:mod:`graphprune.backends.search.cuts`), where there is time."""
+        for number, target in enumerate(targets):
+            if len(target.rows.values) <= MOST_ENTRIES:
+                self.progress(f"cutting, constraint {number + 1} of {len(targets)}")
+                share = CUT_SHARE / len(targets) * self.limits.remaining()
+                add_planes(target, Limits(monotonic() + share), rounds)
+        return [target for target in targets if target.bound <= 0.0]
+
+    def _grow(self, targets: list[Target], each: float) -> list[Target]:
+        """Expand nodes, worst bound first; the constraints still open after `each` per target."""
+        budget = each * len(targets)
         heap: list[tuple[float, int, _Node]] = []
         for number, target in enumerate(targets):
             state = target.state.copy()
@@ -206,6 +230,12 @@ class _Search:
         self.nodes += 1
         state = node.state.copy()
         theta, mix = node.theta.astype(np.float64), node.mix.astype(np.float64)
+        splits = int(np.count_nonzero(state))
+        if splits % LEAF_EVERY == 0 and LEAF_SHARE * splits >= target.neurons:
+            leaf = self._leaf(target, state)
+            if leaf.closed or self.point is not None:
+                return []
+            theta = leaf.theta.copy()
         v = np.empty(target.condensed.basis)
         bound, _, neuron, active, active_closed, inactive, inactive_closed, value = kernels.expand(
             target.rows, target.planes, target.region, target.goal, 0.0, state, theta, mix,
@@ -222,9 +252,7 @@ class _Search:
             (kernels.INACTIVE, inactive, inactive_closed),
         ]
         if neuron < 0:
-            leaf = solve_leaf(target, state)
-            if leaf.point is not None and self.point is None:
-                self.point = self.problem.confirm(leaf.point[None])
+            leaf = self._leaf(target, state)
             if leaf.closed:
                 return []
             if leaf.neuron is None:
@@ -240,6 +268,14 @@ class _Search:
                 child = _Node(target, bound, own, slopes, mix.astype(np.float32))
                 made.append((child, estimate))
         return made
+
+    def _leaf(self, target: Target, state: NDArray[np.int8]) -> Leaf:
+        """Solve a case's linear program; its points may be counterexamples."""
+        leaf = solve_leaf(target, state)
+        points = [x for x in (leaf.inner, leaf.point) if x is not None]
+        if points and self.point is None:
+            self.point = self.problem.confirm(np.array(points))
+        return leaf
 
     def _attack(self) -> None:
         """Descend from the most promising minimisers since the last attack."""

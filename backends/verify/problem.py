@@ -7,7 +7,7 @@ from time import monotonic
 import numpy as np
 from numpy.typing import NDArray
 
-from graphprune.backends.onnxruntime import run_original
+from graphprune.backends.onnxruntime import run_file, run_original
 from graphprune.backends.reference import forward64
 from graphprune.ir import Network
 from graphprune.vnnlib import Region
@@ -24,7 +24,7 @@ class Counterexample:
     x
         Flat float64 input, inside the region's box as the shortest decimals of its numbers.
     y
-        Flat outputs of the original model in ONNX Runtime there.
+        Flat outputs of the whole file in ONNX Runtime there, a Softmax above its scores included.
     """
 
     x: Floats
@@ -131,12 +131,16 @@ class Problem:
         """The first of a few points (N, inputs) that is unsafe without any tolerance.
 
         It must lie in the box exactly, and its outputs be unsafe both by the original model in
-        ONNX Runtime and by the canonical one in float64.
+        ONNX Runtime and by the canonical one in float64. Where a Softmax was cut above the scores,
+        both the scores and what the file makes of them must be.
         """
         network = self.network
         for x in self.inside(points):
             sample = x.reshape(1, *network.input_shape)
-            y = run_original(network, sample.astype(network.source.dtype))[0]
+            own = sample.astype(network.source.dtype)
+            if not self.region.violated_by(run_original(network, own)[0]):
+                continue
+            y = run_file(network, own)[0]
             if not self.region.violated_by(y):
                 continue
             exact = forward64(network, sample)[0].reshape(-1)

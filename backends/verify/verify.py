@@ -71,8 +71,11 @@ def verify(
     ------
     GraphpruneError
         The numbers of inputs or outputs are not the network's.
+    UnsupportedError
+        The property speaks of values above a Softmax that is cut.
     """
     _check_sizes(network, prop)
+    _check_head(network, prop)
     start = monotonic()
     problems = [Problem.of(network, region, start + time_limit) for region in prop.regions]
     nodes, reason = 0, ""
@@ -125,4 +128,15 @@ def _check_sizes(network: Network, prop: Property) -> None:
         raise GraphpruneError(
             f"the property has {prop.inputs} inputs and {prop.outputs} outputs,"
             f" the network {inputs} and {outputs}"
+        )
+
+
+def _check_head(network: Network, prop: Property) -> None:
+    """A Softmax keeps the order of the scores below it, and nothing else of them."""
+    source = network.source
+    if source.file_output != source.output_name and not prop.compares_outputs:
+        raise UnsupportedError(
+            f"the property speaks of values above the {source.softmax or 'last operators'} of"
+            f" {source.path or 'the model'}, cut here: only comparisons of two outputs are decided"
+            " for such a model"
         )

@@ -47,17 +47,11 @@ def register(app: typer.Typer) -> None:
             from graphprune.backends.verify import verify as decide
             from graphprune.canonical import load
             from graphprune.cli.options import one_of
-            from graphprune.errors import UnsupportedError
             from graphprune.vnnlib import read_property
 
             one_of("--provider", provider, ("auto", "cpu", "cuda"))
             configure(provider=provider, threads=threads)  # type: ignore[arg-type]
             question, network = read_property(prop), load(model)
-            if network.source.softmax and not question.compares_outputs:
-                raise UnsupportedError(
-                    f"{prop}: speaks of the values above the {network.source.softmax} of {model},"
-                    " which is cut: only comparisons of two outputs are decided for such files"
-                )
             verdict = decide(network, question, time_limit=watchdog.left, seed=seed)
         finally:
             watchdog.disarm()

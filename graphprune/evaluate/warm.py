@@ -4,11 +4,15 @@ Numba compiles a kernel at its first call and keeps it on disk for later process
 that never ran them this takes about half a minute, which must not count against a time limit of
 seconds. So a tiny network goes through every kernel first: each compiles there, or is read from
 disk.
+
+`verify` keeps a limit that includes everything, so it never waits for this: on such a machine it
+may answer ``timeout`` until an installation, or a run with a longer limit, has compiled.
 """
 
 import threading
 from functools import cache
 from itertools import pairwise
+from time import monotonic
 
 import numpy as np
 import onnx
@@ -62,6 +66,20 @@ def _run() -> None:
     solve_leaf(target, np.zeros(target.neurons, np.int8))
 
 
+def warm_verify() -> None:
+    """Compile what `verify` needs besides the kernels of `warm_up`."""
+    from graphprune.backends.verify.inputs import split_inputs
+    from graphprune.backends.verify.problem import Problem as VerifyProblem
+    from graphprune.vnnlib import parse_property
+
+    network = from_proto(_model())
+    names = [f"X_{i}" for i in range(6)] + [f"Y_{j}" for j in range(3)]
+    text = [f"(declare-const {name} Real)" for name in names]
+    text += [f"(assert (>= {x} 0.3)) (assert (<= {x} 0.7))" for x in names[:6]]
+    prop = parse_property(" ".join([*text, "(assert (>= Y_1 Y_0))"]))
+    split_inputs(VerifyProblem.of(network, prop.regions[0], monotonic() + 60.0))
+
+
 def _model() -> onnx.ModelProto:
     """Three hidden layers whose neurons are unstable and whose first class wins narrowly."""
     rng = np.random.default_rng(1)
@@ -87,3 +105,4 @@ def _model() -> onnx.ModelProto:
 
 if __name__ == "__main__":  # what an installation runs, so that the first use is quick
     warm_up(print)
+    warm_verify()

@@ -13,8 +13,12 @@ from scipy.optimize import linprog
 
 import graphprune as gp
 from graphprune.backends.onnxruntime import run_original
-from graphprune.backends.verify import Verdict, kernels, verify
+from graphprune.backends.protocol import Limits
+from graphprune.backends.search.cuts import add_planes
+from graphprune.backends.search.target import Target
+from graphprune.backends.verify import Verdict, kernels, neurons, verify
 from graphprune.backends.verify.goals import goals_and_errors
+from graphprune.backends.verify.inputs import split_inputs
 from graphprune.backends.verify.neurons import split_neurons
 from graphprune.backends.verify.problem import Problem
 from graphprune.backends.verify.rows import rows_of
@@ -120,6 +124,37 @@ def test_neuron_splitting_never_contradicts_brute_force(seed: int) -> None:
         assert proof.unsat
     if proof.point is not None:
         assert prop.regions[0].violated_by(proof.point.y)
+
+
+def test_both_ways_to_split_agree(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Properties near the boundary, decided by inputs and by neurons, with every stage in use."""
+    monkeypatch.setattr(neurons, "FIRST_NODES", 1)
+    monkeypatch.setattr(neurons, "STAGES", ((0, 1.0), (3, 1.0), (8, np.inf)))
+    found = []
+
+    def counted(target: Target, limits: Limits, rounds: int) -> int:
+        found.append(add_planes(target, limits, rounds))
+        return found[-1]
+
+    monkeypatch.setattr(neurons, "add_planes", counted)
+    for seed in range(16):
+        rng = np.random.default_rng(seed)
+        net = Perceptron.random(rng, [4, 12, 12, 2])
+        center = rng.normal(0, 0.5, 4)
+        margins = [
+            net.logits(x) @ [1, -1] for x in rng.uniform(center - 0.8, center + 0.8, (500, 4))
+        ]
+        share = [-0.05, 0.1, 0.3, 0.35][seed % 4]
+        limit = float(min(margins) - share * (max(margins) - min(margins)) - 1e-3)
+        box = [(float(v - 0.8), float(v + 0.8)) for v in center]
+        text = property_text(4, 2, box, f"(assert (<= (- Y_0 Y_1) {limit!r}))")
+        problem = Problem.of(gp.from_proto(net.model()), parse_property(text).regions[0], np.inf)
+        by_neurons, by_inputs = split_neurons(problem), split_inputs(problem)
+        assert (by_neurons.unsat, by_neurons.point is None) == (
+            by_inputs.unsat, by_inputs.point is None,
+        ), seed  # fmt: skip
+        assert by_neurons.unsat or by_neurons.point is not None
+    assert max(found) > 0
 
 
 @given(st.integers(0, 10_000))
