@@ -17,7 +17,7 @@ from graphprune.backends.trace import Trace
 from graphprune.ir import Anchor, Domain, Network
 from graphprune.passes.analysis.attack_polish import polish
 from graphprune.passes.analysis.witness import Witness, closest_on_ray, confirm
-from graphprune.progress import Progress, quiet
+from graphprune.progress import Interval, Progress, quiet
 
 ABSOLUTE, RELATIVE = 1e-6, 1e-4
 # Relative steps below a witness at which closer ones are looked for.
@@ -172,13 +172,8 @@ class Ledger:
         now = monotonic()
         if always or now - self._told >= PULSE:
             self._told = now
-            gap = "?"
-            if np.isfinite(self.upper) and self.upper > 0:
-                gap = f"{100.0 * (1.0 - self.lower / self.upper):.2f} %"
-            self.progress(
-                f"{doing}: lower {self.lower:.5f}, upper {self.upper:.5f}, gap {gap},"
-                f" {self.nodes} nodes, {now - self._start:.0f} s"
-            )
+            doing = f"{doing}, {self.nodes} nodes, {now - self._start:.0f} s"
+            self.progress(Interval(doing, self.lower, self.upper))
 
 
 class Backend(Protocol):

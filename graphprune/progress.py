@@ -1,12 +1,45 @@
 """What long computations say: where they are, and what they have when Ctrl-C ends them."""
 
 from collections.abc import Callable
+from math import inf
+from typing import Self
 
 Progress = Callable[[str], None]
 
 
 def quiet(message: str) -> None:
     """Say nothing."""
+
+
+class Interval(str):
+    """A message of a search for a distance that says what is proven and what is known by now.
+
+    Attributes
+    ----------
+    doing
+        What the search does; the whole text has the numbers too.
+    proven, known
+        The ends of the interval; `known` is inf where no adversarial point is known.
+    """
+
+    doing: str
+    proven: float
+    known: float
+
+    def __new__(cls, doing: str, lower: float, upper: float) -> Self:
+        gap = gap_of(lower, upper)
+        share = "?" if gap is None else f"{100.0 * gap:.2f} %"
+        made = super().__new__(cls, f"{doing}: lower {lower:.5f}, upper {upper:.5f}, gap {share}")
+        made.doing, made.proven, made.known = doing, lower, upper
+        return made
+
+    def __getnewargs__(self) -> tuple[str, float, float]:  # type: ignore[override]
+        return self.doing, self.proven, self.known
+
+
+def gap_of(lower: float, upper: float) -> float | None:
+    """The share of the upper end that is not proven; None where nothing is known above."""
+    return 1.0 - lower / upper if 0.0 < upper < inf else None
 
 
 class Interrupted(KeyboardInterrupt):

@@ -3,48 +3,78 @@
 import json
 import sys
 import time
+from dataclasses import dataclass
+from math import isfinite
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
+
+from graphprune.progress import Interval, gap_of
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from graphprune.evaluate.tasks import Result, Task
+
+# Seconds between two lines about running tasks where there is no terminal, and between two events
+# of one task.
+LINES, EVENTS = 10.0, 0.5
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A running task: where it is, and what it said last."""
+
+    place: int
+    total: int
+    name: str
+    text: str
+
+    @property
+    def cells(self) -> tuple[str, str, str, str, str, str]:
+        """Anchor, task, lower, upper, gap, what it does."""
+        where = f"{self.place}/{self.total}"
+        said = self.text
+        if not isinstance(said, Interval):
+            return where, self.name, "", "", "", said
+        gap = gap_of(said.proven, said.known)
+        upper = f"{said.known:.5f}" if isfinite(said.known) else "?"
+        share = "?" if gap is None else f"{100.0 * gap:.2f} %"
+        return where, self.name, f"{said.proven:.5f}", upper, share, said.doing
 
 
 class Live:
     """Watches a run for a person.
 
-    On a terminal one line shows how many tasks are done, what goes on (with the current search's
-    interval) and the time left; elsewhere every finished task is a line.
+    On a terminal a bar counts tasks and tells the time left, and every running task has a row with
+    the interval of its search; elsewhere finished tasks are lines.
     """
 
     def __init__(self, *, quiet: bool) -> None:
         self.quiet = quiet
         self.terminal = sys.stderr.isatty() and not quiet
+        self._screen: Any = None
         self._bar: Any = None
         self._task: Any = None
-        self._start = self._said = time.monotonic()
+        self._rows: dict[Task, _Row] = {}
+        self._note = "starting"
+        self._start = self._said = self._began = time.monotonic()
+        self._open = self._done = 0
 
     def __enter__(self) -> Self:
         if self.terminal:
             from rich.console import Console
-            from rich.progress import (
-                BarColumn,
-                MofNCompleteColumn,
-                Progress,
-                TextColumn,
-                TimeElapsedColumn,
-                TimeRemainingColumn,
-            )
+            from rich.live import Live as Screen
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+            from rich.progress import TimeElapsedColumn as Elapsed
 
-            self._bar = Progress(
-                BarColumn(bar_width=20),
-                MofNCompleteColumn(),
-                TimeElapsedColumn(),
-                TextColumn("left"),
-                TimeRemainingColumn(),
-                TextColumn("{task.description}"),
-                console=Console(stderr=True),
-                transient=True,
-            )
-            self._task = self._bar.add_task("starting", total=None)
-            self._bar.start()
+            left = TextColumn("{task.fields[left]}")
+            self._bar = Progress(BarColumn(bar_width=20), MofNCompleteColumn(), Elapsed(), left)
+            self._task = self._bar.add_task("", total=None, left="")
+            self._screen = Screen(
+                console=Console(stderr=True), transient=True, get_renderable=self._render,
+                refresh_per_second=4,
+            )  # fmt: skip
+            self._screen.start()
         return self
 
     def __exit__(
@@ -53,36 +83,75 @@ class Live:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._bar is not None:
-            self._bar.stop()
+        if self._screen is not None:
+            self._screen.stop()
+
+    def _render(self) -> "RenderableType":
+        from rich.console import Group
+        from rich.table import Table
+        from rich.text import Text
+
+        self._bar.update(self._task, left=self._left())
+        table = Table(box=None, pad_edge=False)
+        for name in ("anchor", "task", "lower", "upper", "gap", ""):
+            table.add_column(name, justify="left" if name in ("task", "") else "right")
+        for row in tuple(self._rows.values()):
+            table.add_row(*map(Text, row.cells))
+        shown = [table] if self._rows else []
+        return Group(self._bar, Text(self._note), *shown)
+
+    def _left(self) -> str:
+        """Time left, from the tasks that were finished since the beginning."""
+        if not self._done or self._done >= self._open:
+            return ""
+        each = (time.monotonic() - self._began) / self._done
+        seconds = int(each * (self._open - self._done))
+        return f"about {seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02} left"
 
     def begin(self, tasks: int) -> None:
+        self._open, self._done, self._began = tasks, 0, time.monotonic()
         if self._bar is not None:
-            self._bar.update(self._task, total=tasks)
+            self._bar.reset(self._task, total=tasks, left="")
 
     def message(self, text: str) -> None:
-        now = time.monotonic()
-        if self._bar is not None:
-            self._bar.update(self._task, description=_escaped(text))
-        elif not self.quiet and now - self._said > 10.0:
-            self._say(f"  ... {text} ({now - self._start:.0f} s)")
+        self._note = text
+        if self._screen is None:
+            self._now_and_then(text)
+
+    def running(self, place: int, total: int, task: "Task", text: str) -> None:
+        row = _Row(place, total, task.name.removeprefix("estimate "), text)
+        self._rows[task] = row
+        if self._screen is None:
+            self._now_and_then(f"anchor {place}/{total}  {row.name}  {text}")
 
     def finished(
-        self, place: int, total: int, record: dict[str, Any], task: str, result: Any
+        self, place: int, total: int, record: dict[str, Any], task: "Task", result: "Result"
     ) -> None:
         from graphprune.evaluate.tasks import text
 
-        name = task.removeprefix("estimate ")
-        line = f"anchor {place}/{total}  {name}  {text(task, result)}"
-        if self._bar is not None:
-            self._bar.update(self._task, advance=1, description=_escaped(line))
+        self._rows.pop(task, None)
+        self._done += 1
+        name = task.name.removeprefix("estimate ")
+        line = f"anchor {place}/{total}  {name}  {text(task.name, result)}"
+        if self._screen is not None:
+            self._note = line
+            self._bar.update(self._task, advance=1)
         elif not self.quiet:
-            self._say(line)
+            self._say(line + self._count())
 
     def settled(self, place: int, total: int, record: dict[str, Any]) -> None:
-        if self._bar is None and not self.quiet:
+        if self._screen is None and not self.quiet:
             note = record.get("message", f"predicted {record.get('predicted')}")
             self._say(f"anchor {place}/{total}  {record['status']}: {note}")
+
+    def _count(self) -> str:
+        left = self._left()
+        return f"  ({self._done}/{self._open} tasks, {left})" if left else ""
+
+    def _now_and_then(self, text: str) -> None:
+        now = time.monotonic()
+        if not self.quiet and now - self._said > LINES:
+            self._say(f"  ... {text} ({now - self._start:.0f} s)")
 
     def _say(self, line: str) -> None:
         self._said = time.monotonic()
@@ -91,6 +160,9 @@ class Live:
 
 class Events:
     """Watches a run for a machine: one JSON object per line on stdout."""
+
+    def __init__(self) -> None:
+        self._said: dict[Task, float] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -101,12 +173,25 @@ class Events:
         _emit({"event": "begin", "tasks": tasks})
 
     def message(self, text: str) -> None:
-        _emit({"event": "progress", "text": text})
+        _emit({"event": "message", "text": text})
+
+    def running(self, place: int, total: int, task: "Task", text: str) -> None:
+        now = time.monotonic()
+        if now - self._said.get(task, now - EVENTS) < EVENTS:
+            return
+        self._said[task] = now
+        interval: dict[str, Any] = {}
+        if isinstance(text, Interval):
+            upper = text.known if isfinite(text.known) else None
+            gap = gap_of(text.proven, text.known)
+            interval = {"lower": text.proven, "upper": upper, "gap": gap}
+        _emit({"event": "progress", **_place(task), "text": str(text), **interval})
 
     def finished(
-        self, place: int, total: int, record: dict[str, Any], task: str, result: Any
+        self, place: int, total: int, record: dict[str, Any], task: "Task", result: "Result"
     ) -> None:
-        _emit({"event": "finished", "index": record["index"], "task": task, "result": result.value})
+        self._said.pop(task, None)
+        _emit({"event": "finished", **_place(task), "result": result.value})
 
     def settled(self, place: int, total: int, record: dict[str, Any]) -> None:
         _emit({"event": "settled", **record})
@@ -116,11 +201,11 @@ class Events:
         _emit({"event": "end", "interrupted": interrupted, "summaries": summaries})
 
 
+def _place(task: "Task") -> dict[str, Any]:
+    return {"model": task.model, "index": task.index, "task": task.name}
+
+
 def _emit(event: dict[str, Any]) -> None:
-    print(json.dumps({"time": round(time.time(), 3), **event}), flush=True)
-
-
-def _escaped(text: str) -> str:
-    from rich.markup import escape
-
-    return escape(text)
+    # In one write: tasks of other processes are heard in another thread.
+    sys.stdout.write(json.dumps({"time": round(time.time(), 3), **event}) + "\n")
+    sys.stdout.flush()

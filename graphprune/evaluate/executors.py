@@ -10,7 +10,11 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, Future
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import active_children, get_context
+from multiprocessing.connection import Connection
+from threading import Thread
+from time import monotonic
 from typing import Any
 
 import onnx
@@ -19,16 +23,28 @@ from graphprune.backends.onnxruntime import configure
 from graphprune.canonical import from_proto
 from graphprune.errors import GraphpruneError
 from graphprune.evaluate.settings import Settings
-from graphprune.evaluate.tasks import Result, perform
+from graphprune.evaluate.tasks import Result, Task, perform
 from graphprune.ir import Anchor, Network
 from graphprune.passes.analysis import bounds
 from graphprune.progress import Progress, quiet
 
 Models = Mapping[str, bytes]
+# Hears what a task says while it runs.
+Listener = Callable[[Task, str], None]
+
+# Characters of a message that a worker sends at most.
+LONGEST = 500
+# Seconds between two messages of a task in another process.
+PULSE = 0.5
+
+# Under which a cluster's workers report.
+TOPIC = "graphprune"
 
 # Networks of this process by the hash of their file.
 _networks: dict[str, Network] = {}
 _models: dict[str, bytes] = {}
+# Where this process sends what its tasks say.
+_listener: list[Listener] = []
 
 
 def work(
@@ -43,7 +59,22 @@ def work(
         configure(provider=settings.provider, threads=settings.threads)
         bounds.configure(memory=int(settings.memory * 2**30))
         _networks[model] = from_proto(onnx.load_model_from_string(_models[model]))
-    return perform(_networks[model], anchor, name, settings, known)
+    progress = _pulsed(_listener[0], Task(model, anchor.index, name)) if _listener else quiet
+    return perform(_networks[model], anchor, name, settings, known, progress)
+
+
+def _pulsed(listener: Listener, task: Task) -> Progress:
+    """Send at most one message per `PULSE`."""
+    last = -PULSE
+
+    def say(message: str) -> None:
+        nonlocal last
+        now = monotonic()
+        if now - last >= PULSE:
+            last = now
+            listener(task, message)
+
+    return say
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +82,7 @@ class Inline(Executor):
     """Runs a task where it is submitted: one at a time, with its progress heard."""
 
     networks: Mapping[str, Network]
-    progress: Progress = quiet
+    listener: Listener
 
     slots = 1
 
@@ -59,7 +90,8 @@ class Inline(Executor):
         future: Future[Any] = Future()
         model, anchor, name, settings, known = args
         network = self.networks[model]
-        future.set_result(perform(network, anchor, name, settings, known, self.progress))
+        progress = partial(self.listener, Task(model, anchor.index, name))
+        future.set_result(perform(network, anchor, name, settings, known, progress))
         return future
 
     def break_off(self) -> None:
@@ -78,7 +110,13 @@ class Pool(Executor):
     """
 
     def __init__(
-        self, models: Models, settings: Settings, *, memory: int | None, limit: float | None
+        self,
+        models: Models,
+        settings: Settings,
+        *,
+        listener: Listener,
+        memory: int | None,
+        limit: float | None,
     ) -> None:
         from pebble import ProcessPool
 
@@ -88,11 +126,16 @@ class Pool(Executor):
         # of threads from the environment when it is loaded.
         threads = {name: str(settings.threads) for name in _THREADS if name not in os.environ}
         os.environ.update(threads)
+        context = get_context("spawn")
+        # One pipe for all workers: a message is written at once, so that no lock is needed which
+        # a killed worker could keep.
+        receiver, self._sender = context.Pipe(duplex=False)
+        Thread(target=_listen, args=(receiver, listener), daemon=True).start()
         self._pool: Any = ProcessPool(
             max_workers=settings.workers,
-            context=get_context("spawn"),
+            context=context,
             initializer=_start,
-            initargs=[dict(models), memory],
+            initargs=[dict(models), memory, self._sender],
         )
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "Future[Any]":
@@ -109,12 +152,25 @@ class Pool(Executor):
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         self._pool.stop()
         self._pool.join()
+        self._sender.close()
+
+
+def _listen(receiver: Connection, listener: Listener) -> None:
+    """Pass on what workers say until the last of them is gone."""
+    while True:
+        try:
+            task, message = receiver.recv()
+        except (EOFError, OSError):
+            return
+        except Exception:  # a message that a killed worker did not finish
+            continue
+        listener(task, message)
 
 
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 
-def _start(models: Models, memory: int | None) -> None:
+def _start(models: Models, memory: int | None, sender: Connection) -> None:
     # The parent hears Ctrl-C; it asks for an early end by SIGUSR1.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, "SIGUSR1"):
@@ -125,11 +181,22 @@ def _start(models: Models, memory: int | None) -> None:
         resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     _models.update(models)
 
+    def send(task: Task, message: str) -> None:
+        with suppress(OSError):  # nobody listens any more
+            sender.send((task, _short(message)))
+
+    _listener[:] = [send]
+
+
+def _short(message: str) -> str:
+    """Below the size that a pipe takes at once."""
+    return message if len(message) <= LONGEST else message[:LONGEST]
+
 
 class Cluster(Executor):
     """Workers of a Dask scheduler; a lost worker's tasks go to another one."""
 
-    def __init__(self, address: str, models: Models) -> None:
+    def __init__(self, address: str, models: Models, listener: Listener) -> None:
         try:
             import distributed
         except ImportError:
@@ -145,6 +212,7 @@ class Cluster(Executor):
             ) from None
         # Kept by the scheduler: workers that join later, or come back, are given the models too.
         self._client.register_plugin(_plugin(models))
+        self._client.subscribe_topic(TOPIC, lambda event: listener(*event[1]))
         self._executor = self._client.get_executor(pure=False)
 
     @property
@@ -175,5 +243,8 @@ def _plugin(models: Models) -> Any:
             from graphprune.evaluate import executors
 
             executors._models.update(models)
+            executors._listener[:] = [
+                lambda task, message: worker.log_event(TOPIC, (task, message))
+            ]
 
     return Bring()

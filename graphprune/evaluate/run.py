@@ -32,12 +32,18 @@ class Watch(Protocol):
     """Hears how a run goes."""
 
     def begin(self, tasks: int) -> None:
-        """So many tasks are open."""
+        """So many tasks are open; what an earlier run finished was told before."""
 
     def message(self, text: str) -> None:
-        """What goes on inside a task."""
+        """What goes on outside of tasks."""
 
-    def finished(self, place: int, total: int, record: Record, task: str, result: Result) -> None:
+    def running(self, place: int, total: int, task: Task, text: str) -> None:
+        """What goes on inside a task; an :class:`~graphprune.progress.Interval` of a search.
+
+        Tasks in other processes are heard in a thread of their own.
+        """
+
+    def finished(self, place: int, total: int, record: Record, task: Task, result: Result) -> None:
         """A task of anchor `place` (from 1) of `total` is finished, now or in an earlier run."""
 
     def settled(self, place: int, total: int, record: Record) -> None:
@@ -49,8 +55,9 @@ class Unwatched:
 
     def begin(self, tasks: int) -> None: ...
     def message(self, text: str) -> None: ...
+    def running(self, place: int, total: int, task: Task, text: str) -> None: ...
     def finished(
-        self, place: int, total: int, record: Record, task: str, result: Result
+        self, place: int, total: int, record: Record, task: Task, result: Result
     ) -> None: ...
     def settled(self, place: int, total: int, record: Record) -> None: ...
 
@@ -178,15 +185,15 @@ def evaluate(
 def _executor(run: "_Run", scheduler: str | None, memory: int | None) -> Iterator[Any]:
     settings = run.settings
     if scheduler is None and (settings.workers <= 1 or len(run.waiting) <= 1):
-        yield Inline({s: j.network for s, j in run.jobs.items()}, run.watch.message)
+        yield Inline({s: j.network for s, j in run.jobs.items()}, run.heard)
         return
     models = {s: j.network.source.proto.SerializeToString() for s, j in run.jobs.items()}
     if scheduler is not None:
-        executor: Any = Cluster(scheduler, models)
+        executor: Any = Cluster(scheduler, models, run.heard)
     else:
         # Tasks keep their own limit; this one is for a worker that hangs.
         limit = None if settings.time_limit is None else 4.0 * settings.time_limit + 120.0
-        executor = Pool(models, settings, memory=memory, limit=limit)
+        executor = Pool(models, settings, listener=run.heard, memory=memory, limit=limit)
     try:
         yield executor
     finally:
@@ -227,13 +234,17 @@ class _Run:
                 self.results[key] = {}
                 if record["status"] == "ok":
                     self.waiting |= {Task(sha, anchor.index, name): None for name in self.names}
-        self.watch.begin(len(self.waiting))
         for key, record in self.records.items():
             if record["status"] != "ok":
                 self.watch.settled(*self.places[key], record)
         if self.store is not None:
             for task in tuple(self.waiting):
                 self._known(task)
+        self.watch.begin(len(self.waiting))
+
+    def heard(self, task: Task, text: str) -> None:
+        """A running task says something."""
+        self.watch.running(*self.places[task.model, task.index], task, text)
 
     def _known(self, task: Task) -> bool:
         """Take over a result that the run directory has."""
@@ -247,7 +258,7 @@ class _Run:
     def _done(self, task: Task, result: Result) -> None:
         key = (task.model, task.index)
         self.results[key][task.name] = result
-        self.watch.finished(*self.places[key], self.records[key], task.name, result)
+        self.watch.finished(*self.places[key], self.records[key], task, result)
 
     def _ready(self, task: Task) -> bool:
         done = self.results[(task.model, task.index)]

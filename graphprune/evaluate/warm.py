@@ -55,6 +55,7 @@ def _run() -> None:
     anchor = Anchor(rng.uniform(0.3, 0.7, network.input_shape).astype(np.float32), 0)
     certify(network, anchor, method="crown", upper=RADIUS)
     certify(network, anchor, method="alpha-crown", upper=RADIUS)
+    certify(network, anchor, method="crown", norm="l2", upper=RADIUS)
     ledger = Ledger(Problem(network, anchor, Domain(), RADIUS), progress=quiet)
     climb(ledger, Limits(), RADIUS, level=1)
     # A case that is left to a linear program, which a tree may or may not meet.

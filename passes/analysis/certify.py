@@ -161,8 +161,8 @@ def certify(
             raise
         found = Certificate(search.low, False, method, monotonic() - start)
         raise Interrupted(found) from None
-    complete = domain.bounded and search.low >= reach
-    return Certificate(search.low, complete, method, monotonic() - start)
+    complete = domain.bounded and bool(search.low >= reach)
+    return Certificate(float(search.low), complete, method, monotonic() - start)
 
 
 class _Search:

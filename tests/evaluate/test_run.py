@@ -23,6 +23,7 @@ from graphprune.evaluate.run import Job, evaluate
 from graphprune.evaluate.settings import Settings
 from graphprune.evaluate.store import Store
 from graphprune.evaluate.tasks import Task, perform
+from graphprune.progress import Interval
 from tests.conftest import MODELS
 
 TOY, POINTS = str(MODELS / "toy-2d.onnx"), str(MODELS / "toy-2d-anchors.npz")
@@ -85,7 +86,7 @@ def test_what_ctrl_c_ended_early_is_kept_and_done_again(
     (whole, second) = evaluate([job], settings).documents[0]["anchors"]
 
     class Watch(module.Unwatched):
-        def message(self, said: str) -> None:
+        def running(self, place: int, total: int, task: Task, said: str) -> None:
             if said.startswith(text) and said != f"{text} 0.00000":
                 os.kill(os.getpid(), signal.SIGINT)
 
@@ -178,7 +179,7 @@ class Breaking(Inline):
     """Fails the first `times` tries of one anchor's attack as a killed worker does."""
 
     def __init__(self, networks: dict[str, gp.Network], times: int) -> None:
-        super().__init__(networks)
+        super().__init__(networks, lambda *_: None)
         self.__dict__["left"] = times
 
     def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> "Future[Any]":
@@ -219,7 +220,7 @@ def answer(*_: object) -> int:
 
 
 def test_a_killed_worker_costs_its_own_task_only() -> None:
-    pool = Pool({}, Settings(workers=2), memory=None, limit=60.0)
+    pool = Pool({}, Settings(workers=2), listener=lambda *_: None, memory=None, limit=60.0)
     try:
         futures = [pool.submit(f) for f in (answer, die, answer, die, answer)]
         results = []
@@ -234,11 +235,37 @@ def test_a_killed_worker_costs_its_own_task_only() -> None:
 def test_events_for_machines(capsys: pytest.CaptureFixture[str]) -> None:
     args = ["evaluate", TOY, "--anchors", POINTS, "--metrics", "adv", "--limit", "2"]
     assert run([*args, "--json-lines"]) == 0
+    sha = gp.load(TOY).source.sha256
     events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [e["event"] for e in events if e["event"] != "progress"] == [
         "begin", "finished", "finished", "end",
     ]  # fmt: skip
+    assert all(e["model"] == sha and e["index"] in (0, 1) for e in events if "task" in e)
     assert events[-1]["summaries"][0]["ok"] == 2
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_searches_tell_their_interval(
+    workers: int, mnist_a: gp.Network, images: list[gp.Anchor]
+) -> None:
+    """Also from worker processes: every message names its task, and the proven end never falls."""
+    heard: dict[Task, list[Interval]] = {}
+
+    class Watch(module.Unwatched):
+        def running(self, place: int, total: int, task: Task, said: str) -> None:
+            assert (place, total) == (task.index + 1, 2)
+            if isinstance(said, Interval):
+                heard.setdefault(task, []).append(said)
+
+    settings = Settings(metrics=("bnd",), time_limit=4.0, workers=workers)
+    outcome = evaluate([Job(mnist_a, images[:2])], settings, watch=Watch())
+    assert {task.index for task in heard} == {0, 1}
+    for task, said in heard.items():
+        assert task.name == "d_bnd"
+        ends = [message.proven for message in said]
+        assert ends == sorted(ends)
+        found = outcome.documents[0]["anchors"][task.index]["d_bnd"]
+        assert ends[-1] <= found["lower"] <= found["upper"] <= min(m.known for m in said)
 
 
 def test_notebooks_show_tables(job: Job) -> None:

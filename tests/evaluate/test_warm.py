@@ -13,7 +13,13 @@ from graphprune.evaluate.warm import warm_up, warm_verify
 from graphprune.vnnlib import parse_property
 from tests.oracles import Perceptron
 
-KERNELS = ("search.kernels", "compact.kernels", "compact.optimise", "verify.kernels")
+KERNELS = (
+    "search.kernels",
+    "compact.kernels",
+    "compact.lanes",
+    "compact.optimise",
+    "verify.kernels",
+)
 
 
 def compiled() -> dict[str, int]:
