@@ -35,12 +35,3 @@ def distance_json(result: Distance) -> Record:
         "nodes": result.nodes,
         "seconds": result.seconds,
     }
-
-
-def interval_text(lower: float, upper: float | None, status: str) -> str:
-    """How tables write d_bnd."""
-    if status == "exact" and upper is not None:
-        return f"{upper:.5f}"
-    if status == "robust":
-        return f">= {lower:.5f} (robust)"
-    return f"[{lower:.5f}, {'?' if upper is None else f'{upper:.5f}'}]"

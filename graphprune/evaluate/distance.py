@@ -12,6 +12,7 @@ from graphprune.backends.trace import Trace
 from graphprune.errors import GraphpruneError
 from graphprune.evaluate.warm import warm_up
 from graphprune.ir import Anchor, Domain, Network
+from graphprune.ir.html import table
 from graphprune.passes.analysis.attack import Attack, attack
 from graphprune.passes.analysis.certify import Certificate, certified_margins, certify
 from graphprune.passes.analysis.witness import Witness
@@ -55,6 +56,25 @@ class Distance:
     nodes: int
     seconds: float
     trace: Trace | None = None
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        head = ("d_bnd", "status", "nearest class", "certified", "nodes", "seconds")
+        target = "" if self.witness is None else self.witness.target
+        row = (
+            interval_text(self.lower, self.upper, self.status), self.status, target,
+            "yes" if self.certified else "no", self.nodes, f"{self.seconds:.2f}",
+        )  # fmt: skip
+        return table(head, [row], "distance to the decision boundary")
+
+
+def interval_text(lower: float, upper: float | None, status: str) -> str:
+    """How tables write d_bnd."""
+    if status == "exact" and upper is not None:
+        return f"{upper:.5f}"
+    if status == "robust":
+        return f">= {lower:.5f} (robust)"
+    return f"[{lower:.5f}, {'?' if upper is None else f'{upper:.5f}'}]"
 
 
 def distance(

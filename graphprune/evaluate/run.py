@@ -11,7 +11,8 @@ from typing import Any, Protocol
 from graphprune.backends.onnxruntime import configure
 from graphprune.check.container import Proof
 from graphprune.errors import GraphpruneError, OutputError
-from graphprune.evaluate.anchor import Record, interval_text
+from graphprune.evaluate.anchor import Record
+from graphprune.evaluate.distance import interval_text
 from graphprune.evaluate.documents import document, incomplete, seconds_of
 from graphprune.evaluate.executors import Cluster, Inline, Pool, work
 from graphprune.evaluate.interrupt import Interrupt, listening

@@ -18,7 +18,7 @@ from graphprune.evaluate.anchor import (
     certificate_json,
     distance_json,
 )
-from graphprune.evaluate.distance import Distance, distance
+from graphprune.evaluate.distance import Distance, distance, interval_text
 from graphprune.evaluate.estimates import Metric, estimate, estimated
 from graphprune.evaluate.settings import Settings
 from graphprune.ir import Anchor, Ball, Network
@@ -292,8 +292,6 @@ def _misclassified(settings: Settings) -> Record:
 
 def text(name: str, result: Result) -> str:
     """What progress lines say of a result."""
-    from graphprune.evaluate.anchor import interval_text
-
     v = result.value
     if result.failed:
         return str(v["message"])

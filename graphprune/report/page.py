@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from graphprune.evaluate.anchor import interval_text
 from graphprune.evaluate.archive import Case, Evaluated
+from graphprune.evaluate.distance import interval_text
 from graphprune.evaluate.documents import seconds_of
 from graphprune.ir.export import write_bytes
 from graphprune.report.curves import interval, stage_seconds
@@ -106,8 +106,21 @@ def _anchor(prefix: str, case: Case, document: dict[str, Any]) -> dict[str, Any]
         "seconds": seconds_of(record),
         "axis": _axis(record, lower, upper),
         "layers": record.get("d_rob", {}).get("layers", []),
+        "replaced": _replaced(record),
         "pictures": _pictures(case, document["settings"].get("domain")),
         "downloads": _downloads(case),
+    }
+
+
+def _replaced(record: dict[str, Any]) -> dict[str, list[int]]:
+    """Per estimate by a substitute, how many living neurons it replaced in every layer."""
+    layers = record.get("d_rob", {}).get("layers", [])
+    return {
+        f"{e['metric']} by {e['spec']}": [
+            layer["neurons"] - left for layer, left in zip(layers, e["layers_left"], strict=True)
+        ]
+        for e in record.get("estimates", [])
+        if layers and e.get("layers_left") is not None
     }
 
 

@@ -5,7 +5,7 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from graphprune.evaluate.anchor import interval_text
+from graphprune.evaluate.distance import interval_text
 
 Record = dict[str, Any]
 

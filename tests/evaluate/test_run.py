@@ -275,3 +275,9 @@ def test_notebooks_show_tables(job: Job) -> None:
     page = outcome._repr_html_()
     assert page.count("<tr>") == 3
     assert f"{outcome.documents[0]['anchors'][1]['d_adv']['value']:.5f}" in page
+    found = gp.distance(job.network, job.anchors[0])
+    assert found.witness is not None
+    page = found._repr_html_()
+    assert f"<td>{found.upper:.5f}</td><td>exact</td><td>{found.witness.target}</td>" in page
+    robust = gp.distance(job.network, job.anchors[0], radius=1e-4)._repr_html_()
+    assert "&gt;= 0.00010 (robust)" in robust

@@ -36,7 +36,7 @@ def record(index: int, lower: float, upper: float | None, status: str = "ok") ->
                   "layers": [{"neurons": 9, "active": 3, "inactive": 4, "unstable": 2}]},
         "d_bnd": bnd,
         "estimates": [{"spec": "auto", "metric": "d_bnd", "value": lower, "lower": None,
-                       "upper": None, "neurons_left": 5, "seconds": 0.1}],
+                       "upper": None, "neurons_left": 5, "layers_left": [5], "seconds": 0.1}],
     }  # fmt: skip
 
 
@@ -96,6 +96,13 @@ def test_curves_count_anchors_at_every_radius() -> None:
         assert line.certified[place] == np.mean([low > radius for low, _ in ends])
         assert line.attacked[place] == np.mean([high > radius for _, high in ends])
     assert np.all(line.certified <= line.attacked)
+
+
+def test_the_page_tells_layer_by_layer_what_was_replaced() -> None:
+    page = render([network(1)])
+    assert '<th scope="col">replaced, d_bnd by auto</th>' in page
+    cells = "".join(f"<td>{n}</td>" for n in (9, 3, 4, 2, 9 - 5))
+    assert f'<th scope="row">1</th>{cells}</tr>' in page
 
 
 def test_flat_tables_hold_every_number() -> None:

@@ -56,6 +56,8 @@ class Answer:
         False where `lower` rests on a solver's numerics.
     neurons_left
         Neurons of the stand-in.
+    layers_left
+        The same for each of the network's activation layers; None where there is no stand-in.
     prune_seconds
         What making the stand-in took.
     attacked
@@ -74,6 +76,7 @@ class Answer:
     upper: float | None = None
     certified: bool = True
     neurons_left: int = 0
+    layers_left: tuple[int, ...] | None = None
     prune_seconds: float = 0.0
     attacked: bool = True
     capped: bool = False
@@ -87,6 +90,8 @@ class Answer:
             "neurons_left": self.neurons_left, "prune_seconds": self.prune_seconds,
             "capped": self.capped, "attacked": self.attacked,
         }  # fmt: skip
+        if self.layers_left is not None:
+            record["layers_left"] = list(self.layers_left)
         if not self.certified:
             record["certified"] = False
         return record if self.chosen is None else record | {"chosen": self.chosen}

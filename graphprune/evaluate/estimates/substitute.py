@@ -35,9 +35,16 @@ class Substituted:
         solve = _certify if question.metric == "rob" else _solve
         value, status, capped = solve(substitute, question, attack_on(substitute, question))
         return Answer(
-            value, status, neurons_left=substitute.living_neurons, prune_seconds=pruned,
+            value, status, neurons_left=substitute.living_neurons,
+            layers_left=layers_left(question.network, substitute), prune_seconds=pruned,
             capped=capped,
         )  # fmt: skip
+
+
+def layers_left(network: Network, substitute: Network) -> tuple[int, ...]:
+    """Per activation layer of `network`, the neurons that `substitute` has left of it."""
+    left = {a.name: int(substitute.alive(a).sum()) for a in substitute.activations}
+    return tuple(left.get(a.name, 0) for a in network.activations)
 
 
 class _Solved(NamedTuple):
