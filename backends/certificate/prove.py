@@ -35,8 +35,9 @@ FEW, ROUNDS_FEW, ROUNDS_MANY = 64, (8, 0.02), (4, 0.05)
 CUT, WORTH = 0.01, 1e-3
 # Neurons of a late layer, whose bounds are worth small trees, and the nodes of these.
 LATE, LATE_NODES = 64, 24
-# Nodes of the tree before bounds are tightened, and after each round.
-EARLY = 16
+# Nodes of the tree before bounds are tightened, and after each round; how much larger than the
+# trace's it may become before.
+EARLY, GROWN = 16, 4
 STEPS = 16
 ASSUMED = 0.5
 
@@ -196,15 +197,22 @@ class _Prover:
     def _target(self, place: _Place, target: int) -> None:
         """Exclude one target."""
         outline = self.trace.outlines.get(target)
-        small = outline is None or (outline.planes is None and len(outline.cases) <= EARLY)
-        tight = self._rounds(place, target, early=small)
-        if tight is None:
-            return
-        guide = None if outline is None else Guide(outline, place.phase)
-        if guide is not None:
-            planed = self._planes(tight, target, guide)
-            few = tight.system.width <= FEW and planed is not tight
-            tight = self._rounds(planed, target, early=False) if few else planed
+        if outline is None:
+            tight, guide = self._rounds(place, target, early=True), None
+        else:
+            guide = Guide(outline, place.phase)
+            small = outline.planes is None and len(outline.cases) <= EARLY
+            if place.system.width > FEW and outline.planes is not None:
+                # The trace's tree mostly closes on the bounds that all targets share: planes make
+                # up for tighter ones, and rounds of these take longer than a tree.
+                planed = self._planes(place, target, guide)
+                if self._tree(planed, target, guide, GROWN * len(outline.cases) + EARLY):
+                    return
+            tight = self._rounds(place, target, early=small)
+            if tight is not None:
+                planed = self._planes(tight, target, guide)
+                few = tight.system.width <= FEW and planed is not tight
+                tight = self._rounds(planed, target, early=False) if few else planed
         if tight is not None:
             self.progress(f"certificate: class {target}, {tight.system.width} neurons, cases")
             self._tree(tight, target, guide)
