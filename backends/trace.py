@@ -5,7 +5,7 @@ anew and mends what is missing. Neurons have their numbers in the network, so th
 depends on the condensed networks that a search works on.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, TypeAlias
 
 import numpy as np
@@ -65,6 +65,11 @@ class Trace:
 
     outlines: dict[int, Outline] = field(default_factory=dict)
     bytes: int = 0
+
+    def copy(self) -> "Trace":
+        """The same, to be told of other cases."""
+        own = {t: replace(o, cases=list(o.cases)) for t, o in self.outlines.items()}
+        return Trace(own, self.bytes)
 
     def begin(self, target: int, outline: Outline) -> None:
         """A target's tree is begun (again)."""

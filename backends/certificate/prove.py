@@ -35,6 +35,8 @@ FEW, ROUNDS_FEW, ROUNDS_MANY = 64, (8, 0.02), (4, 0.05)
 CUT, WORTH = 0.01, 1e-3
 # Neurons of a late layer, whose bounds are worth small trees, and the nodes of these.
 LATE, LATE_NODES = 64, 24
+# Variable neurons up to which these trees are worth their time.
+MOST = 1024
 # Nodes of the tree before bounds are tightened, and after each round; how much larger than the
 # trace's it may become before.
 EARLY, GROWN = 16, 4
@@ -118,7 +120,7 @@ class _Prover:
         first = self._first()
         targets = np.delete(np.arange(self.model.classes), self.question.label)
         still_open = self._close(first, targets)
-        if len(still_open):
+        if len(still_open) and first.system.width <= MOST:
             late = self._late(first)
             still_open = still_open if late is first else self._close(late, still_open)
             first = late
@@ -202,9 +204,9 @@ class _Prover:
         else:
             guide = Guide(outline, place.phase)
             small = outline.planes is None and len(outline.cases) <= EARLY
-            if place.system.width > FEW and outline.planes is not None:
-                # The trace's tree mostly closes on the bounds that all targets share: planes make
-                # up for tighter ones, and rounds of these take longer than a tree.
+            if place.system.width > FEW:
+                # The trace's tree mostly closes on the bounds that all targets share: the search
+                # had no others, or planes make up for them, and rounds take longer than a tree.
                 planed = self._planes(place, target, guide)
                 if self._tree(planed, target, guide, GROWN * len(outline.cases) + EARLY):
                     return

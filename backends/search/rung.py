@@ -73,9 +73,10 @@ def climb(
     rung = _Rung(ledger, limits, radius, fine)
     before = ledger.lower
     proven = rung.run(level)
-    if proven > before:
-        ledger.trace = rung.trace
-    return Climb(proven, proven >= rung.ball.radius, rung.nodes, rung.level)
+    complete = proven >= rung.ball.radius
+    if ledger.record and max(proven, ledger.lower) > before:
+        ledger.trace = rung.trace if complete else rung.kept
+    return Climb(proven, complete, rung.nodes, rung.level)
 
 
 class _Rung:
@@ -90,7 +91,10 @@ class _Rung:
         self.nodes = 0
         self.level = 0
         self.cuts = 0
+        # The trace so far, and that of the most that an unfinished tree proved.
         self.trace = Trace() if ledger.record else None
+        self.kept: Trace | None = None
+        self.reached = 0.0
 
     def run(self, level: int) -> float:
         """The radius proven."""
@@ -108,14 +112,20 @@ class _Rung:
             tree = Tree(targets, self.ball, self.limits, self.trace)
             finished = self._grow(tree, NODES[self.level] * len(targets))
             self.ball = tree.ball
+            self._keep(tree)
             if finished or self.limits.over:
-                tree.note_open()
                 return tree.radius
             targets = [targets[i] for i in tree.open_targets()]
             self.level += 1
             if self.level == 1:
                 targets = self._late_layers(targets)
         return self.ball.radius
+
+    def _keep(self, tree: Tree) -> None:
+        """Keep the trace of a tree with its open cases, unless an earlier one proved more."""
+        if self.trace is not None and tree.radius > self.reached:
+            self.reached, self.kept = tree.radius, self.trace.copy()
+            tree.note_open(self.kept)
 
     def _targets(self) -> list[Target]:
         """The targets that slopes alone do not exclude on the ball."""

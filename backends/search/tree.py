@@ -135,10 +135,10 @@ class Tree:
             theta[split[0]] = 0.0
         self.trace.note(node.target.excluded, path, theta, mix)
 
-    def note_open(self) -> None:
-        """Tell the trace of all cases that are still open."""
+    def note_open(self, trace: Trace) -> None:
+        """Tell a trace of all cases that are still open."""
         for node in (*(node for _, _, node in self._heap), *self._settled):
-            self._note(node, node.theta, node.mix)
+            trace.note(node.target.excluded, node.path, node.theta, node.mix)
 
     def _child(
         self, parent: Node, state: NDArray[np.int8], theta: Floats, mix: Floats, neuron: int,

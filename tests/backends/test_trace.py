@@ -8,6 +8,7 @@ import pytest
 import graphprune as gp
 from graphprune.backends import trace as traces
 from graphprune.backends.protocol import Ledger, Limits, Problem
+from graphprune.backends.search import rung
 from graphprune.backends.search.rung import climb
 from graphprune.backends.trace import Outline, Path, Trace
 from graphprune.evaluate.distance import distance
@@ -71,6 +72,31 @@ def test_traces_of_stopped_searches_are_whole_trees_too() -> None:
     ledger = Ledger(Problem(network, anchor, Domain(), 1.0), record=True)
     done = climb(ledger, _Few(), 0.03325, 0)
     assert not done.complete
+    assert ledger.trace is not None
+    _examine(ledger.trace, network, anchor)
+
+
+def test_lower_ends_of_trees_that_are_given_up_have_traces(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A tree out of nodes raises the lower end; the next level's, stopped at once, does not."""
+    monkeypatch.setattr(rung, "NODES", (4, np.inf))
+    monkeypatch.setattr(rung, "CUTS", (0, 0))
+    network = gp.load(MODELS / "mnist-tiny.onnx")
+    anchor = gp.load_anchors(MODELS / "mnist-test-100.npz", network)[2]
+    ledger = Ledger(Problem(network, anchor, Domain(), 1.0), record=True)
+
+    looks: list[bool] = []
+
+    class Second(Limits):
+        @property
+        def over(self) -> bool:
+            looks.append(ledger.lower > 0.0)
+            return sum(looks) > 1
+
+    done = climb(ledger, Second(), 0.03325, 0)
+    assert done.level == 1
+    assert done.radius < ledger.lower < 0.03325
     assert ledger.trace is not None
     _examine(ledger.trace, network, anchor)
 
