@@ -22,7 +22,7 @@ FIRST: dict[Norm, float] = {"linf": 0.7, "l2": 0.7, "l1": 0.5}
 LAST = 0.1
 # In l1, where descents begin on the way to an end that was found in l2, and the share of the steps
 # that each of the two gets: they are cheap.
-BACK, SHARE = 0.7, 0.75
+BACK, SHARE = 0.7, 0.5
 # Steps between looks at the clock.
 PIECE = 10
 
