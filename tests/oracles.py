@@ -195,3 +195,63 @@ def _widen_tensor(tensor: onnx.TensorProto) -> None:
     if tensor.data_type == TensorProto.FLOAT:
         array = numpy_helper.to_array(tensor).astype(np.float64)
         tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
+
+
+def region_distance(
+    network: gp.Network, x0: NDArray[np.floating], label: int, low: float, high: float
+) -> float:
+    """The distance of any ReLU network by all its linear regions; inf when there is none.
+
+    Depth first over the neurons: a phase is taken where a linear program finds a point for it.
+    Segments are affine by their matrices, which tests of their own compare with the reference.
+    """
+    from graphprune.transforms.matrix import segment_matrix
+
+    segments = [segment_matrix(s) for s in network.segments]
+    n = x0.size
+    start = x0.astype(np.float64).reshape(-1)
+    box = [(low, high)] * n
+
+    def affine(index: int, forms: dict[int, tuple[Floats, Floats]]) -> tuple[Floats, Floats]:
+        matrix, offset = np.zeros((len(segments[index].offset), n)), segments[index].offset.copy()
+        sources = network.segments[index].sources
+        for weight, source in zip(segments[index].weights, sources, strict=True):
+            below, constant = forms[id(source)]
+            matrix, offset = matrix + weight @ below, offset + weight @ constant
+        return matrix, offset
+
+    def nearest(rows: list[Floats], sides: list[float]) -> float:
+        a = np.hstack([np.array(rows).reshape(-1, n), np.zeros((len(rows), 1))])
+        eye, one = np.eye(n), np.ones((n, 1))
+        a = np.vstack([a, np.hstack([eye, -one]), np.hstack([-eye, -one])])
+        b = np.concatenate([sides, start, -start])
+        cost = np.append(np.zeros(n), 1.0)
+        found = linprog(cost, A_ub=a, b_ub=b, bounds=[*box, (0, None)], method="highs")
+        return float(found.fun or 0.0) if found.status == 0 else np.inf
+
+    def descend(
+        layer: int, forms: dict[int, tuple[Floats, Floats]], rows: list[Floats], sides: list[float]
+    ) -> float:
+        matrix, offset = affine(layer, forms)
+        if layer == len(network.activations):
+            return min(
+                nearest([*rows, matrix[label] - matrix[t]], [*sides, offset[t] - offset[label]])
+                for t in range(len(offset)) if t != label
+            )  # fmt: skip
+        out = id(network.activations[layer].outputs[0])
+
+        def phases(neuron: int, on: list[float], rows: list[Floats], sides: list[float]) -> float:
+            if neuron == len(offset):
+                mask = np.array(on)
+                form = (mask[:, None] * matrix, mask * offset)
+                return descend(layer + 1, forms | {out: form}, rows, sides)
+            best = np.inf
+            for phase, sign in ((1.0, -1.0), (0.0, 1.0)):
+                more, side = [*rows, sign * matrix[neuron]], [*sides, -sign * offset[neuron]]
+                if np.isfinite(nearest(more, side)):
+                    best = min(best, phases(neuron + 1, [*on, phase], more, side))
+            return best
+
+        return phases(0, [], rows, sides)
+
+    return descend(0, {id(network.input): (np.eye(n), np.zeros(n))}, [], [])

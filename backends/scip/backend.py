@@ -1,6 +1,7 @@
 """The reference backend: one MILP per target on SCIP."""
 
 import logging
+from dataclasses import dataclass, replace
 from time import monotonic
 
 import numpy as np
@@ -8,9 +9,12 @@ from numpy.typing import NDArray
 
 from graphprune.backends.condensed import Condensed, bounds_of, condense
 from graphprune.backends.protocol import Ledger, Limits
-from graphprune.backends.scip.formulate import Layered, formulate, layer
+from graphprune.backends.scip.formulate import Form, Layered, formulate, layer, prefers_layers
+from graphprune.backends.scip.influence import priorities
 from graphprune.backends.scip.process import Heard
+from graphprune.backends.scip.program import Encoding, Program
 from graphprune.backends.scip.solve import TargetResult, solve_program
+from graphprune.backends.scip.tighten import root_bound, tighten
 from graphprune.errors import GraphpruneError
 from graphprune.ir import Ball
 from graphprune.passes.analysis.bounds import Boxes, linear_bounds, pre_activation_bounds
@@ -24,82 +28,155 @@ SHARE = 0.6
 BEYOND = 1.01
 # The margin asked for then.
 STRICT = 3e-6
+# A cutoff smaller by this share is worth new bounds on its ball.
+SMALLER = 0.02
+# Linear programs before SCIP begins: up to `TOO_MANY` unstable neurons, in this share of the time
+# and in so many seconds.
+TOO_MANY, TIGHTEN, LINEAR = 256, 0.2, 10.0
+# From so many on tightening bounds pays; rounds of it go on while they raise the proven radius by
+# this share of the cutoff.
+MANY, GAIN, ROUNDS = 48, 0.02, 3
 # Seconds below which a solve is not begun, or begun again.
 WORTH, WORTH_AGAIN = 0.05, 2.0
 
 log = logging.getLogger("graphprune")
 
 
+@dataclass(frozen=True)
 class Scip:
     """Epsilon-form MILPs, the targets that bounds do not exclude one after the other.
 
-    SCIP runs in a process of its own. Where that fails on a target, is killed, or reaches its
-    memory limit, what it had proven by then stays, and the other targets are solved.
+    Linear programs come first: they exclude most targets and tighten the others' bounds, and what
+    their duals prove is certified. SCIP runs in a process of its own. Where that fails on a target,
+    is killed, or reaches its memory limit, what it had proven by then stays, and the other targets
+    are solved.
+
+    Parameters
+    ----------
+    encoding
+        Of unstable neurons: ``big-m``, ``indicator``, or ``auto`` by the size of M.
+    form
+        ``condensed``, ``layered``, or ``auto`` by a cost model.
     """
+
+    encoding: Encoding = "auto"
+    form: Form = "auto"
 
     name = "scip"
 
     def run(self, ledger: Ledger, limits: Limits) -> None:
         """Solve target after target; what one finds cuts the next."""
-        _Targets(ledger, limits).run()
+        _Targets(self, ledger, limits).run()
+
+
+@dataclass(eq=False)
+class _Target:
+    """An excluded class: its margin's row, and how far it is at least."""
+
+    row: Floats
+    lower: float
+    proven: float
+
+    @property
+    def label(self) -> int:
+        return int(np.argmin(self.row))
 
 
 class _Targets:
-    def __init__(self, ledger: Ledger, limits: Limits) -> None:
+    def __init__(self, options: Scip, ledger: Ledger, limits: Limits) -> None:
+        self.options = options
         self.ledger = ledger
         self.limits = limits
         self.anchor = ledger.problem.anchor.x.astype(np.float64)
         self.ball = Ball(self.anchor, np.inf, ledger.problem.domain)
-        self.network: Condensed | Layered | None = None
-        self.rows: list[Floats] = []
-        self.lowers: list[float] = []
+        self.condensed: Condensed | None = None
+        self.layered: Layered | None = None
+        self.targets: list[_Target] = []
         self.said: set[str] = set()
 
     def run(self) -> None:
         ledger, limits = self.ledger, self.limits
         if ledger.closed or limits.over:
             return
-        self.rows = self._open_targets()
-        self.lowers = [ledger.lower] * len(self.rows)
-        waiting = list(range(len(self.rows)))
+        self._prepare(ledger.cutoff)
+        self.targets = self._open_targets()
+        waiting = self._by_relaxation(self.targets)
         # Targets stopped by their share of the time get what the others left over, once.
         for last in (False, True):
             stopped = []
-            for place, index in enumerate(waiting):
+            for place, target in enumerate(waiting):
                 remaining = limits.remaining()
                 if remaining < (WORTH_AGAIN if last else WORTH):
                     continue
                 alone = last or place + 1 == len(waiting)
                 share = remaining * (1.0 if alone else SHARE)
-                result = self._solve(index, share, ledger.cutoff)
+                result = self._solve(target, share, ledger.cutoff)
                 linear = ledger.problem.network.piecewise_linear
                 if linear and result.finished and result.lower < ledger.cutoff:
                     # Its point did not convince the network: it only touches the boundary. One
                     # with the margin a little below 0, in a ball just beyond the optimum, does.
                     radius = min(ledger.cutoff, result.lower * BEYOND)
-                    self._solve(index, share, radius, STRICT)
+                    self._solve(target, share, radius, STRICT)
                 if result.status == "timelimit":
-                    stopped.append(index)
+                    stopped.append(target)
             waiting = stopped
         self._raise()
 
     def _raise(self) -> None:
         """The interval's lower end is that of the nearest target."""
+        ledger = self.ledger
         # Without an open target the bounds alone have proven it.
-        lower = min([self.ledger.cutoff, *self.lowers])
-        self.ledger.raise_lower(lower, certified=not self.rows)
+        ledger.raise_lower(min([ledger.cutoff, *(t.proven for t in self.targets)]), certified=True)
+        ledger.raise_lower(min([ledger.cutoff, *(t.lower for t in self.targets)]), certified=False)
+
+    def _prove(self, target: _Target, radius: float) -> bool:
+        """Write down a certified radius of a target; whether it excludes the target."""
+        target.proven = max(target.proven, radius)
+        target.lower = max(target.lower, radius)
+        self._raise()
+        return target.proven >= self.ledger.cutoff
+
+    def _open_targets(self) -> list[_Target]:
+        """The targets that CROWN does not exclude, the most endangered first."""
+        problem, ledger = self.ledger.problem, self.ledger
+        rows = margin_rows(problem.network, problem.anchor.label)
+        try:
+            margins = linear_bounds(problem.network, Boxes.of(self.ball), self.bounds, rows)[0]
+        except GraphpruneError:
+            margins = np.zeros(len(rows))
+        order = [i for i in np.argsort(margins) if margins[i] <= 0]
+        return [_Target(rows[i], ledger.lower, ledger.proven) for i in order]
+
+    def _by_relaxation(self, targets: list[_Target]) -> list[_Target]:
+        """The targets that linear relaxations do not exclude, the nearest first."""
+        if self.condensed is None or self.condensed.unstable > TOO_MANY:
+            return targets
+        waiting = []
+        until = monotonic() + min(TIGHTEN * self.limits.remaining(), LINEAR)
+        for target in targets:
+            self.ledger.tell(f"linear program for class {target.label}")
+            radius = root_bound(self.condensed, self.ball, target.row, until)
+            if not self._prove(target, radius):
+                waiting.append(target)
+        return sorted(waiting, key=lambda t: t.proven)
 
     def _solve(
-        self, index: int, seconds: float, radius: float, strict: float = 0.0
+        self, target: _Target, seconds: float, radius: float, strict: float = 0.0
     ) -> TargetResult:
         """Solve a target; bounds and points are written down as SCIP finds them."""
         ledger, limits = self.ledger, self.limits
-        deadline = min(monotonic() + seconds, limits.deadline)
-        if self.network is None or radius < self.ball.radius:
+        start = monotonic()
+        deadline = min(start + seconds, limits.deadline)
+        if radius < (1.0 - SMALLER) * self.ball.radius:
             self._prepare(radius)
-        assert self.network is not None
-        lower = ledger.lower
-        program = formulate(self.network, self.ball, self.rows[index], lower=lower, strict=strict)
+        ball = Ball(self.anchor, min(radius, self.ball.radius), ledger.problem.domain)
+        condensed = self.condensed
+        if condensed is not None and not strict:
+            until = start + min(TIGHTEN * seconds, LINEAR)
+            condensed = self._tighten(target, condensed, ball, until)
+            if condensed is None:
+                return TargetResult(ball.radius, True, None, 0, "excluded")
+        program = self._program(target, ball, condensed, strict)
         nodes, point = ledger.nodes, None
 
         def hear(heard: Heard) -> None:
@@ -108,18 +185,18 @@ class _Targets:
             if heard.point is not None and heard.point is not point:
                 point = heard.point
                 ledger.offer(point[1:], deadline=limits.deadline)
-            if not strict and heard.dual > self.lowers[index]:
-                self.lowers[index] = min(heard.dual, self.ball.radius)
+            if not strict and heard.dual > target.lower:
+                target.lower = min(heard.dual, ball.radius)
                 self._raise()
-            ledger.tell(f"SCIP, target {index + 1} of {len(self.rows)}")
+            ledger.tell(f"SCIP, class {target.label}")
 
         result = solve_program(
-            program, lower=lower, cutoff=self.ball.radius, deadline=deadline,
-            memory=limits.memory, hear=hear,
+            program, lower=float(program.lower[0]), cutoff=ball.radius, deadline=deadline,
+            memory=limits.memory, hear=hear, guided=condensed is not None,
         )  # fmt: skip
         ledger.nodes = nodes + result.nodes
         if not strict:
-            self.lowers[index] = max(self.lowers[index], result.lower)
+            target.lower = max(target.lower, result.lower)
         if result.failure:
             self._warn(f"SCIP failed: {result.failure}; the interval stays what is proven")
         elif result.status == "memlimit":
@@ -132,24 +209,54 @@ class _Targets:
             self.said.add(text)
             log.warning(text)
 
+    def _tighten(
+        self, target: _Target, condensed: Condensed, ball: Ball, until: float
+    ) -> Condensed | None:
+        """Bounds by linear programs while they gain; None where they exclude the target."""
+        if not MANY <= condensed.unstable <= TOO_MANY:
+            return condensed
+        for _ in range(ROUNDS):
+            before = target.proven
+            self.ledger.tell(f"tightening for class {target.label}")
+            found = tighten(condensed, ball, target.row, until)
+            if self._prove(target, found.radius):
+                return None
+            condensed = found.condensed
+            if monotonic() > until or target.proven < before + GAIN * ball.radius:
+                break
+        return condensed
+
     def _prepare(self, radius: float) -> None:
         """The network over a ball."""
         problem = self.ledger.problem
         self.ball = Ball(self.anchor, radius, problem.domain)
-        layers = pre_activation_bounds(problem.network, Boxes.of(self.ball))
-        if problem.network.piecewise_linear:
-            self.network = condense(problem.network, bounds_of(layers), self.ball)
-        else:
-            self.network = layer(problem.network, layers)
+        self.bounds = pre_activation_bounds(problem.network, Boxes.of(self.ball))
+        if not problem.network.piecewise_linear:
+            self.layered = layer(problem.network, self.bounds)
+            return
+        self.condensed = condense(problem.network, bounds_of(self.bounds), self.ball)
+        layered = layer(problem.network, self.bounds)
+        form = self.options.form
+        sparse = form == "layered" or (form == "auto" and prefers_layers(self.condensed, layered))
+        self.layered = layered if sparse else None
 
-    def _open_targets(self) -> list[Floats]:
-        """Margin rows of the targets that CROWN does not exclude, the most endangered first."""
-        problem = self.ledger.problem
-        rows = margin_rows(problem.network, problem.anchor.label)
-        boxes = Boxes.of(Ball(self.anchor, self.ledger.cutoff, problem.domain))
-        try:
-            layers = pre_activation_bounds(problem.network, boxes)
-            margins = linear_bounds(problem.network, boxes, layers, rows)[0]
-        except GraphpruneError:
-            return list(rows)
-        return [rows[i] for i in np.argsort(margins) if margins[i] <= 0]
+    def _program(
+        self, target: _Target, ball: Ball, condensed: Condensed | None, strict: float
+    ) -> Program:
+        """A target's program; guided by the neurons' influence and the witness where ReLU only."""
+        chosen = self.layered or condensed
+        assert chosen is not None
+        lower = 0.0 if strict else min(target.lower, ball.radius)
+        program = formulate(
+            chosen, ball, target.row, lower=lower, strict=strict, encoding=self.options.encoding
+        )
+        if condensed is None or self.condensed is None:
+            return program
+        first = np.zeros(len(program.lower), np.intp)
+        first[program.binaries] = priorities(self.condensed, target.row)
+        start, witness = None, self.ledger.witness
+        mine = witness is not None and witness.target == target.label
+        if witness is not None and mine and not strict and witness.distance <= ball.radius:
+            x = witness.x.astype(np.float64).reshape(-1)
+            start = program.solution(x, witness.distance)
+        return replace(program, priority=first, start=start)

@@ -19,11 +19,12 @@ exact. It has no error function, so the exact Gelu is refused.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from scipy import sparse
 
-from graphprune.backends.condensed import Condensed
+from graphprune.backends.condensed import UNIT, Condensed
 from graphprune.backends.scip.program import (
     Bools,
     Builder,
@@ -40,12 +41,19 @@ from graphprune.operators import GeluTanh, Relu, Sigmoid, Softplus, Tanh
 from graphprune.passes.analysis.bounds import LayerBounds
 from graphprune.transforms.matrix import matrix_of
 
+Form = Literal["auto", "condensed", "layered"]
+FORMS: tuple[Form, ...] = ("auto", "condensed", "layered")
+
 CURVES: dict[type, str] = {
     Sigmoid: "sigmoid",
     Tanh: "tanh",
     Softplus: "softplus",
     GeluTanh: "gelu-tanh",
 }
+
+
+# How many times more entries the condensed form may have.
+DENSER = 2.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,25 +113,35 @@ def formulate(
     if isinstance(problem, Layered):
         _layered(b, row, problem, strict, encoding)
     else:
-        _condensed(b, row, problem, strict, exact, encoding)
+        inputs = np.maximum(np.abs(ball.lower), np.abs(ball.upper)).reshape(-1)
+        outputs = [np.maximum(layer.upper, 0.0) for layer in problem.layers]
+        extent = np.concatenate([inputs, *outputs])
+        _condensed(b, row, problem, strict, exact, encoding, extent)
     return b.build()
 
 
 def _condensed(
     b: Builder, row: Floats, problem: Condensed, strict: float, exact: Sequence[Bools] | None,
-    encoding: Encoding,
+    encoding: Encoding, extent: Floats,
 ) -> None:  # fmt: skip
     basis = b.x
     for number, part in enumerate(problem.layers):
         z = b.variables(part.lower, part.upper)
         weights = without_noise(part.rows)
-        b.rows({"v": (weights, basis), "z": (-np.ones(len(z)), z)},
-               low=-part.offset, high=-part.offset)  # fmt: skip
+        error = part.error + abs(part.rows - weights) @ extent[: len(basis)]
+        first = b.rows({"v": (weights, basis), "z": (-np.ones(len(z)), z)},
+                       low=-part.offset, high=-part.offset, error=error)  # fmt: skip
         whole = np.ones(len(z), bool) if exact is None else exact[number]
-        h = b.relu(number, z, part.lower, part.upper, whole, encoding)
+        h = b.relu(z, first, np.arange(len(z)), whole, encoding)
         basis = np.concatenate([basis, h])
-    margin = without_noise(sparse.csr_array((row @ problem.logits)[None]))
-    b.rows({"v": (margin, basis)}, high=np.array([-float(row @ problem.offset) - strict]))
+    whole_row = sparse.csr_array((row @ problem.logits)[None])
+    margin = without_noise(whole_row)
+    error = abs(whole_row - margin) @ extent + np.abs(row) @ problem.error
+    # Forming the row of the margin rounds, too.
+    error += 4 * len(row) * UNIT * (np.abs(row) @ np.abs(problem.logits) @ extent)
+    error += 4 * len(row) * UNIT * (np.abs(row) @ np.abs(problem.offset))
+    b.rows({"v": (margin, basis)}, high=np.array([-float(row @ problem.offset) - strict]),
+           error=error)  # fmt: skip
 
 
 def _layered(b: Builder, row: Floats, problem: Layered, strict: float, encoding: Encoding) -> None:
@@ -145,15 +163,15 @@ def _layered(b: Builder, row: Floats, problem: Layered, strict: float, encoding:
             )
         }
         offset = -matrix.offset[chosen]
-        b.rows(terms | {"z": (-np.ones(len(z)), z)}, low=offset, high=offset)
+        first = b.rows(terms | {"z": (-np.ones(len(z)), z)}, low=offset, high=offset, error=np.inf)
         outputs = np.full(len(lower), -1)
         outputs[chosen] = z
         if linear:
-            kinked = low < 0
-            outputs[chosen[kinked]] = b.relu(
-                index, z[kinked], low[kinked], high[kinked], np.ones(kinked.sum(), bool), encoding
-            )
+            kinked = np.flatnonzero(low < 0)
+            exact = np.ones(len(kinked), bool)
+            outputs[chosen[kinked]] = b.relu(z, first, kinked, exact, encoding)
         else:
+            b.layer(z, first)
             h = b.variables(*sigma.interval(low, high))
             outputs[chosen] = h
             parameter = float(getattr(sigma, "cube", 0.0))
@@ -166,10 +184,24 @@ def _layered(b: Builder, row: Floats, problem: Layered, strict: float, encoding:
         str(k): _live(sparse.csr_array((weight.T @ row)[None]), values[id(source)])
         for k, (weight, source) in enumerate(zip(matrix.weights, sources, strict=True))
     }
-    b.rows(terms, high=np.array([-float(row @ matrix.offset) - strict]))
+    b.rows(terms, high=np.array([-float(row @ matrix.offset) - strict]), error=np.inf)
 
 
 def _live(weights: sparse.csr_array, columns: Ints) -> tuple[sparse.csr_array, Ints]:
     """The columns that have a variable."""
     live = np.flatnonzero(columns >= 0)
     return without_noise(sparse.csr_array(weights[:, live])), columns[live]
+
+
+def prefers_layers(condensed: Condensed, layered: Layered) -> bool:
+    """Whether the layered form is so much sparser that its additional variables pay."""
+    own = sum(part.rows.nnz for part in condensed.layers)
+    network = layered.network
+    sparse_entries = 0
+    for index, (activation, (_, upper)) in enumerate(
+        zip(network.activations, layered.bounds, strict=True)
+    ):
+        chosen = network.alive(activation) & (upper > 0)
+        matrix = matrix_of(network, index)
+        sparse_entries += sum(weight[chosen].nnz for weight in matrix.weights)
+    return own > DENSER * sparse_entries

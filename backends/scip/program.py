@@ -27,6 +27,19 @@ DROP = 1e-13
 # Bounds up to here are big-Ms; SCIP's integrality tolerance (1e-6) of a larger one would leak
 # more than its feasibility tolerance allows.
 BIG = 1e3
+UNIT = 2.0**-53
+
+
+@dataclass(frozen=True, eq=False)
+class Neurons:
+    """Variables of a layer: pre-activations `z`, by the rows from `first` on; of the unstable ones
+    `kinked`, the outputs `h` and the binaries `a` (-1: none)."""
+
+    z: Ints
+    first: int
+    kinked: Ints
+    h: Ints
+    a: Ints
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,9 +60,10 @@ class Program:
         (m,) the value of `switch` at which it holds.
     curves
         Smooth activations h = sigma(z): name, z, h, a parameter.
-    neurons
-        (k, 3) variables z, h, a of every neuron with a binary, in graph order; `layer` (k,) the
-        layer it is in.
+    error
+        (m,) what the network's own row can be off by anywhere on the ball; inf: not known.
+    layers
+        What defines the network's variables, in graph order.
     start
         A solution to start from (n,), or None.
     priority
@@ -66,10 +80,30 @@ class Program:
     switch: Ints
     value: Ints
     curves: tuple[tuple[str, int, int, float], ...]
-    neurons: Ints
-    layer: Ints
+    error: Floats
+    layers: tuple["Neurons", ...]
     start: Floats | None = None
     priority: Ints | None = None
+
+    @property
+    def binaries(self) -> Ints:
+        """The neurons' binary variables, in graph order."""
+        a = np.concatenate([np.zeros(0, np.intp), *(layer.a for layer in self.layers)])
+        return a[a >= 0]
+
+    def solution(self, x: Floats, radius: float) -> Floats:
+        """The variables at an input (flat)."""
+        v = np.zeros(len(self.lower))
+        v[0], v[1 : 1 + self.inputs] = radius, x
+        for layer in self.layers:
+            part = slice(layer.first, layer.first + len(layer.z))
+            # row . v - z = low, with z still 0.
+            v[layer.z] = self.rows[part] @ v - self.low[part]
+            z = v[layer.kinked]
+            v[layer.h] = np.maximum(z, 0.0)
+            has = layer.a >= 0
+            v[layer.a[has]] = z[has] > 0
+        return v
 
     def message(self) -> dict[str, Any]:
         """For the solver's process: arrays and plain values only."""
@@ -97,8 +131,8 @@ class Builder:
         self._value: list[Ints] = []
         self._height = 0
         self._curves: list[tuple[str, int, int, float]] = []
-        self._neurons: list[Ints] = []
-        self._layer: list[Ints] = []
+        self._error: list[Floats] = []
+        self._layers: list[Neurons] = []
         center, low, high = (a.reshape(-1) for a in (ball.center, ball.lower, ball.upper))
         radius = self.variables(np.array([lower]), np.array([ball.radius]))
         self.x = self.variables(low, high)
@@ -125,10 +159,11 @@ class Builder:
         high: Floats | None = None,
         switch: Ints | None = None,
         value: int = 1,
-    ) -> None:
+        error: Floats | float = 0.0,
+    ) -> int:
         """Add rows: the sum over `terms` of a matrix over the variables of its columns.
 
-        A vector stands for a diagonal matrix.
+        A vector stands for a diagonal matrix. Returns the first one's index.
         """
         sides = low if low is not None else high
         assert sides is not None
@@ -146,16 +181,21 @@ class Builder:
         self._high.append(np.full(height, np.inf) if high is None else high)
         self._switch.append(np.full(height, -1) if switch is None else switch)
         self._value.append(np.full(height, value))
+        self._error.append(np.broadcast_to(error, height))
         self._height += height
+        return self._height - height
 
     def curve(self, name: str, z: int, h: int, parameter: float = 0.0) -> None:
         """Add a smooth activation."""
         self._curves.append((name, z, h, parameter))
 
-    def relu(
-        self, layer: int, z: Ints, lower: Floats, upper: Floats, exact: Bools, encoding: Encoding
-    ) -> Ints:
-        """Add h = relu(z) of unstable neurons, lower <= z <= upper; the triangle where not exact.
+    def layer(self, z: Ints, first: int) -> None:
+        """Say that a layer without binaries is defined by the rows from `first` on."""
+        none = np.zeros(0, np.intp)
+        self._layers.append(Neurons(z, first, none, none, none))
+
+    def relu(self, z: Ints, first: int, kinked: Ints, exact: Bools, encoding: Encoding) -> Ints:
+        """Add h = relu(z) for the `kinked` ones of a layer; the triangle where not exact.
 
         A binary a says that a neuron is active. Encoded as big-M,
 
@@ -163,6 +203,10 @@ class Builder:
 
         or, where M would be big, as indicators: a = 1 implies h <= z, a = 0 implies h <= 0.
         """
+        every, z = z, z[kinked]
+        # A tightened bound may have passed 0: then h >= z and the bounds of z decide.
+        lower = np.minimum(np.concatenate(self._lower)[z], 0.0)
+        upper = np.maximum(np.concatenate(self._upper)[z], 0.0)
         h = self.variables(np.zeros(len(z)), upper)
         one = np.ones(len(z))
         self.rows({"h": (one, h), "z": (-one, z)}, low=np.zeros(len(z)))
@@ -173,9 +217,11 @@ class Builder:
         big = exact & ~indicated
         flat = ~big
         if np.any(flat):
-            slope = (upper / (upper - lower))[flat]
+            width = np.maximum(upper - lower, 1e-300)
+            slope = (upper / width)[flat]
             self.rows({"h": (one[flat], h[flat]), "z": (-slope, z[flat])},
-                      high=-slope * lower[flat])  # fmt: skip
+                      high=-slope * lower[flat],
+                      error=8 * UNIT * (upper - lower)[flat])  # fmt: skip
         if np.any(big):
             self.rows({"h": (one[big], h[big]), "z": (-one[big], z[big]),
                        "a": (-lower[big], a[big])}, high=-lower[big])  # fmt: skip
@@ -187,8 +233,7 @@ class Builder:
             self.rows({"h": (ones, h[indicated]), "z": (-ones, z[indicated])}, high=none,
                       switch=who, value=1)  # fmt: skip
             self.rows({"h": (ones, h[indicated])}, high=none, switch=who, value=0)
-        self._neurons.append(np.stack([z, h, a], axis=1)[exact])
-        self._layer.append(np.full(int(exact.sum()), layer))
+        self._layers.append(Neurons(every, first, z, h, a))
         return h
 
     def build(self) -> Program:
@@ -201,8 +246,7 @@ class Builder:
             len(self.x), np.concatenate(self._lower), np.concatenate(self._upper),
             np.concatenate(self._binary), rows, np.concatenate(self._low),
             np.concatenate(self._high), np.concatenate(self._switch), np.concatenate(self._value),
-            tuple(self._curves), np.concatenate([np.zeros((0, 3), np.intp), *self._neurons]),
-            np.concatenate([np.zeros(0, np.intp), *self._layer]),
+            tuple(self._curves), np.concatenate(self._error), tuple(self._layers),
         )  # fmt: skip
 
 

@@ -21,7 +21,14 @@ from time import process_time
 from typing import Any
 
 import numpy as np
-from pyscipopt import SCIP_EVENTTYPE, Eventhdlr, Expr, Model, exp  # type: ignore[attr-defined]
+from pyscipopt import (  # type: ignore[attr-defined]
+    SCIP_EVENTTYPE,
+    SCIP_PARAMSETTING,
+    Eventhdlr,
+    Expr,
+    Model,
+    exp,
+)
 from pyscipopt.scip import Term
 
 MEBI = 1 << 20
@@ -161,6 +168,8 @@ class Server:
 
     def solve(self, program: dict[str, Any], options: dict[str, Any]) -> Message:
         model, variables = build(program)
+        for part, setting in options.pop("emphasis", {}).items():
+            getattr(model, f"set{part}")(getattr(SCIP_PARAMSETTING, setting))
         for name, value in options.items():
             model.setParam(name, value)
         watch = Watch(self.tell, variables[: program["inputs"] + 1])

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 import graphprune as gp
 from graphprune.backends.condensed import bounds_of, condense
 from graphprune.backends.onnxruntime import run_original
+from graphprune.backends.scip.influence import most_damaging
 from graphprune.evaluate.estimates import estimate, parse_estimate
-from graphprune.evaluate.estimates.sound import most_damaging
 from graphprune.evaluate.settings import Settings
 from graphprune.ir import Ball
 from graphprune.passes.analysis.bounds import Boxes, pre_activation_bounds

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from graphprune.backends.condensed import Condensed, bounds_of, condense
 from graphprune.backends.protocol import is_exact
+from graphprune.backends.scip.influence import most_damaging
 from graphprune.backends.scip.solve import solve_target
 from graphprune.errors import GraphpruneError, UnsupportedError
 from graphprune.evaluate.distance import distance
@@ -29,7 +30,6 @@ from graphprune.passes.analysis.certify import Certificate, certify, margin_rows
 from graphprune.passes.analysis.witness import Witness, closest_on_ray
 
 Floats = NDArray[np.float64]
-Bools = NDArray[np.bool_]
 
 # How far beyond a rung's point the network's boundary is looked for.
 BEYOND = 1.5
@@ -179,29 +179,3 @@ class _Ladder:
             better = polish(q.network, q.anchor, domain, found, deadline=q.deadline)
             if better.distance < self.best.distance:
                 self.best = better
-
-
-def most_damaging(condensed: Condensed, row: Floats, count: int) -> list[Bools]:
-    """Per layer, the neurons whose relaxation can lower the margin `row` . logits most.
-
-    The margin's coefficients, carried down through the triangle's upper line (where negative:
-    the side that the relaxation may choose) and its adaptive lower line, times the triangle's
-    height.
-    """
-    margin = row @ condensed.logits
-    scores = []
-    for layer in reversed(condensed.layers):
-        size = len(layer.offset)
-        own = margin[layer.start : layer.start + size]
-        width = layer.upper - layer.lower
-        height = -layer.lower * layer.upper / width
-        scores.append(np.maximum(-own, 0.0) * height)
-        slope = np.where(own < 0, layer.upper / width, (layer.upper > -layer.lower) * 1.0)
-        below = layer.rows.T @ (own * slope)
-        margin = margin[: layer.start].copy()
-        margin[: len(below)] += below[: layer.start]
-    scores.reverse()
-    flat = np.concatenate(scores) if scores else np.zeros(0)
-    chosen = np.zeros(len(flat), dtype=bool)
-    chosen[np.argsort(-flat, kind="stable")[:count]] = True
-    return list(np.split(chosen, np.cumsum([len(s) for s in scores])[:-1]))

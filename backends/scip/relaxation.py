@@ -1,0 +1,114 @@
+"""The linear relaxation of a program, and lower bounds from its duals that need no trust.
+
+For any multipliers y of the rows, every point of the program has
+
+    c . v  >=  sum_j min over [lower_j, upper_j] of (c - rows' y)_j v_j  +  sum_i y_i side_i
+
+where side_i is the row's lower side for y_i > 0 and its upper side for y_i < 0 (Neumaier and
+Shcherbina 2004). So HiGHS' duals, however inexact, give a bound, once the rounding of evaluating
+the right side, and what a row is off by from the network's own, are subtracted. What is proven in
+this way is certified; what SCIP adds to it by branching and cutting is not.
+"""
+
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import Any
+
+import highspy
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from graphprune.backends.scip.program import Program
+
+Floats = NDArray[np.float64]
+UNIT = 2.0**-53
+
+
+def safe_bound(program: Program, cost: Floats, duals: Floats) -> float:
+    """A lower bound of `cost` . v over the program, from any multipliers (m,) of its rows."""
+    rows = program.rows
+    y = np.where(np.isfinite(program.low) | (duals <= 0), duals, 0.0)
+    y = np.where(np.isfinite(program.high) | (y >= 0), y, 0.0)
+    y = np.where((program.switch < 0) & np.isfinite(y) & np.isfinite(program.error), y, 0.0)
+    error = (1.0 + 1e-9) * program.error
+    side = np.where(y > 0, program.low - error, program.high + error)
+    sides = np.where(y != 0, y * np.where(y != 0, side, 0.0), 0.0)
+    reduced = cost - rows.T @ y
+    size = np.abs(cost) + abs(rows).T @ np.abs(y)
+    # The ball's bounds were rounded when they were computed.
+    lower, upper = np.nextafter(program.lower, -np.inf), np.nextafter(program.upper, np.inf)
+    boxes = np.where(reduced > 0, reduced * lower, reduced * upper)
+    extent = np.maximum(np.abs(lower), np.abs(upper))
+    terms = sum(rows.shape) + 8
+    rounding = 4.0 * terms * UNIT * (size @ extent + np.abs(sides).sum())
+    return float(boxes.sum() + sides.sum() - rounding)
+
+
+class _Solver(highspy.Highs):
+    """HiGHS without the banner that the class' own constructor prints."""
+
+    def __init__(self) -> None:
+        super(highspy.Highs, self).__init__()
+        for option, value in (("output_flag", False), ("threads", 1), ("solver", "simplex")):
+            self.setOptionValue(option, value)
+
+
+@dataclass(eq=False)
+class Relaxation:
+    """The program without integrality, for any objective.
+
+    Attributes
+    ----------
+    radius
+        Whether the rows of the radius are there: an objective without it does not need them.
+    point
+        The optimum of the last objective (n,), or None.
+    """
+
+    program: Program
+    radius: bool = True
+    point: Floats | None = None
+    highs: Any = field(default_factory=_Solver)
+
+    def __post_init__(self) -> None:
+        p = self.program
+        n = len(p.lower)
+        self.highs.addVars(n, p.lower, p.upper)
+        about = np.zeros(n)
+        about[0] = 1.0
+        chosen = p.switch < 0
+        if not self.radius:
+            chosen &= abs(p.rows) @ about == 0.0
+        always = np.flatnonzero(chosen)
+        self.rows = always
+        matrix = sparse.csr_array(p.rows[always])
+        self.highs.addRows(
+            len(always), p.low[always], p.high[always], matrix.nnz,
+            matrix.indptr[:-1].astype(np.int32), matrix.indices.astype(np.int32), matrix.data,
+        )  # fmt: skip
+
+    def minimise(self, cost: Floats, deadline: float) -> float:
+        """A safe lower bound of `cost` . v; inf: the program has no point; -inf: not known."""
+        n = len(cost)
+        self.highs.changeColsCost(n, np.arange(n, dtype=np.int32), cost)
+        seconds = max(deadline - monotonic(), 0.0)
+        if seconds == 0.0:
+            return -np.inf
+        self.highs.setOptionValue("time_limit", self.highs.getRunTime() + min(seconds, 1e9))
+        self.highs.run()
+        status = self.highs.getModelStatus()
+        duals = np.zeros(len(self.program.low))
+        if status == highspy.HighsModelStatus.kOptimal:
+            found = self.highs.getSolution()
+            self.point = np.array(found.col_value)
+            duals[self.rows] = np.array(found.row_dual)
+            return safe_bound(self.program, cost, duals)
+        if status == highspy.HighsModelStatus.kInfeasible:
+            _, there, *ray = self.highs.getDualRay()
+            if there and len(ray) and ray[0] is not None:
+                for sign in (1.0, -1.0):
+                    duals[self.rows] = sign * np.asarray(ray[0])
+                    if safe_bound(self.program, np.zeros(n), duals) > 0.0:
+                        return np.inf
+        return -np.inf
