@@ -1,6 +1,8 @@
 """Backends by name, and `auto`: the search first, SCIP where it fails or cannot finish."""
 
 import logging
+from collections.abc import Callable
+from functools import partial
 from typing import Literal, get_args
 
 from graphprune.backends.protocol import Backend, Ledger, Limits
@@ -47,16 +49,20 @@ class Auto:
 
 
 def attempt(solver: Solver, ledger: Ledger, limits: Limits) -> None:
-    """Run a backend; where it fails in its middle, what the ledger holds by then stays.
+    """Run a backend; where it fails in its middle, what the ledger holds by then stays."""
+    survive(solver, partial(backend(solver).run, ledger, limits))
+
+
+def survive(solver: Solver, run: Callable[[], None]) -> None:
+    """Run a part of a backend that may fail in its middle.
 
     Raises
     ------
     UnsupportedError
         The backend does not know this kind of network.
     """
-    chosen = backend(solver)
     try:
-        chosen.run(ledger, limits)
+        run()
     except UnsupportedError:
         raise
     except (GraphpruneError, RuntimeError, MemoryError, ArithmeticError) as error:

@@ -6,6 +6,6 @@ pre-activation bounds (`tighten`) and ideal cuts (`cuts`) where trees would grow
 at leaves (`program`, `leaf`). Everything it proves carries its own rounding margin.
 """
 
-from graphprune.backends.search.solver import Search
+from graphprune.backends.search.solver import Search, opening
 
-__all__ = ["Search"]
+__all__ = ["Search", "opening"]

@@ -1,4 +1,9 @@
-"""A case that splitting does not help any more: a linear program, or one more split."""
+"""A case as a linear program: what its relaxation proves at best, and leaves.
+
+Where much is split, few steps of the ascent are far from the relaxation's optimum, because the
+multipliers of splits have no natural size; the program's duals are there at once. A case that
+splitting does not help any more is decided by programs on smaller and smaller balls.
+"""
 
 from dataclasses import dataclass
 
@@ -7,7 +12,7 @@ from numpy.typing import NDArray
 
 from graphprune.backends.search import kernels
 from graphprune.backends.search.form import region_of
-from graphprune.backends.search.program import Program, slopes
+from graphprune.backends.search.program import Program, Solution, mixes, slopes
 from graphprune.backends.search.target import Target
 from graphprune.ir import Ball
 
@@ -15,6 +20,9 @@ Floats = NDArray[np.float64]
 
 # Newton's steps on the radius of a leaf.
 STEPS = 12
+# Steps of the ascent, and their size, where a program has no point: its multipliers grow without
+# an end, and need to as far as the proof asks.
+RAYS, RAY_RATE = 400, 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,8 +42,8 @@ class Leaf:
         adversarial, up to rounding.
     radius
         Proven: nothing adversarial is nearer.
-    theta
-        The slopes of the proof.
+    proof
+        The parameters that prove this.
     """
 
     closed: bool
@@ -43,7 +51,50 @@ class Leaf:
     inner: Floats | None
     neuron: int | None
     radius: float
+    proof: "Proof"
+
+
+@dataclass(frozen=True, eq=False)
+class Proof:
+    """Parameters of the kernels, and what they prove of a case.
+
+    Attributes
+    ----------
+    bound, radius
+        Of the margin on the whole ball; nothing adversarial is nearer.
+    theta, mix
+        As in :mod:`graphprune.backends.search.kernels`.
+    """
+
+    bound: float
+    radius: float
     theta: Floats
+    mix: Floats
+
+
+def relax(target: Target, state: NDArray[np.int8]) -> Proof | None:
+    """The best bound of a case's relaxation; None where HiGHS gives up."""
+    program = Program(target)
+    program.split(state)
+    found = program.solve()
+    return None if found is None else _proof(target, state, found)
+
+
+def _proof(target: Target, state: NDArray[np.int8], found: Solution) -> Proof:
+    """What a program's duals prove."""
+    m, size = target.neurons, target.condensed.basis
+    a, v, lam, pi = np.empty(size), np.empty(size), np.empty(m), np.empty(m)
+    net = (target.rows, target.planes, target.region, target.goal)
+    if not np.isfinite(found.value):
+        theta, mix = np.where(state == 0, target.theta, 1.0), np.zeros(m)
+        bound, _, _, radius = kernels.optimise(
+            *net, 0.0, False, state, theta, mix, RAYS, RAY_RATE, 0.0, a, v, lam, pi, np.empty(m)
+        )
+    else:
+        theta, mix = slopes(found, state), mixes(found)
+        bound, constant = kernels.bound_once(*net, 0.0, state, theta, mix, a, v, lam, pi)
+        radius = kernels.root(a, target.region, constant, 0.0)
+    return Proof(bound, radius, theta, mix)
 
 
 def solve_leaf(target: Target, state: NDArray[np.int8]) -> Leaf:
@@ -51,36 +102,26 @@ def solve_leaf(target: Target, state: NDArray[np.int8]) -> Leaf:
     program = Program(target)
     program.split(state)
     m, size = target.neurons, target.condensed.basis
-    a, v, lam, pi = np.empty(size), np.empty(size), np.empty(m), np.empty(m)
-    mix = np.zeros(m)
-    theta = target.theta
-    radius, point, inner, hidden = 0.0, None, None, np.zeros(m)
+    point, inner, hidden = None, None, np.zeros(m)
+    proof = Proof(-np.inf, 0.0, target.theta, np.zeros(m))
     for _ in range(STEPS):
         found = program.solve()
         if found is None or not np.isfinite(found.value):
-            # Infeasible: multipliers without an end; the ascent finds them as far as needed.
-            grown = np.where(state == 0, theta, 1.0)
-            bound, _, _, _ = kernels.optimise(
-                target.rows, target.planes, target.region, target.goal, 0.0, False,
-                state, grown, mix.copy(), 400, 1.0, 0.0, a, v, lam, pi, np.empty(m),
-            )  # fmt: skip
-            return Leaf(bound > 0.0, point, inner, None, radius, grown)
-        theta = slopes(found, state)
-        bound, constant = kernels.bound_once(
-            target.rows, target.planes, target.region, target.goal, 0.0, state, theta, mix,
-            a, v, lam, pi,
-        )  # fmt: skip
-        if bound > 0.0:
-            return Leaf(True, None, None, None, target.ball.radius, theta)
-        grown_radius = kernels.root(a, target.region, constant, 0.0)
+            nothing = np.zeros(m)
+            ray = _proof(target, state, Solution(np.inf, np.zeros(size), *(nothing,) * 4))
+            return Leaf(ray.bound > 0.0, point, inner, None, max(proof.radius, ray.radius), ray)
+        better = _proof(target, state, found)
+        if better.bound > 0.0:
+            return Leaf(True, None, None, None, target.ball.radius, better)
         point, hidden = found.basis[: target.condensed.inputs], found.basis[-m:] if m else hidden
         inner = point if inner is None else inner
-        if grown_radius <= radius * (1.0 + 1e-9):
+        if better.radius <= proof.radius * (1.0 + 1e-9):
             break
-        radius = grown_radius
-        program.move(region_of(Ball(target.ball.center, radius * (1 + 1e-7), target.ball.domain)))
+        proof = better
+        near = Ball(target.ball.center, proof.radius * (1 + 1e-7), target.ball.domain)
+        program.move(region_of(near))
     true = np.concatenate([point, np.zeros(m)]) if point is not None else np.zeros(size)
     kernels.evaluate(target.rows, true)
     wrong = np.where(state == 0, np.abs(hidden - true[target.condensed.inputs :]), 0.0)
     neuron = int(np.argmax(wrong)) if m and wrong.max() > 1e-7 else None
-    return Leaf(False, point, inner, neuron, radius, theta)
+    return Leaf(False, point, inner, neuron, proof.radius, proof)

@@ -1,8 +1,9 @@
 """The linear relaxation of a target as a linear program in HiGHS.
 
 Columns: the inputs, then h of every unstable neuron. Rows, per neuron: h >= z, and the triangle's
-h <= s (z - l). A linear program's duals are slopes: `slopes` turns them into the parameters of the
-kernels, whose own pass then proves the bound, so nothing rests on the solver's numerics.
+h <= s (z - l); last, h <= plane of the neurons that have one. A linear program's duals are slopes:
+`slopes` and `mixes` turn them into the parameters of the kernels, whose own pass then proves the
+bound, so nothing rests on the solver's numerics.
 """
 
 from dataclasses import dataclass
@@ -31,8 +32,8 @@ class Solution:
         (m,) multipliers of h >= z (>= 0) and of the triangle's upper line (<= 0).
     reduced
         (m,) reduced costs of h.
-    extra
-        Multipliers of rows that were added later, in their order.
+    plane_dual
+        (m,) multipliers of h <= plane (<= 0).
     """
 
     value: float
@@ -40,7 +41,7 @@ class Solution:
     lower_dual: Floats
     upper_dual: Floats
     reduced: Floats
-    extra: Floats
+    plane_dual: Floats
 
 
 class Solver(highspy.Highs):
@@ -83,6 +84,15 @@ class Program:
         self._high = slope * (rows.offset - rows.lower)
         self.add(below, self._low, np.full(m, INFINITY))
         self.add(above, np.full(m, -INFINITY), self._high)
+        self._planes = np.flatnonzero(target.planes.has)
+        if len(self._planes):
+            plane = matrix_of(rows._replace(values=target.planes.values))
+            tops = sparse.csr_array((h - plane)[self._planes])
+            self.add(tops, np.full(len(self._planes), -INFINITY), self._ceilings)
+
+    @property
+    def _ceilings(self) -> Floats:
+        return self.target.planes.offset[self._planes]
 
     def add(self, matrix: sparse.csr_array, lower: Floats, upper: Floats) -> None:
         count = matrix.shape[0]
@@ -102,6 +112,10 @@ class Program:
             self.highs.changeRowBounds(j, self._low[j], ceiling[j])
             top = self._high[j] if state[j] == 0 else INFINITY
             self.highs.changeRowBounds(m + j, -INFINITY, top)
+        # The kernels combine planes with triangles only.
+        tops = np.where(state[self._planes] == 0, self._ceilings, INFINITY)
+        for k, top in enumerate(tops):
+            self.highs.changeRowBounds(2 * m + k, -INFINITY, top)
 
     def move(self, region: Region) -> None:
         """Another box of inputs."""
@@ -116,7 +130,7 @@ class Program:
         m = self.neurons
         if status == highspy.HighsModelStatus.kInfeasible:
             nothing = np.zeros(m)
-            return Solution(np.inf, np.zeros(self.inputs + m), *(nothing,) * 3, np.zeros(0))
+            return Solution(np.inf, np.zeros(self.inputs + m), *(nothing,) * 4)
         if status != highspy.HighsModelStatus.kOptimal:
             return None
         found = self.highs.getSolution()
@@ -124,9 +138,11 @@ class Program:
         duals = np.array(found.row_dual)
         reduced = np.array(found.col_dual)
         value = self.target.goal.row @ basis[: len(self.target.goal.row)] + self.target.goal.offset
+        planes = np.zeros(m)
+        planes[self._planes] = duals[2 * m :]
         return Solution(
             float(value), basis, duals[:m], duals[m : 2 * m],
-            reduced[self.inputs : self.inputs + m], duals[2 * m :],
+            reduced[self.inputs : self.inputs + m], planes,
         )  # fmt: skip
 
 
@@ -138,3 +154,10 @@ def slopes(solution: Solution, state: NDArray[np.int8]) -> Floats:
     # Active: h = z has the multiplier a - theta, and h >= 0 the multiplier theta. Inactive: h = 0,
     # and z <= 0 has the multiplier theta.
     return np.where(state == 0, share, np.where(state == 1, reduced, low))
+
+
+def mixes(solution: Solution) -> Floats:
+    """`mix` of the kernels from the duals: the plane's share of a neuron's upper lines."""
+    plane = np.maximum(-solution.plane_dual, 0.0)
+    total = plane + np.maximum(-solution.upper_dual, 0.0)
+    return np.where(total > 1e-12, plane / np.maximum(total, 1e-12), 0.0)

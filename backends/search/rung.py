@@ -67,10 +67,25 @@ def last_radius(ledger: Ledger, *, fine: bool = False) -> float:
 
 
 def climb(
-    ledger: Ledger, limits: Limits, radius: float, level: int, *, fine: bool = False
+    ledger: Ledger,
+    limits: Limits,
+    radius: float,
+    level: int,
+    *,
+    fine: bool = False,
+    least: float | None = None,
 ) -> Climb:
-    """Prove as much of the ball of `radius` as the limits allow, starting at an effort `level`."""
-    rung = _Rung(ledger, limits, radius, fine)
+    """Prove as much of the ball of `radius` as the limits allow, starting at an effort `level`.
+
+    Parameters
+    ----------
+    fine
+        Better points shrink the ball to the absolute tolerance alone.
+    least
+        Given: an attempt. It ends after its first level, and before that where the roots prove
+        less than this share of the radius.
+    """
+    rung = _Rung(ledger, limits, radius, fine, least)
     before = ledger.lower
     proven = rung.run(level)
     complete = proven >= rung.ball.radius
@@ -82,12 +97,15 @@ def climb(
 class _Rung:
     """The proof for one ball."""
 
-    def __init__(self, ledger: Ledger, limits: Limits, radius: float, fine: bool) -> None:
+    def __init__(
+        self, ledger: Ledger, limits: Limits, radius: float, fine: bool, least: float | None
+    ) -> None:
         problem = ledger.problem
         self.ledger = ledger
         self.limits = limits
         self.ball = Ball(problem.anchor.x.astype(np.float64), radius, problem.domain)
         self.fine = fine
+        self.least = least
         self.nodes = 0
         self.level = 0
         self.cuts = 0
@@ -110,10 +128,11 @@ class _Rung:
             if not targets:
                 break
             tree = Tree(targets, self.ball, self.limits, self.trace)
-            finished = self._grow(tree, NODES[self.level] * len(targets))
+            hopeless = self.least is not None and tree.radius < self.least * self.ball.radius
+            finished = hopeless or self._grow(tree, NODES[self.level] * len(targets))
             self.ball = tree.ball
             self._keep(tree)
-            if finished or self.limits.over:
+            if finished or self.limits.over or self.least is not None:
                 return tree.radius
             targets = [targets[i] for i in tree.open_targets()]
             self.level += 1

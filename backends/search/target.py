@@ -45,8 +45,8 @@ class Node:
         Orders the nodes.
     state, theta, mix
         Splits and parameters, as in :mod:`graphprune.backends.search.kernels`.
-    fresh
-        Splits since the target's bounds were computed.
+    fresh, dry
+        Splits since the target's bounds were computed, and since the last linear program.
     path
         Its splits in order: (path before, row, phase), None at the root.
     """
@@ -60,6 +60,7 @@ class Node:
     mix: Singles
     fresh: int = 0
     path: Path = None
+    dry: int = 0
 
     @property
     def bytes(self) -> int:
@@ -123,11 +124,6 @@ class Target:
     @property
     def neurons(self) -> int:
         return len(self.rows.offset)
-
-    @property
-    def label(self) -> int:
-        """The class t whose margin this is."""
-        return int(np.argmin(self.row))
 
     def optimise(self, steps: int = ROOT_STEPS, stop: float = 0.0) -> float:
         """Bound the root; keeps its parameters and minimiser."""

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from graphprune.backends.protocol import Ledger, Limits
 from graphprune.backends.search import kernels
-from graphprune.backends.search.leaf import Leaf, solve_leaf
+from graphprune.backends.search.leaf import Leaf, relax, solve_leaf
 from graphprune.backends.search.primal import pursue
 from graphprune.backends.search.target import CANDIDATES, NODE_STEPS, RATE, Node, Target
 from graphprune.backends.search.tighten import constrained
@@ -43,6 +43,7 @@ class Tree:
         self.nodes = 0
         self.bytes = 0
         self._pursuit = 1
+        self._every = 4
         self._heap: list[tuple[float, int, Node]] = []
         # Cases that hold an adversarial point which is as near as they allow.
         self._settled: list[Node] = []
@@ -108,10 +109,22 @@ class Tree:
         elif self.nodes >= self._pursuit:
             self._pursuit = PURSUIT * self.nodes
             x = v[: target.condensed.inputs]
-            found = pursue(ledger, target.label, x, self.limits.deadline)
+            found = pursue(ledger, target.excluded, x, self.limits.deadline)
         radius = max(radius, node.radius)
         if neuron < 0:
             return self._leaf(node, state, bound, radius, ledger) or found
+        slopes, weights = theta, mix
+        if self._due(node, state):
+            proof = relax(target, state)
+            closed = proof is not None and proof.bound > 0.0
+            self._every = max(1, self._every // 2) if closed else min(64, 2 * self._every)
+            node.dry = 0
+            if proof is not None and closed:
+                self._note(node, proof.theta, proof.mix)
+                return found
+            if proof is not None and proof.bound > bound:
+                bound, radius = proof.bound, max(radius, proof.radius)
+                slopes, weights = proof.theta, proof.mix
         for phase, estimate, closed in (
             (kernels.ACTIVE, active, active_closed),
             (kernels.INACTIVE, inactive, inactive_closed),
@@ -119,8 +132,13 @@ class Tree:
             if closed:
                 self._note(node, theta, mix, (neuron, phase))
             else:
-                self._child(node, state, theta, mix, neuron, phase, bound, estimate, radius)
+                estimate = max(estimate, bound)
+                self._child(node, state, slopes, weights, neuron, phase, bound, estimate, radius)
         return found
+
+    def _due(self, node: Node, state: NDArray[np.int8]) -> bool:
+        """Whether a node gets a linear program: the more of them close cases, the more get one."""
+        return node.dry >= self._every and 8 * int(np.count_nonzero(state)) >= len(state)
 
     def _note(
         self, node: Node, theta: NDArray[np.floating], mix: NDArray[np.floating],
@@ -154,7 +172,10 @@ class Tree:
         weights = mix.astype(np.float32)
         fresh = parent.fresh + 1
         path = (parent.path, neuron, phase)
-        self._push(Node(parent.target, estimate, radius, guess, own, slopes, weights, fresh, path))
+        self._push(
+            Node(parent.target, estimate, radius, guess, own, slopes, weights, fresh, path,
+                 parent.dry + 1)
+        )  # fmt: skip
 
     def _offer(self, leaf: Leaf, ledger: Ledger) -> bool:
         points = [x for x in (leaf.inner, leaf.point) if x is not None]
@@ -168,7 +189,7 @@ class Tree:
         target = node.target
         leaf = solve_leaf(target, state)
         if leaf.closed:
-            self._note(node, leaf.theta, np.zeros(target.neurons))
+            self._note(node, leaf.proof.theta, leaf.proof.mix)
             return False
         found = self._offer(leaf, ledger)
         if leaf.neuron is not None:
@@ -178,8 +199,8 @@ class Tree:
         else:
             # A true adversarial point: the case is closed when the ball has shrunk below it.
             radius = max(radius, leaf.radius)
-            own = Node(target, bound, radius, radius, state, leaf.theta.astype(np.float32),
-                       np.zeros_like(node.mix), path=node.path)  # fmt: skip
+            singles = leaf.proof.theta.astype(np.float32), leaf.proof.mix.astype(np.float32)
+            own = Node(target, bound, radius, radius, state, *singles, path=node.path)
             self._settled.append(own)
         return found
 

@@ -1,19 +1,21 @@
 """d_bnd: the exact distance to the decision boundary, as an interval with a status."""
 
 from dataclasses import dataclass, replace
+from functools import partial
 from time import monotonic
 from typing import Literal
 
 import numpy as np
 
-from graphprune.backends.choose import Solver, attempt
+from graphprune.backends.choose import Solver, attempt, survive
 from graphprune.backends.protocol import Ledger, Limits, Problem, is_exact
+from graphprune.backends.search import opening
 from graphprune.backends.trace import Trace
 from graphprune.errors import GraphpruneError
 from graphprune.evaluate.warm import warm_up
 from graphprune.ir import Anchor, Domain, Network
 from graphprune.ir.html import table
-from graphprune.passes.analysis.attack import Attack, attack
+from graphprune.passes.analysis.attack import Attack, Effort, attack
 from graphprune.passes.analysis.certify import Certificate, certified_margins, certify
 from graphprune.passes.analysis.witness import Witness
 from graphprune.progress import Interrupted, Progress, quiet
@@ -138,7 +140,7 @@ def distance(
     covered = domain.bounded and cutoff >= reach
     try:
         if radius is None or known_attack is not None or not _robust(ledger, limits):
-            covered |= _first(ledger, limits, time_limit, known_attack, known_certificate)
+            _first(ledger, limits, solver, time_limit, known_attack, known_certificate)
             if ledger.lower < ledger.cutoff:
                 attempt(solver, ledger, limits)
     except KeyboardInterrupt:
@@ -167,25 +169,45 @@ def _robust(ledger: Ledger, limits: Limits) -> bool:
 def _first(
     ledger: Ledger,
     limits: Limits,
+    solver: Solver,
     time_limit: float,
     known_attack: Attack | None,
     known_certificate: Certificate | None,
-) -> bool:
-    """The interval of attack and certificate; True when the whole domain is certified."""
+) -> None:
+    """The interval of attack and certificate.
+
+    Before the search a fast attack is enough, which finds closer points itself; where its opening
+    settles the question, nothing else is done.
+    """
     problem = ledger.problem
+    network, anchor, domain = problem.network, problem.anchor, problem.domain
     share = FIRST_SHARE * time_limit
-    found = known_attack or attack(
-        problem.network, problem.anchor, domain=problem.domain, time_limit=share,
-        progress=ledger.progress,
-    )  # fmt: skip
-    if found.witness is not None:
-        ledger.take(found.witness, deadline=limits.deadline)
-    proof = known_certificate or certify(
-        problem.network, problem.anchor, domain=problem.domain, upper=found.distance,
-        time_limit=min(share, limits.remaining()), progress=ledger.progress,
-    )  # fmt: skip
-    ledger.raise_lower(proof.radius, certified=True)
-    return proof.complete
+
+    def take(effort: Effort) -> None:
+        found = known_attack or attack(
+            network, anchor, domain=domain, effort=effort, time_limit=share,
+            progress=ledger.progress,
+        )  # fmt: skip
+        if found.witness is not None:
+            ledger.take(found.witness, deadline=limits.deadline)
+
+    if known_certificate is not None:
+        ledger.raise_lower(known_certificate.radius, certified=True)
+    if solver == "scip" or not network.piecewise_linear:
+        take("standard")
+    else:
+        take("fast")
+        survive("search", partial(opening, ledger, limits))
+        if ledger.closed:
+            return
+        if known_attack is None:
+            take("standard")
+    if known_certificate is None:
+        proof = certify(
+            network, anchor, domain=domain, upper=ledger.upper if ledger.witness else None,
+            time_limit=min(share, limits.remaining()), progress=ledger.progress,
+        )  # fmt: skip
+        ledger.raise_lower(proof.radius, certified=True)
 
 
 def _result(ledger: Ledger, radius: float | None, covered: bool, seconds: float) -> Distance:

@@ -22,7 +22,7 @@ from graphprune.backends.search.form import (
     region_of,
     rows_of,
 )
-from graphprune.backends.search.leaf import solve_leaf
+from graphprune.backends.search.leaf import relax, solve_leaf
 from graphprune.backends.search.primal import pursue
 from graphprune.backends.search.target import Target
 from graphprune.evaluate.distance import Distance
@@ -187,6 +187,49 @@ def test_planes_from_cuts_lie_above_their_neurons(
             assert v[target.condensed.inputs + j] <= plane + target.planes.error[j]
 
 
+@given(seeds, shapes, st.booleans())
+def test_a_cases_linear_program_proves_no_less_than_the_ascent(
+    seed: int, widths: list[int], planes: bool
+) -> None:
+    target = target_of(seed, widths, 0.3)
+    if planes:
+        target.optimise(stop=np.inf)
+        add_planes(target, Limits(), 3)
+    m, size = target.neurons, target.condensed.basis
+    rng = np.random.default_rng(seed)
+    inside = basis_at(target, rng.uniform(target.ball.lower, target.ball.upper))
+    phase = np.where(inside[target.condensed.inputs :] > 0, 1, -1)
+    state = np.where(rng.uniform(size=m) < 0.5, phase, 0).astype(np.int8)
+    theta, mix = np.where(state == 0, target.theta, 0.0), target.mix.copy()
+    ascent, *_ = kernels.optimise(
+        target.rows, target.planes, target.region, target.goal, 0.0, False, state, theta, mix,
+        100, 0.1, np.inf, np.empty(size), np.empty(size), np.empty(m), np.empty(m), np.empty(m),
+    )  # fmt: skip
+    proof = relax(target, state)
+    assert proof is not None
+    assert proof.bound >= ascent - 1e-5 * (1.0 + abs(ascent))
+    for x in samples_in(target.ball, 60, seed):
+        v = basis_at(target, x)
+        margin = target.goal.row @ v + target.goal.offset
+        same = np.where(v[target.condensed.inputs :] > 0, 1, -1)
+        if np.all((state == 0) | (state == same)):
+            assert margin >= proof.bound
+            assert margin > 0 or np.max(np.abs(x - target.ball.center)) >= proof.radius - 1e-12
+
+
+def test_an_opening_settles_easy_questions_without_a_certificate(
+    images: list[gp.Anchor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unexpected(*_: object, **__: object) -> None:
+        raise AssertionError("neither a certificate nor the search's rungs are needed")
+
+    network = gp.load("models/mnist-a-stable.onnx")
+    gp.distance(network, images[0], time_limit=0.1)
+    monkeypatch.setattr("graphprune.evaluate.distance.certify", unexpected)
+    result = gp.distance(network, images[0], time_limit=60)
+    assert (result.status, result.certified) == ("exact", True)
+
+
 @settings(max_examples=20)
 @given(seeds, st.sampled_from([[2, 4, 2], [3, 4, 3, 2]]))
 def test_a_leaf_says_what_its_samples_say(seed: int, widths: list[int]) -> None:
@@ -327,7 +370,7 @@ def test_ctrl_c_carries_the_interval_reached(
 ) -> None:
     known = gp.certify(mnist_a, images[0])
 
-    def press(*_: object) -> None:
+    def press(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("graphprune.backends.search.solver.climb", press)
