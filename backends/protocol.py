@@ -126,7 +126,7 @@ class Ledger:
 
     def raise_lower(self, value: float, *, certified: bool) -> None:
         """A new lower bound of the distance (capped by the cutoff)."""
-        value = min(value, self.cutoff)
+        value = float(min(value, self.cutoff))
         if certified:
             self.proven = max(self.proven, value)
         self.lower = max(self.lower, self.proven, value)

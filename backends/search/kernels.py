@@ -11,7 +11,34 @@ rows. With coefficient a on h_j = relu(z_j), z_j = row_j . v + offset_j,
 
 with s = u / (u - l) and `plane` any proven upper plane of the neuron. Going down the basis, every
 neuron's coefficient is thus replaced by multiples `lam` of its row and `pi` of its plane, until
-only inputs are left. Every lower bound subtracts |lam| . error: what float64 can be wrong by.
+only inputs are left.
+
+Rounding. With u = 2^-53, a sum of k products is wrong by at most k u (1 + o(1)) times the sum of
+their absolute values; nothing here is reordered or fused by the compiler (no fastmath). Multipliers
+may be any floats: every `theta` and `mix` in range gives a valid bound in exact arithmetic, so that
+only what is computed *from* them counts.
+
+1.  Rows. ``rows.error`` is 4 R u M_j: M_j bounds |row_j| . |v| + |offset_j| over the ball (products
+    along stable neurons included), R is 64 plus all roundings of the condensation, the number of
+    inputs and the size of the basis. A quarter pays for the row as it was condensed, a quarter for
+    the sums a_i += lam_j row_ji of `backward` (at most one per neuron above: what a_i, input or
+    neuron, is wrong by, times |v_i|, sums up to at most R u sum_j |lam_j| M_j), a quarter for the
+    constant (|offset_j| and |l_j| are at most M_j).
+2.  Lines. lam = c (1 - w) s is some units u off the exact slope; times (z - l) that is a few
+    u |c| upper_j <= a few u |lam_j| (upper_j - lower_j) <= 2 of them u |lam_j| M_j: within the last
+    quarter, R being at least 64. The same holds for w + (1 - w) = 1 and for c - theta.
+3.  Planes. ``planes.error`` is 16 rows.error and 1e-13 of the plane's own offset: the terms of a
+    plane are at most those of its row times shares in [0, 1], summed once more.
+4.  Inputs. ``region.error`` is 4 (n + 64) u max|x_i|; the box itself is rounded outward by one ulp.
+    `concretise` needs (n + 1) u max|x_i| of it; `root`, whose terms are c x0 and c r with
+    |x0| <= max|x| and r <= 2 max|x|, needs 3 (n + 4) u max|x_i|; `cut_box` (n + 1) u max|x_i|.
+5.  The few additions of totals: 1e-13 (|constant| + |value|), over 400 u.
+6.  `root` returns a radius: each Newton step from below is made shorter by 1e-12 and 4 n u, more
+    than what the quotient of value and slope (a sum of n terms of one sign) is wrong by.
+
+What only guides (candidates, the children's estimates, gradients, `evaluate`) carries no error
+terms: a child closed by an estimate is bounded by a pass of its own, and points are confirmed by
+the network itself. A NaN closes nothing, as no comparison with it is true.
 
 The functions are compiled by Numba at their first call and kept on disk; keep them in this one
 file, whose date decides whether the kept code is still good.
@@ -27,6 +54,8 @@ from graphprune.backends.jit import kernel
 Floats = NDArray[np.float64]
 
 UNSPLIT, ACTIVE, INACTIVE = 0, 1, -1
+# Half the distance from 1 to the next number.
+UNIT = 2.0**-53
 # Where tightened bounds stop before 0: the lines of such a neuron are exact.
 TINY = 1e-30
 # An optimiser's step goes at most this many times as far as `stop` is to first order (Polyak's
@@ -153,6 +182,7 @@ def root(a: Floats, region: Region, constant: float, start: float) -> float:
     Newton's steps from a radius where it is positive never pass the root.
     """
     radius = start
+    shorter = 1.0 - 1e-12 - 4.0 * UNIT * len(region.lower)
     for _ in range(50):
         value = constant
         slope = 0.0
@@ -168,7 +198,7 @@ def root(a: Floats, region: Region, constant: float, start: float) -> float:
         if value <= 0.0 or slope == 0.0:
             break
         step = value / slope
-        radius += step * (1.0 - 1e-12)
+        radius += step * shorter
         if step <= 1e-9 * radius:
             break
     return radius
