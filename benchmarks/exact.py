@@ -11,7 +11,6 @@ domain, as users of OMLT or PySCIPOpt-ML write it, and on the attack's ball, whi
 """
 
 import argparse
-import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from math import exp, log
@@ -47,11 +46,6 @@ ABLATIONS: dict[str, Patches] = {
 }
 
 
-def used_so_far() -> float:
-    """Processor seconds of this process and the ones it started."""
-    return sum(os.times()[:4])
-
-
 def measure(network: gp.Network, anchor: gp.Anchor, limit: float) -> tuple[gp.Distance, float]:
     """The search's answer and its processor seconds."""
     start = processor_seconds()
@@ -59,16 +53,26 @@ def measure(network: gp.Network, anchor: gp.Anchor, limit: float) -> tuple[gp.Di
     return result, processor_seconds() - start
 
 
-def plain(network: gp.Network, anchor: gp.Anchor, found: Attack, limit: float) -> tuple[str, float]:
-    """The plain program of one target: how it ended, and its processor seconds."""
+def plain(
+    network: gp.Network, anchor: gp.Anchor, found: Attack, limit: float, *, whole: bool
+) -> tuple[str, float]:
+    """The plain program of one target: how it ended, and its processor seconds.
+
+    Parameters
+    ----------
+    whole
+        Intervals on the whole domain; else on the attack's ball.
+    """
     assert found.witness is not None
     start = processor_seconds()
-    ball = Ball(anchor.x.astype(np.float64), found.witness.distance)
+    reach = gp.Domain().search_limit(anchor.x)
+    radius = reach if whole else found.witness.distance
+    ball = Ball(anchor.x.astype(np.float64), radius)
     layers = pre_activation_bounds(network, Boxes.of(ball), "ibp")
     layered = layer(network, layers)
     row = np.zeros(network.classes)
     row[anchor.label], row[found.witness.target] = 1.0, -1.0
-    result = solve_target(layered, ball, row, lower=0.0, time_limit=limit)
+    result = solve_target(layered, ball, row, lower=0.0, time_limit=limit, encoding="big-m")
     word = "exact" if result.finished else f"bound {result.lower:.5f}"
     return word, processor_seconds() - start
 

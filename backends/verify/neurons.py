@@ -235,7 +235,7 @@ class _Search:
             leaf = self._leaf(target, state)
             if leaf.closed or self.point is not None:
                 return []
-            theta = leaf.theta.copy()
+            theta, mix = leaf.proof.theta.copy(), leaf.proof.mix.copy()
         v = np.empty(target.condensed.basis)
         bound, _, neuron, active, active_closed, inactive, inactive_closed, value = kernels.expand(
             target.rows, target.planes, target.region, target.goal, 0.0, state, theta, mix,
