@@ -1,6 +1,8 @@
 """``evaluate``, and ``attack``, ``certify``, ``distance``: the same machinery for one metric."""
 
+import inspect
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
@@ -20,6 +22,11 @@ Examples:
   graphprune evaluate model.onnx --anchors images.npz --estimate "prune-constant{gamma=0.75}" \
 --estimate "linearize-secant{layers=2}" --out runs/first
 """
+
+
+Model = Annotated[str, typer.Argument(metavar="MODEL", help="ONNX file.")]
+# Parameters of `evaluate` that are about several models or metrics.
+MANY = ("models", "metrics", "estimate", "sound")
 
 
 @dataclass(frozen=True)
@@ -82,21 +89,21 @@ def _settings(
 def execute(request: Request) -> int:
     """Run a request: table to stdout, progress to stderr, files written; the exit code."""
     from graphprune.canonical import load
+    from graphprune.evaluate import run
     from graphprune.evaluate.documents import check_writable, write_json
     from graphprune.evaluate.points import save_points
-    from graphprune.evaluate.run import Job, evaluate
 
     for path in (request.json, request.html, request.points, request.certificate):
         if path is not None:
             check_writable(path)
     memory = None if request.memory is None else int(request.memory * 2**30)
     networks = (load(model, output=request.settings.output) for model in request.models)
-    jobs = [Job(network, _anchors(request, network)) for network in networks]
+    jobs = [run.Job(network, _anchors(request, network)) for network in networks]
     proving = None if request.certificate is None else _checkable(request, jobs)
     settings = replace(request.settings, certificate=proving is not None)
     watch = Events() if request.json_lines else Live(quiet=request.quiet)
     with watch:
-        outcome = evaluate(
+        outcome = run.evaluate(
             jobs, settings, run_dir=request.out, new=request.new,
             scheduler=request.scheduler, memory=memory, watch=watch,
         )  # fmt: skip
@@ -170,78 +177,65 @@ def _print(document: dict[str, Any]) -> None:
     console.print(summary_line(document), highlight=False)
 
 
+def evaluate(
+    models: Annotated[list[str], typer.Argument(metavar="MODEL...", help="ONNX files.")],
+    anchors: o.Anchors,
+    metrics: Annotated[str, typer.Option(help="Of adv, rob, bnd.")] = "adv,rob,bnd",
+    estimate: Annotated[
+        list[str] | None, typer.Option(help="A rewrite pipeline or auto; repeatable.")
+    ] = None,
+    sound: Annotated[
+        bool, typer.Option("--sound", help="Also a proven interval of d_bnd by substitutes.")
+    ] = False,
+    method: o.Method = "crown", effort: o.Effort = "standard", solver: o.Solver = "auto",
+    norm: o.Norm = "linf", radius: o.Radius = None, labels: o.Labels = None,
+    domain: o.Domain = "0,1", limit: o.Limit = None, index: o.Index = None, seed: o.Seed = 0,
+    time_limit: o.TimeLimit = None, threads: o.Threads = 1, workers: o.Workers = 1,
+    provider: o.Provider = "auto", output: o.ScoreOutput = None, scheduler: o.Scheduler = None,
+    memory: o.Memory = 2.0, worker_memory: o.WorkerMemory = None, out: o.Out = None,
+    new: o.New = False,
+    json: o.Json = None, json_lines: o.JsonLines = False, html: o.Html = None,
+    save_points: o.SavePoints = None, certificate: o.Certificate = None,
+    quiet: o.Quiet = False, verbose: o.Verbose = False,
+) -> int:  # fmt: skip
+    """d_adv, d_rob, d_bnd and estimates of every anchor."""
+    _verbose(verbose)
+    settings = _settings(
+        metrics, method, effort, norm, solver, radius, seed, time_limit,
+        [*(estimate or []), *(["sound"] if sound else [])], domain,
+        threads, provider, workers, output, memory,
+    )  # fmt: skip
+    return execute(
+        Request(models, anchors, labels, settings, limit, o.parse_indices(index), out,
+                new, json, json_lines, html, save_points, certificate, scheduler,
+                worker_memory, quiet)
+    )  # fmt: skip
+
+
+def _sister(metric: str) -> Callable[..., int]:
+    """`evaluate` for one metric of one model, with all of its options that make sense then."""
+
+    def command(model: str, **options: Any) -> int:
+        return evaluate([model], metrics=metric, **options)
+
+    own = inspect.signature(evaluate)
+    kept = [p for p in own.parameters.values() if p.name not in MANY]
+    first = inspect.Parameter("model", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=Model)
+    # What Typer reads: names, annotations and defaults.
+    command.__signature__ = own.replace(parameters=[first, *kept])  # type: ignore[attr-defined]
+    command.__annotations__ = {p.name: p.annotation for p in (first, *kept)}
+    return command
+
+
 def register(app: typer.Typer) -> None:
     """Add the four commands."""
-
-    @app.command(epilog=EXAMPLES)
-    def evaluate(
-        models: Annotated[list[str], typer.Argument(metavar="MODEL...", help="ONNX files.")],
-        anchors: o.Anchors,
-        metrics: Annotated[str, typer.Option(help="Of adv, rob, bnd.")] = "adv,rob,bnd",
-        estimate: Annotated[
-            list[str] | None, typer.Option(help="A rewrite pipeline or auto; repeatable.")
-        ] = None,
-        sound: Annotated[
-            bool, typer.Option("--sound", help="Also a proven interval of d_bnd by substitutes.")
-        ] = False,
-        method: o.Method = "crown", effort: o.Effort = "standard", solver: o.Solver = "auto",
-        norm: o.Norm = "linf", radius: o.Radius = None, labels: o.Labels = None,
-        domain: o.Domain = "0,1", limit: o.Limit = None, index: o.Index = None, seed: o.Seed = 0,
-        time_limit: o.TimeLimit = None, threads: o.Threads = 1, workers: o.Workers = 1,
-        provider: o.Provider = "auto", output: o.ScoreOutput = None, scheduler: o.Scheduler = None,
-        memory: o.Memory = 2.0, worker_memory: o.WorkerMemory = None, out: o.Out = None,
-        new: o.New = False,
-        json: o.Json = None, json_lines: o.JsonLines = False, html: o.Html = None,
-        save_points: o.SavePoints = None, certificate: o.Certificate = None,
-        quiet: o.Quiet = False, verbose: o.Verbose = False,
-    ) -> int:  # fmt: skip
-        """d_adv, d_rob, d_bnd and estimates of every anchor."""
-        _verbose(verbose)
-        settings = _settings(
-            metrics, method, effort, norm, solver, radius, seed, time_limit,
-            [*(estimate or []), *(["sound"] if sound else [])], domain,
-            threads, provider, workers, output, memory,
-        )  # fmt: skip
-        return execute(
-            Request(models, anchors, labels, settings, limit, o.parse_indices(index), out,
-                    new, json, json_lines, html, save_points, certificate, scheduler,
-                    worker_memory, quiet)
-        )  # fmt: skip
-
+    app.command(epilog=EXAMPLES)(evaluate)
     for name, metric, text in (
         ("attack", "adv", "d_adv: the closest adversarial point an attack finds."),
         ("certify", "rob", "d_rob: the largest radius that a linear relaxation certifies."),
         ("distance", "bnd", "d_bnd: the exact distance to the decision boundary."),
     ):
-        _register_one(app, name, metric, text)
-
-
-def _register_one(app: typer.Typer, name: str, metric: str, text: str) -> None:
-    @app.command(name, help=text)
-    def command(
-        model: Annotated[str, typer.Argument(metavar="MODEL", help="ONNX file.")],
-        anchors: o.Anchors,
-        method: o.Method = "crown", effort: o.Effort = "standard", solver: o.Solver = "auto",
-        norm: o.Norm = "linf", radius: o.Radius = None, labels: o.Labels = None,
-        domain: o.Domain = "0,1", limit: o.Limit = None, index: o.Index = None, seed: o.Seed = 0,
-        time_limit: o.TimeLimit = None, threads: o.Threads = 1, workers: o.Workers = 1,
-        provider: o.Provider = "auto", output: o.ScoreOutput = None, scheduler: o.Scheduler = None,
-        memory: o.Memory = 2.0, worker_memory: o.WorkerMemory = None, out: o.Out = None,
-        new: o.New = False,
-        json: o.Json = None, json_lines: o.JsonLines = False, html: o.Html = None,
-        save_points: o.SavePoints = None, certificate: o.Certificate = None,
-        quiet: o.Quiet = False, verbose: o.Verbose = False,
-    ) -> int:  # fmt: skip
-        _verbose(verbose)
-        settings = _settings(
-            metric, method, effort, norm, solver, radius, seed, time_limit, None, domain,
-            threads, provider, workers, output, memory,
-        )  # fmt: skip
-        return execute(
-            Request([model], anchors, labels, settings, limit, o.parse_indices(index), out,
-                    new, json, json_lines, html, save_points, certificate, scheduler,
-                    worker_memory, quiet)
-        )  # fmt: skip
+        app.command(name, help=text)(_sister(metric))
 
 
 def _verbose(on: bool) -> None:
