@@ -29,10 +29,10 @@ from graphprune.evaluate.distance import Distance
 from graphprune.ir import Ball
 from graphprune.passes.analysis.bounds import Boxes, pre_activation_bounds
 from graphprune.passes.analysis.certify import margin_rows
+from graphprune.pipeline.verify import samples_in
 from graphprune.progress import Interrupted
 from graphprune.testing import anchors, networks
 from tests.oracles import Perceptron, brute_force_distance
-from tests.transforms.test_transforms import samples_in
 
 
 def target_of(seed: int, widths: list[int], radius: float) -> Target:

@@ -16,9 +16,9 @@ from graphprune.passes.analysis.attack import Attack
 from graphprune.passes.analysis.bounds import PreActivationBounds
 from graphprune.passes.rewrite.lines import secant
 from graphprune.passes.rewrite.schedule import rounds_of
+from graphprune.pipeline.verify import samples_in
 from graphprune.testing import anchors, assert_equivalent, networks
 from tests.conftest import random_points
-from tests.transforms.test_transforms import samples_in
 
 
 def logits(network: gp.Network, *points: np.ndarray) -> np.ndarray:

@@ -24,6 +24,7 @@ from graphprune.passes.analysis.bounds import (
     round_up,
 )
 from graphprune.passes.analysis.certify import certified_margins, margin_rows
+from graphprune.pipeline.verify import samples_in
 from graphprune.testing import networks
 from graphprune.transforms.replace import Replacement, apply
 from tests.conftest import random_points
@@ -56,13 +57,6 @@ def engine(request: pytest.FixtureRequest) -> Iterator[None]:
     configure(engine=request.param)
     yield
     configure()
-
-
-def samples_in(ball: Ball, count: int, seed: int) -> np.ndarray:
-    """Corners, faces and inner points of the ball."""
-    rng = np.random.default_rng(seed)
-    weight = rng.choice([0.0, 1.0, rng.random()], size=(count, *ball.center.shape))
-    return ball.lower + weight * (ball.upper - ball.lower)
 
 
 @pytest.mark.usefixtures("engine")
