@@ -12,9 +12,9 @@ from graphprune.backends.condensed import bounds_of, condense
 from graphprune.backends.reference import forward64
 from graphprune.ir import Ball
 from graphprune.passes.analysis.bounds import Boxes, pre_activation_bounds
+from graphprune.pipeline.verify import samples_in
 from graphprune.testing import anchors, networks
 from tests.oracles import Perceptron, brute_force_distance
-from tests.transforms.test_transforms import samples_in
 
 
 @settings(max_examples=25)

@@ -21,9 +21,9 @@ from graphprune.backends.scip.tighten import root_bound, tighten
 from graphprune.ir import Ball
 from graphprune.passes.analysis.bounds import Boxes, pre_activation_bounds
 from graphprune.passes.analysis.certify import margin_rows
+from graphprune.pipeline.verify import samples_in
 from graphprune.testing import anchors, networks
 from tests.oracles import Perceptron, brute_force_distance, region_distance
-from tests.transforms.test_transforms import samples_in
 
 seeds = st.integers(0, 10_000)
 boxes = st.sampled_from([gp.Domain(), gp.Domain(0.1, 0.9), gp.Domain(-1.0, 2.0)])
