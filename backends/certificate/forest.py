@@ -109,7 +109,7 @@ def prove(
     Raises
     ------
     UnprovenError
-        Without a limit of nodes: a case cannot be closed.
+        Time is over; without a limit of nodes: a case cannot be closed.
     """
     forest = _Forest(relaxation, goals, stop, assumption, over)
     roots = [root] if root is not None else forest.roots()
@@ -149,7 +149,7 @@ class _Forest:
         count = len(heap)
         left: list[Node] = []
         while heap:
-            if limit is None and self.over():
+            if self.over():
                 raise UnprovenError("time is over")
             nodes = [heapq.heappop(heap)[2] for _ in range(min(BATCH, len(heap)))]
             for node in nodes:

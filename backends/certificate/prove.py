@@ -35,8 +35,9 @@ FEW, ROUNDS_FEW, ROUNDS_MANY = 64, (8, 0.02), (4, 0.05)
 CUT, WORTH = 0.01, 1e-3
 # Neurons of a late layer, whose bounds are worth small trees, and the nodes of these.
 LATE, LATE_NODES = 64, 24
-# Variable neurons up to which these trees are worth their time.
-MOST = 1024
+# Variable neurons up to which these trees are worth their time, and from which on the trace's tree
+# is tried before rounds.
+MOST, WIDE = 1024, 256
 # Nodes of the tree before bounds are tightened, and after each round; how much larger than the
 # trace's it may become before.
 EARLY, GROWN = 16, 4
@@ -204,7 +205,7 @@ class _Prover:
         else:
             guide = Guide(outline, place.phase)
             small = outline.planes is None and len(outline.cases) <= EARLY
-            if place.system.width > FEW:
+            if place.system.width > WIDE:
                 # The trace's tree mostly closes on the bounds that all targets share: the search
                 # had no others, or planes make up for them, and rounds take longer than a tree.
                 planed = self._planes(place, target, guide)
