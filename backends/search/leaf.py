@@ -124,4 +124,37 @@ def solve_leaf(target: Target, state: NDArray[np.int8]) -> Leaf:
     kernels.evaluate(target.rows, true)
     wrong = np.where(state == 0, np.abs(hidden - true[target.condensed.inputs :]), 0.0)
     neuron = int(np.argmax(wrong)) if m and wrong.max() > 1e-7 else None
-    return Leaf(False, point, inner, neuron, proof.radius, proof)
+    radius = proof.radius
+    if neuron is None:
+        near = _nearest(target, state)
+        if near is not None and near[0] > radius:
+            radius, point = near
+    return Leaf(False, point, inner, neuron, radius, proof)
+
+
+def _nearest(target: Target, state: NDArray[np.int8]) -> tuple[float, Floats] | None:
+    """A proven radius of a case, and its nearest inputs with margin <= 0.
+
+    Where the margin does not change (classes that are equal while some neurons are off), its
+    minimum says nothing about the radius: what is far is the case.
+    """
+    program = Program(target)
+    program.split(state)
+    found = program.nearest(target.region.center)
+    if found is None:
+        return None
+    solution, weight = found
+    m, size = target.neurons, target.condensed.basis
+    goal = target.goal
+    nothing = goal._replace(
+        row=np.zeros(size), offset=0.0, error=0.0,
+        cut=goal.row, cut_offset=goal.offset, cut_error=goal.error,
+    )  # fmt: skip
+    a = np.empty(size)
+    # On a ball where weight * margin is proven positive in this case, the margin is.
+    _, constant = kernels.bound_once(
+        target.rows, target.planes, target.region, nothing, weight, state,
+        slopes(solution, state), mixes(solution), a, np.empty(size), np.empty(m), np.empty(m),
+    )  # fmt: skip
+    radius = kernels.root(a, target.region, constant, 0.0)
+    return radius, solution.basis[: target.condensed.inputs]

@@ -131,17 +131,38 @@ class Program:
         if status == highspy.HighsModelStatus.kInfeasible:
             nothing = np.zeros(m)
             return Solution(np.inf, np.zeros(self.inputs + m), *(nothing,) * 4)
-        if status != highspy.HighsModelStatus.kOptimal:
+        return self._solution() if status == highspy.HighsModelStatus.kOptimal else None
+
+    def nearest(self, center: Floats) -> tuple[Solution, float] | None:
+        """The point with margin <= 0 nearest to `center`, and the margin's multiplier (>= 0).
+
+        Changes the program for good; None where it has no such point, or HiGHS gives up.
+        """
+        n, m, goal = self.inputs, self.neurons, self.target.goal
+        columns = np.arange(n + m, dtype=np.int32)
+        self.highs.changeColsCost(n + m, columns, np.zeros(n + m))
+        self.highs.addVar(0.0, INFINITY)
+        self.highs.changeColCost(n + m, 1.0)
+        eye, one = sparse.eye_array(n, n + m), np.ones((n, 1))
+        self.add(sparse.csr_array(sparse.hstack([eye, -one])), np.full(n, -INFINITY), center)
+        self.add(sparse.csr_array(sparse.hstack([eye, one])), center, np.full(n, INFINITY))
+        margin = sparse.csr_array(np.append(goal.row, 0.0)[None])
+        self.add(margin, np.full(1, -INFINITY), np.full(1, goal.error - goal.offset))
+        self.highs.run()
+        if self.highs.getModelStatus() != highspy.HighsModelStatus.kOptimal:
             return None
+        return self._solution(), max(0.0, -float(self.highs.getSolution().row_dual[-1]))
+
+    def _solution(self) -> Solution:
+        m, goal = self.neurons, self.target.goal
         found = self.highs.getSolution()
-        basis = np.array(found.col_value)
+        basis = np.array(found.col_value)[: self.inputs + m]
         duals = np.array(found.row_dual)
         reduced = np.array(found.col_dual)
-        value = self.target.goal.row @ basis[: len(self.target.goal.row)] + self.target.goal.offset
         planes = np.zeros(m)
-        planes[self._planes] = duals[2 * m :]
+        planes[self._planes] = duals[2 * m : 2 * m + len(self._planes)]
         return Solution(
-            float(value), basis, duals[:m], duals[m : 2 * m],
+            float(goal.row @ basis + goal.offset), basis, duals[:m], duals[m : 2 * m],
             reduced[self.inputs : self.inputs + m], planes,
         )  # fmt: skip
 

@@ -381,3 +381,27 @@ def test_ctrl_c_carries_the_interval_reached(
     assert (found.status, found.lower) == ("interval", known.radius)
     assert found.upper is not None
     assert found.lower < found.upper
+
+
+def test_a_boundary_where_the_margin_just_stops_changing() -> None:
+    """Classes equal wherever two neurons are off: the margin never falls below 0."""
+    net = Perceptron(
+        [np.array([[1.0, 1.0], [1.0, 0.0]]), np.array([[1.0, 1.0], [0.0, 0.0]])],
+        [np.array([-1.0, -0.6]), np.zeros(2)],
+    )
+    network = gp.from_proto(net.model())
+    anchor = gp.Anchor(np.array([0.8, 0.7], np.float32), 0)
+    ball = Ball(anchor.x.astype(np.float64), 0.4)
+    bounds = bounds_of(pre_activation_bounds(network, Boxes.of(ball)))
+    target = Target(network, margin_rows(network, 0)[0], ball, bounds)
+    leaf = solve_leaf(target, np.full(2, kernels.INACTIVE, np.int8))
+    assert not leaf.closed
+    assert leaf.radius <= 0.25 + 1e-7
+    assert leaf.radius == pytest.approx(0.25, abs=1e-6)
+    assert leaf.point is not None
+    np.testing.assert_allclose(np.abs(leaf.point - ball.center).max(), 0.25, atol=1e-6)
+    found = gp.distance(network, anchor, solver="search")
+    assert found.status == "exact"
+    assert found.lower <= 0.25 + 1e-7
+    assert found.lower == pytest.approx(0.25, abs=1e-6)
+    assert found.upper == pytest.approx(0.25, abs=1e-6)
