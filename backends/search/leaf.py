@@ -126,9 +126,9 @@ def solve_leaf(target: Target, state: NDArray[np.int8]) -> Leaf:
     neuron = int(np.argmax(wrong)) if m and wrong.max() > 1e-7 else None
     radius = proof.radius
     if neuron is None:
-        near = _nearest(target, state)
-        if near is not None and near[0] > radius:
-            radius, point = near
+        nearest = _nearest(target, state)
+        if nearest is not None and nearest[0] > radius:
+            radius, point = nearest
     return Leaf(False, point, inner, neuron, radius, proof)
 
 

@@ -143,9 +143,14 @@ class Program:
         self.highs.changeColsCost(n + m, columns, np.zeros(n + m))
         self.highs.addVar(0.0, INFINITY)
         self.highs.changeColCost(n + m, 1.0)
-        eye, one = sparse.eye_array(n, n + m), np.ones((n, 1))
-        self.add(sparse.csr_array(sparse.hstack([eye, -one])), np.full(n, -INFINITY), center)
-        self.add(sparse.csr_array(sparse.hstack([eye, one])), center, np.full(n, INFINITY))
+        each = np.arange(n)
+        for sign, low, high in (
+            (-1.0, np.full(n, -INFINITY), center),
+            (1.0, center, np.full(n, INFINITY)),
+        ):
+            values = np.concatenate([np.ones(n), np.full(n, sign)])
+            places = (np.tile(each, 2), np.concatenate([each, np.full(n, n + m)]))
+            self.add(sparse.csr_array((values, places), shape=(n, n + m + 1)), low, high)
         margin = sparse.csr_array(np.append(goal.row, 0.0)[None])
         self.add(margin, np.full(1, -INFINITY), np.full(1, goal.error - goal.offset))
         self.highs.run()

@@ -26,7 +26,7 @@ from graphprune.evaluate.settings import Settings
 from graphprune.evaluate.tasks import Result, Task, perform
 from graphprune.ir import Anchor, Network
 from graphprune.passes.analysis import bounds
-from graphprune.progress import Progress, quiet
+from graphprune.progress import Interval, Progress, quiet
 
 Models = Mapping[str, bytes]
 # Hears what a task says while it runs.
@@ -212,7 +212,7 @@ class Cluster(Executor):
             ) from None
         # Kept by the scheduler: workers that join later, or come back, are given the models too.
         self._client.register_plugin(_plugin(models))
-        self._client.subscribe_topic(TOPIC, lambda event: listener(*event[1]))
+        self._client.subscribe_topic(TOPIC, lambda event: listener(*_unpacked(event[1])))
         self._executor = self._client.get_executor(pure=False)
 
     @property
@@ -232,6 +232,19 @@ class Cluster(Executor):
         self._client.close()
 
 
+def _packed(task: Task, message: str) -> dict[str, Any]:
+    """A message as a cluster carries it: of plain types only."""
+    event: dict[str, Any] = {"task": [task.model, task.index, task.name], "text": str(message)}
+    if isinstance(message, Interval):
+        event["interval"] = [message.doing, float(message.proven), float(message.known)]
+    return event
+
+
+def _unpacked(event: Mapping[str, Any]) -> tuple[Task, str]:
+    ends = event.get("interval")
+    return Task(*event["task"]), event["text"] if ends is None else Interval(*ends)
+
+
 def _plugin(models: Models) -> Any:
     """What brings every worker of a cluster the models, once."""
     from distributed import WorkerPlugin
@@ -244,7 +257,7 @@ def _plugin(models: Models) -> Any:
 
             executors._models.update(models)
             executors._listener[:] = [
-                lambda task, message: worker.log_event(TOPIC, (task, message))
+                lambda task, message: worker.log_event(TOPIC, executors._packed(task, message))
             ]
 
     return Bring()

@@ -127,7 +127,12 @@ def test_a_dask_cluster_that_loses_a_worker_gives_the_same_results(job) -> None:
 
         from graphprune.evaluate.run import Unwatched
 
+        heard: list[object] = []
+
         class Watch(Unwatched):
+            def running(self, *said: object) -> None:
+                heard.append(said[-1])
+
             def finished(self, *_: object) -> None:
                 if not killed:
                     killed.append(victim)
@@ -136,6 +141,8 @@ def test_a_dask_cluster_that_loses_a_worker_gives_the_same_results(job) -> None:
         outcome = evaluate([job], FAST, scheduler=cluster.scheduler_address, watch=Watch())
     assert killed
     assert numbers(outcome.documents[0]) == expected
+    assert heard
+    assert all(isinstance(text, str) for text in heard)
 
 
 def test_a_scheduler_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
