@@ -149,6 +149,8 @@ def _near(first: tuple[float, float], second: tuple[float, float]) -> bool:
 
 
 def _panel(axes: "Axes", panel: Measured, titles: dict[str, int]) -> None:
+    from matplotlib.ticker import LogLocator, NullFormatter
+
     for share in (1.0, 0.5, 0.25, 0.1):
         axes.axvline(panel.seconds * share, color="#888888", lw=0.8, ls=":" if share < 1 else "-")
         axes.annotate(
@@ -174,6 +176,10 @@ def _panel(axes: "Axes", panel: Measured, titles: dict[str, int]) -> None:
     axes.set(
         xscale="log", yscale="log", xlabel="processor seconds per anchor", ylabel="relative error"
     )
+    # Labels of every unit step run into each other where an axis spans a decade or two.
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
     note = f"{panel.anchors} anchors"
     if panel.exact < panel.anchors:
         note += f", {panel.exact} of them exact"
