@@ -34,6 +34,38 @@ FULL = 0.8
 
 
 @fast_kernel
+def living(here: Floats, live: Ints) -> int:
+    """Put the rows of `here` that are not 0 into `live`, all where few are; their number."""
+    neurons, n = here.shape
+    count = 0
+    for k in range(neurons):
+        used = False
+        for r in range(n):
+            used |= here[k, r] != 0.0
+        live[count] = k
+        count += used
+    # A few zeros cost less than putting the others together.
+    if FULL * neurons <= count < neurons:
+        for k in range(neurons):
+            live[k] = k
+        count = neurons
+    return count
+
+
+@fast_kernel
+def chosen(net: Net, w: int, width: int, live: Ints, whole: bool, room: Floats) -> Floats:
+    """The weights (len(live), width) of neurons of a group: where they are, or put into `room`."""
+    count = len(live)
+    if whole:
+        return net.weights[w : w + count * width].reshape(count, width)
+    weights = room[: count * width].reshape(count, width)
+    for k in range(count):
+        at = w + live[k] * width
+        weights[k] = net.weights[at : at + width]
+    return weights
+
+
+@fast_kernel
 def push(net: Net, target: int, n: int, x: Floats, flags: Flags, scratch: Floats) -> None:
     """Rows at a pre-activation become rows at the sources of its segment; leaves zeros behind."""
     block = net.block[target]
@@ -46,23 +78,11 @@ def push(net: Net, target: int, n: int, x: Floats, flags: Flags, scratch: Floats
         base = net.start[target] + number * block
         neurons = min(block, net.width[target] - number * block)
         here = x[base * n : (base + neurons) * n].reshape(neurons, n)
-        count = 0
-        for k in range(neurons):
-            used = False
-            for r in range(n):
-                used |= here[k, r] != 0.0
-            live[count] = k
-            count += used
+        count = living(here, live)
         if count == 0:
             continue
-        # A few zeros cost less than putting the others together.
-        packed = count < FULL * neurons
-        if not packed:
-            count = neurons
         rows = scratch[: count * n].reshape(count, n)
         for k in range(count):
-            if not packed:
-                live[k] = k
             rows[k] = here[live[k]]
         here[:] = 0.0
         free = count * n
@@ -71,13 +91,7 @@ def push(net: Net, target: int, n: int, x: Floats, flags: Flags, scratch: Floats
             if net.edge_block[e] == block:  # the neurons of a block form one group
                 width = net.group_width[first]
                 w, y = net.group_weight[first], free + count * width
-                if packed:
-                    weights = scratch[free:y].reshape(count, width)
-                    for k in range(count):
-                        at = w + live[k] * width
-                        weights[k] = net.weights[at : at + width]
-                else:
-                    weights = net.weights[w : w + count * width].reshape(count, width)
+                weights = chosen(net, w, width, live[:count], count == neurons, scratch[free:])
                 into = scratch[y : y + width * n]
                 np.dot(weights.T, rows, into.reshape(width, n))
                 _scatter(net, first, n, into, x, flags)

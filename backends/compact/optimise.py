@@ -16,7 +16,16 @@ from graphprune.backends.compact.kernels import (
     input_minimum,
     reached,
 )
-from graphprune.backends.compact.lanes import FULL, LANES, MOST, Flags, clear, constants, push
+from graphprune.backends.compact.lanes import (
+    LANES,
+    MOST,
+    Flags,
+    chosen,
+    clear,
+    constants,
+    living,
+    push,
+)
 from graphprune.backends.jit import fast_kernel
 from graphprune.transforms.optimisation import DECAY, FIRST, SECOND
 
@@ -68,44 +77,35 @@ def _climb(
         base = net.start[value] + number * block
         neurons = min(block, net.width[value] - number * block)
         here = output[base * n : (base + neurons) * n].reshape(neurons, n)
-        count = 0
-        for k in range(neurons):
-            used = False
-            for r in range(n):
-                used |= here[k, r] != 0.0
-            live[count] = k
-            count += used
+        count = living(here, live)
         if count == 0:
             continue
-        packed = count < FULL * neurons
-        if not packed:
-            count = neurons
         z = scratch[: count * n].reshape(count, n)
         for k in range(count):
-            if not packed:
-                live[k] = k
             z[k] = net.offset[base + live[k]]
         for e in range(net.edge_start[value - 1], net.edge_start[value]):
             first = net.edge_group[e] + number * (1 if net.edge_block[e] == block else block)
             if net.edge_block[e] == block:  # the neurons of a block form one group
-                _values(net, first, n, live[:count], packed, point, z, scratch[count * n :])
+                _values(
+                    net, first, n, live[:count], count == neurons, point, z, scratch[count * n :]
+                )
                 continue
             for k in range(count):
                 group = first + live[k]
                 one = z[k : k + 1]
-                _values(net, group, n, live[:1], False, point, one, scratch[count * n :])
+                _values(net, group, n, live[:1], True, point, one, scratch[count * n :])
         for k in range(count):
             _through(state, other, box, base + live[k], n, z[k], output, alpha, point, gradient)
 
 
 @fast_kernel
 def _values(
-    net: Net, group: int, n: int, live: Ints, packed: bool, point: Floats, z: Floats,
+    net: Net, group: int, n: int, live: Ints, whole: bool, point: Floats, z: Floats,
     scratch: Floats,
 ) -> None:  # fmt: skip
     """Add to `z` (neurons, n) what a group makes of the points it reads.
 
-    With `packed` only the neurons `live` of the group are meant, otherwise its first ones.
+    Only the neurons `live` of the group are meant; with `whole` its first ones, as many.
     """
     width, w, count = net.group_width[group], net.group_weight[group], len(z)
     o = 0
@@ -114,14 +114,9 @@ def _values(
         scratch[o : o + length] = point[at : at + length]
         o += length
     read = scratch[:o].reshape(width, n)
-    if packed:
-        weights = scratch[o : o + count * width].reshape(count, width)
-        for k in range(count):
-            at = w + live[k] * width
-            weights[k] = net.weights[at : at + width]
+    weights = chosen(net, w, width, live, whole, scratch[o:])
+    if not whole:
         o += count * width
-    else:
-        weights = net.weights[w : w + count * width].reshape(count, width)
     more = scratch[o : o + count * n].reshape(count, n)
     np.dot(weights, read, more)
     for k in range(count):
