@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from graphprune.backends.highs import Solver
 from graphprune.backends.scip.program import Program
 
 Floats = NDArray[np.float64]
@@ -45,15 +46,6 @@ def safe_bound(program: Program, cost: Floats, duals: Floats) -> float:
     return float(boxes.sum() + sides.sum() - rounding)
 
 
-class _Solver(highspy.Highs):
-    """HiGHS without the banner that the class' own constructor prints."""
-
-    def __init__(self) -> None:
-        super(highspy.Highs, self).__init__()
-        for option, value in (("output_flag", False), ("threads", 1), ("solver", "simplex")):
-            self.setOptionValue(option, value)
-
-
 @dataclass(eq=False)
 class Relaxation:
     """The program without integrality, for any objective.
@@ -69,7 +61,7 @@ class Relaxation:
     program: Program
     radius: bool = True
     point: Floats | None = None
-    highs: Any = field(default_factory=_Solver)
+    highs: Any = field(default_factory=Solver)
 
     def __post_init__(self) -> None:
         p = self.program
@@ -82,11 +74,7 @@ class Relaxation:
             chosen &= abs(p.rows) @ about == 0.0
         always = np.flatnonzero(chosen)
         self.rows = always
-        matrix = sparse.csr_array(p.rows[always])
-        self.highs.addRows(
-            len(always), p.low[always], p.high[always], matrix.nnz,
-            matrix.indptr[:-1].astype(np.int32), matrix.indices.astype(np.int32), matrix.data,
-        )  # fmt: skip
+        self.highs.add_matrix(sparse.csr_array(p.rows[always]), p.low[always], p.high[always])
 
     def minimise(self, cost: Floats, deadline: float) -> float:
         """A safe lower bound of `cost` . v; inf: the program has no point; -inf: not known."""

@@ -19,9 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from graphprune.backends.highs import INFINITY, Solver
 from graphprune.backends.protocol import Limits
 from graphprune.backends.search.kernels import Planes, Rows
-from graphprune.backends.search.program import INFINITY, Solver, matrix_of
+from graphprune.backends.search.program import matrix_of
 from graphprune.backends.search.target import Target
 
 Floats = NDArray[np.float64]
@@ -55,7 +56,7 @@ class Cuts:
         self.ends = self._ends()
         self.matrix = matrix_of(self.rows)
         self.cuts: list[tuple[Indices, NDArray[np.bool_], Floats, Floats]] = []
-        self.highs = Solver()
+        self.highs = Solver(presolve="off")
         self._build()
 
     def _ends(self) -> _Ends:
@@ -86,16 +87,10 @@ class Cuts:
         top = sparse.diags_array(np.maximum(rows.upper, 0.0)) @ phase
         bottom = sparse.diags_array(np.minimum(rows.lower, 0.0)) @ phase
         below = np.full(m, -INFINITY)
-        self._add(sparse.csr_array(h - z), rows.offset, np.full(m, INFINITY))
-        self._add(sparse.csr_array(h - top), below, np.zeros(m))
+        self.highs.add_matrix(sparse.csr_array(h - z), rows.offset, np.full(m, INFINITY))
+        self.highs.add_matrix(sparse.csr_array(h - top), below, np.zeros(m))
         ceiling = rows.offset - np.minimum(rows.lower, 0.0)
-        self._add(sparse.csr_array(h - z - bottom), below, ceiling)
-
-    def _add(self, matrix: sparse.csr_array, lower: Floats, upper: Floats) -> None:
-        self.highs.addRows(
-            matrix.shape[0], lower, upper, matrix.nnz, matrix.indptr[:-1].astype(np.int32),
-            matrix.indices.astype(np.int32), matrix.data,
-        )  # fmt: skip
+        self.highs.add_matrix(sparse.csr_array(h - z - bottom), below, ceiling)
 
     def solve(self, limits: Limits) -> bool:
         """Solve; False where HiGHS is stopped or gives up."""
@@ -139,7 +134,7 @@ class Cuts:
         )
         left = sparse.hstack([sparse.csr_array((count, self.n)), unit]) - kept
         block = sparse.csr_array(sparse.hstack([left, -phases], format="csr"))
-        self._add(block, np.full(count, -INFINITY), -floor[violated])
+        self.highs.add_matrix(block, np.full(count, -INFINITY), -floor[violated])
         self.cuts.append((violated, chosen, coefficient, floor))
         return count
 

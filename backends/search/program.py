@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from graphprune.backends.highs import INFINITY, Solver
 from graphprune.backends.search.kernels import Region, Rows
 from graphprune.backends.search.target import Target
 
 Floats = NDArray[np.float64]
-INFINITY = highspy.kHighsInf
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,17 +44,6 @@ class Solution:
     plane_dual: Floats
 
 
-class Solver(highspy.Highs):
-    """HiGHS without the banner that the class' own constructor prints."""
-
-    def __init__(self) -> None:
-        super(highspy.Highs, self).__init__()
-        for option, value in (
-            ("output_flag", False), ("threads", 1), ("presolve", "off"), ("solver", "simplex"),
-        ):  # fmt: skip
-            self.setOptionValue(option, value)
-
-
 def matrix_of(rows: Rows) -> sparse.csr_array:
     """The rows as a sparse matrix over the basis."""
     m = len(rows.offset)
@@ -69,7 +58,7 @@ class Program:
         rows, region, goal = target.rows, target.region, target.goal
         self.inputs, self.neurons = rows.inputs, len(rows.offset)
         n, m = self.inputs, self.neurons
-        self.highs = Solver()
+        self.highs = Solver(presolve="off")
         width = n + m
         lower = np.concatenate([region.lower, np.zeros(m)])
         upper = np.concatenate([region.upper, rows.upper])
@@ -82,24 +71,17 @@ class Program:
         above = sparse.csr_array(h - sparse.diags_array(slope) @ z)
         self._low = rows.offset
         self._high = slope * (rows.offset - rows.lower)
-        self.add(below, self._low, np.full(m, INFINITY))
-        self.add(above, np.full(m, -INFINITY), self._high)
+        self.highs.add_matrix(below, self._low, np.full(m, INFINITY))
+        self.highs.add_matrix(above, np.full(m, -INFINITY), self._high)
         self._planes = np.flatnonzero(target.planes.has)
         if len(self._planes):
             plane = matrix_of(rows._replace(values=target.planes.values))
             tops = sparse.csr_array((h - plane)[self._planes])
-            self.add(tops, np.full(len(self._planes), -INFINITY), self._ceilings)
+            self.highs.add_matrix(tops, np.full(len(self._planes), -INFINITY), self._ceilings)
 
     @property
     def _ceilings(self) -> Floats:
         return self.target.planes.offset[self._planes]
-
-    def add(self, matrix: sparse.csr_array, lower: Floats, upper: Floats) -> None:
-        count = matrix.shape[0]
-        self.highs.addRows(
-            count, lower, upper, matrix.nnz, matrix.indptr[:-1].astype(np.int32),
-            matrix.indices.astype(np.int32), matrix.data,
-        )  # fmt: skip
 
     def split(self, state: NDArray[np.int8]) -> None:
         """Fix phases: active neurons h = z >= 0, inactive ones h = 0 >= z."""
@@ -150,9 +132,11 @@ class Program:
         ):
             values = np.concatenate([np.ones(n), np.full(n, sign)])
             places = (np.tile(each, 2), np.concatenate([each, np.full(n, n + m)]))
-            self.add(sparse.csr_array((values, places), shape=(n, n + m + 1)), low, high)
+            self.highs.add_matrix(
+                sparse.csr_array((values, places), shape=(n, n + m + 1)), low, high
+            )
         margin = sparse.csr_array(np.append(goal.row, 0.0)[None])
-        self.add(margin, np.full(1, -INFINITY), np.full(1, goal.error - goal.offset))
+        self.highs.add_matrix(margin, np.full(1, -INFINITY), np.full(1, goal.error - goal.offset))
         self.highs.run()
         if self.highs.getModelStatus() != highspy.HighsModelStatus.kOptimal:
             return None

@@ -14,12 +14,12 @@ import highspy
 import numpy as np
 from numpy.typing import NDArray
 
+from graphprune.backends.highs import INFINITY, Solver
 from graphprune.ir import Norm
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int32]
 
-INFINITY = highspy.kHighsInf
 # Newton steps on the radius end when it moves by less than this, relatively.
 PRECISION = 1e-5
 # A solve is good for a Newton step when the hinges it lacked cost at most this share of its margin:
@@ -63,21 +63,12 @@ def program(
     return L2Program(constant, gradient, lower, upper, radius)
 
 
-class _Solver(highspy.Highs):
-    """HiGHS without its banner, which the class' own constructor prints before it can be asked
-    not to (it registers callbacks, which nothing here uses)."""
-
-    def __init__(self) -> None:
-        super(highspy.Highs, self).__init__()
-        for option, value in (
-            ("output_flag", False), ("threads", 1), ("presolve", "off"), ("solver", "simplex"),
-            # Scaled by the largest value alone: a tenth fewer iterations than the default.
-            ("simplex_scale_strategy", 4),
-        ):  # fmt: skip
-            self.setOptionValue(option, value)
+def _solver() -> Solver:
+    # Scaled by the largest value alone: a tenth fewer iterations than the default.
+    return Solver(presolve="off", simplex_scale_strategy=4)
 
 
-def _add_hinges(highs: _Solver, rows: Floats, offsets: Floats, costs: Floats) -> Indices:
+def _add_hinges(highs: Solver, rows: Floats, offsets: Floats, costs: Floats) -> Indices:
     """Slacks s >= 0 with rows . columns + s >= -offsets; their columns."""
     count, width = rows.shape
     first = highs.getNumCol()
@@ -111,7 +102,7 @@ class LinfProgram:
         # Below it the bounds and the ball have no point in common.
         self.smallest = float(max(np.max(lower), np.max(-upper), 0.0))
         self.columns = np.arange(len(gradient), dtype=np.int32)
-        self.highs = _Solver()
+        self.highs = _solver()
         self.highs.addVars(len(gradient), *self._box())
         self.highs.changeColsCost(len(gradient), self.columns, gradient)
 
@@ -153,7 +144,7 @@ class L1Program:
 
     def __init__(self, constant: float, gradient: Floats, lower: Floats, upper: Floats) -> None:
         self.size = len(gradient)
-        self.highs = _Solver()
+        self.highs = _solver()
         self.highs.addVars(
             2 * self.size,
             np.maximum(np.concatenate([lower, -upper]), 0.0),
