@@ -23,8 +23,9 @@ LAST = 0.1
 # In l1, where descents begin on the way to an end that was found in l2, and the share of the steps
 # that each of the two gets: they are cheap.
 BACK, SHARE = 0.7, 0.5
-# Steps between looks at the clock.
+# Steps between looks at the clock, at most; fewer where they move more elements than this.
 PIECE = 10
+ELEMENTS = 1 << 23
 
 
 def paces(norm: Norm, iterations: int) -> NDArray[np.float32]:
@@ -67,8 +68,9 @@ def walk(
     step = best = Resident.of(steps.astype(np.float32))
     length = Resident.of(np.full((len(targets), 1), attack_loop.FAR, np.float32))
     shares = paces(norm, iterations)
-    for done in range(0, iterations, PIECE):
-        piece = shares[done : done + PIECE]
+    most = max(1, min(PIECE, ELEMENTS // max(steps.size, 1)))
+    for done in range(0, iterations, most):
+        piece = shares[done : done + most]
         trips = {"trips": np.array(len(piece)), "paces": piece}
         step, best, length = run.resident(
             {"step": step, "best": best, "length": length, **trips, **held}

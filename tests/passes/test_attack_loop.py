@@ -106,6 +106,21 @@ def test_pgd_ends_where_the_host_does(
     assert slopes(question, first, TARGETS)[0].min() <= 0
 
 
+def test_large_inputs_look_at_the_clock_after_every_step(
+    mnist_a: gp.Network, images: list[gp.Anchor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pieces of one step end where whole ones do, and where time is over at the first."""
+    question = Question(mnist_a, images[0], gp.Domain())
+    start = np.zeros((len(TARGETS), question.start.size))
+    whole, lengths_ = attack_descent.descend(question, start, TARGETS, 6, np.inf)
+    monkeypatch.setattr(attack_descent, "ELEMENTS", 1)
+    pieces, sizes = attack_descent.descend(question, start, TARGETS, 6, np.inf)
+    np.testing.assert_array_equal(pieces, whole)
+    np.testing.assert_array_equal(sizes, lengths_)
+    late, _ = attack_descent.descend(question, start, TARGETS, 6, -np.inf)
+    assert not np.array_equal(late, whole)
+
+
 def test_a_seed_gives_the_same_points_twice(mnist_a: gp.Network, images: list[gp.Anchor]) -> None:
     one, two, other = (gp.attack(mnist_a, images[3], seed=seed).witness for seed in (5, 5, 6))
     assert one is not None
