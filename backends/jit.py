@@ -5,11 +5,15 @@ its kept code is still good, so kernels that call each other are best kept in on
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Any, TypeVar, cast
 
 import numba
+from numba.core import event
+
+from graphprune.progress import Progress
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -27,6 +31,20 @@ def fast_kernel(function: F) -> F:
     Not-a-number and infinity keep their meaning: the callers look for them.
     """
     return _compile(function, fastmath={"contract", "reassoc", "nsz"})
+
+
+@contextmanager
+def told_of_compiling(progress: Progress) -> Iterator[None]:
+    """Say so when a kernel is compiled, not read from disk: that takes more than a moment."""
+
+    class Listener(event.Listener):
+        def on_start(self, _: object) -> None:
+            progress("compiling kernels for this machine, once (half a minute)")
+
+        def on_end(self, _: object) -> None: ...
+
+    with event.install_listener("numba:compile", Listener()):
+        yield
 
 
 def _compile(function: F, **options: Any) -> F:

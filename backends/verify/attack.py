@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 from graphprune import transforms
 from graphprune.backends.onnxruntime import compiled
 from graphprune.backends.verify.problem import Counterexample, Problem
+from graphprune.progress import Progress, quiet
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]
@@ -19,8 +20,9 @@ CONFIRMED = 4
 
 
 def attack(
-    problem: Problem, rounds: int, *, starts: int = STARTS, seed: int = 0
-) -> Counterexample | None:
+    problem: Problem, rounds: int, *, starts: int = STARTS, seed: int = 0,
+    progress: Progress = quiet,
+) -> Counterexample | None:  # fmt: skip
     """Descend from random points of the box, for every polytope at once.
 
     The largest violated constraint of each point's polytope is what falls: signed gradient steps
@@ -51,7 +53,7 @@ def attack(
         x = problem.lower + width * rng.uniform(0, 1, (len(polytope), len(width)))
         if number == 0:
             x[::per_polytope] = middle
-        found = _descend(problem, x, polytope)
+        found = _descend(problem, x, polytope, progress=progress)
         if found is not None or not problem.in_time:
             return found
     return None
@@ -65,13 +67,15 @@ def attack_from(problem: Problem, points: Floats) -> Counterexample | None:
 
 
 def _descend(
-    problem: Problem, x: Floats, polytope: Indices, first_step: float = 0.25
-) -> Counterexample | None:
+    problem: Problem, x: Floats, polytope: Indices, first_step: float = 0.25,
+    progress: Progress = quiet,
+) -> Counterexample | None:  # fmt: skip
     network = problem.network
     run = compiled(network, "gradient", lambda: transforms.gradient(network))
     width = problem.upper - problem.lower
     worst = problem.first[polytope]
     for number in range(STEPS):
+        progress(f"attack from {len(x)} points, step {number + 1} of {STEPS}")
         sample = problem.inside(x).astype(np.float32).reshape(len(x), *network.input_shape)
 
         def evaluate(

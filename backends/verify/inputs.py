@@ -85,7 +85,7 @@ def split_inputs(problem: Problem, progress: Progress = quiet) -> Proof:
                 (high if half == 0 else low)[i] = middle
                 heapq.heappush(queue, (float(nearest[b]), made, low, high, still_open[b]))
                 made += 1
-        progress(f"{nodes} boxes, {len(queue)} open")
+        progress(f"input splitting: {nodes} boxes bounded, {len(queue)} open")
     unsat = complete and not queue
     reason = "" if unsat or not problem.in_time else "boxes too small to split stay undecided"
     return Proof(unsat, None, nodes, reason)

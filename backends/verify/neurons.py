@@ -152,6 +152,7 @@ class _Search:
         for p in range(problem.polytopes):
             best: _Constraint | None = None
             for r in range(problem.first[p], problem.first[p + 1]):
+                self.progress(f"bounding constraint {r + 1} of {len(problem.limits)}")
                 target = _Constraint(
                     problem.network, problem.weights[r], ball, bounds, condensed,
                     limit=float(problem.limits[r]),
@@ -221,7 +222,7 @@ class _Search:
                 made += 1
             if self.nodes >= self._next_attack:
                 self._attack()
-            self.progress(f"{self.nodes} cases, {len(heap)} open")
+            self.progress(f"neuron splitting: {self.nodes} cases bounded, {len(heap)} open")
         return []
 
     def _expand(self, node: _Node) -> list[tuple[_Node, float]]:

@@ -6,6 +6,7 @@ from typing import Literal
 
 import numpy as np
 
+from graphprune.backends.jit import told_of_compiling
 from graphprune.backends.verify.attack import attack
 from graphprune.backends.verify.inputs import split_inputs
 from graphprune.backends.verify.neurons import split_neurons
@@ -83,15 +84,16 @@ def verify(
     def verdict(answer: Answer, point: Counterexample | None = None) -> Verdict:
         return Verdict(answer, point, nodes, monotonic() - start, reason)
 
-    for problem in problems:
-        progress("attack")
-        found = attack(problem, 1, starts=FIRST_STARTS, seed=seed)
+    said = [_of(number, len(problems), progress) for number in range(len(problems))]
+    for problem, say in zip(problems, said, strict=True):
+        found = attack(problem, 1, starts=FIRST_STARTS, seed=seed, progress=say)
         if found is not None:
             return verdict("sat", found)
-    for problem in problems:
+    for problem, say in zip(problems, said, strict=True):
         if not problem.in_time:
             break
-        proof = _decide(problem, seed, progress)
+        with told_of_compiling(say):
+            proof = _decide(problem, seed, say)
         nodes += proof.nodes
         if proof.point is not None:
             return verdict("sat", proof.point)
@@ -103,13 +105,21 @@ def verify(
     return verdict("unknown" if reason else "timeout")
 
 
+def _of(number: int, regions: int, progress: Progress) -> Progress:
+    """`progress` about one of several regions."""
+    if regions == 1:
+        return progress
+    return lambda text: progress(f"region {number + 1} of {regions}: {text}")
+
+
 def _decide(problem: Problem, seed: int, progress: Progress) -> Proof:
     """Decide one region."""
     try:
+        progress("bounds of the whole box")
         problem = close_at_root(problem)
         if problem.polytopes == 0:
             return Proof(True, None, 1)
-        found = attack(problem, ROUNDS, seed=seed + 1)
+        found = attack(problem, ROUNDS, seed=seed + 1, progress=progress)
         if found is not None:
             return Proof(False, found, 1)
         if np.count_nonzero(problem.upper > problem.lower) <= FEW_INPUTS:

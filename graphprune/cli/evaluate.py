@@ -111,7 +111,7 @@ def execute(request: Request) -> int:
             _write_proofs(request.certificate, proving, jobs[0], outcome, settings)
     if isinstance(watch, Events):
         summaries = [document["summary"] for document in outcome.documents]
-        watch.end(summaries, interrupted=outcome.interrupted)
+        watch.end(summaries=summaries, interrupted=outcome.interrupted)
     elif not request.quiet:
         for document in outcome.documents:
             _print(document)

@@ -2,9 +2,11 @@
 
 import json
 import sys
+import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from math import isfinite
+from math import inf, isfinite
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -12,12 +14,94 @@ from graphprune.progress import Interval, gap_of
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+    from rich.live import Live as Screen
 
     from graphprune.evaluate.tasks import Result, Task
 
 # Seconds between two lines about running tasks where there is no terminal, and between two events
 # of one task.
 LINES, EVENTS = 10.0, 0.5
+
+
+def _screen(render: "Callable[[], RenderableType]") -> "Screen":
+    """What is drawn on stderr's terminal again and again, and leaves nothing behind."""
+    from rich.console import Console
+    from rich.live import Live as Screen
+
+    return Screen(
+        console=Console(stderr=True), transient=True, get_renderable=render, refresh_per_second=4
+    )
+
+
+class _Lines:
+    """Lines on stderr, for where there is no terminal.
+
+    When none came for `LINES` seconds, one says what is done now. A thread of its own does this,
+    so that it comes while one call takes long, too.
+    """
+
+    def __init__(self, limit: float = inf) -> None:
+        self.doing = "starting"
+        self._limit = f" of {limit:g} s" if isfinite(limit) else " s"
+        self._start = self._said = time.monotonic()
+        self._over = threading.Event()
+
+    @property
+    def text(self) -> str:
+        """What is done now, and for how long."""
+        return f"{self.doing} ({time.monotonic() - self._start:.0f}{self._limit})"
+
+    def start(self) -> None:
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def stop(self) -> None:
+        self._over.set()
+
+    def say(self, line: str) -> None:
+        self._said = time.monotonic()
+        sys.stderr.write(f"{line}\n")  # in one write: two threads say lines
+        sys.stderr.flush()
+
+    def _run(self) -> None:
+        while not self._over.wait(max(self._said + LINES - time.monotonic(), 0.0)):
+            if time.monotonic() >= self._said + LINES:
+                self.say(f"  ... {self.text}")
+
+
+class Line:
+    """Watches one computation for a person: what it does now, for how long, and its limit.
+
+    On a terminal it is a line that is drawn again and again; elsewhere one every `LINES` seconds.
+    """
+
+    def __init__(self, *, quiet: bool, limit: float = inf) -> None:
+        self.quiet = quiet
+        self._lines = _Lines(limit)
+        self._screen: Screen | None = None
+
+    def __enter__(self) -> Self:
+        if self.quiet:
+            return self
+        if sys.stderr.isatty():
+            from rich.text import Text
+
+            self._screen = _screen(lambda: Text(self._lines.text))
+            self._screen.start()
+        else:
+            self._lines.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Leave the terminal as it was; twice does no harm."""
+        self._lines.stop()
+        if self._screen is not None:
+            self._screen.stop()
+
+    def doing(self, text: str) -> None:
+        self._lines.doing = text
 
 
 @dataclass(frozen=True)
@@ -52,29 +136,26 @@ class Live:
     def __init__(self, *, quiet: bool) -> None:
         self.quiet = quiet
         self.terminal = sys.stderr.isatty() and not quiet
-        self._screen: Any = None
+        self._screen: Screen | None = None
         self._bar: Any = None
         self._task: Any = None
         self._rows: dict[Task, _Row] = {}
-        self._note = "starting"
-        self._start = self._said = self._began = time.monotonic()
+        self._lines = _Lines()
+        self._began = time.monotonic()
         self._open = self._done = 0
 
     def __enter__(self) -> Self:
         if self.terminal:
-            from rich.console import Console
-            from rich.live import Live as Screen
             from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
             from rich.progress import TimeElapsedColumn as Elapsed
 
             left = TextColumn("{task.fields[left]}")
             self._bar = Progress(BarColumn(bar_width=20), MofNCompleteColumn(), Elapsed(), left)
             self._task = self._bar.add_task("", total=None, left="")
-            self._screen = Screen(
-                console=Console(stderr=True), transient=True, get_renderable=self._render,
-                refresh_per_second=4,
-            )  # fmt: skip
+            self._screen = _screen(self._render)
             self._screen.start()
+        elif not self.quiet:
+            self._lines.start()
         return self
 
     def __exit__(
@@ -83,6 +164,7 @@ class Live:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._lines.stop()
         if self._screen is not None:
             self._screen.stop()
 
@@ -98,7 +180,7 @@ class Live:
         for row in tuple(self._rows.values()):
             table.add_row(*map(Text, row.cells))
         shown = [table] if self._rows else []
-        return Group(self._bar, Text(self._note), *shown)
+        return Group(self._bar, Text(self._lines.doing), *shown)
 
     def _left(self) -> str:
         """Time left, from the tasks that were finished since the beginning."""
@@ -114,15 +196,13 @@ class Live:
             self._bar.reset(self._task, total=tasks, left="")
 
     def message(self, text: str) -> None:
-        self._note = text
-        if self._screen is None:
-            self._now_and_then(text)
+        self._lines.doing = text
 
     def running(self, place: int, total: int, task: "Task", text: str) -> None:
         row = _Row(place, total, task.name.removeprefix("estimate "), text)
         self._rows[task] = row
         if self._screen is None:
-            self._now_and_then(f"anchor {place}/{total}  {row.name}  {text}")
+            self._lines.doing = f"anchor {place}/{total}  {row.name}  {text}"
 
     def finished(
         self, place: int, total: int, record: dict[str, Any], task: "Task", result: "Result"
@@ -134,40 +214,37 @@ class Live:
         name = task.name.removeprefix("estimate ")
         line = f"anchor {place}/{total}  {name}  {text(task.name, result)}"
         if self._screen is not None:
-            self._note = line
+            self._lines.doing = line
             self._bar.update(self._task, advance=1)
         elif not self.quiet:
-            self._say(line + self._count())
+            self._lines.say(line + self._count())
 
     def settled(self, place: int, total: int, record: dict[str, Any]) -> None:
         if self._screen is None and not self.quiet:
             note = record.get("message", f"predicted {record.get('predicted')}")
-            self._say(f"anchor {place}/{total}  {record['status']}: {note}")
+            self._lines.say(f"anchor {place}/{total}  {record['status']}: {note}")
 
     def _count(self) -> str:
         left = self._left()
         return f"  ({self._done}/{self._open} tasks, {left})" if left else ""
-
-    def _now_and_then(self, text: str) -> None:
-        now = time.monotonic()
-        if not self.quiet and now - self._said > LINES:
-            self._say(f"  ... {text} ({now - self._start:.0f} s)")
-
-    def _say(self, line: str) -> None:
-        self._said = time.monotonic()
-        print(line, file=sys.stderr, flush=True)
 
 
 class Events:
     """Watches a run for a machine: one JSON object per line on stdout."""
 
     def __init__(self) -> None:
-        self._said: dict[Task, float] = {}
+        self._said: dict[Task | None, float] = {}
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None: ...
+
+    def close(self) -> None: ...
+
+    def doing(self, text: str) -> None:
+        if self._due(None):
+            _emit({"event": "progress", "text": text})
 
     def begin(self, tasks: int) -> None:
         _emit({"event": "begin", "tasks": tasks})
@@ -176,10 +253,8 @@ class Events:
         _emit({"event": "message", "text": text})
 
     def running(self, place: int, total: int, task: "Task", text: str) -> None:
-        now = time.monotonic()
-        if now - self._said.get(task, now - EVENTS) < EVENTS:
+        if not self._due(task):
             return
-        self._said[task] = now
         interval: dict[str, Any] = {}
         if isinstance(text, Interval):
             upper = text.known if isfinite(text.known) else None
@@ -196,9 +271,17 @@ class Events:
     def settled(self, place: int, total: int, record: dict[str, Any]) -> None:
         _emit({"event": "settled", **record})
 
-    def end(self, summaries: list[dict[str, Any]], *, interrupted: bool) -> None:
-        """The run is over."""
-        _emit({"event": "end", "interrupted": interrupted, "summaries": summaries})
+    def end(self, **outcome: Any) -> None:
+        """It is over."""
+        _emit({"event": "end", **outcome})
+
+    def _due(self, task: "Task | None") -> bool:
+        """Whether it is time for another event of a task."""
+        now = time.monotonic()
+        if now - self._said.get(task, now - EVENTS) < EVENTS:
+            return False
+        self._said[task] = now
+        return True
 
 
 def _place(task: "Task") -> dict[str, Any]:

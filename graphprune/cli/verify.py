@@ -3,15 +3,17 @@
 import os
 import sys
 import threading
+from collections.abc import Callable
 from time import monotonic
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from graphprune.cli.options import Provider, Quiet, Seed, Threads, Verbose, positive
+from graphprune.cli.options import JsonLines, Provider, Quiet, Seed, Threads, Verbose, positive
+from graphprune.cli.progress import Events, Line
 
 if TYPE_CHECKING:
-    from graphprune.backends.verify import Counterexample
+    from graphprune.backends.verify import Counterexample, Verdict
 
 # Seconds past the limit after which the answer is given from outside the computation.
 GRACE = 0.5
@@ -32,6 +34,7 @@ def register(app: typer.Typer) -> None:
         seed: Seed = 0,
         threads: Threads = 1,
         provider: Provider = "auto",
+        json_lines: JsonLines = False,
         quiet: Quiet = False,
         verbose: Verbose = False,
     ) -> int:
@@ -39,22 +42,19 @@ def register(app: typer.Typer) -> None:
 
         The first line of stdout is the verdict alone: sat (a counterexample follows, in the
         format of VNN-COMP), unsat (proven), unknown or timeout; the exit code is 0 for each.
+        With --json-lines the verdict is the last event instead.
         """
         limit = positive("--timeout", time_limit) or float("inf")
-        watchdog = _Watchdog(limit + GRACE)
+        watch = Events() if json_lines else Line(quiet=quiet, limit=limit)
+        watchdog = _Watchdog(limit + GRACE, lambda: _late(watch))
         try:
-            from graphprune.backends.onnxruntime import configure
-            from graphprune.backends.verify import verify as decide
-            from graphprune.canonical import load
-            from graphprune.cli.options import one_of
-            from graphprune.vnnlib import read_property
-
-            one_of("--provider", provider, ("auto", "cpu", "cuda"))
-            configure(provider=provider, threads=threads)  # type: ignore[arg-type]
-            question, network = read_property(prop), load(model)
-            verdict = decide(network, question, time_limit=watchdog.left, seed=seed)
+            with watch:
+                verdict = _decide(model, prop, watchdog, watch, seed, threads, provider)
         finally:
             watchdog.disarm()
+        if isinstance(watch, Events):
+            watch.end(**_record(verdict))
+            return 0
         print(verdict.answer)
         if verdict.point is not None:
             print(counterexample(verdict.point))
@@ -68,6 +68,45 @@ def register(app: typer.Typer) -> None:
         return 0
 
 
+def _decide(
+    model: str, prop: str, watchdog: "_Watchdog", watch: Events | Line, seed: int, threads: int,
+    provider: str,
+) -> "Verdict":  # fmt: skip
+    watch.doing("loading")
+    from graphprune.backends.onnxruntime import configure
+    from graphprune.backends.verify import verify as decide
+    from graphprune.canonical import load
+    from graphprune.cli.options import one_of
+    from graphprune.vnnlib import read_property
+
+    one_of("--provider", provider, ("auto", "cpu", "cuda"))
+    configure(provider=provider, threads=threads)  # type: ignore[arg-type]
+    question, network = read_property(prop), load(model)
+    return decide(network, question, time_limit=watchdog.left, seed=seed, progress=watch.doing)
+
+
+def _late(watch: Events | Line) -> None:
+    """The answer when the limit has passed and nobody heard it."""
+    watch.close()
+    if isinstance(watch, Events):
+        watch.end(verdict="timeout", x=None, y=None, nodes=None, seconds=None, reason="")
+    else:
+        print("timeout", flush=True)
+
+
+def _record(verdict: "Verdict") -> dict[str, object]:
+    """The event of a verdict."""
+    point = verdict.point
+    return {
+        "verdict": verdict.answer,
+        "x": None if point is None else point.x.tolist(),
+        "y": None if point is None else point.y.tolist(),
+        "nodes": verdict.nodes,
+        "seconds": verdict.seconds,
+        "reason": verdict.reason,
+    }
+
+
 def counterexample(point: "Counterexample") -> str:
     """The format of VNN-COMP: ``((X_0 0.5) ... (Y_0 1.25))``, one variable a line."""
     pairs = [f"(X_{i} {float(v)!r})" for i, v in enumerate(point.x)]
@@ -76,12 +115,13 @@ def counterexample(point: "Counterexample") -> str:
 
 
 class _Watchdog:
-    """Answers ``timeout`` and ends the process when the computation does not hear the clock.
+    """Gives the answer `late` and ends the process when the computation does not hear the clock.
 
     Loading, compiling and single calls of libraries cannot be interrupted from inside.
     """
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, late: Callable[[], None]) -> None:
+        self._late = late
         self._deadline = monotonic() + seconds - GRACE
         self._lock = threading.Lock()
         self._over = False
@@ -107,5 +147,5 @@ class _Watchdog:
         with self._lock:
             if self._over:
                 return
-            print("timeout", flush=True)
+            self._late()
             os._exit(0)

@@ -9,7 +9,6 @@ disk.
 may answer ``timeout`` until an installation, or a run with a longer limit, has compiled.
 """
 
-import threading
 from functools import cache
 from itertools import pairwise
 from time import monotonic
@@ -19,6 +18,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from graphprune.backends.condensed import bounds_of, condense
+from graphprune.backends.jit import told_of_compiling
 from graphprune.backends.protocol import Ledger, Limits, Problem
 from graphprune.backends.search.leaf import solve_leaf
 from graphprune.backends.search.rung import climb
@@ -29,23 +29,14 @@ from graphprune.passes.analysis.bounds import Boxes, pre_activation_bounds
 from graphprune.passes.analysis.certify import certify, margin_rows
 from graphprune.progress import Progress, quiet
 
-# Reading kept kernels takes less than this many seconds; only compiling is worth a word.
-WORTH_A_WORD = 3.0
 # Of a ball on which the tiny network needs every part of the search, and few nodes.
 RADIUS = 0.2
 
 
 def warm_up(progress: Progress = quiet) -> None:
     """Compile the kernels of bounds and search, or read them from disk; once per process."""
-    timer = threading.Timer(
-        WORTH_A_WORD, progress, ("compiling kernels for this machine, once (half a minute)",)
-    )
-    timer.daemon = True
-    timer.start()
-    try:
+    with told_of_compiling(cache(progress)):  # once, not for every kernel
         _run()
-    finally:
-        timer.cancel()
 
 
 @cache

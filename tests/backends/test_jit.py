@@ -2,6 +2,7 @@
 
 import logging
 import tempfile
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -9,16 +10,24 @@ import pytest
 from graphprune.backends import jit
 
 
-def test_a_read_only_installation_compiles_and_says_so_once(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+@pytest.fixture
+def nothing_kept(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Kernels made here are not kept on disk."""
+
     def refuse(*_: Any, **__: Any) -> None:
         raise PermissionError(13, "Permission denied")
 
     # What Numba asks whether a folder can be written; root may write anywhere.
     monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
     jit._say_uncached.cache_clear()
+    yield
+    jit._say_uncached.cache_clear()
 
+
+@pytest.mark.usefixtures("nothing_kept")
+def test_a_read_only_installation_compiles_and_says_so_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     @jit.kernel
     def double(x: float) -> float:
         return 2.0 * x
@@ -31,4 +40,18 @@ def test_a_read_only_installation_compiles_and_says_so_once(
     said = [r for r in caplog.records if r.levelno == logging.WARNING]
     assert len(said) == 1
     assert "NUMBA_CACHE_DIR" in said[0].message
-    jit._say_uncached.cache_clear()
+
+
+@pytest.mark.usefixtures("nothing_kept")
+def test_compiling_is_told_and_nothing_else() -> None:
+    @jit.kernel
+    def third(x: float) -> float:
+        return x / 3.0
+
+    said: list[str] = []
+    with jit.told_of_compiling(said.append):
+        third(1.0)
+        assert len(said) == 1
+        third(2.0)
+    third(1)  # of another type
+    assert said == ["compiling kernels for this machine, once (half a minute)"]

@@ -1,7 +1,9 @@
 """The verify command as scripts call it."""
 
+import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +14,7 @@ import onnx
 import onnxruntime
 import pytest
 
+from tests.conftest import MODELS
 from tests.oracles import Perceptron
 
 TEXT = """(declare-const X_0 Real)
@@ -113,3 +116,85 @@ def test_the_clock_is_heard_even_while_loading(model: Path) -> None:
     done = run(model, TEXT + "(assert (>= Y_0 2.1))", "--timeout", "0.001")
     assert monotonic() - start < 60
     assert (done.returncode, done.stdout) == (0, "timeout\n")
+
+
+@pytest.fixture(scope="module")
+def hard(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """A command about a property of a trained network that takes longer than any test waits."""
+    with np.load(MODELS / "mnist-test-100.npz") as images:
+        x, y = images["x"][0].reshape(-1).astype(float) / 255.0, int(images["y"][0])
+    lines = [f"(declare-const X_{i} Real)" for i in range(784)]
+    lines += [f"(declare-const Y_{j} Real)" for j in range(10)]
+    for i, v in enumerate(x):
+        lines.append(f"(assert (>= X_{i} {max(v - 0.045, 0)})) (assert (<= X_{i} {v + 0.045}))")
+    others = " ".join(f"(and (>= Y_{j} Y_{y}))" for j in range(10) if j != y)
+    path = tmp_path_factory.mktemp("hard") / "hard.vnnlib"
+    path.write_text("\n".join([*lines, f"(assert (or {others}))"]))
+    return [sys.executable, "-m", "graphprune", "verify", str(MODELS / "mnist-a.onnx"), str(path)]
+
+
+def test_events_tell_what_it_does(hard: list[str]) -> None:
+    command = [*hard, "--json-lines", "--timeout", "300"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        said = []
+        for line in process.stdout:
+            event = json.loads(line)
+            assert event["event"] == "progress"
+            said.append(event["text"])
+            if "open" in said[-1]:
+                break
+        process.send_signal(signal.SIGINT)
+        assert b"Traceback" not in process.stderr.read()
+    assert process.returncode == 130
+    assert said[0] == "loading"
+    assert re.fullmatch(r"neuron splitting: \d+ cases bounded, \d+ open", said[-1])
+
+
+def test_events_end_with_the_verdict(model: Path) -> None:
+    for text, options, verdict in (
+        ("(assert (>= Y_0 1.9))", [], "sat"),
+        ("(assert (>= Y_0 2.1))", [], "unsat"),
+        ("(assert (>= Y_0 2.1))", ["--timeout", "0.001"], "timeout"),
+    ):
+        done = run(model, TEXT + text, "--json-lines", *options)
+        assert (done.returncode, done.stderr) == (0, "")
+        events = [json.loads(line) for line in done.stdout.splitlines()]
+        assert [event["event"] for event in events] == ["progress"] * (len(events) - 1) + ["end"]
+        end = events[-1]
+        assert end["verdict"] == verdict
+        if verdict == "sat":
+            assert end["y"][0] == pytest.approx(sum(max(x, 0.0) for x in end["x"]))
+        else:
+            assert end["x"] is end["y"] is None
+
+
+@pytest.mark.skipif(os.name == "nt", reason="pseudo-terminals")
+@pytest.mark.parametrize("interrupted", [True, False])
+def test_a_terminal_has_a_live_line_and_is_left_clean(hard: list[str], interrupted: bool) -> None:
+    """Otherwise the limit strikes while loading: the answer comes from outside the computation."""
+    limit = "300" if interrupted else "0.2"
+    master, slave = os.openpty()
+    with subprocess.Popen(
+        [*hard, "--timeout", limit], stdout=subprocess.PIPE, stderr=slave,
+        env=os.environ | {"TERM": "xterm", "COLUMNS": "100"},
+    ) as process:  # fmt: skip
+        os.close(slave)
+        shown, pressed = b"", False
+        while True:
+            try:
+                shown += os.read(master, 4096)
+            except OSError:  # nobody has its other end any more
+                break
+            if b"cases bounded" in shown and not pressed:
+                process.send_signal(signal.SIGINT)
+                pressed = True
+        assert process.stdout is not None
+        assert process.stdout.read() == (b"" if interrupted else b"timeout\n")
+    os.close(master)
+    assert process.returncode == (130 if interrupted else 0)
+    assert re.search(rb"loading \(\d+ of " + limit.encode(), shown)
+    assert pressed == interrupted
+    hide, show = b"\x1b[?25l", b"\x1b[?25h"
+    assert shown.rindex(show) > shown.rindex(hide)

@@ -1,0 +1,47 @@
+"""Signs of life on stderr where there is no terminal."""
+
+import re
+import time
+
+import pytest
+
+from graphprune.cli import progress
+from graphprune.evaluate.tasks import Task
+
+
+def test_lines_come_while_one_call_takes_long(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(progress, "LINES", 0.02)
+    with progress.Line(quiet=False, limit=7.0) as watch:
+        for text in ("attack", "bounds"):
+            watch.doing(text)
+            time.sleep(0.3)
+    lines = capsys.readouterr().err.splitlines()
+    assert all(re.fullmatch(r"  \.\.\. (attack|bounds) \(\d of 7 s\)", line) for line in lines)
+    assert "attack" in lines[0]
+    assert "bounds" in lines[-1]
+    time.sleep(0.1)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_run_s_lines_too(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(progress, "LINES", 0.02)
+    with progress.Live(quiet=False) as watch:
+        watch.begin(2)
+        watch.running(1, 2, Task("hash", 0, "d_adv"), "round 3")
+        time.sleep(0.3)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[-1] == "  ... anchor 1/2  d_adv  round 3 (0 s)"
+
+
+def test_quiet_is_quiet(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(progress, "LINES", 0.01)
+    with progress.Line(quiet=True) as watch:
+        watch.doing("attack")
+        time.sleep(0.1)
+    assert capsys.readouterr() == ("", "")
