@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 from graphprune.backends.onnxruntime import Resident, compiled
 from graphprune.ir import Norm
 from graphprune.passes.analysis import attack_loop
-from graphprune.passes.analysis.attack_local import Feeds, Indices, Question
+from graphprune.passes.analysis.attack_local import Indices, Question
 
 Floats = NDArray[np.float64]
+# Of a descent, one row per start: what the loop reads and writes, by name.
+State = dict[str, Resident]
 
 # Shares of the way to the projection of the first and of the last step.
 FIRST: dict[Norm, float] = {"linf": 0.7, "l2": 0.7, "l1": 0.5}
@@ -25,6 +27,9 @@ LAST = 0.1
 BACK, SHARE = 0.7, 0.5
 # Steps between looks at the clock, at most; fewer where they move more elements than this.
 PIECE = 10
+# Steps after which only those go on that are at most this many times as long as the shortest
+# adversarial one: what is farther then has never been seen to win.
+AHEAD, BEHIND = 6, 1.25
 ELEMENTS = 1 << 23
 
 
@@ -64,20 +69,39 @@ def walk(
     network, norm = question.network, question.norm
     run = compiled(network, ("descent", norm), lambda: attack_loop.descent(network, norm))
     finish = compiled(network, ("rays", norm), lambda: attack_loop.rays(network, norm))
-    held: Feeds = {**question.held, "rows": Resident.of(question.rows(targets))}
-    step = best = Resident.of(steps.astype(np.float32))
-    length = Resident.of(np.full((len(targets), 1), attack_loop.FAR, np.float32))
     shares = paces(norm, iterations)
     most = max(1, min(PIECE, ELEMENTS // max(steps.size, 1)))
-    for done in range(0, iterations, most):
-        piece = shares[done : done + most]
-        trips = {"trips": np.array(len(piece)), "paces": piece}
-        step, best, length = run.resident(
-            {"step": step, "best": best, "length": length, **trips, **held}
-        )
-        if monotonic() >= deadline:
-            break
-    best, length = finish.resident({"step": step, "best": best, "length": length, **held})
-    found = best.numpy().astype(np.float64)
-    known = length.numpy()[:, 0] < attack_loop.FAR
-    return found, np.where(known, question.lengths(found), np.inf)
+
+    def advance(state: State, shares: NDArray[np.float32]) -> State:
+        for done in range(0, len(shares), most):
+            if monotonic() >= deadline:
+                break
+            piece = shares[done : done + most]
+            trips = {"trips": np.array(len(piece)), "paces": piece}
+            step, best, length = run.resident({**state, **trips, **question.held})
+            state = state | {"step": step, "best": best, "length": length}
+        return state
+
+    step = Resident.of(steps.astype(np.float32))
+    far = np.full((len(targets), 1), attack_loop.FAR, np.float32)
+    rows = Resident.of(question.rows(targets))
+    state = {"step": step, "best": step, "length": Resident.of(far), "rows": rows}
+    state = advance(state, shares[:AHEAD])
+    found, sizes = _ends(question, state)
+    ahead = np.minimum(sizes, question.lengths(_wide(state["step"]))) <= BEHIND * sizes.min()
+    if not ahead.all():
+        state = {name: Resident.of(value.numpy()[ahead]) for name, value in state.items()}
+    state = advance(state, shares[AHEAD:])
+    best, length = finish.resident({**state, **question.held})
+    found[ahead], sizes[ahead] = _ends(question, state | {"best": best, "length": length})
+    return found, sizes
+
+
+def _ends(question: Question, state: State) -> tuple[Floats, Floats]:
+    """The best steps (N, n) of a state and their lengths (N,), inf where there is none."""
+    best, known = _wide(state["best"]), state["length"].numpy()[:, 0] < attack_loop.FAR
+    return best, np.where(known, question.lengths(best), np.inf)
+
+
+def _wide(value: Resident) -> Floats:
+    return value.numpy().astype(np.float64)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from graphprune import transforms
 from graphprune.backends.onnxruntime import Resident, compiled
 from graphprune.ir import Anchor, Domain, Network, Norm
-from graphprune.ir.network import activation_of, sample_shape
+from graphprune.ir.network import operator, sample_shape
 from graphprune.ir.points import lengths
 from graphprune.operators import Relu
 
@@ -143,7 +143,7 @@ class Linearisation:
         self._slopes = {name: a for name, a in found.items() if name.startswith("slope")}
         self.kinks: dict[int, Kinks] = {}
         for i, activation in enumerate(network.activations):
-            if isinstance(activation_of(activation), Relu):
+            if isinstance(operator(activation), Relu):
                 side = np.where(wide[f"slope{i}"] > 0, 1.0, -1.0)
                 self.kinks[i] = Kinks(wide[f"z{i}"], side, wide[f"weight{i}"] / unit)
 
