@@ -82,7 +82,9 @@ def _underflow(segment: Segment) -> ir.Model:
     for node in segment.nodes:
         op, out, inputs = affine(node), node.outputs[0], data_inputs(node)
         absolute = op.absolute()
-        largest[out] = absolute.forward(b, *(largest[v] for v in inputs))
+        size = absolute.forward(b, *(largest[v] for v in inputs))
+        # At least 1 where it is not 0, so that no product with further weights becomes 0.
+        largest[out] = b.op("Max", [size, b.op("Sign", [size])])
         flushed = [b.op("Add", [error[v], small]) for v in inputs]
         products = b.scalar((op.rounding + 1) * SMALLEST)
         sizes = [_largest(b, b.op("Add", [largest[v], error[v]])) for v in inputs]

@@ -117,6 +117,20 @@ def test_a_weight_below_float32_times_a_large_value() -> None:
 
 
 @pytest.mark.usefixtures("engine")
+@pytest.mark.parametrize("tiny", [1e-200, 5e-324])
+def test_weights_whose_product_is_below_float64_make_no_constant(tiny: float) -> None:
+    """0 < z, though every float64 product of the weights on its way is 0.
+
+    Three numbers into one and back to three: that stays two maps.
+    """
+    zeros, ones = np.zeros(3), np.ones((1, 3))
+    thin = [(tiny * ones, ZERO), (tiny * ones.T, zeros)]
+    chain = Chain([[(np.eye(3), zeros)], thin, [(ones, ZERO)]])
+    # The compact engine refuses to materialise such rows; what it gives has to hold.
+    assert assert_holds(chain, Ball(np.full(3, 0.55), 0.05, FREE), BOTH) > 0
+
+
+@pytest.mark.usefixtures("engine")
 def test_a_product_below_float32_is_made_large_again() -> None:
     """All weights are float32 numbers; the segment's intermediate value is a denormal."""
     small, large = float(np.float32(3e-44)), float(np.float32(1e38))
