@@ -8,8 +8,11 @@ from typing import Any
 import typer
 
 from graphprune.cli import check, evaluate, experiment, inspect, opt, passes, report, verify
-from graphprune.cli.config import Defaults, defaults, read_config, split_config
+from graphprune.cli.config import defaults, read_config, split_config
 from graphprune.errors import GraphpruneError
+
+# 128 + SIGPIPE: what a shell reports of a tool that a closed pipe ended.
+CLOSED_PIPE = 141
 
 app = typer.Typer(
     name="graphprune",
@@ -55,41 +58,63 @@ def run(arguments: list[str]) -> int:
     """Run a command; the exit code."""
     logging.basicConfig(level=logging.WARNING, format="graphprune: %(message)s")
     try:
-        rest, path = split_config(arguments)
-        result = app(
-            args=rest, prog_name="graphprune", standalone_mode=False, default_map=_defaults(path)
-        )
+        code = _invoke(arguments)
+        sys.stdout.flush()
     except KeyboardInterrupt:
         _say("interrupted")
         return _leave(130)
     except GraphpruneError as error:
         _say(f"error: {error}")
         return 2
+    except BrokenPipeError:
+        return _unheard()
     except (OSError, MemoryError) as error:
         _say(f"error: {error or type(error).__name__}")
         return 2
+    except SystemExit as end:
+        if isinstance(end.__context__, BrokenPipeError):  # Rich makes this of it
+            return _unheard()
+        raise
     except Exception as error:
         return _unexpected(error, arguments)
-    code = int(result or 0)
     return _leave(code) if code == 130 else code
 
 
-def _defaults(path: str | None) -> Defaults:
-    """Defaults from a configuration file, for the parameters of every command."""
+def _invoke(arguments: list[str]) -> int:
+    """Run a command as Typer would, without its own ways of ending for Ctrl-C and closed pipes."""
+    rest, path = split_config(arguments)
     table, where = read_config(path)
-    if not table:
-        return {}
     group: Any = typer.main.get_command(app)
     options = {
         name: {
-            option.removeprefix("--"): parameter.name
+            option.removeprefix("--"): parameter
             for parameter in command.params
             for option in parameter.opts
             if option.startswith("--")
         }
         for name, command in group.commands.items()
     }
-    return defaults(table, where, options)
+    try:
+        with group.make_context(
+            "graphprune", rest, default_map=defaults(table, where, options)
+        ) as context:
+            return int(group.invoke(context) or 0)
+    except typer.Exit as end:
+        return end.exit_code
+    except typer.BadParameter as error:
+        _blame_file(error, where)
+        raise
+
+
+def _blame_file(error: typer.BadParameter, where: str) -> None:
+    """Say so where a value that is wrong was read from the configuration file."""
+    context, parameter = error.ctx, error.param
+    if context is None or parameter is None or parameter.name is None:
+        return
+    source = context.get_parameter_source(parameter.name)
+    if source is not None and source.name == "DEFAULT_MAP":
+        option = parameter.opts[0].removeprefix("--")
+        raise GraphpruneError(f"{where}: {option}: {error.message}") from None
 
 
 def _unexpected(error: Exception, arguments: list[str]) -> int:
@@ -98,8 +123,6 @@ def _unexpected(error: Exception, arguments: list[str]) -> int:
     if show is not None:
         show()
         return int(getattr(error, "exit_code", 2))
-    if type(error).__name__ == "Abort":
-        return _leave(130)
     if "--verbose" in arguments:
         import traceback
 
@@ -115,6 +138,14 @@ def _leave(code: int) -> int:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
+
+
+def _unheard() -> int:
+    """Nobody reads what is written, as after ``| head``: end without a word, as other tools do."""
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):  # what is still in their buffers goes nowhere
+        os.dup2(nothing, stream.fileno())
+    return CLOSED_PIPE
 
 
 def _say(message: str) -> None:

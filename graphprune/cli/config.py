@@ -66,14 +66,15 @@ def _toml(path: Path) -> dict[str, Any]:
 
 
 def defaults(
-    table: Mapping[str, Any], where: str, options: Mapping[str, Mapping[str, str]]
+    table: Mapping[str, Any], where: str, options: Mapping[str, Mapping[str, Any]]
 ) -> Defaults:
     """Per command, its parameters' defaults.
 
     Parameters
     ----------
     options
-        Per command, its long options without dashes in front, and the parameter each sets.
+        Per command, its long options without dashes in front, and the parameter (Typer's) each
+        sets.
 
     Raises
     ------
@@ -91,7 +92,7 @@ def defaults(
         if not takers:
             raise GraphpruneError(f"{where}: no option '{key}'{nearest(key, every)}")
         for command in takers:
-            found[command][options[command][key]] = value
+            found[command] |= _default(options[command][key], value)
     for command, own in table.items():
         if isinstance(own, dict):
             for key, value in own.items():
@@ -99,5 +100,11 @@ def defaults(
                 if key not in known:
                     near = nearest(key, list(known))
                     raise GraphpruneError(f"{where}: {command} has no option '{key}'{near}")
-                found[command][known[key]] = value
+                found[command] |= _default(known[key], value)
     return found
+
+
+def _default(parameter: Any, value: Any) -> dict[str, Any]:
+    """A parameter's default; a single value of an option that may be repeated is one of them."""
+    several = getattr(parameter, "multiple", False)
+    return {parameter.name: [value] if several and not isinstance(value, list) else value}

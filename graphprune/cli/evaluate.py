@@ -109,12 +109,6 @@ def execute(request: Request) -> int:
         )  # fmt: skip
         if proving is not None and request.certificate is not None:
             _write_proofs(request.certificate, proving, jobs[0], outcome, settings)
-    if isinstance(watch, Events):
-        summaries = [document["summary"] for document in outcome.documents]
-        watch.end(summaries=summaries, interrupted=outcome.interrupted)
-    elif not request.quiet:
-        for document in outcome.documents:
-            _print(document)
     if request.json is not None:
         write_json(request.json, outcome.documents)
     if request.points is not None:
@@ -124,6 +118,13 @@ def execute(request: Request) -> int:
         from graphprune.report.page import write_report
 
         write_report(of_outcome(jobs, outcome), request.html)
+    # Last: whoever reads it may stop.
+    if isinstance(watch, Events):
+        summaries = [document["summary"] for document in outcome.documents]
+        watch.end(summaries=summaries, interrupted=outcome.interrupted)
+    elif not request.quiet:
+        for document in outcome.documents:
+            _print(document)
     if outcome.failure is not None:
         raise outcome.failure
     if outcome.interrupted:

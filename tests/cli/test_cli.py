@@ -226,6 +226,36 @@ def test_ctrl_c_keeps_what_is_finished(tmp_path: Path) -> None:
     assert bnd["upper"] <= records[1]["d_adv"]["value"]
 
 
+@pytest.mark.skipif(os.name == "nt", reason="pipes")
+@pytest.mark.parametrize("options", [[], ["--json-lines"]])
+def test_a_reader_that_leaves_is_no_error(tmp_path: Path, options: list[str]) -> None:
+    """As ``| head -1``: files are written all the same, and nothing is said."""
+    toy, points = str(MODELS / "toy-2d.onnx"), str(MODELS / "toy-2d-anchors.npz")
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "graphprune", "evaluate", toy, "--anchors", points,
+               "--metrics", "adv", "--limit", "3", "--json", str(tmp_path / "r.json")]  # fmt: skip
+    done = subprocess.run(
+        [*command, *options], stdout=writing, stderr=subprocess.PIPE, text=True, check=False
+    )
+    os.close(writing)
+    assert done.returncode == 141
+    assert [line for line in done.stderr.splitlines() if not line.startswith("anchor ")] == []
+    assert (tmp_path / "r.json").exists() == (not options)  # events are for whoever listens
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals")
+def test_ctrl_c_is_told_by_every_command() -> None:
+    """Even where Typer would end without a word."""
+    code = "import signal, graphprune.cli.app as a, graphprune.pipeline.text as t;"
+    code += "t.known_passes = lambda: signal.raise_signal(2)"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}; raise SystemExit(a.run(['passes']))"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (130, "graphprune: interrupted\n")
+
+
 def test_python_dash_m_and_version() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "graphprune", "--version"],

@@ -67,7 +67,8 @@ def test_pyproject_has_its_own_table() -> None:
         ("[evalute]\nseed = 1", "no command 'evalute'; did you mean 'evaluate'?"),
         ("[inspect]\nseed = 1", "inspect has no option 'seed'"),
         ("seed = [", "graphprune.toml: not TOML"),
-        ('seed = "x"', "seed"),
+        ('seed = "x"', "error: graphprune.toml: seed: Input should be a valid integer"),
+        ("[evaluate]\ntime-limit = [3]", "graphprune.toml: time-limit: Input should be a valid"),
     ],
 )
 def test_mistakes_are_named(text: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -79,3 +80,18 @@ def test_mistakes_are_named(text: str, said: str, capsys: pytest.CaptureFixture[
 def test_a_named_file_that_is_missing(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["--config", "no.toml", "passes"]) == 2
     assert "no.toml: cannot read" in capsys.readouterr().err
+
+
+def test_a_wrong_value_on_the_command_line_is_not_the_file_s(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    Path("graphprune.toml").write_text("seed = 1")
+    assert run(["evaluate", TOY, "--anchors", POINTS, "--seed", "x"]) == 2
+    said = capsys.readouterr().err
+    assert "'--seed'" in said
+    assert "graphprune.toml" not in said
+
+
+def test_one_value_of_an_option_that_may_be_repeated() -> None:
+    Path("graphprune.toml").write_text(f'anchors = "{POINTS}"\nestimate = "nearest"')
+    assert settings("evaluate", TOY, "--metrics", "adv")["estimates"] == ["nearest"]
