@@ -15,6 +15,19 @@ from graphprune.operators.registry import register
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
+    from graphprune.operators.conv_transpose import ConvTranspose
+
+
+def window_attributes(op: "Conv | ConvTranspose") -> dict[str, Attribute]:
+    """What the two operators' ONNX nodes have in common."""
+    return {
+        "strides": op.strides,
+        "pads": op.pads,
+        "dilations": op.dilations,
+        "group": op.group,
+        "kernel_shape": op.weight.shape[2:],
+    }
+
 
 @register
 @dataclass(frozen=True, eq=False)
@@ -53,16 +66,6 @@ class Conv:
         return tuple(sizes)
 
     @property
-    def _attributes(self) -> dict[str, Attribute]:
-        return {
-            "strides": self.strides,
-            "pads": self.pads,
-            "dilations": self.dilations,
-            "group": self.group,
-            "kernel_shape": self.weight.shape[2:],
-        }
-
-    @property
     def rounding(self) -> int:
         kernel = prod(self.weight.shape[2:])
         into = self.weight.shape[1] * kernel
@@ -79,15 +82,15 @@ class Conv:
 
     def forward(self, b: GraphBuilder, *inputs: ir.Value) -> ir.Value:
         weight, bias = b.constant(self.weight, "weight"), b.constant(self.bias, "bias")
-        return b.op("Conv", [inputs[0], weight, bias], self._attributes)
+        return b.op("Conv", [inputs[0], weight, bias], window_attributes(self))
 
     def linear(self, b: GraphBuilder, *inputs: ir.Value) -> ir.Value:
-        return b.op("Conv", [inputs[0], b.constant(self.weight, "weight")], self._attributes)
+        return b.op("Conv", [inputs[0], b.constant(self.weight, "weight")], window_attributes(self))
 
     def adjoint(self, b: GraphBuilder, rows: ir.Value) -> tuple[ir.Value, ...]:
         # output_padding restores the input cells that the stride left unread.
         left_over = [rest for _, rest in self._spatial]
-        attributes = self._attributes | {"output_padding": left_over}
+        attributes = window_attributes(self) | {"output_padding": left_over}
         return (b.op("ConvTranspose", [rows, b.constant(self.weight, "weight")], attributes),)
 
     def absolute(self) -> "Conv":

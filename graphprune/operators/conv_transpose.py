@@ -7,7 +7,8 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from graphprune.ir.builder import Attribute, GraphBuilder
+from graphprune.ir.builder import GraphBuilder
+from graphprune.operators.conv import window_attributes
 from graphprune.operators.registry import register
 
 
@@ -39,18 +40,8 @@ class ConvTranspose:
     output_padding: tuple[int, ...]
     group: int
 
-    @property
-    def _attributes(self) -> dict[str, Attribute]:
-        return {
-            "strides": self.strides,
-            "pads": self.pads,
-            "dilations": self.dilations,
-            "group": self.group,
-            "kernel_shape": self.weight.shape[2:],
-        }
-
     def _emit(self, b: GraphBuilder, inputs: list[ir.Value]) -> ir.Value:
-        attributes = self._attributes | {"output_padding": self.output_padding}
+        attributes = window_attributes(self) | {"output_padding": self.output_padding}
         return b.op("ConvTranspose", inputs, attributes)
 
     @property
@@ -76,7 +67,7 @@ class ConvTranspose:
         return self._emit(b, [inputs[0], b.constant(self.weight, "weight")])
 
     def adjoint(self, b: GraphBuilder, rows: ir.Value) -> tuple[ir.Value, ...]:
-        return (b.op("Conv", [rows, b.constant(self.weight, "weight")], self._attributes),)
+        return (b.op("Conv", [rows, b.constant(self.weight, "weight")], window_attributes(self)),)
 
     def absolute(self) -> "ConvTranspose":
         return replace(self, weight=np.abs(self.weight), bias=np.abs(self.bias))

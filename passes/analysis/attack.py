@@ -295,7 +295,7 @@ class _Search:
         self.offer(
             closest_on_ray(
                 question.network, question.anchor, question.domain, question.start + step,
-                self.distance, question.norm, low=low,
+                self.distance, question.norm, low=low, deadline=self.deadline,
             )
         )  # fmt: skip
 

@@ -25,12 +25,11 @@ LAST = 0.1
 # In l1, where descents begin on the way to an end that was found in l2, and the share of the steps
 # that each of the two gets: they are cheap.
 BACK, SHARE = 0.7, 0.5
-# Steps between looks at the clock, at most; fewer where they move more elements than this.
+# Steps between looks at the clock, at most.
 PIECE = 10
 # Steps after which only those go on that are at most this many times as long as the shortest
 # adversarial one: what is farther then has never been seen to win.
 AHEAD, BEHIND = 6, 1.25
-ELEMENTS = 1 << 23
 
 
 def paces(norm: Norm, iterations: int) -> NDArray[np.float32]:
@@ -70,7 +69,7 @@ def walk(
     run = compiled(network, ("descent", norm), lambda: attack_loop.descent(network, norm))
     finish = compiled(network, ("rays", norm), lambda: attack_loop.rays(network, norm))
     shares = paces(norm, iterations)
-    most = max(1, min(PIECE, ELEMENTS // max(steps.size, 1)))
+    most = attack_loop.at_once(PIECE, steps.size)
 
     def advance(state: State, shares: NDArray[np.float32]) -> State:
         for done in range(0, len(shares), most):

@@ -26,6 +26,13 @@ SHORTER = np.array([0.6, 0.8, 0.9, 0.94, 0.96, 0.975, 0.985, 0.995])
 LONGER = np.array([1.0, 1.03, 1.1, 1.2, 1.5, 2.0, 3.0, 5.0])
 # What lengths are where nothing adversarial is known.
 FAR = project.HUGE
+# Elements that the steps between two looks at the clock move, at most.
+ELEMENTS = 1 << 23
+
+
+def at_once(steps: int, elements: int) -> int:
+    """How many steps of so many elements go between two looks at the clock, at most `steps`."""
+    return max(1, min(steps, ELEMENTS // max(elements, 1)))
 
 
 @dataclass(eq=False)

@@ -71,7 +71,7 @@ def polish(
     step = witness.x.astype(np.float64).reshape(-1) - question.start
     best = descend(question, step, witness.target, rounds=rounds, deadline=deadline)
     x = question.start + best
-    found = closest_on_ray(network, anchor, domain, x, witness.distance, norm)
+    found = closest_on_ray(network, anchor, domain, x, witness.distance, norm, deadline=deadline)
     return witness if found is None else found
 
 

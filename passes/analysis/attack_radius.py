@@ -17,7 +17,7 @@ from graphprune.passes.analysis.witness import Witness, confirm
 Floats = NDArray[np.float64]
 
 STEPS = 100
-# Steps between looks at the clock.
+# Steps between looks at the clock, at most.
 PIECE = 25
 # Of the first radius, 0.5 in L-infinity.
 PRECISION = 0.02
@@ -65,11 +65,12 @@ def pgd(question: Question, targets: Indices, radius: float, in_time: Callable[[
         "rows": Resident.of(question.rows(targets)),
         "radius": np.array([radius], np.float32),
         "pace": np.array([radius / 50], np.float32),
-        "trips": np.array(PIECE),
     }
-    step = Resident.of(np.zeros((len(targets), question.start.size), np.float32))
-    for _ in range(0, STEPS, PIECE):
-        (step,) = run.resident({"step": step, **held})
+    start = np.zeros((len(targets), question.start.size), np.float32)
+    step, most = Resident.of(start), attack_loop.at_once(PIECE, start.size)
+    for done in range(0, STEPS, most):
+        trips = np.array(min(most, STEPS - done))
+        (step,) = run.resident({"step": step, "trips": trips, **held})
         if not in_time():
             break
     return step.numpy().astype(np.float64)

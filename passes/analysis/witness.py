@@ -1,6 +1,7 @@
 """Points that count: adversarial in the file's model in ONNX Runtime and in float64."""
 
 from dataclasses import dataclass
+from time import monotonic
 
 import numpy as np
 from numpy.typing import NDArray
@@ -97,6 +98,7 @@ def closest_on_ray(
     norm: Norm = "linf",
     *,
     low: float = 0.0,
+    deadline: float = np.inf,
 ) -> Witness | None:
     """The closest confirmed point on the ray from the anchor through `x`, up to just beyond `x`.
 
@@ -106,6 +108,8 @@ def closest_on_ray(
         Only a point closer than this is of interest.
     low
         Share of the way to `x` at which to begin looking.
+    deadline
+        On the clock of :func:`time.monotonic`: past it the look is a coarse one.
     """
     start = anchor.x.astype(np.float64)
     step = x.astype(np.float64).reshape(start.shape) - start
@@ -125,7 +129,7 @@ def closest_on_ray(
     for _ in range(3):
         fractions = np.linspace(low, high, 33)[1:]
         judged.append(judge(fractions))
-        if not np.isfinite(judged[-1].nearest):
+        if not np.isfinite(judged[-1].nearest) or monotonic() >= deadline:
             break
         high = min(high, judged[-1].nearest / whole)
         low = max(low, high - (fractions[1] - fractions[0]))

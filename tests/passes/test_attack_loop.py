@@ -118,12 +118,22 @@ def test_large_inputs_look_at_the_clock_after_every_step(
     question = Question(mnist_a, images[0], gp.Domain())
     start = np.zeros((len(TARGETS), question.start.size))
     whole, lengths_ = attack_descent.descend(question, start, TARGETS, 6, np.inf)
-    monkeypatch.setattr(attack_descent, "ELEMENTS", 1)
+    monkeypatch.setattr(attack_loop, "ELEMENTS", 1)
     pieces, sizes = attack_descent.descend(question, start, TARGETS, 6, np.inf)
     np.testing.assert_array_equal(pieces, whole)
     np.testing.assert_array_equal(sizes, lengths_)
     late, _ = attack_descent.descend(question, start, TARGETS, 6, -np.inf)
     assert not np.array_equal(late, whole)
+    looks = []
+
+    def look() -> bool:
+        looks.append(True)
+        return True
+
+    pieces = attack_radius.pgd(question, TARGETS, 0.01, look)
+    assert len(looks) == attack_radius.STEPS
+    monkeypatch.undo()
+    np.testing.assert_array_equal(pieces, attack_radius.pgd(question, TARGETS, 0.01, lambda: True))
 
 
 def test_a_seed_gives_the_same_points_twice(mnist_a: gp.Network, images: list[gp.Anchor]) -> None:
