@@ -58,11 +58,14 @@ class Limits:
         Bytes that a backend's open nodes may take.
     threads
         Cores it may use.
+    workers
+        Processes that may search.
     """
 
     deadline: float = np.inf
     memory: int = 1 << 31
     threads: int = 1
+    workers: int = 1
 
     def remaining(self) -> float:
         return self.deadline - monotonic()

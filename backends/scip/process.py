@@ -1,17 +1,7 @@
-"""SCIP as a helper process: it may crash or run out of memory without taking anything along.
-
-One helper is kept between solves. Nothing of the parent is needed to end it: when the pipe to its
-stdin closes, it goes.
-"""
+"""SCIP as a helper process; one is kept between solves."""
 
 import atexit
-import contextlib
-import os
-import pickle
 import queue
-import subprocess
-import sys
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from graphprune.backends.helper import Helper, Inbox
 from graphprune.backends.scip.program import Program
 from graphprune.clock import add_helper
 
@@ -96,36 +87,11 @@ def solve(
     return heard
 
 
-class _Helper:
+class _Helper(Helper):
     def __init__(self, memory: int) -> None:
-        self.owner = os.getpid()
         self.memory = memory
-        environment = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-        self.process = subprocess.Popen(
-            # -P: nothing beside the script is found as a module.
-            [sys.executable, "-P", str(SERVER), str(memory + SLACK)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-            env=os.environ | environment,
-        )  # fmt: skip
-        self.messages: queue.SimpleQueue[tuple[Any, ...] | None] = queue.SimpleQueue()
-        threading.Thread(target=self._read, daemon=True).start()
-
-    @property
-    def dead(self) -> bool:
-        return self.process.poll() is not None
-
-    def _read(self) -> None:
-        assert self.process.stdout is not None
-        with contextlib.suppress(EOFError, OSError, ValueError, pickle.UnpicklingError):
-            while True:
-                self.messages.put(pickle.load(self.process.stdout))
-        self.messages.put(None)
-
-    def send(self, *message: Any) -> None:
-        assert self.process.stdin is not None
-        with contextlib.suppress(OSError):  # gone: the reader says so
-            pickle.dump(message, self.process.stdin)
-            self.process.stdin.flush()
+        self.messages: Inbox = queue.SimpleQueue()
+        super().__init__([str(SERVER), str(memory + SLACK)], self.messages)
 
     def solve(
         self, program: Program, options: dict[str, Any], deadline: float, hear: Listener
@@ -154,11 +120,11 @@ class _Helper:
     def _take(self, heard: Heard, seconds: float) -> None:
         """Wait for a message and write it down."""
         try:
-            message = self.messages.get(timeout=seconds)
+            _, message = self.messages.get(timeout=seconds)
         except queue.Empty:
             return
         if message is None:
-            heard.status, heard.failure = "failed", _ending(self.process.wait())
+            heard.status, heard.failure = "failed", self.ending()
         elif message[0] == "bound":
             heard.dual, heard.nodes = max(heard.dual, message[1]), message[2]
         elif message[0] == "point":
@@ -171,17 +137,6 @@ class _Helper:
             heard.point = heard.point if point is None else point
             add_helper(seconds)
 
-    def kill(self) -> None:
-        self.process.kill()
-        self.process.wait()
-
-
-def _ending(code: int) -> str:
-    if code >= 0:
-        return f"its process ended with code {code}"
-    hungry = " (out of memory?)" if code == -9 else ""
-    return f"its process was killed by signal {-code}{hungry}"
-
 
 _kept: _Helper | None = None
 
@@ -189,10 +144,8 @@ _kept: _Helper | None = None
 def _helper(memory: int) -> _Helper:
     """The helper that is kept, or a new one."""
     global _kept
-    # After a fork it is the parent's.
-    mine = _kept is not None and _kept.owner == os.getpid()
-    if _kept is None or not mine or _kept.dead or _kept.memory != memory:
-        if _kept is not None and mine:
+    if _kept is None or not _kept.mine or _kept.dead or _kept.memory != memory:
+        if _kept is not None and _kept.mine:
             _kept.kill()
         _kept = _Helper(memory)
     return _kept
@@ -200,5 +153,5 @@ def _helper(memory: int) -> _Helper:
 
 @atexit.register
 def _end() -> None:
-    if _kept is not None and _kept.owner == os.getpid():
+    if _kept is not None and _kept.mine:
         _kept.kill()

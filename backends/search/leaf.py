@@ -82,7 +82,7 @@ def relax(target: Target, state: NDArray[np.int8]) -> Proof | None:
 
 def _proof(target: Target, state: NDArray[np.int8], found: Solution) -> Proof:
     """What a program's duals prove."""
-    m, size = target.neurons, target.condensed.basis
+    m, size = target.neurons, target.basis
     a, v, lam, pi = np.empty(size), np.empty(size), np.empty(m), np.empty(m)
     net = (target.rows, target.planes, target.region, target.goal)
     if not np.isfinite(found.value):
@@ -101,7 +101,7 @@ def solve_leaf(target: Target, state: NDArray[np.int8]) -> Leaf:
     """Solve a case's relaxation: first on the whole ball, then at the radius it proves."""
     program = Program(target)
     program.split(state)
-    m, size = target.neurons, target.condensed.basis
+    m, size = target.neurons, target.basis
     point, inner, hidden = None, None, np.zeros(m)
     proof = Proof(-np.inf, 0.0, target.theta, np.zeros(m))
     for _ in range(STEPS):
@@ -113,7 +113,7 @@ def solve_leaf(target: Target, state: NDArray[np.int8]) -> Leaf:
         better = _proof(target, state, found)
         if better.bound > 0.0:
             return Leaf(True, None, None, None, target.ball.radius, better)
-        point, hidden = found.basis[: target.condensed.inputs], found.basis[-m:] if m else hidden
+        point, hidden = found.basis[: target.inputs], found.basis[-m:] if m else hidden
         inner = point if inner is None else inner
         if better.radius <= proof.radius * (1.0 + 1e-9):
             break
@@ -122,7 +122,7 @@ def solve_leaf(target: Target, state: NDArray[np.int8]) -> Leaf:
         program.move(region_of(near))
     true = np.concatenate([point, np.zeros(m)]) if point is not None else np.zeros(size)
     kernels.evaluate(target.rows, true)
-    wrong = np.where(state == 0, np.abs(hidden - true[target.condensed.inputs :]), 0.0)
+    wrong = np.where(state == 0, np.abs(hidden - true[target.inputs :]), 0.0)
     neuron = int(np.argmax(wrong)) if m and wrong.max() > 1e-7 else None
     radius = proof.radius
     if neuron is None:
@@ -144,7 +144,7 @@ def _nearest(target: Target, state: NDArray[np.int8]) -> tuple[float, Floats] | 
     if found is None:
         return None
     solution, weight = found
-    m, size = target.neurons, target.condensed.basis
+    m, size = target.neurons, target.basis
     goal = target.goal
     nothing = goal._replace(
         row=np.zeros(size), offset=0.0, error=0.0,
@@ -157,4 +157,4 @@ def _nearest(target: Target, state: NDArray[np.int8]) -> tuple[float, Floats] | 
         slopes(solution, state), mixes(solution), a, np.empty(size), np.empty(m), np.empty(m),
     )  # fmt: skip
     radius = kernels.root(a, target.region, constant, 0.0)
-    return radius, solution.basis[: target.condensed.inputs]
+    return radius, solution.basis[: target.inputs]

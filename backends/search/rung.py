@@ -13,7 +13,10 @@ from numpy.typing import NDArray
 from graphprune.backends.condensed import bounds_of, condense
 from graphprune.backends.protocol import ABSOLUTE, RELATIVE, Ledger, Limits
 from graphprune.backends.search import tighten
-from graphprune.backends.search.cuts import add_planes
+from graphprune.backends.search.crew import Crew
+from graphprune.backends.search.pool import Team
+from graphprune.backends.search.primal import pursue
+from graphprune.backends.search.roots import prepare_all
 from graphprune.backends.search.target import Target
 from graphprune.backends.search.tree import Tree
 from graphprune.backends.trace import Trace
@@ -85,9 +88,10 @@ def climb(
         Given: an attempt. It ends after its first level, and before that where the roots prove
         less than this share of the radius.
     """
-    rung = _Rung(ledger, limits, radius, fine, least)
     before = ledger.lower
-    proven = rung.run(level)
+    with Team(limits) as team:
+        rung = _Rung(ledger, limits, radius, fine, least, team)
+        proven = rung.run(level)
     complete = proven >= rung.ball.radius
     if ledger.record and max(proven, ledger.lower) > before:
         ledger.trace = rung.trace if complete else rung.kept
@@ -98,17 +102,19 @@ class _Rung:
     """The proof for one ball."""
 
     def __init__(
-        self, ledger: Ledger, limits: Limits, radius: float, fine: bool, least: float | None
-    ) -> None:
+        self, ledger: Ledger, limits: Limits, radius: float, fine: bool, least: float | None,
+        team: Team,
+    ) -> None:  # fmt: skip
         problem = ledger.problem
         self.ledger = ledger
         self.limits = limits
         self.ball = Ball(problem.anchor.x.astype(np.float64), radius, problem.domain)
         self.fine = fine
         self.least = least
+        self.points = _Finder(ledger, limits, fine)
+        self.team = team
         self.nodes = 0
         self.level = 0
-        self.cuts = 0
         # The trace so far, and that of the most that an unfinished tree proved.
         self.trace = Trace() if ledger.record else None
         self.kept: Trace | None = None
@@ -121,20 +127,18 @@ class _Rung:
         if targets and level >= 1:
             targets = self._late_layers(targets)
         while targets:
-            if self.level >= 2 or targets[0].neurons <= FEW:
-                targets = self._constrain(targets)
-            if CUTS[self.level] and targets:
-                targets = self._cut(targets)
+            targets = self._prepare(targets)
             if not targets:
                 break
-            tree = Tree(targets, self.ball, self.limits, self.trace)
+            tree = self._plant(targets)
             hopeless = self.least is not None and tree.radius < self.least * self.ball.radius
-            finished = hopeless or self._grow(tree, NODES[self.level] * len(targets))
+            finished = hopeless or self._grow(tree, targets)
             self.ball = tree.ball
             self._keep(tree)
             if finished or self.limits.over or self.least is not None:
                 return tree.radius
-            targets = [targets[i] for i in tree.open_targets()]
+            still = tree.open_targets()
+            targets = [target for target in targets if target.excluded in still]
             self.level += 1
             if self.level == 1:
                 targets = self._late_layers(targets)
@@ -171,43 +175,76 @@ class _Rung:
             target.rebuild(first.condensed)
         return self._open(targets)
 
-    def _constrain(self, targets: list[Target]) -> list[Target]:
-        open_targets = []
-        for target in targets:
-            self.ledger.tell(f"bounding at {self.ball.radius:.5f}", always=True)
-            rounds = ROUNDS_FEW if target.neurons <= FEW else ROUNDS_MANY
-            if tighten.constrain_root(target, self.limits, rounds):
-                open_targets.append(target)
-        return open_targets
+    def _prepare(self, targets: list[Target]) -> list[Target]:
+        """Better bounds and planes, for each target; those that are left."""
+        rounds = ROUNDS_FEW if targets[0].neurons <= FEW else ROUNDS_MANY
+        rounds = rounds if self.level >= 2 or targets[0].neurons <= FEW else 0
+        cuts = CUTS[self.level]
+        if not rounds and not cuts:
+            return targets
 
-    def _cut(self, targets: list[Target]) -> list[Target]:
-        for target in targets:
-            self.ledger.tell(f"cutting at {self.ball.radius:.5f}", always=True)
-            self.cuts += add_planes(target, self.limits, CUTS[self.level])
-            if self.trace is not None and target.bound > 0.0:
+        def tell() -> None:
+            self.ledger.tell(f"bounding at {self.ball.radius:.5f}")
+
+        done = prepare_all(targets, self.limits, self.team, rounds, cuts, tell)
+        for target in (found.target for found in done if found.excluded):
+            if self.trace is not None and target.bound > 0.0 and np.any(target.planes.has):
                 target.begin(self.trace)
                 self.trace.note(target.excluded, None, target.theta, target.mix)
-        return [target for target in targets if target.bound <= 0.0]
+        return [found.target for found in done if not found.excluded]
 
-    def _grow(self, tree: Tree, budget: float) -> bool:
+    def _plant(self, targets: list[Target]) -> Tree:
+        tree = Tree(self.ball, self.limits, self.trace)
+        if self.trace is not None:
+            for target in targets:
+                target.begin(self.trace)
+        tree.add([target.root() for target in targets])
+        return tree
+
+    def _grow(self, tree: Tree, targets: list[Target]) -> bool:
         """Expand nodes until none is left, or the budget or a limit ends it."""
-        ledger = self.ledger
-        start = tree.nodes
+        before = self.ledger.nodes
+        budget = NODES[self.level] * len(targets)
+        crew = Crew(tree, targets, self.points, self.limits, self.team)
+        finished = self._expand(tree, crew, budget, before)
+        self.team.recall()
+        # What the others had still in hand is counted too.
+        self.nodes += tree.nodes
+        self.ledger.nodes = before + tree.nodes
+        tree.shrink(self.points.radius)
+        self.ledger.raise_lower(tree.radius, certified=True)
+        return finished
+
+    def _expand(self, tree: Tree, crew: Crew, budget: float, before: int) -> bool:
+        ledger, looked = self.ledger, 0
         while len(tree):
-            if self.limits.over or tree.nodes - start >= budget:
-                self.nodes += tree.nodes - start
-                ledger.raise_lower(tree.radius, certified=True)
+            if self.limits.over or tree.nodes >= budget:
                 return False
-            if tree.step(ledger):
-                smaller = last_radius(ledger, fine=self.fine)
-                if smaller < tree.ball.radius:
-                    tree.shrink(smaller)
-            if tree.nodes % LOOK == 0:
+            crew.work()
+            ledger.nodes = before + tree.nodes
+            if tree.nodes >= looked + LOOK:
+                looked = tree.nodes
                 ledger.raise_lower(tree.radius, certified=True)
                 if ledger.closed and not self.fine:
-                    self.nodes += tree.nodes - start
                     return True
-                ledger.tell(f"search at {tree.ball.radius:.5f}, {len(tree)} open")
-        self.nodes += tree.nodes - start
-        ledger.raise_lower(tree.radius, certified=True)
+            ledger.tell(f"search at {tree.ball.radius:.5f}, {len(tree)} open")
         return True
+
+
+@dataclass(frozen=True)
+class _Finder:
+    """A tree's points go to the ledger, where the original model confirms them."""
+
+    ledger: Ledger
+    limits: Limits
+    fine: bool
+
+    @property
+    def radius(self) -> float:
+        return last_radius(self.ledger, fine=self.fine)
+
+    def offer(self, x: Floats) -> None:
+        self.ledger.offer(x, deadline=self.limits.deadline)
+
+    def pursue(self, target: int, x: Floats) -> None:
+        pursue(self.ledger, target, x, self.limits.deadline)

@@ -2,6 +2,7 @@
 
 from copy import copy
 from dataclasses import InitVar, dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -104,6 +105,14 @@ class Target:
     radius: float = 0.0
     point: Floats = field(init=False)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Of a copy for a case, or for another process: without how the target came about."""
+        return {k: v for k, v in vars(self).items() if k not in ("network", "bounds", "condensed")}
+
+    def adopt(self, other: "Target") -> None:
+        """Take over what another process made of this target."""
+        vars(self).update(vars(other))
+
     def __post_init__(self, given: Condensed | None) -> None:
         self.rebuild(given)
 
@@ -122,22 +131,30 @@ class Target:
         self.point = self.ball.center.reshape(-1).copy()
 
     @property
+    def inputs(self) -> int:
+        return self.rows.inputs
+
+    @property
     def neurons(self) -> int:
         return len(self.rows.offset)
+
+    @property
+    def basis(self) -> int:
+        return self.inputs + self.neurons
 
     def optimise(self, steps: int = ROOT_STEPS, stop: float = 0.0) -> float:
         """Bound the root; keeps its parameters and minimiser."""
         if np.any(self.rows.lower > self.rows.upper):
             self.bound = np.inf
             return self.bound
-        m, size = self.neurons, self.condensed.basis
+        m, size = self.neurons, self.basis
         a, v = np.empty(size), np.empty(size)
         self.bound, _, _, self.radius = kernels.optimise(
             self.rows, self.planes, self.region, self.goal, 0.0, False,
             self.state, self.theta, self.mix, steps, RATE, stop,
             a, v, np.empty(m), np.empty(m), np.empty(m),
         )  # fmt: skip
-        self.point = v[: self.condensed.inputs].copy()
+        self.point = v[: self.inputs].copy()
         return self.bound
 
     @property
@@ -173,7 +190,7 @@ class Target:
 
     def cut_box(self, state: NDArray[np.int8], theta: Floats, mix: Floats) -> None:
         """Shrink the box by the margin's linear bound with these parameters."""
-        m, size = self.neurons, self.condensed.basis
+        m, size = self.neurons, self.basis
         a, v = np.empty(size), np.empty(size)
         _, constant = kernels.bound_once(
             self.rows, self.planes, self.region, self.goal, 0.0, state, theta, mix,
@@ -202,7 +219,7 @@ class Target:
         if np.any(self.planes.has):
             has = np.repeat(self.planes.has, np.diff(self.rows.indptr)).astype(bool)
             values = np.where(has, self.planes.values, 0.0)
-            shape = (self.neurons, self.condensed.basis)
+            shape = (self.neurons, self.basis)
             planes = sparse.csr_array(
                 (values, self.rows.indices.copy(), self.rows.indptr.copy()), shape=shape
             )

@@ -56,7 +56,7 @@ def _bound(target: Target, neuron: int, sign: float, nodes: int) -> tuple[float,
     start = (-np.inf, 0, np.zeros(m, np.int8), theta, np.zeros(m))
     heap = [start]
     done, count = np.inf, 0
-    v = np.empty(target.condensed.basis)
+    v = np.empty(target.basis)
     while heap and heap[0][0] <= 0.0 and count < nodes:
         proven, _, state, theta, mix = heapq.heappop(heap)
         count += 1

@@ -1,18 +1,20 @@
 """Branch and bound over the phases of unstable neurons, several targets in one tree."""
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from graphprune.backends.protocol import Ledger, Limits
+from graphprune.backends.protocol import Limits
 from graphprune.backends.search import kernels
-from graphprune.backends.search.leaf import Leaf, relax, solve_leaf
-from graphprune.backends.search.primal import pursue
-from graphprune.backends.search.target import CANDIDATES, NODE_STEPS, RATE, Node, Target
+from graphprune.backends.search.leaf import relax, solve_leaf
+from graphprune.backends.search.target import CANDIDATES, NODE_STEPS, RATE, Node
 from graphprune.backends.search.tighten import constrained
-from graphprune.backends.trace import Trace
+from graphprune.backends.trace import Path
 from graphprune.ir import Ball
 
 Floats = NDArray[np.float64]
@@ -25,39 +27,107 @@ PURSUIT = 4
 REFRESH = 4
 
 
+@dataclass
+class Pace:
+    """How often a tree does what is dear.
+
+    Attributes
+    ----------
+    pursuit
+        Nodes until a point is pursued.
+    program
+        Splits after which a case gets a linear program.
+    """
+
+    pursuit: int = 1
+    program: int = 4
+
+
+class Points(Protocol):
+    """Where a tree brings points, and learns what is still of interest."""
+
+    @property
+    def radius(self) -> float:
+        """Of the ball that is still of interest: better points shrink it."""
+        ...
+
+    def offer(self, x: Floats) -> None:
+        """A point (flat) whose margin is 0 or less, up to rounding."""
+        ...
+
+    def pursue(self, target: int, x: Floats) -> None:
+        """A point (flat) near which the boundary to class `target` may be."""
+        ...
+
+
+class Recorder(Protocol):
+    """Is told of closed cases (see :class:`graphprune.backends.trace.Trace`)."""
+
+    def note(
+        self, target: int, path: Path, theta: NDArray[np.floating], mix: NDArray[np.floating]
+    ) -> None: ...
+
+
 class Tree:
     """Cases still open: every point with margin <= 0 nearer than the ball's radius is in one.
 
     Nodes are taken with the least proven radius first (as far as the parent's bound and the
     strong branching tell), over all targets together. Beyond the memory limit the tree goes depth
     first, which frees nodes.
+
+    Cases can be lent: others expand them and bring back what is left. They stay open here until
+    then.
     """
 
     def __init__(
-        self, targets: list[Target], ball: Ball, limits: Limits, trace: Trace | None = None
+        self, ball: Ball, limits: Limits, trace: Recorder | None = None, pace: Pace | None = None
     ) -> None:
-        self.targets = targets
         self.ball = ball
         self.limits = limits
         self.trace = trace
         self.nodes = 0
         self.bytes = 0
-        self._pursuit = 1
-        self._every = 4
+        self.pace = pace or Pace()
         self._heap: list[tuple[float, int, Node]] = []
         # Cases that hold an adversarial point which is as near as they allow.
         self._settled: list[Node] = []
+        self._lent: dict[int, list[Node]] = {}
         self._count = 0
-        for target in targets:
-            if trace is not None:
-                target.begin(trace)
-            self._push(target.root())
+
+    def add(self, nodes: Sequence[Node], settled: Sequence[Node] = ()) -> None:
+        """Add open cases, and such as hold an adversarial point."""
+        for node in nodes:
+            self._push(node)
+        self._settled += settled
+
+    def lend(self, count: int) -> tuple[int, list[Node]]:
+        """Give up to `count` cases, the most urgent ones, away; a ticket to return them with."""
+        self._count += 1
+        nodes = [self._pop() for _ in range(min(count, len(self._heap)))]
+        self._lent[self._count] = nodes
+        return self._count, nodes
+
+    def give_back(self, ticket: int) -> list[Node]:
+        """The cases of a ticket, which are not lent any more: add them, or what is left of them."""
+        return self._lent.pop(ticket)
 
     def __len__(self) -> int:
+        """Cases to be expanded, here or by others."""
+        return self.waiting + sum(map(len, self._lent.values()))
+
+    @property
+    def waiting(self) -> int:
+        """Cases to be expanded here."""
         return len(self._heap)
+
+    @property
+    def cases(self) -> tuple[list[Node], list[Node]]:
+        """Those to be expanded here, and those that hold an adversarial point."""
+        return [node for _, _, node in self._heap], self._settled
 
     def open_nodes(self) -> Iterator[Node]:
         yield from (node for _, _, node in self._heap)
+        yield from chain.from_iterable(self._lent.values())
         yield from (node for node in self._settled if node.radius < self.ball.radius)
 
     @property
@@ -65,24 +135,21 @@ class Tree:
         """Proven by the open cases: nothing adversarial is nearer."""
         return min((n.radius for n in self.open_nodes()), default=self.ball.radius)
 
-    def open_targets(self) -> dict[int, int]:
-        """Open nodes by target (its place in `targets`)."""
-        counts = dict.fromkeys(range(len(self.targets)), 0)
-        place = {id(t.row): i for i, t in enumerate(self.targets)}
-        for node in self.open_nodes():
-            counts[place[id(node.target.row)]] += 1
-        return {i: n for i, n in counts.items() if n}
+    def open_targets(self) -> set[int]:
+        """The classes of open cases."""
+        return {node.target.excluded for node in self.open_nodes()}
 
     def shrink(self, radius: float) -> None:
         """Go on on a smaller ball (a better point was found); everything proven stays so."""
-        self.ball = Ball(self.ball.center, radius, self.ball.domain)
+        if radius < self.ball.radius:
+            self.ball = Ball(self.ball.center, radius, self.ball.domain)
 
-    def step(self, ledger: Ledger) -> bool:
-        """Expand one node; True when it held an adversarial point within the ball."""
+    def step(self, points: Points) -> None:
+        """Expand one node."""
+        self.shrink(points.radius)
         node = self._pop()
         target = node.target
         self.nodes += 1
-        ledger.nodes += 1
         state = node.state.copy()
         theta, mix = node.theta.astype(np.float64), node.mix.astype(np.float64)
         target.shrink(self.ball)
@@ -90,10 +157,10 @@ class Tree:
             target = target.case()
             if not constrained(target, state, theta, mix, self.limits):
                 self._note(node, theta, mix)
-                return False
+                return
             target.stabilise(state, theta)
             node.target, node.fresh = target, 0
-        v = np.empty(target.condensed.basis)
+        v = np.empty(target.basis)
         bound, radius, neuron, active, active_closed, inactive, inactive_closed, value = (
             kernels.expand(
                 target.rows, target.planes, target.region, target.goal, 0.0, state, theta, mix,
@@ -102,26 +169,27 @@ class Tree:
         )  # fmt: skip
         if bound > 0.0:
             self._note(node, theta, mix)
-            return False
-        found = False
+            return
+        x = v[: target.inputs]
         if value <= target.goal.error:
-            found = ledger.offer(v[: target.condensed.inputs], deadline=self.limits.deadline)
-        elif self.nodes >= self._pursuit:
-            self._pursuit = PURSUIT * self.nodes
-            x = v[: target.condensed.inputs]
-            found = pursue(ledger, target.excluded, x, self.limits.deadline)
+            points.offer(x)
+        elif self.nodes >= self.pace.pursuit:
+            self.pace.pursuit = PURSUIT * self.nodes
+            points.pursue(target.excluded, x)
         radius = max(radius, node.radius)
         if neuron < 0:
-            return self._leaf(node, state, bound, radius, ledger) or found
+            self._leaf(node, state, bound, radius, points)
+            return
         slopes, weights = theta, mix
         if self._due(node, state):
             proof = relax(target, state)
             closed = proof is not None and proof.bound > 0.0
-            self._every = max(1, self._every // 2) if closed else min(64, 2 * self._every)
+            every = self.pace.program
+            self.pace.program = max(1, every // 2) if closed else min(64, 2 * every)
             node.dry = 0
             if proof is not None and closed:
                 self._note(node, proof.theta, proof.mix)
-                return found
+                return
             if proof is not None and proof.bound > bound:
                 bound, radius = proof.bound, max(radius, proof.radius)
                 slopes, weights = proof.theta, proof.mix
@@ -134,11 +202,10 @@ class Tree:
             else:
                 estimate = max(estimate, bound)
                 self._child(node, state, slopes, weights, neuron, phase, bound, estimate, radius)
-        return found
 
     def _due(self, node: Node, state: NDArray[np.int8]) -> bool:
         """Whether a node gets a linear program: the more of them close cases, the more get one."""
-        return node.dry >= self._every and 8 * int(np.count_nonzero(state)) >= len(state)
+        return node.dry >= self.pace.program and 8 * int(np.count_nonzero(state)) >= len(state)
 
     def _note(
         self, node: Node, theta: NDArray[np.floating], mix: NDArray[np.floating],
@@ -153,9 +220,10 @@ class Tree:
             theta[split[0]] = 0.0
         self.trace.note(node.target.excluded, path, theta, mix)
 
-    def note_open(self, trace: Trace) -> None:
+    def note_open(self, trace: Recorder) -> None:
         """Tell a trace of all cases that are still open."""
-        for node in (*(node for _, _, node in self._heap), *self._settled):
+        lent = chain.from_iterable(self._lent.values())
+        for node in (*(node for _, _, node in self._heap), *lent, *self._settled):
             trace.note(node.target.excluded, node.path, node.theta, node.mix)
 
     def _child(
@@ -177,21 +245,18 @@ class Tree:
                  parent.dry + 1)
         )  # fmt: skip
 
-    def _offer(self, leaf: Leaf, ledger: Ledger) -> bool:
-        points = [x for x in (leaf.inner, leaf.point) if x is not None]
-        found = [ledger.offer(x, deadline=self.limits.deadline) for x in points]
-        return any(found)
-
     def _leaf(
-        self, node: Node, state: NDArray[np.int8], bound: float, radius: float, ledger: Ledger
-    ) -> bool:
+        self, node: Node, state: NDArray[np.int8], bound: float, radius: float, points: Points
+    ) -> None:
         """No neuron left that a split would help: the node is a linear program."""
         target = node.target
         leaf = solve_leaf(target, state)
         if leaf.closed:
             self._note(node, leaf.proof.theta, leaf.proof.mix)
-            return False
-        found = self._offer(leaf, ledger)
+            return
+        for x in (leaf.inner, leaf.point):
+            if x is not None:
+                points.offer(x)
         if leaf.neuron is not None:
             theta, mix = node.theta.astype(np.float64), node.mix.astype(np.float64)
             for phase in (kernels.ACTIVE, kernels.INACTIVE):
@@ -202,7 +267,6 @@ class Tree:
             singles = leaf.proof.theta.astype(np.float32), leaf.proof.mix.astype(np.float32)
             own = Node(target, bound, radius, radius, state, *singles, path=node.path)
             self._settled.append(own)
-        return found
 
     def _push(self, node: Node) -> None:
         self._count += 1

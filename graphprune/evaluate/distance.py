@@ -88,6 +88,7 @@ def distance(
     solver: Solver = "auto",
     time_limit: float = np.inf,
     threads: int = 1,
+    workers: int = 1,
     known_attack: Attack | None = None,
     known_certificate: Certificate | None = None,
     record: bool = False,
@@ -108,6 +109,8 @@ def distance(
     time_limit
         Seconds for everything, including the attack and the certificate that are not given;
         kernels that this machine never compiled are compiled before the clock starts.
+    workers
+        Processes that search; more than one only where the search takes longer than a moment.
     known_attack, known_certificate
         Results of :func:`attack` and :func:`certify` for the same anchor and domain.
     record
@@ -136,7 +139,7 @@ def distance(
     reach = domain.search_limit(anchor.x)
     cutoff = min(reach, np.inf if radius is None else radius)
     ledger = Ledger(Problem(network, anchor, domain, cutoff), progress=progress, record=record)
-    limits = Limits(start + time_limit, threads=threads)
+    limits = Limits(start + time_limit, threads=threads, workers=workers)
     covered = domain.bounded and cutoff >= reach
     try:
         if radius is None or known_attack is not None or not _robust(ledger, limits):

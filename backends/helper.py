@@ -1,0 +1,91 @@
+"""A process that works for this one: what it is told and what it says are pickles on its pipes.
+
+It may crash or run out of memory without taking anything along. Nothing of the parent is needed to
+end it: when the pipe to its stdin closes, it goes.
+"""
+
+import contextlib
+import os
+import pickle
+import queue
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+Message = tuple[Any, ...]
+# What a helper said, and who it was; None: it has ended.
+Inbox = queue.SimpleQueue[tuple["Helper", Message | None]]
+
+# A helper is one core's worth of work.
+ENVIRONMENT = {
+    "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1",
+    "NUMBA_NUM_THREADS": "1",
+}  # fmt: skip
+
+
+def _path(entry: str) -> str:
+    return entry or os.getcwd()
+
+
+class Helper:
+    """A running helper process.
+
+    Parameters
+    ----------
+    arguments
+        Of the Python interpreter.
+    inbox
+        Gets what it says.
+
+    Raises
+    ------
+    OSError
+        It cannot be started.
+    """
+
+    def __init__(self, arguments: Sequence[str], inbox: Inbox) -> None:
+        self.owner = os.getpid()
+        self.process = subprocess.Popen(
+            # -P: nothing beside a script is found as a module.
+            [sys.executable, "-P", *arguments],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            # It finds the modules that this process finds.
+            env=os.environ | ENVIRONMENT | {"PYTHONPATH": os.pathsep.join(map(_path, sys.path))},
+        )  # fmt: skip
+        threading.Thread(target=self._read, args=(inbox,), daemon=True).start()
+
+    @property
+    def mine(self) -> bool:
+        """After a fork it is the parent's."""
+        return self.owner == os.getpid()
+
+    @property
+    def dead(self) -> bool:
+        return self.process.poll() is not None
+
+    def _read(self, inbox: Inbox) -> None:
+        assert self.process.stdout is not None
+        with contextlib.suppress(EOFError, OSError, ValueError, pickle.UnpicklingError):
+            while True:
+                inbox.put((self, pickle.load(self.process.stdout)))
+        inbox.put((self, None))
+
+    def send(self, *message: Any) -> None:
+        assert self.process.stdin is not None
+        with contextlib.suppress(OSError):  # gone: the reader says so
+            pickle.dump(message, self.process.stdin, pickle.HIGHEST_PROTOCOL)
+            self.process.stdin.flush()
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def ending(self) -> str:
+        """How it ended, once it has."""
+        code = self.process.wait()
+        if code >= 0:
+            return f"its process ended with code {code}"
+        hungry = " (out of memory?)" if code == -9 else ""
+        return f"its process was killed by signal {-code}{hungry}"

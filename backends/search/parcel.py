@@ -1,0 +1,174 @@
+"""Cases on their way between processes: what a tree lends, and what comes back.
+
+The targets of a tree travel once. A case is its splits, parameters and numbers, and where its
+bounds were computed anew, those. Its path is told from the lent case on that it descends from.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from graphprune.backends.search.target import Node, Singles, Target
+from graphprune.backends.search.tree import Pace
+from graphprune.backends.trace import Path
+from graphprune.ir import Ball
+
+Floats = NDArray[np.float64]
+
+# Where a case comes from: the place of a lent case, and splits (row, phase) from there on.
+Way: TypeAlias = "tuple[int, tuple[tuple[int, int], ...]]"
+# A closed case, as a trace is told of it: class, way, theta, mix.
+Note: TypeAlias = "tuple[int, Way, Singles, Singles]"
+# The phase that stands for "here a lent case begins" in a path; its row is the case's place.
+ORIGIN = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Bounds:
+    """Bounds and box that were computed anew for some cases, on the ball of `radius`."""
+
+    target: int
+    radius: float
+    lower: Floats
+    upper: Floats
+    box_lower: Floats
+    box_upper: Floats
+
+
+@dataclass(frozen=True, eq=False)
+class Parcel:
+    """Cases.
+
+    Attributes
+    ----------
+    bounds
+        Where cases have bounds of their own.
+    nodes
+        For every case: its class, its place in `bounds` or -1, its way, and the other fields of
+        its :class:`Node`.
+    """
+
+    bounds: tuple[Bounds, ...]
+    nodes: tuple[tuple[int, int, Way, dict[str, Any]], ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Portion:
+    """What a worker is to expand.
+
+    Attributes
+    ----------
+    radius
+        Of the ball.
+    seconds, memory
+        For so long; bytes that open cases may take.
+    record
+        Whether closed cases are to be told.
+    nodes
+        Of the whole tree so far.
+    """
+
+    radius: float
+    seconds: float
+    memory: int
+    record: bool
+    nodes: int
+    pace: Pace
+    cases: Parcel
+
+
+@dataclass(frozen=True, eq=False)
+class Growth:
+    """What became of a portion.
+
+    Attributes
+    ----------
+    open, settled
+        What is left.
+    nodes
+        So many were expanded.
+    notes
+        The cases that were closed.
+    program
+        As in :class:`Pace`.
+    """
+
+    open: Parcel
+    settled: Parcel
+    nodes: int
+    notes: tuple[Note, ...]
+    program: int
+
+
+def way_of(path: Path) -> Way:
+    """The way from a lent case."""
+    splits: list[tuple[int, int]] = []
+    while path is not None:
+        path, row, phase = path
+        if phase == ORIGIN:
+            return row, tuple(reversed(splits))
+        splits.append((row, phase))
+    raise ValueError("the path does not begin at a lent case")
+
+
+def origin(place: int) -> Path:
+    """The path of a lent case, in the process it is lent to."""
+    return None, place, ORIGIN
+
+
+class Paths:
+    """Ways as paths again; what they have in common is kept once."""
+
+    def __init__(self, origins: Sequence[Path]) -> None:
+        self.origins = origins
+        self.known: dict[tuple[int, int, int], Path] = {}
+
+    def __getitem__(self, way: Way) -> Path:
+        place, splits = way
+        path = self.origins[place]
+        for row, phase in splits:
+            path = self.known.setdefault((id(path), row, phase), (path, row, phase))
+        return path
+
+
+def pack(nodes: Sequence[Node], roots: Sequence[Target], ways: Sequence[Way]) -> Parcel:
+    """Cases of a tree with these targets, to be unpacked with the like of them."""
+    root = {target.excluded: target for target in roots}
+    places: dict[int, int] = {}
+    bounds: list[Bounds] = []
+    packed = []
+    for node, way in zip(nodes, ways, strict=True):
+        target = node.target
+        place = -1
+        if target is not root[target.excluded]:
+            place = places.setdefault(id(target), len(bounds))
+            if place == len(bounds):
+                rows, box = target.rows, target.region
+                own = rows.lower, rows.upper, box.lower, box.upper
+                bounds.append(Bounds(target.excluded, target.ball.radius, *own))
+        rest = vars(node) | {"mix": node.mix if np.any(target.planes.has) else None}
+        del rest["target"], rest["path"]
+        packed.append((target.excluded, place, way, rest))
+    return Parcel(tuple(bounds), tuple(packed))
+
+
+def unpack(parcel: Parcel, roots: Sequence[Target], paths: Paths) -> Iterator[Node]:
+    """The cases of a parcel."""
+    root = {target.excluded: target for target in roots}
+    targets = [_bounded(root[b.target], b) for b in parcel.bounds]
+    for excluded, place, way, rest in parcel.nodes:
+        target = root[excluded] if place < 0 else targets[place]
+        if rest["mix"] is None:
+            rest = rest | {"mix": np.zeros(target.neurons, np.float32)}
+        yield Node(target, path=paths[way], **rest)
+
+
+def _bounded(root: Target, bounds: Bounds) -> Target:
+    case = root.case()
+    case.rows.lower[:], case.rows.upper[:] = bounds.lower, bounds.upper
+    case.region.lower[:], case.region.upper[:] = bounds.box_lower, bounds.box_upper
+    case.ball = Ball(root.ball.center, bounds.radius, root.ball.domain)
+    return case
