@@ -15,6 +15,8 @@ from graphprune.backends.search.tree import PURSUIT, Points, Tree
 WORTH = 2
 # Seconds of a slice; after which a worker is asked for cases while others have none.
 SLICE, FAIR = 0.5, 0.1
+# Seconds after which a worker is taken to hang and ended.
+HANGING = 60.0
 # Cases of a portion at most, and the share of those waiting that one worker gets.
 PORTION, SHARE = 256, 2
 # Seconds to wait for messages at a time.
@@ -59,7 +61,11 @@ class Crew:
     def _ask(self) -> None:
         """Some have nothing to do: those who have had cases for a while give back what is left."""
         for loan in self.team.loans.values():
-            if monotonic() - loan.since > FAIR:
+            age = monotonic() - loan.since
+            if age > HANGING:
+                loan.helper.kill()  # and is heard of
+            elif age > FAIR and not loan.asked:
+                loan.asked = True
                 loan.helper.send("stop")
 
     def _lend(self, helper: Helper) -> None:

@@ -116,7 +116,7 @@ def _end() -> None:
     _kept = None
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Loan:
     """What a worker works on.
 
@@ -128,6 +128,8 @@ class Loan:
         Called with what comes back, or when nothing does.
     points
         Where its points go.
+    asked
+        It was told to come to an end.
     """
 
     helper: Helper
@@ -135,6 +137,7 @@ class Loan:
     back: Callable[[Any], None]
     lost: Callable[[], None]
     points: Points | None = None
+    asked: bool = False
 
 
 class Team:

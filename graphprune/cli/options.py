@@ -34,7 +34,9 @@ TimeLimit = Annotated[
     typer.Option("--time-limit", "--timeout", help="Seconds per anchor and metric."),
 ]
 Threads = Annotated[int, typer.Option("--threads", min=1, help="Per worker.")]
-Workers = Annotated[int, typer.Option("--workers", min=1, help="Processes.")]
+Workers = Annotated[
+    int, typer.Option("--workers", min=1, help="Processes: for tasks, or for the search of few.")
+]
 Memory = Annotated[
     float, typer.Option("--memory", help="GiB that bounds may take at a time.", metavar="GIB")
 ]

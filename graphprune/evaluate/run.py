@@ -18,7 +18,7 @@ from graphprune.evaluate.executors import Cluster, Inline, Pool, work
 from graphprune.evaluate.interrupt import Interrupt, listening
 from graphprune.evaluate.settings import Settings
 from graphprune.evaluate.store import Store
-from graphprune.evaluate.tasks import Result, Task, assemble, classify, names, needs
+from graphprune.evaluate.tasks import ESTIMATE, Result, Task, assemble, classify, names, needs
 from graphprune.evaluate.warm import warm_up
 from graphprune.ir import Anchor, Network
 from graphprune.ir.html import table
@@ -184,8 +184,8 @@ def evaluate(
 
 @contextmanager
 def _executor(run: "_Run", scheduler: str | None, memory: int | None) -> Iterator[Any]:
-    settings = run.settings
-    if scheduler is None and (settings.workers <= 1 or len(run.waiting) <= 1):
+    lanes = run.spread(scheduler is None)
+    if scheduler is None and lanes <= 1:
         yield Inline({s: j.network for s, j in run.jobs.items()}, run.heard)
         return
     models = {s: j.network.source.proto.SerializeToString() for s, j in run.jobs.items()}
@@ -193,6 +193,7 @@ def _executor(run: "_Run", scheduler: str | None, memory: int | None) -> Iterato
         executor: Any = Cluster(scheduler, models, run.heard)
     else:
         # Tasks keep their own limit; this one is for a worker that hangs.
+        settings = replace(run.settings, workers=lanes)
         limit = None if settings.time_limit is None else 4.0 * settings.time_limit + 120.0
         executor = Pool(models, settings, listener=run.heard, memory=memory, limit=limit)
     try:
@@ -213,6 +214,8 @@ class _Run:
     start: float = field(default_factory=monotonic)
 
     def __post_init__(self) -> None:
+        # Of each task.
+        self.own = self.settings
         self.jobs = {job.network.source.sha256: job for job in self.given}
         self.names = names(self.settings)
         self.records: dict[tuple[str, int], Record] = {}
@@ -242,6 +245,19 @@ class _Run:
             for task in tuple(self.waiting):
                 self._known(task)
         self.watch.begin(len(self.waiting))
+
+    def spread(self, here: bool) -> int:
+        """Share the workers of this machine out; the number of tasks that run side by side.
+
+        An anchor's metrics follow one another, its estimates stand for themselves. Where these are
+        fewer than the workers, each one's search has its share of them.
+        """
+        lanes = {
+            (t.model, t.index, t.name if t.name.startswith(ESTIMATE) else "") for t in self.waiting
+        }
+        side = max(1, min(self.settings.workers, len(lanes)))
+        self.own = replace(self.settings, workers=self.settings.workers // side if here else 1)
+        return side
 
     def heard(self, task: Task, text: str) -> None:
         """A running task says something."""
@@ -303,7 +319,7 @@ class _Run:
             known = {n: self.results[key][n] for n in needs(task.name, self.names)}
             with interrupt.breakable():
                 future = executor.submit(
-                    work, task.model, self.anchors[key], task.name, self.settings, known
+                    work, task.model, self.anchors[key], task.name, self.own, known
                 )
             running[future] = task
 

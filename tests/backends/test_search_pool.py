@@ -54,6 +54,9 @@ def ready(workers: Pool) -> Pool:
         pool._end()
         pool._kept = workers
     workers.broken = ""
+    for helper in workers.helpers:
+        if workers.jobs.get(helper):
+            helper.kill()  # still at what another test left it with
     await_all(workers)
     return workers
 
@@ -98,7 +101,7 @@ def hard(monkeypatch: pytest.MonkeyPatch) -> Hard:
     return Hard(*labelled(0, [8, 30, 30, 4]), radius=0.3133)
 
 
-@settings(max_examples=10)
+@settings(max_examples=8)
 @given(st.integers(0, 10_000), st.sampled_from([[3, 8, 8, 3], [8, 20, 20, 4]]))
 def test_workers_agree_with_the_serial_search(ready: Pool, seed: int, widths: list[int]) -> None:
     network, anchor = labelled(seed, widths)
@@ -124,15 +127,19 @@ def test_the_same_tree_and_a_whole_trace(ready: Pool, lent: list[str], hard: Har
     _examine(ledger.trace, hard.network, hard.anchor)
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+@pytest.mark.parametrize(
+    ("number", "kind"),
+    [(signal.SIGKILL, "prepare"), (signal.SIGKILL, "grow"), (signal.SIGSTOP, "grow")],
+)
 def test_a_worker_that_dies_or_hangs(
-    number: int, ready: Pool, lent: list[str], hard: Hard, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    number: int, kind: str, ready: Pool, lent: list[str], hard: Hard,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
     victim = ready.helpers[0]
     before = Pool.begin
 
     def begin(self: Pool, helper: object) -> int:
-        if helper is victim and "grow" in lent:
+        if helper is victim and kind in lent:
             os.kill(victim.process.pid, number)
         return before(self, helper)  # type: ignore[arg-type]
 
@@ -141,11 +148,11 @@ def test_a_worker_that_dies_or_hangs(
     limits = Limits(monotonic() + (60.0 if number == signal.SIGKILL else 1.5), workers=2)
     found = climb(ledger, limits, hard.radius, 0)
     assert found.complete == (number == signal.SIGKILL)
-    assert 0.0 < found.radius <= hard.radius
+    assert 0.0 <= found.radius <= hard.radius
     assert monotonic() < limits.deadline + 5.0
-    assert ledger.trace is not None
-    _examine(ledger.trace, hard.network, hard.anchor)
-    victim.kill()
+    if found.radius > 0.0:
+        assert ledger.trace is not None
+        _examine(ledger.trace, hard.network, hard.anchor)
 
 
 def test_a_worker_that_raises_leaves_the_rest_to_this_process(
@@ -161,7 +168,7 @@ def test_a_worker_that_raises_leaves_the_rest_to_this_process(
     assert "KeyError: 77" in caplog.text
 
 
-def test_ctrl_c_keeps_the_interval_and_ends_the_workers(
+def test_ctrl_c_keeps_the_interval_and_ends_busy_workers(
     ready: Pool, lent: list[str], hard: Hard
 ) -> None:
     def press(message: str) -> None:
@@ -174,8 +181,8 @@ def test_ctrl_c_keeps_the_interval_and_ends_the_workers(
     assert isinstance(found, Distance)
     assert found.upper is not None
     assert 0.0 < found.lower < found.upper
-    assert pool._kept is None
-    assert all(helper.dead for helper in ready.helpers)
+    # Those that had something in hand are gone, with the pool.
+    assert all(helper.dead or not ready.jobs.get(helper) for helper in ready.helpers)
 
 
 @pytest.mark.parametrize("executable", ["/nowhere/python", "/bin/false"])
@@ -188,6 +195,7 @@ def test_workers_that_cannot_be_started_are_done_without(
     assert climb(hard.ledger(), Limits(workers=2), 0.9 * hard.radius, 0).complete
 
 
+@settings(max_examples=10)
 @given(st.integers(0, 1000), st.integers(1, 6))
 def test_cases_travel_unchanged(seed: int, count: int) -> None:
     roots = [target_of(seed, [4, 6, 4, 4, 3], 0.3)]

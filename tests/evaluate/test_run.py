@@ -244,6 +244,40 @@ def test_events_for_machines(capsys: pytest.CaptureFixture[str]) -> None:
     assert events[-1]["summaries"][0]["ok"] == 2
 
 
+@pytest.mark.parametrize(
+    ("workers", "anchors", "estimates", "side", "each"),
+    [(1, 3, 0, 1, 1), (4, 1, 0, 1, 4), (8, 3, 0, 3, 2), (8, 1, 1, 3, 2), (2, 10, 1, 2, 1)],
+)
+def test_workers_are_shared_by_tasks_and_their_searches(
+    workers: int, anchors: int, estimates: int, side: int, each: int, job: Job
+) -> None:
+    specs = tuple(f"linearize-secant{{layers={i + 1}}}" for i in range(estimates))
+    settings = Settings(workers=workers, estimates=specs)
+    some = module._Run(
+        [Job(job.network, job.anchors[:anchors])], settings, None, module.Unwatched()
+    )
+    some.prepare()
+    assert some.spread(True) == side
+    assert some.own.workers == each
+    assert some.settings.workers == workers
+
+
+def test_the_search_of_a_single_anchor_gets_the_workers(
+    job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+
+    def distance(*args: object, workers: int, **options: object) -> object:
+        seen.append(workers)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("graphprune.evaluate.tasks.distance", distance)
+    settings = Settings(metrics=("bnd",), workers=3)
+    outcome = evaluate([Job(job.network, job.anchors[:1])], settings)
+    assert seen == [3]
+    assert outcome.interrupted
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_searches_tell_their_interval(
     workers: int, mnist_a: gp.Network, images: list[gp.Anchor]

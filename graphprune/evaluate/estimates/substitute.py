@@ -68,7 +68,8 @@ def _solve(substitute: Network, question: Question, known: Attack) -> _Solved:
     s = question.settings
     result = distance(
         substitute, question.anchor, domain=s.domain, radius=s.radius, solver=s.solver,
-        time_limit=question.remaining, known_attack=known, progress=question.progress,
+        time_limit=question.remaining, workers=s.workers, known_attack=known,
+        progress=question.progress,
     )  # fmt: skip
     if result.upper is None or result.status == "robust":
         # The boundary is gone, or beyond the limit asked for: there is no distance to report.
