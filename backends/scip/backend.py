@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graphprune.backends.condensed import Condensed, bounds_of, condense
+from graphprune.backends.primal import pursue
 from graphprune.backends.protocol import Ledger, Limits
 from graphprune.backends.scip.formulate import Form, Layered, formulate, layer, prefers_layers
 from graphprune.backends.scip.influence import priorities
@@ -36,6 +37,9 @@ TOO_MANY, TIGHTEN, LINEAR = 256, 0.2, 10.0
 # From so many on tightening bounds pays; rounds of it go on while they raise the proven radius by
 # this share of the cutoff.
 MANY, GAIN, ROUNDS = 48, 0.02, 3
+# A relaxation's optimum is followed to the network's boundary after a rest of so many times what
+# the last one took.
+REST = 9.0
 # Seconds below which a solve is not begun, or begun again.
 WORTH, WORTH_AGAIN = 0.05, 2.0
 
@@ -163,24 +167,36 @@ class _Targets:
     def _solve(
         self, target: _Target, seconds: float, radius: float, strict: float = 0.0
     ) -> TargetResult:
-        """Solve a target; bounds and points are written down as SCIP finds them."""
+        """Solve a target; bounds and points are written down as SCIP finds them.
+
+        A much closer point ends the program: that of its ball has fewer unstable neurons.
+        """
+        deadline = min(monotonic() + seconds, self.limits.deadline)
+        result = self._attempt(target, deadline, radius, strict)
+        while result.status == "userinterrupt" and deadline - monotonic() > WORTH:
+            result = self._attempt(target, deadline, self.ledger.cutoff, strict)
+        return result
+
+    def _attempt(
+        self, target: _Target, deadline: float, radius: float, strict: float
+    ) -> TargetResult:
+        """One program, to its end or until a much closer point is known."""
         ledger, limits = self.ledger, self.limits
         start = monotonic()
-        deadline = min(start + seconds, limits.deadline)
-        if radius < (1.0 - SMALLER) * self.ball.radius:
+        if self._much_closer(radius):
             self._prepare(radius)
         ball = Ball(self.anchor, min(radius, self.ball.radius), ledger.problem.domain)
         condensed = self.condensed
         if condensed is not None and not strict:
-            until = start + min(TIGHTEN * seconds, LINEAR)
+            until = start + min(TIGHTEN * (deadline - start), LINEAR)
             condensed = self._tighten(target, condensed, ball, until)
             if condensed is None:
                 return TargetResult(ball.radius, True, None, 0, "excluded")
         program = self._program(target, ball, condensed, strict)
-        nodes, point = ledger.nodes, None
+        nodes, point, relaxed, rested = ledger.nodes, None, None, monotonic()
 
-        def hear(heard: Heard) -> None:
-            nonlocal point
+        def hear(heard: Heard) -> bool:
+            nonlocal point, relaxed, rested
             ledger.nodes = nodes + heard.nodes
             if heard.point is not None and heard.point is not point:
                 point = heard.point
@@ -188,7 +204,13 @@ class _Targets:
             if not strict and heard.dual > target.lower:
                 target.lower = min(heard.dual, ball.radius)
                 self._raise()
+            if heard.relaxed is not None and heard.relaxed is not relaxed:
+                relaxed, now = heard.relaxed, monotonic()
+                if not strict and now >= rested:
+                    pursue(ledger, target.label, relaxed[1:], limits.deadline)
+                    rested = monotonic() + REST * (monotonic() - now)
             ledger.tell(f"SCIP, class {target.label}")
+            return bool(strict) or not self._much_closer(ledger.cutoff)
 
         result = solve_program(
             program, lower=float(program.lower[0]), cutoff=ball.radius, deadline=deadline,
@@ -202,6 +224,10 @@ class _Targets:
         elif result.status == "memlimit":
             self._warn(f"SCIP stopped at its memory limit of {limits.memory >> 20} MiB")
         return result
+
+    def _much_closer(self, radius: float) -> bool:
+        """Whether new bounds on a smaller ball pay."""
+        return radius < (1.0 - SMALLER) * self.ball.radius
 
     def _warn(self, text: str) -> None:
         """Once, however many targets it happens to."""

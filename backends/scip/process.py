@@ -37,6 +37,8 @@ class Heard:
         Dual bound; -inf where there is none yet.
     point
         Radius and inputs of the best solution, or None.
+    relaxed
+        The like of a node's relaxation, now and then.
     nodes
         Branch-and-bound nodes.
     status
@@ -47,12 +49,13 @@ class Heard:
 
     dual: float = -np.inf
     point: Floats | None = None
+    relaxed: Floats | None = None
     nodes: int = 0
     status: str = "running"
     failure: str = ""
 
 
-Listener = Callable[[Heard], None]
+Listener = Callable[[Heard], bool]
 
 
 def solve(
@@ -69,7 +72,7 @@ def solve(
     memory
         Bytes.
     hear
-        Called at every better bound or point, and every tenth of a second.
+        Called at every better bound or point, and every tenth of a second; whether to go on.
 
     Raises
     ------
@@ -103,7 +106,8 @@ class _Helper(Helper):
         try:
             while heard.status == "running":
                 self._take(heard, 0.1)
-                hear(heard)
+                if not hear(heard) and not stopped:
+                    kill_at = -np.inf
                 if monotonic() > kill_at:
                     if stopped:
                         self.kill()
@@ -129,6 +133,8 @@ class _Helper(Helper):
             heard.dual, heard.nodes = max(heard.dual, message[1]), message[2]
         elif message[0] == "point":
             heard.point = message[1]
+        elif message[0] == "relaxed":
+            heard.relaxed = message[1]
         elif message[0] == "failed":
             heard.status, heard.failure = "failed", message[1]
         else:

@@ -33,18 +33,25 @@ from pyscipopt.scip import Term
 
 MEBI = 1 << 20
 ROOT = 0.7978845608028654  # sqrt(2 / pi), of the Gelu
+# Processor seconds between two relaxations whose optimum is told.
+PAUSE = 0.25
 Message = tuple[Any, ...]
 
 
 class Watch(Eventhdlr):
-    """Tells every better bound and solution as SCIP finds it."""
+    """Tells every better bound and solution as SCIP finds it, and some relaxations' optima."""
 
-    EVENTS = (SCIP_EVENTTYPE.NODESOLVED, SCIP_EVENTTYPE.BESTSOLFOUND)
+    EVENTS = (
+        SCIP_EVENTTYPE.NODESOLVED,
+        SCIP_EVENTTYPE.BESTSOLFOUND,
+        SCIP_EVENTTYPE.FIRSTLPSOLVED,
+    )
 
     def __init__(self, tell: Any, variables: list[Any]) -> None:
         self.tell = tell
         self.variables = variables
         self.dual = -np.inf
+        self.told = process_time()
 
     def eventinit(self) -> None:
         for event in self.EVENTS:
@@ -55,16 +62,22 @@ class Watch(Eventhdlr):
             self.model.dropEvent(event, self)
 
     def eventexec(self, event: Any) -> None:
-        if event.getType() == SCIP_EVENTTYPE.BESTSOLFOUND:
-            self.tell(("point", values(self.model, self.variables)))
+        kind = event.getType()
+        if kind == SCIP_EVENTTYPE.BESTSOLFOUND:
+            self.tell(("point", values(self.model, self.variables, self.model.getBestSol())))
+            return
+        if kind == SCIP_EVENTTYPE.FIRSTLPSOLVED:
+            if process_time() - self.told >= PAUSE:
+                self.told = process_time()
+                self.tell(("relaxed", values(self.model, self.variables, None)))
             return
         self.dual = max(self.dual, float(self.model.getDualbound()))
         self.tell(("bound", self.dual, int(self.model.getNNodes())))
 
 
-def values(model: Any, variables: list[Any]) -> Any:
-    best = model.getBestSol()
-    return np.array([model.getSolVal(best, v) for v in variables])
+def values(model: Any, variables: list[Any], solution: Any) -> Any:
+    """The variables in a solution; None: in the present relaxation's."""
+    return np.array([model.getSolVal(solution, v) for v in variables])
 
 
 def build(program: dict[str, Any]) -> tuple[Any, list[Any]]:
@@ -179,7 +192,8 @@ class Server:
             return ("done", "userinterrupt", -np.inf, 0, None)
         # Without the GIL, so that "stop" is heard.
         model.optimizeNogil()
-        point = values(model, watch.variables) if model.getNSols() else None
+        found = model.getNSols() > 0
+        point = values(model, watch.variables, model.getBestSol()) if found else None
         dual, nodes = float(model.getDualbound()), int(model.getNNodes())
         return ("done", str(model.getStatus()), dual, nodes, point)
 

@@ -1,6 +1,6 @@
 """One target's program on SCIP."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from graphprune.backends.condensed import Condensed
 from graphprune.backends.scip import process
 from graphprune.backends.scip.formulate import Layered, formulate
-from graphprune.backends.scip.process import Heard
+from graphprune.backends.scip.process import Heard, Listener
 from graphprune.backends.scip.program import Encoding, Program
 from graphprune.ir import Ball
 from graphprune.progress import Progress, quiet
@@ -26,10 +26,11 @@ OPTIONS: dict[str, Any] = {
     "limits/gap": 2e-5,
     "misc/catchctrlc": False,
 }
-# What guided solves add. The attack has found the solution or nearly, so heuristics seldom find a
-# better one; and up to so many binaries, rounds of cuts cost more than the nodes they save.
-GUIDED = {"Heuristics": "OFF", "Presolve": "FAST"}
+# What guided solves with up to so many binaries add. The attack has found the solution or nearly,
+# and bounds are tight: heuristics, presolving and rounds of cuts cost more than the nodes they
+# save. With more binaries each of SCIP's defaults pays.
 FEW_BINARIES = 64
+GUIDED = {"Heuristics": "OFF", "Presolve": "FAST", "Separating": "FAST"}
 # So few are solved to the last digits.
 FEWEST = 12
 # Bytes that SCIP may take.
@@ -105,11 +106,12 @@ def solve_target(
     )
     told = monotonic()
 
-    def hear(heard: Heard) -> None:
+    def hear(heard: Heard) -> bool:
         nonlocal told
         if monotonic() - told > PULSE:
             told = monotonic()
             progress(f"SCIP lower {max(heard.dual, lower):.5f}, {heard.nodes} nodes")
+        return True
 
     return solve_program(
         program, lower=lower, cutoff=ball.radius, deadline=deadline, memory=memory, hear=hear
@@ -123,13 +125,15 @@ def solve_program(
     cutoff: float,
     deadline: float,
     memory: int,
-    hear: Callable[[Heard], None],
+    hear: Listener,
     guided: bool = False,
 ) -> TargetResult:
     """Solve a program whose optimum is between `lower` and `cutoff`, or that has none.
 
     Parameters
     ----------
+    hear
+        Told how far SCIP is; whether it is to go on.
     guided
         SCIP is set to prove: a close solution is known.
     """
@@ -138,10 +142,8 @@ def solve_program(
         return TargetResult(lower, False, None, 0, "timelimit")
     options = OPTIONS | {"limits/time": min(remaining, 1e20)}
     if guided:
-        emphasis = dict(GUIDED)
         if len(program.binaries) <= FEW_BINARIES:
-            emphasis["Separating"] = "FAST"
-        options["emphasis"] = emphasis
+            options["emphasis"] = GUIDED
         if len(program.binaries) <= FEWEST:
             options["limits/gap"] = 0.0
     heard = process.solve(program, options, deadline=deadline, memory=memory, hear=hear)

@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graphprune.backends.condensed import bounds_of, condense
+from graphprune.backends.primal import pursue
 from graphprune.backends.protocol import ABSOLUTE, RELATIVE, Ledger, Limits
 from graphprune.backends.search import tighten
 from graphprune.backends.search.crew import Crew
 from graphprune.backends.search.pool import Team
-from graphprune.backends.search.primal import pursue
 from graphprune.backends.search.roots import prepare_all
 from graphprune.backends.search.target import Target
 from graphprune.backends.search.tree import Tree

@@ -11,8 +11,10 @@ import pytest
 
 import graphprune as gp
 from graphprune.backends.protocol import Ledger, Limits, Problem
-from graphprune.backends.scip import Scip, process, solve
+from graphprune.backends.scip import Scip, backend, process, solve
+from graphprune.backends.scip.process import Heard
 from graphprune.clock import processor_seconds
+from graphprune.passes.analysis.witness import confirm
 
 
 @pytest.fixture(autouse=True)
@@ -137,6 +139,55 @@ def test_ctrl_c_keeps_what_scip_had_and_ends_its_process(hard: Ledger) -> None:
     again = Ledger(Problem(problem.network, problem.anchor, problem.domain, 0.2))
     Scip().run(again, Limits(time.monotonic() + 1.0))
     assert again.lower <= again.cutoff
+
+
+def test_a_listener_that_has_heard_enough_ends_the_solve(
+    hard: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results: list[solve.TargetResult] = []
+
+    def solve_program(program, *, hear, **others):  # type: ignore[no-untyped-def]
+        def go_on(one: Heard) -> bool:
+            return hear(one) and one.relaxed is None
+
+        result = solve.solve_program(program, hear=go_on, **others)
+        results.append(result)
+        raise RuntimeError("seen")
+
+    monkeypatch.setattr(backend, "solve_program", solve_program)
+    with pytest.raises(RuntimeError, match="seen"):
+        Scip().run(hard, Limits(time.monotonic() + 60.0))
+    assert results[0].status == "userinterrupt"
+    assert process._kept is not None
+    assert not process._kept.dead, "the same process solves the next program"
+
+
+def test_a_much_closer_point_ends_the_program_for_one_of_its_ball(
+    tiny: gp.Network, images: list[gp.Anchor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    anchor = images[0]
+    expected = gp.distance(tiny, anchor, solver="search")
+    assert expected.witness is not None
+    assert expected.upper is not None
+    reach = gp.Domain().search_limit(anchor.x)
+    ledger = Ledger(Problem(tiny, anchor, gp.Domain(), reach))
+    # As far as a poor attack's: further on through the nearest point.
+    start = anchor.x.astype(np.float64)
+    step = expected.witness.x.astype(np.float64) - start
+    ledger.witness = confirm(tiny, anchor, gp.Domain(), (start + 1.3 * step)[None])
+    assert ledger.upper > 1.1 * expected.upper
+    cutoffs: list[float] = []
+
+    def solve_program(program, *, cutoff, **others):  # type: ignore[no-untyped-def]
+        cutoffs.append(cutoff)
+        return solve.solve_program(program, cutoff=cutoff, **others)
+
+    monkeypatch.setattr(backend, "solve_program", solve_program)
+    Scip().run(ledger, Limits(time.monotonic() + 60.0))
+    assert ledger.closed
+    assert ledger.upper == pytest.approx(expected.upper, rel=2e-4)
+    assert ledger.lower <= expected.upper
+    assert cutoffs[0] > 1.1 * expected.upper > (1.0 + backend.SMALLER) * cutoffs[-1]
 
 
 def test_its_time_is_counted(tiny: gp.Network, images: list[gp.Anchor]) -> None:

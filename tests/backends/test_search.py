@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 import graphprune as gp
 from graphprune.backends.choose import Solver
 from graphprune.backends.condensed import bounds_of, condense
+from graphprune.backends.primal import pursue
 from graphprune.backends.protocol import Ledger, Limits, Problem
 from graphprune.backends.search import kernels
 from graphprune.backends.search.cuts import add_planes
@@ -23,7 +24,6 @@ from graphprune.backends.search.form import (
     rows_of,
 )
 from graphprune.backends.search.leaf import relax, solve_leaf
-from graphprune.backends.search.primal import pursue
 from graphprune.backends.search.target import Target
 from graphprune.evaluate.distance import Distance
 from graphprune.ir import Ball

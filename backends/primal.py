@@ -1,9 +1,10 @@
-"""Closer adversarial points from the minimisers of cases.
+"""Closer adversarial points from the minimisers of relaxations.
 
-A case's minimiser is where its relaxation thinks the margin is least. The network itself mostly
-disagrees, but the boundary near there is one that descents from the anchor or from random points
-may never have seen: the ray is followed past the minimiser to where it crosses the boundary, and
-polished from there. The crossing may be far beyond the best point known, its polished end not.
+A minimiser is where a relaxation thinks the margin is least, or the boundary nearest. The network
+itself mostly disagrees, but the boundary near there is one that descents from the anchor or from
+random points may never have seen: the ray is followed past the minimiser to where it crosses the
+boundary, and polished from there. The crossing may be far beyond the best point known, its polished
+end not.
 """
 
 import numpy as np
