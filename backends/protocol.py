@@ -55,7 +55,7 @@ class Limits:
     deadline
         On the clock of :func:`time.monotonic`.
     memory
-        Bytes that a backend's open nodes may take.
+        Bytes that a backend's open cases may take, over all its processes.
     threads
         Cores it may use.
     workers

@@ -74,11 +74,12 @@ class Crew:
             helper.send("roots", self.roots)
             self.ready.add(helper)
         share = -(-tree.waiting // (SHARE * workers))
-        ticket, nodes = tree.lend(min(share, PORTION))
+        # Where memory is short, one case at a time: it is finished before another one is begun.
+        ticket, nodes = tree.lend(1 if tree.deep else min(share, PORTION))
         ways: list[Way] = [(place, ()) for place in range(len(nodes))]
         portion = Portion(
             tree.ball.radius, min(SLICE, self.limits.remaining()),
-            self.limits.memory // (1 + workers), tree.trace is not None, tree.nodes,
+            max(self.limits.memory - tree.bytes, 0) // workers, tree.trace is not None, tree.nodes,
             replace(tree.pace), pack(nodes, self.roots, ways),
         )  # fmt: skip
 

@@ -5,7 +5,7 @@ bounds were computed anew, those. Its path is told from the lent case on that it
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -22,6 +22,8 @@ Floats = NDArray[np.float64]
 Way: TypeAlias = "tuple[int, tuple[tuple[int, int], ...]]"
 # A closed case, as a trace is told of it: class, way, theta, mix.
 Note: TypeAlias = "tuple[int, Way, Singles, Singles]"
+# The fields of a node that travel as they are.
+OWN = [field.name for field in fields(Node) if field.name not in ("target", "path")]
 # The phase that stands for "here a lent case begins" in a path; its row is the case's place.
 ORIGIN = 0
 
@@ -149,8 +151,7 @@ def pack(nodes: Sequence[Node], roots: Sequence[Target], ways: Sequence[Way]) ->
                 rows, box = target.rows, target.region
                 own = rows.lower, rows.upper, box.lower, box.upper
                 bounds.append(Bounds(target.excluded, target.ball.radius, *own))
-        rest = vars(node) | {"mix": node.mix if np.any(target.planes.has) else None}
-        del rest["target"], rest["path"]
+        rest = {name: getattr(node, name) for name in OWN}
         packed.append((target.excluded, place, way, rest))
     return Parcel(tuple(bounds), tuple(packed))
 
@@ -161,8 +162,6 @@ def unpack(parcel: Parcel, roots: Sequence[Target], paths: Paths) -> Iterator[No
     targets = [_bounded(root[b.target], b) for b in parcel.bounds]
     for excluded, place, way, rest in parcel.nodes:
         target = root[excluded] if place < 0 else targets[place]
-        if rest["mix"] is None:
-            rest = rest | {"mix": np.zeros(target.neurons, np.float32)}
         yield Node(target, path=paths[way], **rest)
 
 

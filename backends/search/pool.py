@@ -64,7 +64,7 @@ class Pool:
             self.jobs.pop(surplus, None)
             surplus.kill()
         while len(self.helpers) < size:
-            self.helpers.append(Helper(["-m", MODULE], self.inbox))
+            self.helpers.append(Helper(["-m", MODULE, str(_memory or 0)], self.inbox))
 
     @property
     def idle(self) -> list[Helper]:
@@ -98,6 +98,15 @@ class Pool:
 
 
 _kept: Pool | None = None
+_memory: int | None = None
+
+
+def configure(*, memory: int | None) -> None:
+    """Bytes of address space that a worker may use; None: as many as there are."""
+    global _memory
+    if memory != _memory:
+        _end()
+    _memory = memory
 
 
 def _pool() -> Pool:

@@ -53,12 +53,15 @@ class Climb:
         Branch-and-bound nodes.
     level
         The level it ended on.
+    full
+        Memory was short.
     """
 
     radius: float
     complete: bool
     nodes: int
     level: int
+    full: bool = False
 
 
 def last_radius(ledger: Ledger, *, fine: bool = False) -> float:
@@ -95,7 +98,7 @@ def climb(
     complete = proven >= rung.ball.radius
     if ledger.record and max(proven, ledger.lower) > before:
         ledger.trace = rung.trace if complete else rung.kept
-    return Climb(proven, complete, rung.nodes, rung.level)
+    return Climb(proven, complete, rung.nodes, rung.level, rung.full)
 
 
 class _Rung:
@@ -115,6 +118,7 @@ class _Rung:
         self.team = team
         self.nodes = 0
         self.level = 0
+        self.full = False
         # The trace so far, and that of the most that an unfinished tree proved.
         self.trace = Trace() if ledger.record else None
         self.kept: Trace | None = None
@@ -135,7 +139,7 @@ class _Rung:
             finished = hopeless or self._grow(tree, targets)
             self.ball = tree.ball
             self._keep(tree)
-            if finished or self.limits.over or self.least is not None:
+            if finished or self.limits.over or self.least is not None or self.level == TOP:
                 return tree.radius
             still = tree.open_targets()
             targets = [target for target in targets if target.excluded in still]
@@ -208,6 +212,7 @@ class _Rung:
         crew = Crew(tree, targets, self.points, self.limits, self.team)
         finished = self._expand(tree, crew, budget, before)
         self.team.recall()
+        self.full = not finished and tree.full
         # What the others had still in hand is counted too.
         self.nodes += tree.nodes
         self.ledger.nodes = before + tree.nodes
@@ -218,7 +223,7 @@ class _Rung:
     def _expand(self, tree: Tree, crew: Crew, budget: float, before: int) -> bool:
         ledger, looked = self.ledger, 0
         while len(tree):
-            if self.limits.over or tree.nodes >= budget:
+            if self.limits.over or tree.nodes >= budget or tree.full:
                 return False
             crew.work()
             ledger.nodes = before + tree.nodes

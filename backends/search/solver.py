@@ -1,5 +1,6 @@
 """The search: rungs of growing radius up to the upper bound."""
 
+import logging
 from math import log10
 from time import monotonic
 
@@ -7,6 +8,8 @@ import numpy as np
 
 from graphprune.backends.protocol import Ledger, Limits
 from graphprune.backends.search.rung import TOP, climb, last_radius
+
+log = logging.getLogger("graphprune")
 
 # Rungs as shares of the last radius, while they are easy.
 SHARES = (0.6, 0.75, 0.84, 0.9, 0.94, 0.97, 0.985, 1.0)
@@ -50,6 +53,9 @@ class Search:
                 (radius, rung.radius, rung.nodes, rung.level)
             )
             if not rung.complete and ledger.lower <= before:
+                if rung.full:
+                    limit = limits.memory >> 20
+                    log.warning("the search stopped at its memory limit of %d MiB", limit)
                 break  # a limit, or cases that numerics cannot close
             easy = rung.nodes <= EASY and rung.level == level
             # What a rung needed, the next one needs from its start.

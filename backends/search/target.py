@@ -32,7 +32,11 @@ RATE = 0.3
 CANDIDATES = 64
 
 
-@dataclass(eq=False)
+# Bytes of a node's Python objects: itself, arrays' headers, numbers, path, place in a heap.
+OBJECTS = 900
+
+
+@dataclass(eq=False, slots=True)
 class Node:
     """A case: some neurons split.
 
@@ -45,7 +49,8 @@ class Node:
     estimate
         Orders the nodes.
     state, theta, mix
-        Splits and parameters, as in :mod:`graphprune.backends.search.kernels`.
+        Splits and parameters, as in :mod:`graphprune.backends.search.kernels`; `mix` is empty
+        where the target has no planes.
     fresh, dry
         Splits since the target's bounds were computed, and since the last linear program.
     path
@@ -63,9 +68,19 @@ class Node:
     path: Path = None
     dry: int = 0
 
+    def parameters(self) -> tuple[Floats, Floats]:
+        """Copies of `theta` and `mix`, for the kernels."""
+        theta, mix = self.theta.astype(np.float64), self.mix.astype(np.float64)
+        return theta, mix if len(mix) else np.zeros(len(theta))
+
+    def weights(self, mix: Floats) -> Singles:
+        """`mix` as a node of the same tree keeps it."""
+        return mix.astype(np.float32) if len(self.mix) else self.mix
+
     @property
     def bytes(self) -> int:
-        return 300 + 5 * len(self.state)
+        """Memory of an open case, without its target's; parameters may be shared with a sibling."""
+        return OBJECTS + self.state.nbytes + self.theta.nbytes + self.mix.nbytes
 
 
 @dataclass(eq=False)
@@ -158,6 +173,11 @@ class Target:
         return self.bound
 
     @property
+    def bytes(self) -> int:
+        """Memory of what is a case's own: bounds and box."""
+        return 2000 + 16 * self.basis
+
+    @property
     def width(self) -> float:
         """Sum of the widths of all bounds: what tightening reduces."""
         return float(np.sum(self.rows.upper - self.rows.lower))
@@ -199,9 +219,10 @@ class Target:
         kernels.cut_box(a, constant, self.region, self.region.lower, self.region.upper)
 
     def root(self) -> Node:
+        mix = self.mix if np.any(self.planes.has) else self.mix[:0]
         return Node(
             self, self.bound, self.radius, self.radius, self.state.copy(),
-            self.theta.astype(np.float32), self.mix.astype(np.float32),
+            self.theta.astype(np.float32), mix.astype(np.float32),
         )  # fmt: skip
 
     @property

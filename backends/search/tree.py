@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from graphprune.backends.protocol import Limits
 from graphprune.backends.search import kernels
 from graphprune.backends.search.leaf import relax, solve_leaf
-from graphprune.backends.search.target import CANDIDATES, NODE_STEPS, RATE, Node
+from graphprune.backends.search.target import CANDIDATES, NODE_STEPS, RATE, Node, Singles
 from graphprune.backends.search.tighten import constrained
 from graphprune.backends.trace import Path
 from graphprune.ir import Ball
@@ -21,6 +21,9 @@ Floats = NDArray[np.float64]
 
 # A better point is looked for at the first node, and whenever the tree has grown by this factor.
 PURSUIT = 4
+
+# The share of the memory limit from which on a tree goes depth first.
+DEEP = 0.9
 
 # Splits after which a case's bounds and box are computed anew, per 32 neurons: the cost of that
 # grows with their square, a node's with their number.
@@ -72,11 +75,17 @@ class Tree:
     """Cases still open: every point with margin <= 0 nearer than the ball's radius is in one.
 
     Nodes are taken with the least proven radius first (as far as the parent's bound and the
-    strong branching tell), over all targets together. Beyond the memory limit the tree goes depth
-    first, which frees nodes.
+    strong branching tell), over all targets together. When most of the memory limit is used, it
+    goes on depth first: one case is finished before another one is begun, which takes as many
+    nodes more as it is deep. That is what the rest of the memory is for.
 
     Cases can be lent: others expand them and bring back what is left. They stay open here until
     then.
+
+    Attributes
+    ----------
+    bytes
+        Memory of all open cases.
     """
 
     def __init__(
@@ -89,27 +98,36 @@ class Tree:
         self.bytes = 0
         self.pace = pace or Pace()
         self._heap: list[tuple[float, int, Node]] = []
+        # Taken before those of the heap.
+        self._stack: list[Node] = []
         # Cases that hold an adversarial point which is as near as they allow.
         self._settled: list[Node] = []
         self._lent: dict[int, list[Node]] = {}
+        # Open cases of every target.
+        self._users: dict[int, int] = {}
         self._count = 0
 
     def add(self, nodes: Sequence[Node], settled: Sequence[Node] = ()) -> None:
         """Add open cases, and such as hold an adversarial point."""
         for node in nodes:
             self._push(node)
-        self._settled += settled
+        for node in settled:
+            self._account(node)
+            self._settled.append(node)
 
     def lend(self, count: int) -> tuple[int, list[Node]]:
         """Give up to `count` cases, the most urgent ones, away; a ticket to return them with."""
         self._count += 1
-        nodes = [self._pop() for _ in range(min(count, len(self._heap)))]
+        nodes = [self._pop() for _ in range(min(count, self.waiting))]
         self._lent[self._count] = nodes
         return self._count, nodes
 
     def give_back(self, ticket: int) -> list[Node]:
         """The cases of a ticket, which are not lent any more: add them, or what is left of them."""
-        return self._lent.pop(ticket)
+        nodes = self._lent.pop(ticket)
+        for node in nodes:
+            self._account(node, -1)
+        return nodes
 
     def __len__(self) -> int:
         """Cases to be expanded, here or by others."""
@@ -118,17 +136,31 @@ class Tree:
     @property
     def waiting(self) -> int:
         """Cases to be expanded here."""
-        return len(self._heap)
+        return len(self._heap) + len(self._stack)
+
+    @property
+    def deep(self) -> bool:
+        """Memory is short: depth first."""
+        return self.bytes > DEEP * self.limits.memory
+
+    @property
+    def full(self) -> bool:
+        """The memory limit is reached."""
+        return self.bytes > self.limits.memory
 
     @property
     def cases(self) -> tuple[list[Node], list[Node]]:
         """Those to be expanded here, and those that hold an adversarial point."""
-        return [node for _, _, node in self._heap], self._settled
+        return [*(node for _, _, node in self._heap), *self._stack], self._settled
 
     def open_nodes(self) -> Iterator[Node]:
-        yield from (node for _, _, node in self._heap)
-        yield from chain.from_iterable(self._lent.values())
+        yield from self._unsettled()
         yield from (node for node in self._settled if node.radius < self.ball.radius)
+
+    def _unsettled(self) -> Iterator[Node]:
+        yield from (node for _, _, node in self._heap)
+        yield from self._stack
+        yield from chain.from_iterable(self._lent.values())
 
     @property
     def radius(self) -> float:
@@ -148,10 +180,11 @@ class Tree:
         """Expand one node."""
         self.shrink(points.radius)
         node = self._pop()
+        self._account(node, -1)
         target = node.target
         self.nodes += 1
         state = node.state.copy()
-        theta, mix = node.theta.astype(np.float64), node.mix.astype(np.float64)
+        theta, mix = node.parameters()
         target.shrink(self.ball)
         if node.fresh >= REFRESH * max(1, target.neurons // 32):
             target = target.case()
@@ -193,6 +226,8 @@ class Tree:
             if proof is not None and proof.bound > bound:
                 bound, radius = proof.bound, max(radius, proof.radius)
                 slopes, weights = proof.theta, proof.mix
+        # The children's, who share the weights.
+        singles = slopes.astype(np.float32), node.weights(weights)
         for phase, estimate, closed in (
             (kernels.ACTIVE, active, active_closed),
             (kernels.INACTIVE, inactive, inactive_closed),
@@ -201,7 +236,7 @@ class Tree:
                 self._note(node, theta, mix, (neuron, phase))
             else:
                 estimate = max(estimate, bound)
-                self._child(node, state, slopes, weights, neuron, phase, bound, estimate, radius)
+                self._child(node, state, *singles, neuron, phase, bound, estimate, radius)
 
     def _due(self, node: Node, state: NDArray[np.int8]) -> bool:
         """Whether a node gets a linear program: the more of them close cases, the more get one."""
@@ -222,26 +257,24 @@ class Tree:
 
     def note_open(self, trace: Recorder) -> None:
         """Tell a trace of all cases that are still open."""
-        lent = chain.from_iterable(self._lent.values())
-        for node in (*(node for _, _, node in self._heap), *lent, *self._settled):
+        for node in (*self._unsettled(), *self._settled):
             trace.note(node.target.excluded, node.path, node.theta, node.mix)
 
     def _child(
-        self, parent: Node, state: NDArray[np.int8], theta: Floats, mix: Floats, neuron: int,
+        self, parent: Node, state: NDArray[np.int8], theta: Singles, mix: Singles, neuron: int,
         phase: int, bound: float, estimate: float, radius: float,
     ) -> None:  # fmt: skip
         own = state.copy()
         own[neuron] = phase
-        slopes = theta.astype(np.float32)
+        slopes = theta.copy()
         slopes[neuron] = 0.0
         # Along the line from (radius, 0) to (ball, bound): what the child's bound suggests.
         share = min(max(estimate / bound, 0.0), 1.0) if bound < 0.0 else 0.0
         guess = self.ball.radius - (self.ball.radius - radius) * share
-        weights = mix.astype(np.float32)
         fresh = parent.fresh + 1
         path = (parent.path, neuron, phase)
         self._push(
-            Node(parent.target, estimate, radius, guess, own, slopes, weights, fresh, path,
+            Node(parent.target, estimate, radius, guess, own, slopes, mix, fresh, path,
                  parent.dry + 1)
         )  # fmt: skip
 
@@ -258,25 +291,35 @@ class Tree:
             if x is not None:
                 points.offer(x)
         if leaf.neuron is not None:
-            theta, mix = node.theta.astype(np.float64), node.mix.astype(np.float64)
             for phase in (kernels.ACTIVE, kernels.INACTIVE):
-                self._child(node, state, theta, mix, leaf.neuron, phase, bound, bound, radius)
+                self._child(
+                    node, state, node.theta, node.mix, leaf.neuron, phase, bound, bound, radius
+                )
         else:
             # A true adversarial point: the case is closed when the ball has shrunk below it.
             radius = max(radius, leaf.radius)
-            singles = leaf.proof.theta.astype(np.float32), leaf.proof.mix.astype(np.float32)
+            singles = leaf.proof.theta.astype(np.float32), node.weights(leaf.proof.mix)
             own = Node(target, bound, radius, radius, state, *singles, path=node.path)
-            self._settled.append(own)
+            self.add([], [own])
 
     def _push(self, node: Node) -> None:
         self._count += 1
-        self.bytes += node.bytes
-        heapq.heappush(self._heap, (node.estimate, self._count, node))
+        self._account(node)
+        if self.deep:
+            self._stack.append(node)
+        else:
+            heapq.heappush(self._heap, (node.estimate, self._count, node))
 
     def _pop(self) -> Node:
-        if self.bytes > self.limits.memory:
-            node = self._heap.pop()[2]  # a leaf of the heap: mostly a recent, deep one
-        else:
-            node = heapq.heappop(self._heap)[2]
-        self.bytes -= node.bytes
-        return node
+        return self._stack.pop() if self._stack else heapq.heappop(self._heap)[2]
+
+    def _account(self, node: Node, sign: int = 1) -> None:
+        """Count the memory of a case; that of a target is counted while it has cases."""
+        place = id(node.target)
+        before = self._users.get(place, 0)
+        after = self._users[place] = before + sign
+        if not after:
+            del self._users[place]
+        self.bytes += sign * node.bytes
+        if not before or not after:
+            self.bytes += sign * node.target.bytes

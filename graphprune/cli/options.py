@@ -38,7 +38,10 @@ Workers = Annotated[
     int, typer.Option("--workers", min=1, help="Processes: for tasks, or for the search of few.")
 ]
 Memory = Annotated[
-    float, typer.Option("--memory", help="GiB that bounds may take at a time.", metavar="GIB")
+    float,
+    typer.Option(
+        "--memory", help="GiB that a task's bounds, search or SCIP may take.", metavar="GIB"
+    ),
 ]
 Provider = Annotated[str, typer.Option("--provider", help="auto|cpu|cuda.")]
 Solver = Annotated[str, typer.Option("--solver", help="For d_bnd: auto|search|scip.")]
@@ -58,7 +61,7 @@ Scheduler = Annotated[
 ]
 WorkerMemory = Annotated[
     float | None,
-    typer.Option("--worker-memory", min=0.5, help="GiB each of several workers may use."),
+    typer.Option("--worker-memory", min=0.5, help="GiB each worker process may use."),
 ]
 JsonLines = Annotated[
     bool, typer.Option("--json-lines", help="Events on stdout, one JSON object a line.")

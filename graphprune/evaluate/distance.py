@@ -89,6 +89,7 @@ def distance(
     time_limit: float = np.inf,
     threads: int = 1,
     workers: int = 1,
+    memory: float = 2.0,
     known_attack: Attack | None = None,
     known_certificate: Certificate | None = None,
     record: bool = False,
@@ -111,6 +112,9 @@ def distance(
         kernels that this machine never compiled are compiled before the clock starts.
     workers
         Processes that search; more than one only where the search takes longer than a moment.
+    memory
+        GiB that the open cases of the search may take, or SCIP: where they are not enough, the
+        result is the interval reached.
     known_attack, known_certificate
         Results of :func:`attack` and :func:`certify` for the same anchor and domain.
     record
@@ -130,8 +134,8 @@ def distance(
     """
     if network.classes < 2:
         raise GraphpruneError("the network has one output: no decision boundary is defined")
-    if not time_limit >= 0 or (radius is not None and not radius > 0):
-        raise GraphpruneError("time_limit must be at least 0, radius positive")
+    if not time_limit >= 0 or (radius is not None and not radius > 0) or not memory > 0:
+        raise GraphpruneError("time_limit must be at least 0, radius and memory positive")
     domain = domain or Domain()
     anchor.require(network.input_shape, network.classes, domain)
     warm_up(progress)
@@ -139,7 +143,7 @@ def distance(
     reach = domain.search_limit(anchor.x)
     cutoff = min(reach, np.inf if radius is None else radius)
     ledger = Ledger(Problem(network, anchor, domain, cutoff), progress=progress, record=record)
-    limits = Limits(start + time_limit, threads=threads, workers=workers)
+    limits = Limits(start + time_limit, int(memory * 2**30), threads, workers)
     covered = domain.bounded and cutoff >= reach
     try:
         if radius is None or known_attack is not None or not _robust(ledger, limits):

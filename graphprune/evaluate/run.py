@@ -9,6 +9,7 @@ from time import monotonic, sleep
 from typing import Any, Protocol
 
 from graphprune.backends.onnxruntime import configure
+from graphprune.backends.search import pool
 from graphprune.check.container import Proof
 from graphprune.errors import GraphpruneError, OutputError
 from graphprune.evaluate.anchor import Record
@@ -150,7 +151,7 @@ def evaluate(
     scheduler
         Address of a Dask scheduler that has the workers.
     memory
-        Bytes each worker process may use.
+        Bytes each worker process may use, of tasks or of a search.
 
     Raises
     ------
@@ -159,6 +160,7 @@ def evaluate(
     """
     configure(provider=settings.provider, threads=settings.threads)
     bounds.configure(memory=int(settings.memory * 2**30))
+    pool.configure(memory=memory)
     for job in jobs:
         if job.network.classes < 2:
             label = job.network.source.path or "the network"

@@ -208,7 +208,8 @@ def _bnd(
 ) -> Result:
     result = distance(
         network, anchor, domain=s.domain, radius=s.radius, solver=s.solver,
-        time_limit=s.limit, threads=s.threads, workers=s.workers, known_attack=_attack_of(known),
+        time_limit=s.limit, threads=s.threads, workers=s.workers, memory=s.memory,
+        known_attack=_attack_of(known),
         known_certificate=_certificate_of(known), record=s.certificate, progress=progress,
     )  # fmt: skip
     points: Points = [] if result.witness is None else [("d_bnd", result.witness)]

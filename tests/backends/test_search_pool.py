@@ -160,7 +160,7 @@ def test_a_worker_that_raises_leaves_the_rest_to_this_process(
     caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
     # A class that the targets do not have.
-    wrong = parcel.Parcel((), ((77, -1, (0, ()), {"mix": None}),))
+    wrong = parcel.Parcel((), ((77, -1, (0, ()), {}),))
     monkeypatch.setattr(crew, "pack", lambda *_: wrong)
     found = climb(hard.ledger(), Limits(workers=2), hard.radius, 0)
     assert found.complete

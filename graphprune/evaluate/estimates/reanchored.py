@@ -92,7 +92,8 @@ class _Loop:
         known = closest_on_ray(substitute, q.anchor, domain, self.best.x)
         solved = distance(
             substitute, q.anchor, domain=domain, solver=q.settings.solver,
-            time_limit=share * q.remaining, workers=q.settings.workers, progress=q.progress,
+            time_limit=share * q.remaining, workers=q.settings.workers,
+            memory=q.settings.memory, progress=q.progress,
             known_attack=None if known is None else Attack(known, 0.0),
         ).witness  # fmt: skip
         q.progress(f"re-anchored {self.best.distance:.5f}")

@@ -82,7 +82,7 @@ class Sound:
             result = distance(
                 q.network, q.anchor, domain=s.domain, radius=s.radius, solver=s.solver,
                 time_limit=q.remaining, known_attack=Attack(best, 0.0), known_certificate=proof,
-                workers=s.workers, progress=q.progress,
+                workers=s.workers, memory=s.memory, progress=q.progress,
             )  # fmt: skip
             best = result.witness or best
             neurons = q.network.living_neurons

@@ -68,7 +68,7 @@ def _solve(substitute: Network, question: Question, known: Attack) -> _Solved:
     s = question.settings
     result = distance(
         substitute, question.anchor, domain=s.domain, radius=s.radius, solver=s.solver,
-        time_limit=question.remaining, workers=s.workers, known_attack=known,
+        time_limit=question.remaining, workers=s.workers, memory=s.memory, known_attack=known,
         progress=question.progress,
     )  # fmt: skip
     if result.upper is None or result.status == "robust":

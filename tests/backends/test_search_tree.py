@@ -1,0 +1,118 @@
+"""Memory of the search's open cases: counted truly, and never more than asked for."""
+
+import tracemalloc
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import graphprune as gp
+from graphprune.backends.protocol import Ledger, Limits, Problem
+from graphprune.backends.search import rung
+from graphprune.backends.search.rung import climb
+from graphprune.backends.search.tree import Points, Tree
+from tests.oracles import Perceptron
+
+
+def question(seed: int, widths: list[int]) -> Problem:
+    rng = np.random.default_rng(seed)
+    net = Perceptron.random(rng, widths)
+    x = rng.uniform(0.1, 0.9, widths[0]).astype(np.float32)
+    anchor = gp.Anchor(x, int(np.argmax(net.logits(x.astype(float)))))
+    return Problem(gp.from_proto(net.model()), anchor, gp.Domain(), 1.0)
+
+
+@pytest.fixture
+def peaks(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """After every step of a tree: bytes of its cases, and the bytes of the largest one."""
+    seen: list[tuple[int, int]] = []
+    before = Tree.step
+
+    def step(self: Tree, points: Points) -> None:
+        before(self, points)
+        sizes = [node.bytes + node.target.bytes for node in self.open_nodes()]
+        seen.append((self.bytes, max(sizes, default=0)))
+
+    monkeypatch.setattr(Tree, "step", step)
+    return seen
+
+
+# Hypothesis draws many examples per call of the fixture: every one empties the list.
+@settings(max_examples=8)
+@given(st.integers(0, 10_000), st.sampled_from([0, 4_000, 15_000, 40_000, 100_000]))
+def test_a_small_memory_is_kept_and_the_interval_stays_valid(
+    peaks: list[tuple[int, int]], seed: int, memory: int
+) -> None:
+    problem = question(seed, [6, 20, 20, 3])
+    p = problem
+    whole = gp.distance(p.network, p.anchor, solver="search", time_limit=60)
+    peaks.clear()
+    some = gp.distance(
+        p.network, p.anchor, solver="search", time_limit=60, memory=(memory + 1) / 2**30
+    )
+    # Two children more than when it was looked at last.
+    assert all(used <= memory + 2 * largest + 1 for used, largest in peaks)
+    assert some.certified
+    if whole.upper is None:
+        assert some.status in ("robust", "interval")
+    else:
+        assert some.lower <= whole.upper
+        assert some.upper is None or some.upper >= whole.lower
+
+
+def test_short_memory_goes_depth_first_and_still_finishes(
+    peaks: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rung, "NODES", (np.inf,))
+    monkeypatch.setattr(rung, "TOP", 0)
+    problem = question(0, [8, 30, 30, 4])
+    assert climb(Ledger(problem), Limits(), 0.3133, 0).complete
+    most = max(used for used, _ in peaks)
+    peaks.clear()
+    monkeypatch.setattr("graphprune.backends.search.tree.DEEP", 0.5)
+    found = climb(Ledger(problem), Limits(memory=int(0.9 * most)), 0.3133, 0)
+    assert found.complete
+    assert not found.full
+    assert max(used for used, _ in peaks) < 0.9 * most
+
+
+def test_the_interval_reached_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    p = question(0, [8, 30, 30, 4])
+    found = gp.distance(p.network, p.anchor, solver="search", memory=1e-6)
+    assert found.status == "interval"
+    assert found.upper is not None
+    assert 0.0 < found.lower < found.upper
+    assert caplog.text.count("stopped at its memory limit") == 1
+
+
+@pytest.mark.parametrize("cuts", [0, 1])
+def test_bytes_are_what_cases_take(
+    cuts: int, mnist_a: gp.Network, images: list[gp.Anchor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rung, "NODES", (np.inf,))
+    monkeypatch.setattr(rung, "TOP", 0)
+    monkeypatch.setattr(rung, "CUTS", (cuts,))
+    # (bytes taken, bytes counted) while the tree grows.
+    seen: list[tuple[int, int]] = []
+    before = Tree.step
+
+    def step(self: Tree, points: Points) -> None:
+        if not tracemalloc.is_tracing():
+            tracemalloc.start()
+        before(self, points)
+        if len(self) == 60 * (len(seen) + 1):
+            seen.append((tracemalloc.get_traced_memory()[0], self.bytes))
+
+    class Some(Limits):
+        @property
+        def over(self) -> bool:
+            return len(seen) > 4
+
+    monkeypatch.setattr(Tree, "step", step)
+    try:
+        climb(Ledger(Problem(mnist_a, images[0], gp.Domain(), 1.0)), Some(), 0.044, 0)
+    finally:
+        tracemalloc.stop()
+    taken, counted = (last - first for first, last in zip(seen[0], seen[-1], strict=True))
+    assert taken <= counted <= 1.25 * taken
