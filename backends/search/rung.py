@@ -30,7 +30,7 @@ Floats = NDArray[np.float64]
 NODES = (60, 400, 3000, np.inf)
 TOP = len(NODES) - 1
 # Rounds of cuts at a level.
-CUTS = (0, 5, 6, 10)
+CUTS = (0, 4, 8, 14)
 # So few neurons are bounded under the output constraint at once.
 FEW = 64
 # Rounds of output-constrained bounds at a root with few neurons, and with many.

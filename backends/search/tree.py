@@ -26,8 +26,9 @@ PURSUIT = 4
 DEEP = 0.9
 
 # Splits after which a case's bounds and box are computed anew, per 32 neurons: the cost of that
-# grows with their square, a node's with their number.
-REFRESH = 4
+# grows with their square, a node's with their number. Never with more neurons than `REFRESHED`:
+# a round costs as much as hundreds of nodes there, and closes few.
+REFRESH, REFRESHED = 4, 128
 
 
 @dataclass
@@ -186,7 +187,8 @@ class Tree:
         state = node.state.copy()
         theta, mix = node.parameters()
         target.shrink(self.ball)
-        if node.fresh >= REFRESH * max(1, target.neurons // 32):
+        few = target.neurons <= REFRESHED
+        if few and node.fresh >= REFRESH * max(1, target.neurons // 32):
             target = target.case()
             if not constrained(target, state, theta, mix, self.limits):
                 self._note(node, theta, mix)
