@@ -15,7 +15,7 @@ from graphprune.backends.condensed import bounds_of, condense
 from graphprune.backends.primal import pursue
 from graphprune.backends.protocol import Ledger, Limits, Problem
 from graphprune.backends.search import kernels
-from graphprune.backends.search.cuts import add_planes
+from graphprune.backends.search.cuts import Cuts, add_planes
 from graphprune.backends.search.form import (
     margin_goal,
     neuron_goal,
@@ -185,6 +185,25 @@ def test_planes_from_cuts_lie_above_their_neurons(
             part = slice(z.indptr[j], z.indptr[j + 1])
             plane = target.planes.values[part] @ v[z.indices[part]] + target.planes.offset[j]
             assert v[target.condensed.inputs + j] <= plane + target.planes.error[j]
+
+
+@given(seeds, st.sampled_from([[3, 8, 8, 2], [4, 9, 6, 6, 3]]))
+def test_cuts_that_leave_change_no_optimum(seed: int, widths: list[int]) -> None:
+    cuts, limits, values = Cuts(target_of(seed, widths, 0.4)), Limits(), []
+    for _ in range(4):
+        assert cuts.solve(limits)
+        values.append(cuts.highs.getInfo().objective_function_value)
+        if not cuts.separate():
+            break
+        # What is kept, and the rows of the program, are the same cuts.
+        kept = [(neuron, floor) for neurons, _, _, floor in cuts.cuts for neuron in neurons]
+        owners = [neuron for neuron, _ in kept]
+        program = cuts.highs.getLp()
+        assert program.num_row_ == 3 * cuts.m + len(owners)
+        ceilings = -np.array([floor[neuron] for neuron, floor in kept])
+        np.testing.assert_allclose(program.row_upper_[3 * cuts.m :], ceilings, atol=1e-12)
+    # The minimum over fewer points, whatever left.
+    assert np.all(np.diff(values) >= -1e-6 * (1.0 + np.abs(values[0])))
 
 
 @given(seeds, shapes, st.booleans())
