@@ -90,10 +90,12 @@ def execute(request: Request) -> int:
     """Run a request: table to stdout, progress to stderr, files written; the exit code."""
     from graphprune.canonical import load
     from graphprune.evaluate import run
-    from graphprune.evaluate.documents import check_writable, write_json
+    from graphprune.evaluate.documents import as_json, check_writable, write_json
     from graphprune.evaluate.points import save_points
 
-    for path in (request.json, request.html, request.points, request.certificate):
+    printed = request.json == "-"
+    written = None if printed else request.json
+    for path in (written, request.html, request.points, request.certificate):
         if path is not None:
             check_writable(path)
     memory = None if request.memory is None else int(request.memory * 2**30)
@@ -109,8 +111,8 @@ def execute(request: Request) -> int:
         )  # fmt: skip
         if proving is not None and request.certificate is not None:
             _write_proofs(request.certificate, proving, jobs[0], outcome, settings)
-    if request.json is not None:
-        write_json(request.json, outcome.documents)
+    if written is not None:
+        write_json(written, outcome.documents)
     if request.points is not None:
         save_points(request.points, outcome.points)
     if request.html is not None:
@@ -122,6 +124,8 @@ def execute(request: Request) -> int:
     if isinstance(watch, Events):
         summaries = [document["summary"] for document in outcome.documents]
         watch.end(summaries=summaries, interrupted=outcome.interrupted)
+    elif printed:
+        sys.stdout.write(as_json(outcome.documents))
     elif not request.quiet:
         for document in outcome.documents:
             _print(document)

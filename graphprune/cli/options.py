@@ -67,7 +67,9 @@ JsonLines = Annotated[
     bool, typer.Option("--json-lines", help="Events on stdout, one JSON object a line.")
 ]
 Html = Annotated[str | None, typer.Option("--html", help="Write the report here.")]
-Json = Annotated[str | None, typer.Option("--json", help="Write the results here.")]
+Json = Annotated[
+    str | None, typer.Option("--json", help="Write the results here; -: print them, no table.")
+]
 SavePoints = Annotated[
     str | None, typer.Option("--save-points", help="Write the adversarial points here (.npz).")
 ]

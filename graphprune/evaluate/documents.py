@@ -8,6 +8,7 @@ from typing import Any
 
 from graphprune.errors import OutputError
 from graphprune.evaluate.anchor import Record
+from graphprune.evaluate.distance import interval_text
 from graphprune.evaluate.settings import Settings
 from graphprune.ir import Network
 from graphprune.ir.export import write_bytes
@@ -39,7 +40,8 @@ def model_json(network: Network) -> dict[str, Any]:
 
 
 def summary(records: list[Record], seconds: float) -> dict[str, Any]:
-    """Counts, and mean and median of every metric over the anchors with status ok."""
+    """Counts, and mean and median of every metric over the anchors with status ok; the limit at
+    which a collapsed substitute's search ended is no distance."""
     good = [r for r in records if r["status"] == "ok"]
     columns: dict[str, list[float]] = {}
     for record in good:
@@ -50,7 +52,9 @@ def summary(records: list[Record], seconds: float) -> dict[str, Any]:
             "d_bnd.upper": record.get("d_bnd", {}).get("upper"),
         }
         for estimate in record.get("estimates", []):
-            values[f"{estimate['spec']} {estimate['metric']}"] = estimate["value"]
+            gone = estimate.get("status") == "collapsed"
+            name = f"{estimate['spec']} {estimate['metric']}"
+            values[name] = None if gone else estimate["value"]
         for name, value in values.items():
             if value is not None:
                 columns.setdefault(name, []).append(value)
@@ -71,15 +75,31 @@ def seconds_of(record: Record) -> float:
     return float(sum(part["seconds"] for part in [*parts, *record.get("estimates", [])]))
 
 
+def estimate_text(estimate: Record) -> str:
+    """How tables write an estimate: as an interval where both ends are proven of the network."""
+    value, lower, upper = (estimate.get(key) for key in ("value", "lower", "upper"))
+    status = estimate.get("status", "ok")
+    if status in ("collapsed", "error") or value is None:
+        return str(status)
+    if lower is not None and upper is not None:
+        return interval_text(lower, upper, status)
+    return f"<= {value:.5f}" if status == "interval" else f"{value:.5f}"
+
+
 def incomplete(record: Record) -> bool:
     """The anchor ended in an error or its d_bnd in an interval: exit code 1."""
     return bool(record["status"] == "error" or record.get("d_bnd", {}).get("status") == "interval")
 
 
-def write_json(path: str | Path, documents: list[dict[str, Any]]) -> None:
-    """Write the document of one model, or all of them under ``runs``."""
+def as_json(documents: list[dict[str, Any]]) -> str:
+    """The document of one model, or all of them under ``runs``."""
     whole = documents[0] if len(documents) == 1 else {"schema": SCHEMA, "runs": documents}
-    write_bytes(path, (json.dumps(whole, indent=1, allow_nan=False) + "\n").encode())
+    return json.dumps(whole, indent=1, allow_nan=False) + "\n"
+
+
+def write_json(path: str | Path, documents: list[dict[str, Any]]) -> None:
+    """Write them to a file."""
+    write_bytes(path, as_json(documents).encode())
 
 
 def check_writable(path: str | Path) -> None:

@@ -6,15 +6,16 @@ travels once to every process, by its hash.
 
 import os
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor, Future
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing import active_children, get_context
 from multiprocessing.connection import Connection
 from threading import Thread
 from time import monotonic
+from types import FrameType
 from typing import Any
 
 import onnx
@@ -47,6 +48,33 @@ _models: dict[str, bytes] = {}
 _listener: list[Listener] = []
 
 
+@dataclass(eq=False)
+class _Early:
+    """Whether this worker was asked to end early, and whether a task runs that can."""
+
+    asked: bool = False
+    running: bool = False
+
+    def hear(self, number: int, frame: FrameType | None) -> None:
+        """The signal's handler; between tasks there is nothing to break."""
+        self.asked = True
+        if self.running:
+            raise KeyboardInterrupt
+
+    @contextmanager
+    def task(self) -> Iterator[None]:
+        self.running = True
+        try:
+            if self.asked:
+                raise KeyboardInterrupt
+            yield
+        finally:
+            self.running = False
+
+
+_early = _Early()
+
+
 def work(
     model: str,
     anchor: Anchor,
@@ -55,12 +83,14 @@ def work(
     known: Mapping[str, Result],
 ) -> Result:
     """One task in a worker process."""
-    if model not in _networks:
-        configure(provider=settings.provider, threads=settings.threads)
-        bounds.configure(memory=int(settings.memory * 2**30))
-        _networks[model] = from_proto(onnx.load_model_from_string(_models[model]))
-    progress = _pulsed(_listener[0], Task(model, anchor.index, name)) if _listener else quiet
-    return perform(_networks[model], anchor, name, settings, known, progress)
+    with _early.task():
+        if model not in _networks:
+            configure(provider=settings.provider, threads=settings.threads)
+            bounds.configure(memory=int(settings.memory * 2**30))
+            _networks[model] = from_proto(onnx.load_model_from_string(_models[model]))
+        task = Task(model, anchor.index, name)
+        progress = _pulsed(_listener[0], task) if _listener else quiet
+        return perform(_networks[model], anchor, name, settings, known, progress)
 
 
 def _pulsed(listener: Listener, task: Task) -> Progress:
@@ -174,7 +204,7 @@ def _start(models: Models, memory: int | None, sender: Connection) -> None:
     # The parent hears Ctrl-C; it asks for an early end by SIGUSR1.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, "SIGUSR1"):
-        signal.signal(signal.SIGUSR1, signal.default_int_handler)
+        signal.signal(signal.SIGUSR1, _early.hear)
     if memory is not None:
         import resource
 

@@ -19,6 +19,7 @@ from graphprune.evaluate.anchor import (
     distance_json,
 )
 from graphprune.evaluate.distance import Distance, distance, interval_text
+from graphprune.evaluate.documents import estimate_text
 from graphprune.evaluate.estimates import Metric, estimate, estimated
 from graphprune.evaluate.settings import Settings
 from graphprune.ir import Anchor, Ball, Network
@@ -298,9 +299,9 @@ def text(name: str, result: Result) -> str:
         return str(v["message"])
     if name == "d_bnd":
         return interval_text(v["lower"], v["upper"], v["status"])
-    if v["value"] is None:
-        return "none found" if name == "d_adv" else "collapsed"
-    return f"{v['value']:.5f}"
+    if name.startswith(ESTIMATE):
+        return estimate_text(v)
+    return "none found" if v["value"] is None else f"{v['value']:.5f}"
 
 
 def assemble(record: Record, results: Mapping[str, Result], settings: Settings) -> Record:

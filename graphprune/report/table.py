@@ -1,13 +1,17 @@
 """Tables for the terminal."""
 
+from statistics import mean
 from typing import Any
 
 from rich.markup import escape
 from rich.table import Table
 
 from graphprune.evaluate.distance import interval_text
+from graphprune.evaluate.documents import estimate_text, seconds_of
 
 Record = dict[str, Any]
+# Below a table with estimates.
+LEGEND = "by ...: an estimate, nothing proven; but [a, b] is proven. <= a: stopped by a limit at a."
 
 
 def results_table(document: dict[str, Any]) -> Table:
@@ -20,14 +24,17 @@ def results_table(document: dict[str, Any]) -> Table:
     )
     metrics = document["settings"]["metrics"]
     specs = _estimates(document["anchors"])
+    if specs:
+        table.caption, table.caption_justify = escape(LEGEND), "left"
     table.add_column("anchor", justify="right")
     table.add_column("class", justify="right")
     for metric in ("rob", "bnd", "adv"):
         if metric in metrics:
             table.add_column(f"d_{metric}", justify="right")
-    table.add_column("nearest", justify="right")
+    table.add_column("nearest\nclass", justify="right")
     for spec, metric in specs:
-        table.add_column(f"{metric} by\n{spec}", justify="right")
+        # Folded, not cut: what tells two of them apart may stand at their ends.
+        table.add_column(escape(f"{metric} by\n{spec}"), justify="right", overflow="fold")
     table.add_column("seconds", justify="right")
     for record in document["anchors"]:
         table.add_row(*map(escape, _row(record, metrics, specs)))
@@ -56,13 +63,11 @@ def _row(record: Record, metrics: list[str], specs: list[tuple[str, str]]) -> li
         if blanks:
             blanks[0] = f"{record['status']}: {note}"
         return [*row, *blanks, "", *([""] * len(specs)), ""]
-    seconds = 0.0
     target = None
     for metric in ("rob", "bnd", "adv"):
         if metric not in metrics:
             continue
         value = record[f"d_{metric}"]
-        seconds += value["seconds"]
         target = value.get("target") if value.get("target") is not None else target
         if metric == "bnd":
             row.append(interval_text(value["lower"], value["upper"], value["status"]))
@@ -70,35 +75,41 @@ def _row(record: Record, metrics: list[str], specs: list[tuple[str, str]]) -> li
             row.append(_number(value["value"]))
     row.append("-" if target is None else str(target))
     by_spec = {(e["spec"], e["metric"]): e for e in record["estimates"]}
-    for key in specs:
-        estimate = by_spec.get(key)
-        shown = "" if estimate is None else _number(estimate["value"])
-        if estimate is not None and estimate.get("status") in ("collapsed", "error"):
-            shown = estimate["status"]
-        elif estimate is not None and estimate.get("status") == "interval":
-            shown = f"<= {shown}"
-        row.append(shown)
-        seconds += 0.0 if estimate is None else estimate["seconds"]
-    return [*row, f"{seconds:.1f}"]
+    row += [estimate_text(by_spec[key]) if key in by_spec else "" for key in specs]
+    return [*row, f"{seconds_of(record):.1f}"]
 
 
 def _mean_row(
     document: dict[str, Any], metrics: list[str], specs: list[tuple[str, str]]
 ) -> list[str]:
     means = document["summary"]["mean"]
+    good = [record for record in document["anchors"] if record["status"] == "ok"]
     row = ["mean", ""]
     for metric in ("rob", "bnd", "adv"):
         if metric not in metrics:
             continue
         if metric == "bnd" and "d_bnd.lower" in means:
-            lower, upper = means["d_bnd.lower"], means.get("d_bnd.upper")
-            same = upper is not None and upper - lower <= 1e-4 * upper
-            row.append(_number(upper) if same else f"[{_number(lower)}, {_number(upper)}]")
+            row.append(_mean_interval(means["d_bnd.lower"], means.get("d_bnd.upper")))
         else:
             row.append(_number(means.get(f"d_{metric}")))
     row.append("")
-    row += [_number(means.get(f"{spec} {metric}")) for spec, metric in specs]
-    return [*row, f"{document['summary']['seconds']:.1f}"]
+    for spec, metric in specs:
+        found = [
+            e for r in good for e in r["estimates"] if (e["spec"], e["metric"]) == (spec, metric)
+        ]
+        ends = [
+            (e["lower"], e["upper"]) for e in found if None not in (e.get("lower"), e.get("upper"))
+        ]
+        if found and len(ends) == len(found):
+            row.append(_mean_interval(*map(mean, zip(*ends, strict=True))))
+        else:
+            row.append(_number(means.get(f"{spec} {metric}")))
+    return [*row, f"{mean(map(seconds_of, good)):.1f}" if good else ""]
+
+
+def _mean_interval(lower: float, upper: float | None) -> str:
+    same = upper is not None and upper - lower <= 1e-4 * upper
+    return _number(upper) if same else f"[{_number(lower)}, {_number(upper)}]"
 
 
 def summary_line(document: dict[str, Any]) -> str:

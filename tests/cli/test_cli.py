@@ -67,6 +67,13 @@ def test_evaluate_writes_the_contract(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "anchor 1/2  d_adv" in captured.err
 
 
+def test_json_may_be_printed_instead_of_the_table(capsys: pytest.CaptureFixture[str]) -> None:
+    toy, points = str(MODELS / "toy-2d.onnx"), str(MODELS / "toy-2d-anchors.npz")
+    assert run(["attack", toy, "--anchors", points, "--limit", "1", "--json", "-"]) == 0
+    assert json.loads(capsys.readouterr().out)["summary"]["ok"] == 1
+    assert not Path("-").exists()
+
+
 def test_several_models_are_runs(tmp_path: Path) -> None:
     out = tmp_path / "r.json"
     args = ["--anchors", IMAGES, "--limit", "1", "--metrics", "rob", "--json", str(out), "--quiet"]

@@ -6,6 +6,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +19,7 @@ import graphprune as gp
 from graphprune.backends.onnxruntime import run_original
 from graphprune.cli.app import run
 from graphprune.evaluate import run as module
-from graphprune.evaluate.executors import Inline, Pool
+from graphprune.evaluate.executors import Inline, Pool, work
 from graphprune.evaluate.run import Job, evaluate
 from graphprune.evaluate.settings import Settings
 from graphprune.evaluate.store import Store
@@ -230,6 +231,25 @@ def test_a_killed_worker_costs_its_own_task_only() -> None:
     finally:
         pool.shutdown()
     assert results == [42, "ProcessExpired", 42, "ProcessExpired", 42]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals")
+def test_a_worker_without_a_task_ends_without_a_word(
+    job: Job, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Ctrl-C while a worker waits for work, and what comes to it afterwards."""
+    sha = job.network.source.sha256
+    models = {sha: Path(TOY).read_bytes()}
+    pool = Pool(models, Settings(), listener=lambda *_: None, memory=None, limit=60.0)
+    try:
+        task: Any = (sha, job.anchors[0], "d_adv", Settings(), {})
+        assert pool.submit(work, *task).result(timeout=60).value
+        time.sleep(0.3)  # until it waits again
+        pool.break_off()
+        assert isinstance(pool.submit(work, *task).exception(timeout=60), KeyboardInterrupt)
+    finally:
+        pool.shutdown()
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def test_events_for_machines(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,86 @@
+"""The terminal's table: what is proven, what is an estimate, and what the last row means."""
+
+from io import StringIO
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from graphprune.evaluate.documents import estimate_text, summary
+from graphprune.report.table import results_table
+
+
+def estimate(spec: str, metric: str, value: float | None, **more: Any) -> dict[str, Any]:
+    own = {"spec": spec, "metric": metric, "value": value, "seconds": 0.5, "status": "ok"}
+    return own | {"lower": None, "upper": None} | more
+
+
+def record(index: int, value: float, *estimates: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "index": index, "label": 1, "predicted": 1, "status": "ok",
+        "d_adv": {"value": value, "target": 7, "seconds": 1.5 * (index + 1)},
+        "estimates": list(estimates),
+    }  # fmt: skip
+
+
+def shown(*records: dict[str, Any]) -> str:
+    document = {
+        "model": {"path": "m.onnx", "neurons": 5, "parameters": 6},
+        "settings": {"metrics": ["adv"]},
+        "anchors": list(records),
+        "summary": summary(list(records), 100.0),
+    }
+    console = Console(width=200, file=StringIO())
+    with console.capture() as captured:
+        console.print(results_table(document))
+    return captured.get()
+
+
+def cells(text: str, first: str) -> list[str]:
+    (line,) = (x for x in text.splitlines() if x.startswith(f"│ {first:>6} "))
+    return [cell.strip() for cell in line.strip("│").split("│")]
+
+
+def test_the_last_row_is_the_mean_of_its_columns() -> None:
+    text = shown(record(0, 0.1), record(1, 0.3))
+    assert cells(text, "0") == ["0", "1", "0.10000", "7", "1.5"]
+    assert cells(text, "mean") == ["mean", "", "0.20000", "", "2.2"]
+    assert "estimate" not in text
+
+
+def test_estimates_are_labelled_and_proven_ones_are_intervals() -> None:
+    proven = [
+        estimate("sound", "d_bnd", upper, lower=lower, upper=upper, status="interval")
+        for lower, upper in ((0.1, 0.2), (0.3, 0.4))
+    ]
+    gone = estimate("half", "d_rob", 1.0, status="collapsed")
+    kept = estimate("half", "d_rob", 0.6)
+    text = shown(record(0, 0.5, proven[0], gone), record(1, 0.5, proven[1], kept))
+    assert cells(text, "0")[4:6] == ["[0.10000, 0.20000]", "collapsed"]
+    assert cells(text, "1")[4:6] == ["[0.30000, 0.40000]", "0.60000"]
+    assert cells(text, "mean")[4:6] == ["[0.20000, 0.30000]", "0.60000"]
+    assert "an estimate, nothing proven" in text
+
+
+def test_long_names_stay_whole() -> None:
+    specs = [f"prune-constant{{gamma={g} step=0.05 bounds=fastlin-ibp}}" for g in range(1, 9)]
+    text = shown(record(0, 0.5, *(estimate(spec, "d_bnd", 0.5) for spec in specs)))
+    assert "…" not in text
+
+
+@pytest.mark.parametrize(
+    ("more", "expected"),
+    [
+        ({}, "0.25000"),
+        ({"status": "exact"}, "0.25000"),
+        ({"status": "interval"}, "<= 0.25000"),
+        ({"lower": 0.2}, "0.25000"),
+        ({"upper": 0.3}, "0.25000"),
+        ({"status": "exact", "lower": 0.249, "upper": 0.25}, "0.25000"),
+        ({"status": "interval", "lower": 0.2, "upper": 0.25}, "[0.20000, 0.25000]"),
+        ({"value": None, "status": "collapsed"}, "collapsed"),
+        ({"value": None, "status": "error"}, "error"),
+    ],
+)
+def test_how_an_estimate_is_written(more: dict[str, Any], expected: str) -> None:
+    assert estimate_text(estimate("s", "d_bnd", 0.25) | more) == expected
