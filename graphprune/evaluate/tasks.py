@@ -326,12 +326,21 @@ def assemble(record: Record, results: Mapping[str, Result], settings: Settings) 
         if name in ("d_adv", "d_rob", "d_bnd") and name.removeprefix("d_") in settings.metrics:
             whole[name] = _nothing_known(name, whole, settings)
     whole["estimates"] = [
-        results[name].value for name in every if name.startswith(ESTIMATE) and name in results
+        _estimate_record(name, results[name].value)
+        for name in every
+        if name.startswith(ESTIMATE) and name in results
     ]
     failed = [r for n, r in results.items() if r.failed and not n.startswith(ESTIMATE)]
     if failed:
         whole |= {"status": "error", "message": failed[0].value["message"]}
     return whole
+
+
+def _estimate_record(name: str, value: Record) -> Record:
+    """An estimate's record; one whose task died has what tables and files look for, too."""
+    _, metric, spec = name.split(" ", 2)
+    empty = {"spec": spec, "metric": metric, "value": None, "lower": None, "upper": None}
+    return empty | {"seconds": 0.0} | value
 
 
 def _nothing_known(name: str, known: Record, settings: Settings) -> Record:

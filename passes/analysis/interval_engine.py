@@ -14,8 +14,11 @@ from graphprune.transforms.rounding import gamma64
 
 def suits(problem: Problem, memory: int) -> bool:
     """Whether the problem is one for this module; `memory` in bytes."""
-    exact = problem.network.piecewise_linear and not problem.replaced
-    return problem.method == "ibp" and exact and worthwhile(problem.network, memory)
+    # (Without an activation the graph would have no outputs.)
+    exact = (
+        problem.network.piecewise_linear and not problem.replaced and problem.network.activations
+    )
+    return problem.method == "ibp" and bool(exact) and worthwhile(problem.network, memory)
 
 
 def layers(problem: Problem) -> list[LayerBounds]:

@@ -13,7 +13,7 @@ from graphprune.evaluate.estimates import (
     estimated,
     parse_estimate,
 )
-from graphprune.evaluate.estimates.extrapolate import PowerLaw
+from graphprune.evaluate.estimates.extrapolate import PowerLaw, Walk
 from graphprune.evaluate.settings import Settings
 from graphprune.ir import Domain
 from graphprune.ir.points import linf
@@ -66,6 +66,17 @@ def test_extrapolation_is_close_and_its_lower_end_is_certified(
     assert np.mean(errors) < 0.02
 
 
+def test_nothing_to_extrapolate_on_a_constant_network() -> None:
+    network = gp.from_proto(Perceptron([np.zeros((2, 3))], [np.array([1.0, 0.0])]).model())
+    anchor = gp.Anchor(np.full(3, 0.5, np.float32), 0)
+    for domain in (Domain(), Domain(-np.inf, np.inf)):
+        asked = Settings(metrics=("adv", "rob"), domain=domain)
+        record, _ = estimate(network, anchor, asked, "extrapolate", "rob", Attack(None, 0.0))
+        assert record.get("message") is None
+        assert record["capped"] == domain.bounded
+        assert record["value"] == domain.search_limit(anchor.x)
+
+
 def test_power_laws_are_exact_on_power_laws() -> None:
     m, slope = np.array([5.0, 4.0]), np.array([2.0, 1.0])
     k, p = np.array([0.7, 0.2]), np.array([1.5, 2.5])
@@ -76,18 +87,41 @@ def test_power_laws_are_exact_on_power_laws() -> None:
     model = PowerLaw(m, slope, exponent=1.0)
     model.learn(0.3, margin(0.3))
     model.learn(0.8, margin(0.8))
-    assert margin(model.root()).min() == pytest.approx(0.0, abs=1e-9)
+    assert margin(model.root()[0]).min() == pytest.approx(0.0, abs=1e-9)
     known = PowerLaw(m, slope, exponent=1.5)
     known.learn(0.9, margin(0.9))
-    assert margin(known.root())[0] == pytest.approx(0.0, abs=1e-9)
+    assert margin(known.root()[0])[0] == pytest.approx(0.0, abs=1e-9)
 
 
 def test_margins_that_fall_slowly_are_continued_along_their_chord() -> None:
     model = PowerLaw(np.array([4.0]), np.array([2.0]), exponent=1.0)
     model.learn(1.0, np.array([3.0]))
-    assert model.root() == pytest.approx(4.0)
+    root, fits = model.root()
+    assert root == pytest.approx(4.0)
+    assert not fits
     model.learn(2.0, np.array([5.0]))
-    assert model.root() == np.inf
+    assert model.root()[0] == np.inf
+
+
+@given(
+    breaks=st.floats(0.05, 3.0), steep=st.floats(5.0, 500.0), start=st.floats(0.01, 4.0),
+    reach=st.floats(0.01, 5.0),
+)  # fmt: skip
+def test_margins_that_break_off_are_bracketed(
+    breaks: float, steep: float, start: float, reach: float
+) -> None:
+    """As those of certifiably trained networks: along the slope, then suddenly down."""
+    slope, m = 1.0, 4.0
+
+    def margins(r: float) -> np.ndarray:
+        return np.array([m - 0.9 * slope * r - steep * max(r - breaks, 0.0)])
+
+    # The kink is above 0, so the root is a little beyond it.
+    root = min(breaks + (m - 0.9 * breaks) / (0.9 + steep), reach)
+    walk = Walk(reach, near=0.35)
+    found = walk.root(PowerLaw(np.array([m]), np.array([slope]), 1.0), margins, start, 4)
+    assert walk.lower <= root * (1 + 1e-12)
+    assert found == pytest.approx(root, rel=0.4) or found < 1e-2
 
 
 @settings(max_examples=15)

@@ -9,6 +9,7 @@ import sys
 import time
 from concurrent.futures import Future
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,16 @@ import graphprune as gp
 from graphprune.backends.onnxruntime import run_original
 from graphprune.cli.app import run
 from graphprune.evaluate import run as module
+from graphprune.evaluate.archive import of_outcome
+from graphprune.evaluate.estimates.nearest import Nearest
 from graphprune.evaluate.executors import Inline, Pool, work
 from graphprune.evaluate.run import Job, evaluate
 from graphprune.evaluate.settings import Settings
 from graphprune.evaluate.store import Store
 from graphprune.evaluate.tasks import Task, perform
 from graphprune.progress import Interval
+from graphprune.report.rows import as_csv
+from graphprune.report.table import results_table
 from tests.conftest import MODELS
 
 TOY, POINTS = str(MODELS / "toy-2d.onnx"), str(MODELS / "toy-2d-anchors.npz")
@@ -250,6 +255,24 @@ def test_a_worker_without_a_task_ends_without_a_word(
     finally:
         pool.shutdown()
     assert "Traceback" not in capfd.readouterr().err
+
+
+def test_an_estimate_that_breaks_is_reported_in_every_table(
+    job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def breaks(self: Nearest, question: object) -> None:
+        raise RuntimeError("a library's own error")
+
+    monkeypatch.setattr(Nearest, "run", breaks)
+    asked = replace(FAST, metrics=("adv", "bnd"), estimates=("nearest",))
+    jobs = [Job(job.network, job.anchors[:1])]
+    outcome = evaluate(jobs, asked)
+    document = outcome.documents[0]
+    (record,) = document["anchors"][0]["estimates"]
+    assert (record["spec"], record["metric"], record["value"]) == ("nearest", "d_bnd", None)
+    assert "a library's own error" in record["message"]
+    assert results_table(document).row_count == 2
+    assert b"d_bnd by nearest" in as_csv(of_outcome(jobs, outcome))
 
 
 def test_events_for_machines(capsys: pytest.CaptureFixture[str]) -> None:
