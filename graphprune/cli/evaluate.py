@@ -174,11 +174,13 @@ def _anchors(request: Request, network: Any) -> list[Any]:
 def _print(document: dict[str, Any]) -> None:
     from rich.console import Console
 
-    from graphprune.report.table import results_table, summary_line
+    from graphprune.report.table import causes, results_table, summary_line
 
     # Piped output is never cut to a terminal's width.
     console = Console(width=None if sys.stdout.isatty() else 200)
     console.print(results_table(document))
+    for line in causes(document):
+        console.print(line, highlight=False, markup=False)
     console.print(summary_line(document), highlight=False)
 
 

@@ -112,6 +112,17 @@ def _mean_interval(lower: float, upper: float | None) -> str:
     return _number(upper) if same else f"[{_number(lower)}, {_number(upper)}]"
 
 
+def causes(document: dict[str, Any]) -> list[str]:
+    """Why estimates have no value: one line per estimate and message, with its anchors."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for record in document["anchors"]:
+        for e in record.get("estimates", []):
+            if e.get("status") == "error":
+                key = f"{e['metric']} by {e['spec']}", e["message"]
+                found.setdefault(key, []).append(str(record["index"]))
+    return [f"{what}, anchor {', '.join(at)}: {why}" for (what, why), at in found.items()]
+
+
 def summary_line(document: dict[str, Any]) -> str:
     """One sentence on how many anchors ended how."""
     s = document["summary"]

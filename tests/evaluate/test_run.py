@@ -29,7 +29,7 @@ from graphprune.evaluate.store import Store
 from graphprune.evaluate.tasks import Task, perform
 from graphprune.progress import Interval
 from graphprune.report.rows import as_csv
-from graphprune.report.table import results_table
+from graphprune.report.table import causes, results_table
 from tests.conftest import MODELS
 
 TOY, POINTS = str(MODELS / "toy-2d.onnx"), str(MODELS / "toy-2d-anchors.npz")
@@ -272,6 +272,8 @@ def test_an_estimate_that_breaks_is_reported_in_every_table(
     assert (record["spec"], record["metric"], record["value"]) == ("nearest", "d_bnd", None)
     assert "a library's own error" in record["message"]
     assert results_table(document).row_count == 2
+    (why,) = causes(document)
+    assert why.startswith("d_bnd by nearest, anchor 0: ")
     assert b"d_bnd by nearest" in as_csv(of_outcome(jobs, outcome))
 
 
