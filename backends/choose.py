@@ -1,4 +1,4 @@
-"""Backends by name, and `auto`: the search first, SCIP where it fails or cannot finish."""
+"""Backends by name, and `auto`: the search first, SCIP beside it or where it cannot finish."""
 
 import logging
 from collections.abc import Callable
@@ -6,6 +6,7 @@ from functools import partial
 from typing import Literal, get_args
 
 from graphprune.backends.protocol import Backend, Ledger, Limits
+from graphprune.backends.race import Race
 from graphprune.errors import GraphpruneError, UnsupportedError, nearest
 
 Solver = Literal["auto", "scip", "search"]
@@ -32,6 +33,8 @@ def backend(solver: Solver) -> Backend:
 class Auto:
     """The search; SCIP goes on where the search raises or ends early, and the reverse.
 
+    Where there are several workers, SCIP is one of them for questions that are hard and small.
+
     The ledger survives a backend that fails: its interval stays valid and the next one starts
     from it.
     """
@@ -39,13 +42,17 @@ class Auto:
     name = "auto"
 
     def run(self, ledger: Ledger, limits: Limits) -> None:
-        """Run the backends in order until the ledger is closed or a limit is reached."""
-        linear = ledger.problem.network.piecewise_linear
-        order: tuple[Solver, ...] = ("search", "scip") if linear else ("scip",)
-        for solver in order:
-            if limits.over or (ledger.closed and solver != order[0]):
+        """Run the backends until the ledger is closed or a limit is reached."""
+        if not ledger.problem.network.piecewise_linear:
+            attempt("scip", ledger, limits)
+            return
+        with Race(ledger, limits) as race:
+            attempt("search", ledger, limits)
+            race.wait()
+            if race.finished:
                 return
-            attempt(solver, ledger, limits)
+        if not ledger.closed and not limits.over:
+            attempt("scip", ledger, limits)
 
 
 def attempt(solver: Solver, ledger: Ledger, limits: Limits) -> None:

@@ -91,6 +91,10 @@ class Ledger:
         Whatever a backend counts.
     record
         Whether the search is to keep a `trace` of the proof of `proven`, for a certificate.
+    others
+        So many of the limits' workers are busy for another backend.
+    beside
+        Called now and then: another backend may have found something.
     """
 
     problem: Problem
@@ -103,6 +107,8 @@ class Ledger:
     improved: Callable[[Witness], None] | None = None
     record: bool = False
     trace: Trace | None = None
+    others: int = 0
+    beside: Callable[[], None] | None = None
     _start: float = field(default_factory=monotonic)
     _told: float = 0.0
 
@@ -175,6 +181,8 @@ class Ledger:
         now = monotonic()
         if always or now - self._told >= PULSE:
             self._told = now
+            if self.beside is not None:
+                self.beside()
             doing = f"{doing}, {self.nodes} nodes, {now - self._start:.0f} s"
             self.progress(Interval(doing, self.lower, self.upper))
 

@@ -17,7 +17,6 @@ from typing import Any, Self
 import numpy as np
 
 from graphprune.backends.helper import Helper, Inbox, Message
-from graphprune.backends.protocol import Limits
 from graphprune.backends.search.tree import Points
 from graphprune.clock import add_helper
 
@@ -156,12 +155,12 @@ class Team:
     message to them may have been cut off in its middle.
     """
 
-    def __init__(self, limits: Limits) -> None:
-        self.workers = limits.workers
+    def __init__(self, workers: int) -> None:
+        self.workers = workers
         self.loans: dict[int, Loan] = {}
         self._start = monotonic()
         self._pool: Pool | None = None
-        self._alone = limits.workers < 2
+        self._alone = workers < 2
         # The radius that all of them know.
         self._told = np.inf
 

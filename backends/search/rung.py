@@ -92,7 +92,7 @@ def climb(
         less than this share of the radius.
     """
     before = ledger.lower
-    with Team(limits) as team:
+    with Team(limits.workers - ledger.others) as team:
         rung = _Rung(ledger, limits, radius, fine, least, team)
         proven = rung.run(level)
     complete = proven >= rung.ball.radius
