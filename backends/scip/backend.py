@@ -9,16 +9,21 @@ from numpy.typing import NDArray
 
 from graphprune.backends.condensed import Condensed, bounds_of, condense
 from graphprune.backends.primal import pursue
-from graphprune.backends.protocol import Ledger, Limits
+from graphprune.backends.protocol import ABSOLUTE, Ledger, Limits, is_exact
 from graphprune.backends.scip.formulate import Form, Layered, formulate, layer, prefers_layers
 from graphprune.backends.scip.influence import priorities
 from graphprune.backends.scip.process import Heard
 from graphprune.backends.scip.program import Encoding, Program
-from graphprune.backends.scip.solve import TargetResult, solve_program
+from graphprune.backends.scip.solve import FEWEST, TargetResult, solve_program
 from graphprune.backends.scip.tighten import root_bound, tighten
 from graphprune.errors import GraphpruneError
 from graphprune.ir import Ball
-from graphprune.passes.analysis.bounds import Boxes, linear_bounds, pre_activation_bounds
+from graphprune.passes.analysis.bounds import (
+    Boxes,
+    linear_bounds,
+    optimised_bounds,
+    pre_activation_bounds,
+)
 from graphprune.passes.analysis.certify import margin_rows
 
 Floats = NDArray[np.float64]
@@ -31,6 +36,8 @@ BEYOND = 1.01
 STRICT = 3e-6
 # A cutoff smaller by this share is worth new bounds on its ball.
 SMALLER = 0.02
+# Bounds are optimised up to so many unstable neurons: with more SCIP proves nothing anyway.
+OPTIMISED = 512
 # Linear programs before SCIP begins: up to `TOO_MANY` unstable neurons, in this share of the time
 # and in so many seconds.
 TOO_MANY, TIGHTEN, LINEAR = 256, 0.2, 10.0
@@ -115,16 +122,33 @@ class _Targets:
                 alone = last or place + 1 == len(waiting)
                 share = remaining * (1.0 if alone else SHARE)
                 result = self._solve(target, share, ledger.cutoff)
-                linear = ledger.problem.network.piecewise_linear
-                if linear and result.finished and result.lower < ledger.cutoff:
-                    # Its point did not convince the network: it only touches the boundary. One
-                    # with the margin a little below 0, in a ball just beyond the optimum, does.
-                    radius = min(ledger.cutoff, result.lower * BEYOND)
-                    self._solve(target, share, radius, STRICT)
+                self._convince(target, share, result)
                 if result.status == "timelimit":
                     stopped.append(target)
             waiting = stopped
         self._raise()
+
+    def _convince(self, target: _Target, seconds: float, result: TargetResult) -> None:
+        """Another look where a target's optimum did not convince the network.
+
+        It only touches the boundary, to the solver's tolerances. A point with the margin a little
+        below 0, in a ball just beyond the optimum, does convince; where pre-activations are large,
+        the tolerances are as well.
+        """
+        ledger, condensed = self.ledger, self.condensed
+        if condensed is None or not result.finished:
+            return
+        ends = [
+            max(part.upper.max(), -part.lower.min())
+            for part in condensed.layers
+            if len(part.offset)
+        ]
+        for strict in (STRICT, STRICT * max(1.0, *ends)) if ends else (STRICT,):
+            missing = ledger.cutoff - result.lower
+            few = condensed.unstable <= FEWEST
+            if missing <= ABSOLUTE or (not few and is_exact(result.lower, ledger.cutoff)):
+                return
+            self._solve(target, seconds, min(ledger.cutoff, result.lower * BEYOND), strict)
 
     def _raise(self) -> None:
         """The interval's lower end is that of the nearest target."""
@@ -256,7 +280,10 @@ class _Targets:
         """The network over a ball."""
         problem = self.ledger.problem
         self.ball = Ball(self.anchor, radius, problem.domain)
-        self.bounds = pre_activation_bounds(problem.network, Boxes.of(self.ball))
+        boxes = Boxes.of(self.ball)
+        self.bounds = pre_activation_bounds(problem.network, boxes)
+        if sum(int(np.sum(layer.unstable)) for layer in self.bounds) <= OPTIMISED:
+            self.bounds = optimised_bounds(problem.network, boxes, self.bounds)
         if not problem.network.piecewise_linear:
             self.layered = layer(problem.network, self.bounds)
             return

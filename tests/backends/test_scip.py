@@ -1,6 +1,7 @@
 """The MILP against brute force, and the interval it must always give."""
 
 import time
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 import graphprune as gp
 from graphprune.backends.condensed import bounds_of, condense
 from graphprune.backends.reference import forward64
+from graphprune.backends.scip import backend, formulate
 from graphprune.ir import Ball
 from graphprune.passes.analysis.bounds import Boxes, pre_activation_bounds
 from graphprune.pipeline.verify import samples_in
@@ -115,3 +117,41 @@ def test_published_distances(truth) -> None:  # type: ignore[no-untyped-def]
     result = gp.distance(network, gp.Anchor(x, want["label"]), time_limit=60)
     assert result.status == "exact"
     assert result.lower <= want["targeted_linf"]["0"] * (1 + 1e-5)
+
+
+def test_large_weights_do_not_leave_the_optimum_without_a_point() -> None:
+    """SCIP's tolerances grow with pre-activations of 1e7: its optimum only touches the boundary."""
+    rng = np.random.default_rng(7)
+    widths = [4, 8, 6, 3]
+    weights, biases = [], []
+    for n, m in pairwise(widths):
+        weights.append(rng.normal(0, 1.5 / np.sqrt(n), (m, n)))
+        biases.append(rng.normal(0, 0.1, m))
+    for k in (0, 1):
+        weights[k] *= 1e4
+    net = Perceptron(weights, biases)
+    x = np.random.default_rng(0).uniform(0.1, 0.9, (4, 4))[2].astype(np.float32)
+    anchor = gp.Anchor(x, int(np.argmax(net.logits(x.astype(float)))))
+    free = gp.Domain(-np.inf, np.inf)
+    result = gp.distance(gp.from_proto(net.model()), anchor, domain=free, solver="scip")
+    assert result.status == "exact"
+    # By brute force over its activation patterns, which takes two minutes.
+    assert result.upper == pytest.approx(0.292665547516, rel=2e-4)
+    assert result.lower <= 0.292665547516 * (1 + 1e-5)
+
+
+def test_an_optimum_that_convinces_is_not_looked_at_again(
+    tiny: gp.Network, images: list[gp.Anchor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[float] = []
+
+    def noted(*arguments, strict=0.0, **others):  # type: ignore[no-untyped-def]
+        asked.append(strict)
+        return original(*arguments, strict=strict, **others)
+
+    original = formulate.formulate
+    monkeypatch.setattr(backend, "formulate", noted)
+    result = gp.distance(tiny, images[0], solver="scip")
+    assert result.status == "exact"
+    assert asked
+    assert not any(asked)

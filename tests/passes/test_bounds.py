@@ -21,6 +21,7 @@ from graphprune.passes.analysis.bounds import (
     Method,
     configure,
     linear_bounds,
+    optimised_bounds,
     pre_activation_bounds,
 )
 from graphprune.passes.analysis.certify import certified_margins, margin_rows
@@ -93,6 +94,8 @@ def test_no_bound_is_violated_in_exact_arithmetic(kind: str) -> None:
         for method in METHODS:
             layers = pre_activation_bounds(network, boxes, method, every=True)
             margins = linear_bounds(network, boxes, layers, rows, method)[0]
+            if method == "alpha-crown":
+                layers = optimised_bounds(network, boxes, layers)
             for *zs, logits in values:
                 for layer, z in zip(layers, zs, strict=True):
                     for i, v in enumerate(z):
@@ -200,6 +203,18 @@ def test_optimised_slopes_gain(mnist_a: gp.Network, images: list[gp.Anchor]) -> 
         assert alpha.min() > crown.min() + 0.2
 
 
+@pytest.mark.usefixtures("engine")
+def test_optimised_slopes_tighten_the_layers(mnist_a: gp.Network, images: list[gp.Anchor]) -> None:
+    ball = Ball(images[0].x.astype(np.float64), 0.05)
+    crown = pre_activation_bounds(mnist_a, Boxes.of(ball))
+    tighter = optimised_bounds(mnist_a, Boxes.of(ball), crown)
+    assert_encloses(mnist_a, tighter, ball)
+    for before, after in zip(crown, tighter, strict=True):
+        assert np.all((after.lower >= before.lower) & (after.upper <= before.upper))
+    last = [layers[-1].upper - layers[-1].lower for layers in (crown, tighter)]
+    assert last[1].sum() < 0.97 * last[0].sum()
+
+
 def test_no_step_of_the_graphs_brings_a_tensor_back(
     monkeypatch: pytest.MonkeyPatch, mnist_a: gp.Network, images: list[gp.Anchor]
 ) -> None:
@@ -276,6 +291,12 @@ def test_smooth_neurons_are_tightened_whatever_their_sign(op: str) -> None:
         layers = pre_activation_bounds(network, Boxes.of(ball), method)
         assert_encloses(network, layers, ball)
         found[method] = layers[1]
+        if method == "crown":
+            optimised = optimised_bounds(network, Boxes.of(ball), layers)
+            assert_encloses(network, optimised, ball)
+            assert np.sum(optimised[1].upper - optimised[1].lower) < np.sum(
+                layers[1].upper - layers[1].lower
+            )
     box, *relaxed = found.values()
     assert np.all(box.lower > 0)
     for tight in relaxed:
