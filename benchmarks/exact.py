@@ -1,9 +1,11 @@
 """Exact distances: the search against the plain big-M program on SCIP and the CROWN radius search.
 
-    python benchmarks/exact.py NETWORK [--anchors N] [--time-limit S] [--plain N] [--ablate]
+    python benchmarks/exact.py NETWORK [--anchors N | --index I,J] [--time-limit S] [--processor]
+        [--plain N] [--ablate]
 
 Processor seconds of one thread (attack and certificate included for every method), so that a
-busy machine changes the figures little; limits are wall seconds. The plain program has a big-M row
+busy machine changes the figures little; limits are wall seconds, or with `--processor` the search's
+are processor seconds too. The plain program has a big-M row
 and a variable for every neuron, is asked about the attack's target only, and is censored at
 --plain-limit: its share is a lower bound. It is measured both ways: with intervals on the whole
 domain, as users of OMLT or PySCIPOpt-ML write it, and on the attack's ball, which it is given.
@@ -11,20 +13,24 @@ domain, as users of OMLT or PySCIPOpt-ML write it, and on the attack's ball, whi
 """
 
 import argparse
+import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from math import exp, log
 from pathlib import Path
 from unittest.mock import patch
 
+import numba
 import numpy as np
 
 import graphprune as gp
 from graphprune.backends.onnxruntime import configure, run_original
 from graphprune.backends.scip import solve_target
 from graphprune.backends.scip.formulate import layer
-from graphprune.backends.search import rung, tighten, tree
+from graphprune.backends.search import kernels, rung, tighten, tree
+from graphprune.backends.search.target import Target
 from graphprune.clock import processor_seconds
+from graphprune.evaluate import distance
 from graphprune.ir import Ball
 from graphprune.passes.analysis.attack import Attack
 from graphprune.passes.analysis.bounds import Boxes, pre_activation_bounds
@@ -32,18 +38,54 @@ from graphprune.passes.analysis.bounds import Boxes, pre_activation_bounds
 MODELS = Path(__file__).parent.parent / "models"
 Patches = Callable[[], list[AbstractContextManager[object]]]
 
+
+def recompiled(**constants: float) -> list[AbstractContextManager[object]]:
+    """The search's kernels compiled anew, and not kept, with other constants.
+
+    Those that are called from outside, the callees first, so that each finds the new ones.
+    """
+    with ExitStack() as stack:
+        for name, value in constants.items():
+            stack.enter_context(patch.object(kernels, name, value))
+        made = {}
+        for name in ("optimise", "expand"):
+            old = getattr(kernels, name)
+            made[name] = numba.njit(nogil=True, error_model="numpy")(old.py_func)
+            stack.enter_context(patch.object(kernels, name, made[name]))
+            for signature in old.signatures:
+                made[name].compile(signature)
+    return [patch.object(kernels, name, function) for name, function in made.items()]
+
+
 ABLATIONS: dict[str, Patches] = {
-    "everything": list,
-    "no cuts": lambda: [patch.object(rung, "CUTS", (0, 0, 0, 0))],
-    "no output-constrained bounds": lambda: [
+    "nothing": list,
+    "cuts folded into planes": lambda: [patch.object(rung, "CUTS", (0, 0, 0, 0))],
+    "cuts: half of the rounds": lambda: [patch.object(rung, "CUTS", (0, 2, 4, 7))],
+    "output-constrained bounds at roots": lambda: [
         patch.object(tighten, "constrain_root", lambda t, limits, rounds: t.optimise() <= 0.0)
     ],
-    "no refresh in nodes": lambda: [patch.object(tree, "REFRESH", 1 << 30)],
-    "no late layers": lambda: [patch.object(tighten, "LATE", 1 << 30)],
-    "first candidate only": lambda: [patch.object(tree, "CANDIDATES", 1)],
-    "no steps in nodes": lambda: [patch.object(tree, "NODE_STEPS", 0)],
-    "three rounds of cuts": lambda: [patch.object(rung, "CUTS", (0, 3, 3, 3))],
+    "late layers by branch and bound": lambda: [patch.object(tighten, "LATE", 1 << 30)],
+    "strong branching (first candidate only)": lambda: [patch.object(tree, "CANDIDATES", 1)],
+    "optimiser steps in nodes": lambda: [patch.object(tree, "NODE_STEPS", 0)],
+    "step cap (Polyak's rule)": lambda: recompiled(AIM=np.inf),
+    "pursuit of minimisers": lambda: [patch.object(rung, "pursue", lambda *_: False)],
+    "linear programs in nodes": lambda: [patch.object(tree.Tree, "_due", lambda *_: False)],
+    "bounds and box anew in nodes": lambda: [patch.object(tree, "REFRESHED", 0)],
+    "the limit on them: anew in wide networks too": lambda: [
+        patch.object(tree, "REFRESHED", 1 << 30)
+    ],
+    "box shrinking": lambda: [patch.object(Target, "cut_box", lambda *_: None)],
+    "opening": lambda: [patch.object(distance, "opening", lambda *_: None)],
 }
+
+
+def processor_limits() -> list[AbstractContextManager[object]]:
+    """Limits on this process' processor seconds: its clock instead of the wall's, everywhere."""
+    return [
+        patch.object(module, "monotonic", processor_seconds)
+        for name, module in list(sys.modules.items())
+        if name.startswith("graphprune.") and hasattr(module, "monotonic")
+    ]
 
 
 def measure(network: gp.Network, anchor: gp.Anchor, limit: float) -> tuple[gp.Distance, float]:
@@ -141,6 +183,8 @@ def main() -> None:
     parser.add_argument("--time-limit", type=float, default=60.0)
     parser.add_argument("--plain", type=int, default=5, help="anchors for the plain program")
     parser.add_argument("--plain-limit", type=float, default=120.0)
+    parser.add_argument("--index", help="these anchors instead, as I,J,K")
+    parser.add_argument("--processor", action="store_true", help="limits in processor seconds")
     parser.add_argument("--ablate", action="store_true")
     options = parser.parse_args()
     configure(threads=1)
@@ -150,13 +194,20 @@ def main() -> None:
         a
         for a in gp.load_anchors(MODELS / "mnist-test-100.npz", network)
         if run_original(network, a.x[None])[0].argmax() == a.label
-    ][: options.anchors]
+    ]
+    if options.index is not None:
+        asked = [int(i) for i in options.index.split(",")]
+        anchors = [a for a in anchors if a.index in asked]
+    anchors = anchors[: options.anchors]
     # Compiling (once per machine) is not measured.
     gp.distance(network, anchors[0], solver="search", time_limit=60.0)
-    if options.ablate:
-        ablate(network, anchors, options.time_limit)
-    else:
-        table(network, anchors, options)
+    with ExitStack() as stack:
+        for one in processor_limits() if options.processor else ():
+            stack.enter_context(one)
+        if options.ablate:
+            ablate(network, anchors, options.time_limit)
+        else:
+            table(network, anchors, options)
 
 
 if __name__ == "__main__":
