@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 from graphprune.backends.protocol import Backend, Ledger, Limits
 from graphprune.backends.race import Race
-from graphprune.errors import GraphpruneError, UnsupportedError, nearest
+from graphprune.errors import GraphpruneError, UnsupportedError, check_known
 
 Solver = Literal["auto", "scip", "search"]
 SOLVERS: tuple[Solver, ...] = get_args(Solver)
@@ -25,9 +25,8 @@ def backend(solver: Solver) -> Backend:
         from graphprune.backends.scip import Scip
 
         return Scip()
-    if solver == "auto":
-        return Auto()
-    raise GraphpruneError(f"unknown solver '{solver}'{nearest(solver, list(SOLVERS))}")
+    check_known("solver", solver, SOLVERS)
+    return Auto()
 
 
 class Auto:

@@ -1,5 +1,7 @@
 """Errors people cause and can mend: one message naming the file, the node and the remedy."""
 
+from collections.abc import Iterable
+
 
 class GraphpruneError(Exception):
     """Bad input or bad usage; the command line prints it as one message and exits with 2."""
@@ -35,3 +37,15 @@ def nearest(name: str, known: "list[str]") -> str:
 
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     return f"; did you mean '{close[0]}'?" if close else f"; known: {', '.join(sorted(known))}"
+
+
+def check_known(kind: str, name: str, known: Iterable[str]) -> None:
+    """Refuse a name that is none of the known ones.
+
+    Raises
+    ------
+    GraphpruneError
+        It names the closest one.
+    """
+    if name not in known:
+        raise GraphpruneError(f"unknown {kind} '{name}'{nearest(name, list(known))}")

@@ -96,9 +96,9 @@ def read_model(path: str | Path) -> Model:
     Raises
     ------
     ModelError
-        Missing or unreadable file, or weights outside the file.
+        Missing or unreadable file.
     UnsupportedError
-        Something outside the checker's subset.
+        Weights outside the file, or something else outside the checker's subset.
     """
     try:
         data = Path(path).read_bytes()
@@ -113,12 +113,24 @@ def parse_model(data: bytes, label: str = "model") -> Model:
     """A model from its bytes; `label` names it in messages."""
     try:
         proto = onnx.load_model_from_string(data)
+        for tensor in proto.graph.initializer:
+            _refuse_external(tensor, label, tensor.name)
         shaped = all(v.type.tensor_type.HasField("shape") for v in proto.graph.output)
         onnx.checker.check_model(proto if shaped else onnx.shape_inference.infer_shapes(proto))
+    except UnsupportedError:
+        raise
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
         raise ModelError(f"{label}: not a valid ONNX model: {reason}") from None
     return _Reader(proto, label).model(data)
+
+
+def _refuse_external(tensor: onnx.TensorProto, label: str, name: str) -> None:
+    if tensor.data_location == onnx.TensorProto.EXTERNAL:
+        raise UnsupportedError(
+            f"{label}: '{name}' lies in another file, outside the hash; write the model"
+            " into one: onnx.save(onnx.load('model.onnx'), 'one.onnx')"
+        )
 
 
 class _Reader:
@@ -161,8 +173,7 @@ class _Reader:
         )  # fmt: skip
 
     def _array(self, tensor: onnx.TensorProto, name: str) -> NDArray[Any]:
-        if tensor.data_location == onnx.TensorProto.EXTERNAL:
-            raise UnsupportedError(f"{self.label}: '{name}' lies in another file, outside the hash")
+        _refuse_external(tensor, self.label, name)
         array = numpy_helper.to_array(tensor)
         if array.dtype.kind == "f" and not np.all(np.isfinite(array)):
             raise ModelError(f"{self.label}: '{name}' holds NaN or infinite values")
@@ -399,8 +410,10 @@ def _flatten(r: _Reader, node: onnx.NodeProto, a: dict[str, Any]) -> None:
 def _reshape(r: _Reader, node: onnx.NodeProto, a: dict[str, Any]) -> None:
     shape = r.shape(node.input[0])
     wanted = r.constant(node, 1)
-    if wanted is None or a.pop("allowzero", 0) or wanted.ndim != 1 or len(wanted) < 2:
+    if wanted is None or wanted.ndim != 1 or len(wanted) < 2:
         raise _UnreadableError("only a constant shape of two or more sides is supported")
+    if a.pop("allowzero", 0) and not np.all(wanted):
+        raise _UnreadableError("an empty output is not supported")
     first, *sides = (int(side) for side in wanted)
     whole = (r.batch, *shape)
     sides = [whole[i + 1] if s == 0 and i + 1 < len(whole) else s for i, s in enumerate(sides)]

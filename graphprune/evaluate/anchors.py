@@ -29,7 +29,8 @@ def load_anchors(
     ----------
     path
         ``.npz`` with ``x`` (N, sample shape) and optionally ``y`` (N,); ``.npy``; an IDX image
-        file, ``.gz`` or not; ``.csv`` with the label first; PNG files. uint8 is divided by 255.
+        file, ``.gz`` or not; ``.csv`` with the label first; PNG files. uint8 is divided by 255,
+        and so are whole numbers above 1 in a ``.csv`` where the domain ends at 1.
     network
         Fixes the sample shape and the number of classes; its predictions are the labels where
         the file has none.
@@ -44,13 +45,16 @@ def load_anchors(
         Unreadable file, wrong shape, dtype or range, NaN, labels out of range.
     """
     name = str(path) if isinstance(path, str | Path) else f"{len(path)} PNG files"
+    domain = domain or Domain()
     raw, y = _read(path)
+    if name.endswith(".csv") and domain.high <= 1 and _are_bytes(raw):
+        raw = raw.astype(np.uint8)
     if labels is not None:
         y = _read_labels(Path(labels))
     x = _floats(raw, name)
     if network is not None:
         x = _fit(x, network.input_shape, name)
-    _check_points(x, domain or Domain(), name)
+    _check_points(x, domain, name)
     if y is not None:
         y = _check_labels(y, len(x), None if network is None else network.classes, name)
     elif network is None:
@@ -104,6 +108,12 @@ def _read_csv(file: Path) -> Raw:
     if table.shape[1] < 2:
         raise AnchorError(f"{file}: needs a label and at least one value per row")
     return table[:, 1:], table[:, 0]
+
+
+def _are_bytes(x: Array) -> bool:
+    """Whether numbers that were written as text are bytes: whole, up to 255, and not 0 and 1."""
+    v = x.astype(np.float64)
+    return bool(np.all((v == np.floor(v)) & (v >= 0) & (v <= 255)) and np.any(v > 1))
 
 
 def _read_idx(file: Path) -> Raw:

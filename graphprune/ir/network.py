@@ -144,7 +144,7 @@ class Segment:
         return sum(affine(node).rounding + 1 for node in self.nodes)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Network:
     """A canonical network; immutable by convention, rewrites make new ones.
 
@@ -158,7 +158,7 @@ class Network:
 
     model: ir.Model
     source: Source
-    _cache: dict[Hashable, Any] = field(default_factory=dict, repr=False)
+    _cache: dict[Hashable, Any] = field(default_factory=dict)
 
     @property
     def input(self) -> ir.Value:
@@ -274,6 +274,17 @@ class Network:
     def multiply_adds(self) -> int:
         return sum(affine(n).multiply_adds for n in self.nodes if is_affine(n))
 
+    def __repr__(self) -> str:
+        return f"<Network {self._summary}>"
+
+    @property
+    def _summary(self) -> str:
+        name = self.source.path or self.model.graph.name or "network"
+        return (
+            f"{name}: input {self.input_shape}, {self.classes} classes, {self.neurons} neurons,"
+            f" {self.parameters} parameters"
+        )
+
     def _repr_html_(self) -> str:
         """What a notebook shows."""
         rows = [
@@ -281,12 +292,7 @@ class Network:
              int(self.alive(a).sum()))
             for i, a in enumerate(self.activations)
         ]  # fmt: skip
-        name = self.source.path or self.model.graph.name or "network"
-        caption = (
-            f"{name}: input {self.input_shape}, {self.classes} classes, {self.neurons} neurons,"
-            f" {self.parameters} parameters"
-        )
-        return table(("layer", "activation", "shape", "neurons", "living"), rows, caption)
+        return table(("layer", "activation", "shape", "neurons", "living"), rows, self._summary)
 
     def cached(self, key: Hashable, make: Callable[[], T]) -> T:
         """Compute once per network: compiled transforms, rows, sessions."""

@@ -9,14 +9,14 @@ Random points come from one generator on the host, so a seed gives the same resu
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from time import monotonic
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from graphprune.backends.onnxruntime import run_original
-from graphprune.errors import GraphpruneError
-from graphprune.ir import Anchor, Domain, Network, Norm
+from graphprune.errors import GraphpruneError, check_known
+from graphprune.ir import NORMS, Anchor, Domain, Network, Norm
 from graphprune.passbase import Facts, Promise, State, provides, register_pass
 from graphprune.passes.analysis import attack_descent, attack_polish, attack_radius
 from graphprune.passes.analysis.attack_local import Indices, Question
@@ -141,12 +141,15 @@ def attack(
     Raises
     ------
     GraphpruneError
-        The network has one output, or the anchor does not fit it.
+        The network has one output, the anchor does not fit it, or a name is unknown.
     Interrupted
         Ctrl-C; its `found` is the attack with the best point so far.
     """
     if network.classes < 2:
         raise GraphpruneError("the network has one output: no decision boundary is defined")
+    check_known("attack", method, get_args(AttackMethod))
+    check_known("effort", effort, STAGES)
+    check_known("norm", norm, NORMS)
     domain = domain or Domain()
     anchor.require(network.input_shape, network.classes, domain)
     start = monotonic()

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graphprune.backends.onnxruntime import provider
-from graphprune.errors import GraphpruneError
-from graphprune.ir import Anchor, Ball, Domain, Network, Norm
+from graphprune.errors import GraphpruneError, check_known
+from graphprune.ir import NORMS, Anchor, Ball, Domain, Network, Norm
 from graphprune.passbase import Facts, Promise, State, provides, register_pass
 from graphprune.passes.analysis.attack import Attack
 from graphprune.passes.analysis.bounds import (
@@ -120,8 +120,8 @@ def certify(
     Interrupted
         Ctrl-C; its `found` is the certificate of the largest radius so far.
     """
-    if method not in METHODS:
-        raise GraphpruneError(f"unknown method '{method}'; known: {', '.join(METHODS)}")
+    check_known("method", method, METHODS)
+    check_known("norm", norm, NORMS)
     if network.classes < 2:
         raise GraphpruneError("the network has one output: no decision boundary is defined")
     domain = domain or Domain()

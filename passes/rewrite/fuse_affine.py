@@ -75,9 +75,12 @@ def fuse(network: Network) -> tuple[Network, list[str]]:
     if any(plan.dense):
         built = simplify(plan.build())
         # Skips around kept neurons can make matrices add up to more than they save.
-        if network_cost(built).no_worse(network_cost(network)):
+        before, after = network_cost(network), network_cost(built)
+        if after.no_worse(before):
             return built, [plan.describe(i) for i in range(len(plan.dense))]
         plan.dense = [False] * len(plan.dense)
+        whole = f"kept: {_words(before)} in all (with its matrices: {_words(after)})"
+        return network, [*(plan.describe(i) for i in range(len(plan.dense))), whole]
     return network, [plan.describe(i) for i in range(len(plan.dense))]
 
 

@@ -49,6 +49,8 @@ def _model(*nodes: onnx.NodeProto, shape: tuple[str | int, ...] = ("n", 2)) -> b
         numpy_helper.from_array(np.array([1.0, 0.0], np.float32), "zero"),
         numpy_helper.from_array(np.array([np.nan, 0.0], np.float32), "nan"),
         numpy_helper.from_array(np.array([2, 1], np.int64), "shape"),
+        numpy_helper.from_array(np.array([0, 2], np.int64), "none"),
+        numpy_helper.from_array(np.array([-1, 2], np.int64), "rest"),
     ]
     used = {name for node in nodes for name in node.input}
     graph = helper.make_graph(
@@ -72,11 +74,32 @@ def _model(*nodes: onnx.NodeProto, shape: tuple[str | int, ...] = ("n", 2)) -> b
         ([helper.make_node("Add", ["x", "nan"], ["y"])], "NaN"),
         ([helper.make_node("Flatten", ["x"], ["y"], axis=0)], "axis 1"),
         ([helper.make_node("Reshape", ["x", "shape"], ["y"])], "batch first"),
+        ([helper.make_node("Reshape", ["x", "none"], ["y"], allowzero=1)], "empty output"),
     ],
 )
 def test_what_it_cannot_read_is_named(nodes: list[onnx.NodeProto], message: str) -> None:
     with pytest.raises(GraphpruneError, match=message):
         parse_model(_model(*nodes))
+
+
+def test_a_reshape_as_pytorch_writes_it() -> None:
+    """``allowzero`` says nothing about a shape without zeros."""
+    nodes = [
+        helper.make_node("Reshape", ["x", "rest"], ["z"], allowzero=1),
+        helper.make_node("Gemm", ["z", "w"], ["y"]),
+    ]
+    model = parse_model(_model(*nodes, shape=("n", 1, 2)))
+    assert run(model, np.array([[3.0, 4.0]], np.float32)).tolist() == [3.0, 4.0]
+
+
+def test_weights_in_another_file_are_refused_with_a_remedy() -> None:
+    proto = onnx.load_model_from_string(_model(helper.make_node("Gemm", ["x", "w"], ["y"])))
+    (weight,) = proto.graph.initializer
+    weight.ClearField("raw_data")
+    weight.data_location = TensorProto.EXTERNAL
+    weight.external_data.add(key="location", value="weights.data")
+    with pytest.raises(UnsupportedError, match=r"another file.*onnx\.save"):
+        parse_model(proto.SerializeToString())
 
 
 def test_files_that_are_no_models(tmp_path: object) -> None:

@@ -107,3 +107,19 @@ def test_missing_file_and_empty_folder(tmp_path: Path, tiny: gp.Network) -> None
         gp.load_anchors(tmp_path / "no.npz", tiny)
     with pytest.raises(gp.GraphpruneError, match=r"no \.png files"):
         gp.load_anchors(tmp_path, tiny)
+
+
+def test_whole_numbers_of_a_csv_are_bytes_where_the_domain_ends_at_one(
+    tiny: gp.Network, tmp_path: Path
+) -> None:
+    values = np.random.default_rng(0).integers(0, 256, (2, 784))
+    np.savetxt(tmp_path / "a.csv", np.column_stack([[3, 4], values]), delimiter=",", fmt="%d")
+    found = gp.load_anchors(tmp_path / "a.csv", tiny)
+    assert [a.label for a in found] == [3, 4]
+    for anchor, row in zip(found, values, strict=True):
+        np.testing.assert_array_equal(anchor.x.reshape(-1), (row / 255).astype(np.float32))
+    raw = gp.load_anchors(tmp_path / "a.csv", tiny, domain=gp.Domain(0, 255))
+    np.testing.assert_array_equal(raw[0].x.reshape(-1), values[0])
+    np.savetxt(tmp_path / "b.csv", np.column_stack([[3, 4], values + 0.5]), delimiter=",")
+    with pytest.raises(gp.GraphpruneError, match="outside the domain"):
+        gp.load_anchors(tmp_path / "b.csv", tiny)

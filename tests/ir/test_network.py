@@ -40,3 +40,11 @@ def test_import_is_light() -> None:
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
+
+
+def test_a_network_is_told_in_one_line(tiny: gp.Network) -> None:
+    said = repr(tiny)
+    assert "\n" not in said
+    assert said.endswith(
+        "mnist-tiny.onnx: input (1, 28, 28), 10 classes, 348 neurons, 2294 parameters>"
+    )

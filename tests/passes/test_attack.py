@@ -1,5 +1,6 @@
 """The attack: its points count, more effort is never worse, limits are obeyed."""
 
+import re
 from time import monotonic
 
 import numpy as np
@@ -173,3 +174,17 @@ def test_one_output_has_no_boundary() -> None:
     for ask in (gp.attack, gp.certify, gp.distance):
         with pytest.raises(gp.GraphpruneError, match="one output"):
             ask(network, anchor)
+
+
+def test_unknown_names_are_told_with_the_nearest(tiny: gp.Network, images: list[gp.Anchor]) -> None:
+    for option, wrong, said in (
+        ("effort", "fsat", "unknown effort 'fsat'; did you mean 'fast'?"),
+        ("method", "pgdd", "unknown attack 'pgdd'; did you mean 'pgd'?"),
+        ("norm", "l3", "unknown norm 'l3'"),
+    ):
+        with pytest.raises(gp.GraphpruneError, match=re.escape(said)):
+            gp.attack(tiny, images[0], **{option: wrong})  # type: ignore[arg-type]
+    with pytest.raises(gp.GraphpruneError, match="unknown norm 'l3'"):
+        gp.certify(tiny, images[0], norm="l3")  # type: ignore[arg-type]
+    with pytest.raises(gp.GraphpruneError, match="unknown method 'crwn'; did you mean 'crown'?"):
+        gp.certify(tiny, images[0], method="crwn")  # type: ignore[arg-type]
