@@ -1,4 +1,4 @@
-"""A process that works for this one: what it is told and what it says are pickles on its pipes.
+"""A process that works for this one, and how it sees this one: they send pickles over its pipes.
 
 It may crash or run out of memory without taking anything along. Nothing of the parent is needed to
 end it: when the pipe to its stdin closes, it goes.
@@ -8,10 +8,11 @@ import contextlib
 import os
 import pickle
 import queue
+import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 Message = tuple[Any, ...]
@@ -89,3 +90,36 @@ class Helper:
             return f"its process ended with code {code}"
         hungry = " (out of memory?)" if code == -9 else ""
         return f"its process was killed by signal {-code}{hungry}"
+
+
+class Parent:
+    """The process that a helper works for, as the helper sees it."""
+
+    def __init__(self) -> None:
+        # Ctrl-C is the parent's to hear.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        # Libraries may write to the descriptor of stdout, which is for messages.
+        self._out = os.fdopen(os.dup(1), "wb")
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        self._lock = threading.Lock()
+
+    def tell(self, *message: Any) -> None:
+        with self._lock:
+            pickle.dump(message, self._out, pickle.HIGHEST_PROTOCOL)
+            self._out.flush()
+
+    def read(self) -> Message:
+        """The next message."""
+        message: Message = pickle.load(sys.stdin.buffer)
+        return message
+
+    def listen(self, hear: Callable[..., None]) -> None:
+        """Have messages heard, in a thread, until the parent is gone; then go as well."""
+        threading.Thread(target=self._listen, args=(hear,), daemon=True).start()
+
+    def _listen(self, hear: Callable[..., None]) -> None:
+        try:
+            while True:
+                hear(*self.read())
+        except BaseException:
+            os._exit(0)

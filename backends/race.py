@@ -8,7 +8,6 @@ what branching alone does not.
 import logging
 import queue
 from time import monotonic, sleep
-from types import TracebackType
 from typing import Self
 
 from graphprune.backends.helper import Helper, Inbox
@@ -51,12 +50,7 @@ class Race:
         self.ledger.beside = self.poll
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.ledger.beside = None
         self._end()
 

@@ -1,21 +1,18 @@
 """SCIP in a process of its own: a script that solves the programs it reads from stdin.
 
-It imports nothing of graphprune, so that it starts in a tenth of a second, and takes little of the
+It imports next to nothing of graphprune, so that it starts in a moment, and takes little of the
 machine when it dies: of a bug of SCIP's, or of hunger (it offers itself to the kernel's killer).
 Messages are pickles; what arrives is ``("solve", program, options)`` or ``("stop",)``, what leaves
 
     ("bound", dual bound, nodes)        the bound rose
     ("point", (n,) values)              a better solution
+    ("relaxed", (n,) values)            the optimum of a node's relaxation, now and then
     ("done", status, dual bound, nodes, point or None, processor seconds)
     ("failed", message)
 """
 
-import os
-import pickle
 import queue
-import signal
 import sys
-import threading
 from contextlib import suppress
 from time import process_time
 from typing import Any
@@ -31,11 +28,12 @@ from pyscipopt import (  # type: ignore[attr-defined]
 )
 from pyscipopt.scip import Term
 
+from graphprune.backends.helper import Message, Parent
+
 MEBI = 1 << 20
 ROOT = 0.7978845608028654  # sqrt(2 / pi), of the Gelu
 # Processor seconds between two relaxations whose optimum is told.
 PAUSE = 0.25
-Message = tuple[Any, ...]
 
 
 class Watch(Eventhdlr):
@@ -64,15 +62,15 @@ class Watch(Eventhdlr):
     def eventexec(self, event: Any) -> None:
         kind = event.getType()
         if kind == SCIP_EVENTTYPE.BESTSOLFOUND:
-            self.tell(("point", values(self.model, self.variables, self.model.getBestSol())))
+            self.tell("point", values(self.model, self.variables, self.model.getBestSol()))
             return
         if kind == SCIP_EVENTTYPE.FIRSTLPSOLVED:
             if process_time() - self.told >= PAUSE:
                 self.told = process_time()
-                self.tell(("relaxed", values(self.model, self.variables, None)))
+                self.tell("relaxed", values(self.model, self.variables, None))
             return
         self.dual = max(self.dual, float(self.model.getDualbound()))
-        self.tell(("bound", self.dual, int(self.model.getNNodes())))
+        self.tell("bound", self.dual, int(self.model.getNNodes()))
 
 
 def values(model: Any, variables: list[Any], solution: Any) -> Any:
@@ -138,45 +136,32 @@ def curve(model: Any, kind: str, z: Any, h: Any, parameter: float) -> None:
 
 class Server:
     def __init__(self) -> None:
-        # SCIP and its libraries write to the descriptor of stdout, which is for messages.
-        self.out = os.fdopen(os.dup(1), "wb")
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        self.parent = Parent()
         self.todo: queue.SimpleQueue[Message] = queue.SimpleQueue()
-        self.lock = threading.Lock()
         self.model: Any = None
         self.stopped = False
 
-    def tell(self, message: Message) -> None:
-        with self.lock:
-            pickle.dump(message, self.out)
-            self.out.flush()
-
-    def listen(self) -> None:
-        """Read messages until the parent is gone; then go as well."""
-        try:
-            while True:
-                message = pickle.load(sys.stdin.buffer)
-                if message[0] == "stop":
-                    self.stopped = True
-                    if self.model is not None:
-                        self.model.interruptSolve()
-                else:
-                    self.stopped = False
-                    self.todo.put(message)
-        except BaseException:
-            os._exit(0)
+    def hear(self, kind: str, *rest: Any) -> None:
+        """A message of the parent's."""
+        if kind == "stop":
+            self.stopped = True
+            if self.model is not None:
+                self.model.interruptSolve()
+        else:
+            self.stopped = False
+            self.todo.put(rest)
 
     def serve(self) -> None:
-        threading.Thread(target=self.listen, daemon=True).start()
+        self.parent.listen(self.hear)
         while True:
-            _, program, options = self.todo.get()
+            program, options = self.todo.get()
             start = process_time()
             try:
                 done = self.solve(program, options)
             except BaseException as error:
-                self.tell(("failed", f"{type(error).__name__}: {error}"))
+                self.parent.tell("failed", f"{type(error).__name__}: {error}")
             else:
-                self.tell((*done, process_time() - start))
+                self.parent.tell(*done, process_time() - start)
             self.model = None
 
     def solve(self, program: dict[str, Any], options: dict[str, Any]) -> Message:
@@ -185,7 +170,7 @@ class Server:
             getattr(model, f"set{part}")(getattr(SCIP_PARAMSETTING, setting))
         for name, value in options.items():
             model.setParam(name, value)
-        watch = Watch(self.tell, variables[: program["inputs"] + 1])
+        watch = Watch(self.parent.tell, variables[: program["inputs"] + 1])
         model.includeEventhdlr(watch, "watch", "tells bounds and solutions")
         self.model = model
         if self.stopped:
@@ -215,7 +200,6 @@ def confine(memory: int) -> None:
 
 
 if __name__ == "__main__":
-    # Ctrl-C is the parent's to hear.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    server = Server()
     confine(int(sys.argv[1]))
-    Server().serve()
+    server.serve()

@@ -45,7 +45,7 @@ class Crew:
 
     def work(self) -> None:
         """Expand a node here, or listen for a moment to those who do."""
-        idle = self.team.idle
+        idle = self.team.free()
         tree = self.tree
         if not self.team.loans and (not idle or tree.waiting < WORTH * self.team.workers):
             tree.step(self.points)
@@ -54,7 +54,7 @@ class Crew:
         for helper in idle:
             if tree.waiting:
                 self._lend(helper)
-        if not tree.waiting and self.team.idle:
+        if not tree.waiting and self.team.free():
             self._ask()
         self.team.hear(PAUSE)
 

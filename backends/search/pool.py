@@ -11,7 +11,6 @@ import queue
 from collections.abc import Callable
 from dataclasses import dataclass
 from time import monotonic
-from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
@@ -167,18 +166,12 @@ class Team:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
         if error is not None and self.loans:
             _end()
 
-    @property
-    def idle(self) -> list[Helper]:
-        """The workers that could do something now."""
+    def free(self) -> list[Helper]:
+        """The workers that could do something now; what the others have said is taken first."""
         if self._alone:
             return []
         if self._pool is None:

@@ -88,7 +88,7 @@ def prepare_all(
 
     while (waiting or team.loans) and not (limits.over and team.loans):
         tell()
-        idle = team.idle if len(waiting) + len(team.loans) > 1 else []
+        idle = team.free() if len(waiting) + len(team.loans) > 1 else []
         for helper in idle:
             if waiting:
                 lend(helper, waiting.pop())

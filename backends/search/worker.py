@@ -17,18 +17,15 @@ and what leaves
     ("failed", job, message)
 """
 
-import os
-import pickle
 import queue
-import signal
 import sys
-import threading
 from time import monotonic, process_time
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from graphprune.backends.helper import Parent
 from graphprune.backends.protocol import Limits
 from graphprune.backends.search.parcel import (
     Growth,
@@ -67,9 +64,7 @@ class Worker:
     """The process; to its tree it is where points are brought."""
 
     def __init__(self) -> None:
-        # Libraries may write to the descriptor of stdout, which is for messages.
-        self.out = os.fdopen(os.dup(1), "wb")
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        self.parent = Parent()
         self.todo: queue.SimpleQueue[tuple[int, Portion | Root]] = queue.SimpleQueue()
         self.answers: queue.SimpleQueue[float] = queue.SimpleQueue()
         self.roots: list[Target] = []
@@ -77,51 +72,42 @@ class Worker:
         self.stopped = False
         self.job = 0
 
-    def tell(self, *message: Any) -> None:
-        pickle.dump(message, self.out, pickle.HIGHEST_PROTOCOL)
-        self.out.flush()
-
     def offer(self, x: Floats) -> None:
-        self.tell("offer", self.job, x)
+        self.parent.tell("offer", self.job, x)
         self.radius = min(self.radius, self.answers.get())
 
     def pursue(self, target: int, x: Floats) -> None:
-        self.tell("pursue", self.job, target, x)
+        self.parent.tell("pursue", self.job, target, x)
         self.radius = min(self.radius, self.answers.get())
 
-    def listen(self) -> None:
-        """Read messages until the parent is gone; then go as well."""
-        try:
-            while True:
-                kind, *rest = pickle.load(sys.stdin.buffer)
-                if kind in ("grow", "prepare"):
-                    self.stopped = False
-                    self.radius = np.inf
-                    self.todo.put((rest[0], rest[1]))
-                elif kind == "roots":
-                    self.roots = rest[0]
-                elif kind == "answer":
-                    self.answers.put(rest[0])
-                elif kind == "radius":
-                    self.radius = min(self.radius, rest[0])
-                else:
-                    self.stopped = True
-        except BaseException:
-            os._exit(0)
+    def hear(self, kind: str, *rest: Any) -> None:
+        """A message of the parent's."""
+        if kind in ("grow", "prepare"):
+            self.stopped = False
+            self.radius = np.inf
+            self.todo.put((rest[0], rest[1]))
+        elif kind == "roots":
+            self.roots = rest[0]
+        elif kind == "answer":
+            self.answers.put(rest[0])
+        elif kind == "radius":
+            self.radius = min(self.radius, rest[0])
+        else:
+            self.stopped = True
 
     def serve(self) -> None:
         """Work until the parent is gone."""
-        threading.Thread(target=self.listen, daemon=True).start()
-        self.tell("ready")
+        self.parent.listen(self.hear)
+        self.parent.tell("ready")
         while True:
             self.job, task = self.todo.get()
             start = process_time()
             try:
                 done = self.grow(task) if isinstance(task, Portion) else self.prepare(task)
             except Exception as error:
-                self.tell("failed", self.job, f"{type(error).__name__}: {error}")
+                self.parent.tell("failed", self.job, f"{type(error).__name__}: {error}")
             else:
-                self.tell("back", self.job, done, process_time() - start)
+                self.parent.tell("back", self.job, done, process_time() - start)
 
     def prepare(self, root: Root) -> Prepared:
         """Tighten the bounds of a target."""
@@ -150,14 +136,13 @@ class Worker:
 
 
 def main() -> None:
-    # Ctrl-C is the parent's to hear.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    worker = Worker()
     memory = int(sys.argv[1])
     if memory:
         import resource
 
         resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
-    Worker().serve()
+    worker.serve()
 
 
 if __name__ == "__main__":

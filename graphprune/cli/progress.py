@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf, isfinite
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from graphprune.progress import Interval, gap_of
@@ -158,12 +157,7 @@ class Live:
             self._lines.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._lines.stop()
         if self._screen is not None:
             self._screen.stop()

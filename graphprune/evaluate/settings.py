@@ -42,9 +42,9 @@ class Settings:
     certificate
         Prove every d_bnd for ``graphprune check``; the lower end is then what is proven.
     threads, provider, workers, memory
-        How it is run (memory: GiB that the bounds, the
-        search or SCIP of a task may take); none of them changes what is computed.
-        Workers are processes: of a run, or of a task's search.
+        How it is run (memory: GiB that the bounds, the search or SCIP of a task may take);
+        none of them changes what is computed. Workers are processes: of a run, or of a task's
+        search.
     """
 
     metrics: tuple[str, ...] = METRICS

@@ -81,12 +81,22 @@ def margins_on(
     method: Method,
     outer: Sequence[LayerBounds] | None = None,
     enough: float = np.inf,
+    *,
+    below: Method | None = None,
 ) -> tuple[NDArray[np.float64], list[LayerBounds]]:
-    """Margins (B, classes - 1) and bounds of layers; `outer` are of a ball around them all."""
+    """Margins (B, classes - 1) and bounds of layers.
+
+    Parameters
+    ----------
+    outer
+        Bounds of layers on a ball around all of these.
+    below
+        The method of the layers' bounds, where it is another one.
+    """
     boxes = Boxes.of(*balls)
     if outer is not None:
         outer = [LayerBounds.stack([layer] * len(balls)) for layer in outer]
-    layers = pre_activation_bounds(network, boxes, method, outer=outer)
+    layers = pre_activation_bounds(network, boxes, below or method, outer=outer)
     rows = margin_rows(network, anchor.label)
     return linear_bounds(network, boxes, layers, rows, method, enough=enough), layers
 

@@ -27,12 +27,7 @@ from graphprune.backends.onnxruntime import compiled
 from graphprune.errors import GraphpruneError
 from graphprune.evaluate.estimates.base import Answer, Metric, Question
 from graphprune.ir import Ball, Domain
-from graphprune.passes.analysis.bounds import (
-    Boxes,
-    LayerBounds,
-    linear_bounds,
-    pre_activation_bounds,
-)
+from graphprune.passes.analysis.bounds import LayerBounds, Method
 from graphprune.passes.analysis.certify import margin_rows, margins_on
 from graphprune.progress import Progress, quiet
 
@@ -77,13 +72,12 @@ class Extrapolate:
         reach = s.domain.search_limit(anchor.x, s.norm)
         margin, slope = tangent(question, s.domain)
         linear = min(float(np.min(margin / np.maximum(slope, 1e-30))), reach)
-        walk, own = (
-            Walk(reach, self.near, question.deadline, question.progress),
-            certified(question),
-        )
+        walk = Walk(reach, self.near, question.deadline, question.progress)
+        own = margins_of(question, s.method)
         # Intervals themselves have no cheaper margins than their own.
         intervals = s.method == "ibp"
-        margins = own if intervals else cheap_margins(question)
+        last: Method = "crown" if s.method == "alpha-crown" else s.method
+        margins = own if intervals else margins_of(question, last, below="ibp")
         law = PowerLaw(margin, slope, CHEAP_POWER)
         root = walk.root(law, margins, CHEAP_FIRST * linear, CHEAP_MOST)
         if not intervals:
@@ -144,39 +138,23 @@ class Walk:
         return root
 
 
-def _ball(question: Question, radius: float) -> Ball:
+def margins_of(question: Question, method: Method, below: Method | None = None) -> Margins:
+    """Certified margins (targets,) by radius; `below`: the method of pre-activation bounds."""
     s = question.settings
-    return Ball(question.anchor.x.astype(np.float64), radius, s.domain, s.norm)
-
-
-def cheap_margins(question: Question) -> Margins:
-    """Margins by a relaxation whose pre-activation bounds are intervals."""
-    network, method = question.network, question.settings.method
-    rows = margin_rows(network, question.anchor.label)
-
-    def margins(radius: float) -> Floats:
-        boxes = Boxes.of(_ball(question, radius))
-        layers = pre_activation_bounds(network, boxes, "ibp")
-        last = "crown" if method == "alpha-crown" else method
-        found: Floats = linear_bounds(network, boxes, layers, rows, last)[0]
-        return found
-
-    return margins
-
-
-def certified(question: Question) -> Margins:
-    """Margins by the run's own method."""
+    center = question.anchor.x.astype(np.float64)
     outer: tuple[float, list[LayerBounds]] | None = None
 
     def margins(radius: float) -> Floats:
         nonlocal outer
         # What holds on a ball holds on every smaller one.
         held = outer[1] if outer is not None and radius <= outer[0] else None
-        ball, method = _ball(question, radius), question.settings.method
-        found, layers = margins_on(question.network, question.anchor, [ball], method, held)
+        ball = Ball(center, radius, s.domain, s.norm)
+        found, layers = margins_on(
+            question.network, question.anchor, [ball], method, held, below=below
+        )
         outer = radius, layers
-        own: Floats = found[0]
-        return own
+        only: Floats = found[0]
+        return only
 
     return margins
 
