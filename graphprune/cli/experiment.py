@@ -17,6 +17,14 @@ Examples:
 
   graphprune experiment run --out runs/paper --only mnist-c,mnist-d --recipe best --domain none
 """
+PLOT_EXAMPLES = """
+
+Examples:
+
+  graphprune experiment plot --out runs/paper --to figures --format svg,png
+
+  graphprune experiment plot --out runs/new --out docs/figures --to figures
+"""
 Out = Annotated[str, typer.Option("--out", help="Folder of the experiment; resumable.")]
 Models = Annotated[str, typer.Option("--models", help="Folder of the shipped networks.")]
 
@@ -70,26 +78,33 @@ def register(app: typer.Typer) -> None:
         _table(out)
         return 0
 
-    @group.command()
+    @group.command(epilog=PLOT_EXAMPLES)
     def plot(
-        out: Out,
+        out: Annotated[
+            list[str],
+            typer.Option(
+                "--out", help="Folder of an experiment, or of files written here; repeatable."
+            ),
+        ],
         models: Models = "models",
         to: Annotated[
-            str | None, typer.Option(help="Folder for the files; default: --out.")
+            str | None, typer.Option(help="Folder for the files; default: the first --out.")
         ] = None,
         format: Annotated[str, typer.Option(help="Of svg, png, pdf.")] = "svg",
     ) -> None:
-        """Figures 1 to 3, and the numbers behind them as CSV, JSON and Markdown tables."""
+        """Figures 1 to 3, and the numbers behind them as CSV, JSON and Markdown tables.
+
+        Of several folders the first that has a network, recipe and domain is drawn.
+        """
         from graphprune.canonical import load
         from graphprune.evaluate.anchors import load_anchors
-        from graphprune.evaluate.experiment import read_experiment
         from graphprune.report.figures import write_figures
-        from graphprune.report.numbers import write_numbers
+        from graphprune.report.numbers import read_panels, write_numbers
         from graphprune.report.plots import FORMATS
 
         kinds = [o.one_of("--format", kind.strip(), FORMATS) for kind in format.split(",")]
-        panels = read_experiment(out)
-        folder = Path(to or out)
+        panels = read_panels(out)
+        folder = Path(to or out[0])
         folder.mkdir(parents=True, exist_ok=True)
         toy = load(Path(models) / "toy-2d.onnx")
         anchor = load_anchors(Path(models) / "toy-2d-anchors.npz", toy)[0]

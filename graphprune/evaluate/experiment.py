@@ -6,7 +6,7 @@ measurement is kept and the same command goes on where it stopped, with more anc
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import mean, median
@@ -288,15 +288,28 @@ def read_experiment(out: str | Path) -> list[Measured]:
         There is no panel with a finished anchor.
     """
     plans = sorted(Path(out).glob(f"*/*/{PLAN}"))
-    order = {panel.network: place for place, panel in enumerate(PANELS)}
-    plans.sort(key=lambda p: (p.parent.parent.name, order.get(p.parent.name, len(order))))
     found = [measured for plan in plans if (measured := _read(plan)) is not None]
     if not found:
         raise GraphpruneError(
             f"{out}: holds no finished measurement;"
             f" 'graphprune experiment run --out {out}' makes them"
         )
-    return found
+    return in_order(found)
+
+
+def in_order(panels: Iterable[Measured]) -> list[Measured]:
+    """Panels by recipe and domain, networks as the paper has them; the first of equals is kept."""
+    networks = [panel.network for panel in PANELS]
+
+    def place(panel: Measured) -> tuple[str, bool, int, str]:
+        name = panel.plan["network"]
+        number = networks.index(name) if name in networks else len(networks)
+        return panel.plan["recipe"], panel.plan["settings"]["domain"] is None, number, name
+
+    first: dict[tuple[str, bool, int, str], Measured] = {}
+    for panel in panels:
+        first.setdefault(place(panel), panel)
+    return [first[key] for key in sorted(first)]
 
 
 def _read(file: Path) -> Measured | None:

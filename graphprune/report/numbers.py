@@ -1,4 +1,7 @@
-"""The numbers of an experiment: tables for the terminal and pages, CSV and JSON for others."""
+"""The numbers of an experiment: tables for the terminal and pages, CSV and JSON for others.
+
+What is written can be read again: published numbers are drawn beside new ones.
+"""
 
 import csv
 import io
@@ -6,12 +9,24 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from rich.table import Table
 
+from graphprune.errors import GraphpruneError
 from graphprune.evaluate.documents import SCHEMA
-from graphprune.evaluate.experiment import Measured, Point, pareto
+from graphprune.evaluate.experiment import (
+    PLAN,
+    Measured,
+    Point,
+    in_order,
+    pareto,
+    read_experiment,
+)
 from graphprune.ir.export import write_bytes
+
+MEANS = "results.json"
+ROWS = "results.csv"
 
 
 def experiment_table(panel: Measured) -> Table:
@@ -126,10 +141,69 @@ def write_numbers(panels: Sequence[Measured], folder: Path) -> list[Path]:
         ],
     }
     files = {
-        folder / "results.csv": out.getvalue().encode(),
+        folder / ROWS: out.getvalue().encode(),
         folder / "results.md": markdown_tables(panels).encode(),
-        folder / "results.json": (json.dumps(whole, indent=1) + "\n").encode(),
+        folder / MEANS: (json.dumps(whole, indent=1) + "\n").encode(),
     }
     for path, data in files.items():
         write_bytes(path, data)
     return list(files)
+
+
+def read_panels(folders: Sequence[str | Path]) -> list[Measured]:
+    """The panels of several experiments, or of published numbers; earlier folders come first.
+
+    Parameters
+    ----------
+    folders
+        Each the ``--out`` of an experiment or what `write_numbers` wrote to. Where two have the
+        same network, recipe and domain, the panel of the earlier one is taken.
+
+    Raises
+    ------
+    GraphpruneError
+        A folder has neither, or its numbers cannot be read.
+    """
+    found: list[Measured] = []
+    for folder in map(Path, folders):
+        published = (folder / MEANS).is_file() and not any(folder.glob(f"*/*/{PLAN}"))
+        found += _read_numbers(folder) if published else read_experiment(folder)
+    return in_order(found)
+
+
+def _read_numbers(folder: Path) -> list[Measured]:
+    """Undo `write_numbers`."""
+    try:
+        document = json.loads((folder / MEANS).read_text())
+        with (folder / ROWS).open(newline="") as lines:
+            rows = [{k: _value(v) for k, v in row.items()} for row in csv.DictReader(lines)]
+        return [_panel(panel, rows) for panel in document["panels"]]
+    except (OSError, ValueError, KeyError, TypeError) as e:
+        raise GraphpruneError(
+            f"{folder}: {MEANS} and {ROWS} are not what 'graphprune experiment plot' writes: {e!r}"
+        ) from None
+
+
+def _panel(panel: dict[str, Any], rows: Sequence[dict[str, Any]]) -> Measured:
+    plan = panel["plan"]
+    mine = {
+        "network": plan["network"], "metric": f"d_{plan['metric']}", "recipe": plan["recipe"],
+        "domain": "none" if plan["settings"]["domain"] is None else "box",
+    }  # fmt: skip
+    return Measured(
+        plan, panel["anchors"], panel["exact"], panel["seconds"], Point(**panel["attack"]),
+        tuple(Point(**p) for p in panel["points"]),
+        tuple(row for row in rows if mine.items() <= row.items()),
+    )  # fmt: skip
+
+
+def _value(text: str) -> str | float | bool | None:
+    """A cell of `ROWS` as it was."""
+    if text in ("", "True", "False"):
+        return {"": None, "True": True, "False": False}[text]
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text

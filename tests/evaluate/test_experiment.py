@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,12 @@ from graphprune.report.figures import (
     runtime_figure,
     write_figures,
 )
-from graphprune.report.numbers import experiment_table, markdown_tables, write_numbers
+from graphprune.report.numbers import (
+    experiment_table,
+    markdown_tables,
+    read_panels,
+    write_numbers,
+)
 from tests.conftest import MODELS
 
 TOY = Panel("toy-2d", "bnd", "toy-2d-anchors.npz")
@@ -100,6 +106,37 @@ def test_files_hold_the_numbers(measured: tuple[Path, list[Measured]], tmp_path:
     assert document["schema"] == "graphprune/1"
     assert document["panels"][0]["points"][0]["label"] == "0.5"
     assert experiment_table(panels[0]).row_count == 1 + len(panels[0].points)
+
+
+def test_published_numbers_are_read_again_beside_new_ones(
+    measured: tuple[Path, list[Measured]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, _ = measured
+    (new,) = read_experiment(out)
+    published = tmp_path / "published"
+    published.mkdir()
+    # The same panel with other numbers, and one that the experiment lacks.
+    old = replace(new, seconds=9.0)
+    other = replace(
+        new, plan={**new.plan, "recipe": "other"}, seconds=7.0,
+        rows=tuple({**row, "recipe": "other"} for row in new.rows),
+    )  # fmt: skip
+    write_numbers([old, other], published)
+    assert list(map(asdict, read_panels([published]))) == [asdict(old), asdict(other)]
+    assert list(map(asdict, read_panels([out, published]))) == [asdict(new), asdict(other)]
+    for name in ("results.csv", "results.json", "results.md"):
+        write_numbers([new], tmp_path)
+        first = (tmp_path / name).read_bytes()
+        write_numbers(read_panels([tmp_path]), tmp_path)
+        assert (tmp_path / name).read_bytes() == first
+    models = str(MODELS)
+    arguments = ["--out", str(published), "--models", models, "--to", str(tmp_path / "drawn")]
+    assert command(["experiment", "plot", *arguments]) == 0
+    assert (tmp_path / "drawn" / "figure-3-other-box.svg").exists()
+    (published / "results.csv").unlink()
+    capsys.readouterr()
+    assert command(["experiment", "plot", *arguments]) == 2
+    assert "are not what 'graphprune experiment plot' writes" in capsys.readouterr().err
 
 
 def test_figures_are_drawn_without_an_experiment() -> None:
