@@ -59,7 +59,7 @@ def attempt(solver: Solver, ledger: Ledger, limits: Limits) -> None:
     survive(solver, partial(backend(solver).run, ledger, limits))
 
 
-def survive(solver: Solver, run: Callable[[], None]) -> None:
+def survive(name: str, run: Callable[[], None]) -> None:
     """Run a part of a backend that may fail in its middle.
 
     Raises
@@ -73,4 +73,4 @@ def survive(solver: Solver, run: Callable[[], None]) -> None:
         raise
     except (GraphpruneError, RuntimeError, MemoryError, ArithmeticError) as error:
         reason = f"{type(error).__name__}: {error}"
-        log.warning("backend %s failed (%s); the interval stays what is proven", solver, reason)
+        log.warning("backend %s failed (%s); the interval stays what is proven", name, reason)

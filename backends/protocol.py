@@ -38,12 +38,15 @@ class Problem:
     ----------
     cutoff
         Points at this distance or beyond are of no interest; finite.
+    gap
+        An interval with (upper - lower) / upper at most this is tight enough.
     """
 
     network: Network
     anchor: Anchor
     domain: Domain
     cutoff: float
+    gap: float = RELATIVE
 
 
 @dataclass(frozen=True)
@@ -126,7 +129,8 @@ class Ledger:
     def closed(self) -> bool:
         """Nothing is left to prove."""
         return self.lower >= self.cutoff or (
-            self.upper <= self.problem.cutoff and is_exact(self.lower, self.upper)
+            self.upper <= self.problem.cutoff
+            and self.upper - self.lower <= max(ABSOLUTE, self.problem.gap * self.upper)
         )
 
     @property

@@ -6,7 +6,7 @@ from time import monotonic
 
 import numpy as np
 
-from graphprune.backends.protocol import Ledger, Limits
+from graphprune.backends.protocol import RELATIVE, Ledger, Limits
 from graphprune.backends.search.rung import TOP, climb, last_radius
 
 log = logging.getLogger("graphprune")
@@ -68,7 +68,8 @@ class Search:
                 step = min(max(TENFOLD * log10(room), SMALLEST_STEP), LARGEST_STEP)
         # A few neurons more cost nothing: then the last digits too.
         few = ledger.statistics.get("unstable", FEW + 1) <= FEW
-        if few and ledger.upper <= ledger.problem.cutoff and not limits.over:
+        fully = ledger.problem.gap <= RELATIVE
+        if few and fully and ledger.upper <= ledger.problem.cutoff and not limits.over:
             last = last_radius(ledger, fine=True)
             if last > ledger.lower:
                 ledger.raise_lower(

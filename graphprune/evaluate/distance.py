@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 
 from graphprune.backends.choose import Solver, attempt, survive
-from graphprune.backends.protocol import Ledger, Limits, Problem, is_exact
+from graphprune.backends.protocol import RELATIVE, Backend, Ledger, Limits, Problem, is_exact
 from graphprune.backends.search import opening
 from graphprune.backends.trace import Trace
 from graphprune.errors import GraphpruneError
@@ -93,6 +93,8 @@ def distance(
     known_attack: Attack | None = None,
     known_certificate: Certificate | None = None,
     record: bool = False,
+    gap: float = RELATIVE,
+    before: Backend | None = None,
     progress: Progress = quiet,
 ) -> Distance:
     """Exact L-infinity distance of a correctly classified anchor to the decision boundary.
@@ -119,6 +121,10 @@ def distance(
         Results of :func:`attack` and :func:`certify` for the same anchor and domain.
     record
         Keep a `trace` for a certificate.
+    gap
+        Stop where (upper - lower) / upper is at most this.
+    before
+        A backend that works on what the opening leaves, before the solver.
 
     Returns
     -------
@@ -142,12 +148,14 @@ def distance(
     start = monotonic()
     reach = domain.search_limit(anchor.x)
     cutoff = min(reach, np.inf if radius is None else radius)
-    ledger = Ledger(Problem(network, anchor, domain, cutoff), progress=progress, record=record)
+    ledger = Ledger(Problem(network, anchor, domain, cutoff, gap), progress=progress, record=record)
     limits = Limits(start + time_limit, int(memory * 2**30), threads, workers)
     covered = domain.bounded and cutoff >= reach
     try:
         if radius is None or known_attack is not None or not _robust(ledger, limits):
             _first(ledger, limits, solver, time_limit, known_attack, known_certificate)
+            if before is not None and not ledger.closed and not limits.over:
+                survive(before.name, partial(before.run, ledger, limits))
             if ledger.lower < ledger.cutoff:
                 attempt(solver, ledger, limits)
     except KeyboardInterrupt:

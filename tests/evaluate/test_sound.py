@@ -8,8 +8,10 @@ from hypothesis import strategies as st
 import graphprune as gp
 from graphprune.backends.condensed import bounds_of, condense
 from graphprune.backends.onnxruntime import run_original
+from graphprune.backends.protocol import Ledger, Limits, Problem
 from graphprune.backends.scip.influence import most_damaging
 from graphprune.evaluate.estimates import estimate, parse_estimate
+from graphprune.evaluate.estimates.sound import Ladder, Sound
 from graphprune.evaluate.settings import Settings
 from graphprune.ir import Ball
 from graphprune.passes.analysis.bounds import Boxes, pre_activation_bounds
@@ -38,6 +40,40 @@ def test_the_interval_holds_the_exact_distance(
     assert witness is not None
     logits = run_original(network, witness.x[None])[0]
     assert logits[witness.target] >= logits[anchor.label]
+
+
+@settings(max_examples=25)
+@given(perceptrons(), st.sampled_from([0, 1, 3]), st.sampled_from([1e-4, 0.2, 0.5]))
+def test_the_ladder_alone_closes_the_interval(
+    case: tuple[Perceptron, gp.Network, gp.Anchor], first: int, gap: float
+) -> None:
+    """Without the search, which settles networks this small before the first rung."""
+    net, network, anchor = case
+    found = gp.attack(network, anchor, effort="fast")
+    if found.witness is None:
+        return
+    ledger = Ledger(Problem(network, anchor, gp.Domain(), 1.0, gap))
+    ledger.take(found.witness)
+    ladder = Ladder(Sound(first=first, most=1000, gap=gap))
+    ladder.run(ledger, Limits())
+    truth = brute_force_distance(net, anchor.x.astype(float), anchor.label, 0.0, 1.0)
+    assert ledger.lower <= truth + 1e-6
+    assert ledger.upper >= truth - 1e-6
+    assert ledger.closed
+    assert ladder.exact is not None or ledger.lower == 0.0
+    assert ledger.lower == 0.0 or not ledger.certified  # it rests on SCIP's numerics
+
+
+def test_a_loose_gap_ends_the_search_early(tiny: gp.Network, images: list[gp.Anchor]) -> None:
+    for image in images[:2]:
+        loose = gp.distance(tiny, image, gap=0.5, time_limit=60)
+        tight = gp.distance(tiny, image, time_limit=60)
+        assert loose.upper is not None
+        assert tight.upper is not None
+        assert loose.upper - loose.lower <= 0.5 * loose.upper
+        assert loose.lower <= tight.upper
+        assert loose.upper >= tight.lower
+        assert loose.nodes <= tight.nodes
 
 
 def test_more_exact_neurons_are_never_looser(tiny: gp.Network, images: list[gp.Anchor]) -> None:

@@ -6,9 +6,13 @@ of the substitute's distance is one of the network's. The smaller program has on
 neuron that is still exact. A ladder returns the most damaging neurons to exact, a growing number
 per rung; points that rungs find are carried back to the network and lower the upper end. The last
 rung, with every neuron exact, is the exact solver itself.
+
+That solver's search encloses what it has not split yet in the same way, one neuron at a time. So
+the ladder pays only between what the search's opening settles and what a few exact neurons leave
+wide open; elsewhere the last rung comes first.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import monotonic
 from typing import ClassVar
 
@@ -16,23 +20,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graphprune.backends.condensed import Condensed, bounds_of, condense
-from graphprune.backends.protocol import is_exact
+from graphprune.backends.protocol import Ledger, Limits
 from graphprune.backends.scip.influence import most_damaging
 from graphprune.backends.scip.solve import solve_target
-from graphprune.errors import GraphpruneError, UnsupportedError
+from graphprune.errors import GraphpruneError
 from graphprune.evaluate.distance import distance
-from graphprune.evaluate.estimates.base import Answer, Metric, Question
+from graphprune.evaluate.estimates.base import Answer, Metric, Question, Status
 from graphprune.ir import Ball
-from graphprune.passes.analysis.attack import Attack
-from graphprune.passes.analysis.attack_polish import polish
 from graphprune.passes.analysis.bounds import Boxes, linear_bounds, pre_activation_bounds
-from graphprune.passes.analysis.certify import Certificate, certify, margin_rows
-from graphprune.passes.analysis.witness import Witness, closest_on_ray
+from graphprune.passes.analysis.certify import margin_rows
 
 Floats = NDArray[np.float64]
 
 # How far beyond a rung's point the network's boundary is looked for.
 BEYOND = 1.5
+# More unstable neurons than this, and rungs with few exact ones say no more than the certificate.
+CROWDED = 256
 
 
 @dataclass(frozen=True)
@@ -60,122 +63,85 @@ class Sound:
             )
 
     def run(self, question: Question) -> Answer:
-        q = question
-        s = q.settings
-        best = q.found.witness
-        if best is not None:
-            best = polish(q.network, q.anchor, s.domain, best, deadline=q.deadline)
-        proof = certify(
-            q.network, q.anchor, domain=s.domain, method=s.method,
-            upper=None if best is None else best.distance,
-            time_limit=0.25 * q.remaining, progress=q.progress,
+        q, s = question, question.settings
+        ladder = Ladder(self)
+        found = distance(
+            q.network, q.anchor, domain=s.domain, radius=s.radius, solver=s.solver,
+            time_limit=q.remaining, workers=s.workers, memory=s.memory, known_attack=q.found,
+            gap=self.gap, before=ladder, progress=q.progress,
         )  # fmt: skip
-        ladder = None
-        if best is not None:
-            ladder = _Ladder(q, best, proof)
-            best = ladder.climb(self)
-        lower = proof.radius if ladder is None else max(proof.radius, ladder.lower)
-        status = "interval"
-        certified = lower <= proof.radius
-        neurons = q.network.living_neurons if ladder is None else ladder.exact
-        if best is None or best.distance - lower > self.gap * best.distance:
-            result = distance(
-                q.network, q.anchor, domain=s.domain, radius=s.radius, solver=s.solver,
-                time_limit=q.remaining, known_attack=Attack(best, 0.0), known_certificate=proof,
-                workers=s.workers, memory=s.memory, progress=q.progress,
-            )  # fmt: skip
-            best = result.witness or best
-            neurons = q.network.living_neurons
-            if result.lower >= lower:
-                lower, certified = result.lower, result.certified
-            if result.status == "robust":
-                return Answer(
-                    None, "collapsed", lower=lower, certified=certified, capped=True,
-                    neurons_left=neurons,
-                )  # fmt: skip
-        upper = None if best is None else best.distance
-        if upper is not None:
-            lower = min(lower, upper)
-            status = "exact" if is_exact(lower, upper) else "interval"
+        status: Status = "collapsed" if found.status == "robust" else found.status
         return Answer(
-            upper, "exact" if status == "exact" else "interval", lower=lower, upper=upper,
-            certified=certified, neurons_left=neurons, witness=best,
+            found.upper, status, lower=found.lower, upper=found.upper,
+            certified=found.certified, capped=status == "collapsed", witness=found.witness,
+            neurons_left=q.network.living_neurons if ladder.exact is None else ladder.exact,
         )  # fmt: skip
 
 
-class _Ladder:
-    """Lower bounds per target from programs with few binaries."""
+@dataclass(eq=False)
+class Ladder:
+    """A backend: lower bounds from programs with few binaries.
 
-    def __init__(self, question: Question, best: Witness, proof: Certificate) -> None:
-        self.question = question
-        self.best = best
-        self.proof = proof
-        self.lower = proof.radius
-        self.exact = 0
+    Attributes
+    ----------
+    exact
+        Exact neurons of the rung that closed the ledger; None where none did.
+    """
 
-    def climb(self, options: Sound) -> Witness:
-        """Rungs until the interval is as tight as asked, or the share of the time is used."""
-        q = self.question
-        deadline = monotonic() + options.share * q.remaining
-        ball = Ball(q.anchor.x.astype(np.float64), self.best.distance, q.settings.domain)
-        layers = pre_activation_bounds(q.network, Boxes.of(ball))
-        try:
-            condensed = condense(q.network, bounds_of(layers), ball)
-        except UnsupportedError:
-            return self.best  # smooth activations: the certificate is what there is
-        rows = margin_rows(q.network, q.anchor.label)
-        margins = linear_bounds(q.network, Boxes.of(ball), layers, rows)[0]
+    options: Sound
+    name: ClassVar[str] = "ladder"
+    exact: int | None = field(default=None, init=False)
+
+    def run(self, ledger: Ledger, limits: Limits) -> None:
+        """Rungs until the ledger is closed or the share of the time is used."""
+        problem, witness = ledger.problem, ledger.witness
+        crowded = ledger.statistics.get("unstable", 0) > CROWDED
+        if witness is None or crowded or not problem.network.piecewise_linear:
+            return
+        deadline = monotonic() + self.options.share * limits.remaining()
+        ball = Ball(problem.anchor.x.astype(np.float64), witness.distance, problem.domain)
+        layers = pre_activation_bounds(problem.network, Boxes.of(ball))
+        condensed = condense(problem.network, bounds_of(layers), ball)
+        rows = margin_rows(problem.network, problem.anchor.label)
+        margins = linear_bounds(problem.network, Boxes.of(ball), layers, rows)[0]
         # Targets that bounds exclude are no nearer than the ball's radius.
-        lowers = {int(i): self.lower for i in np.flatnonzero(margins <= 0)}
-        count = options.first
-        while not self._tight(options.gap):
-            finished = self._rung(condensed, ball, rows, lowers, count, deadline)
-            whole = count >= condensed.unstable
-            count = max(int(options.growth * count), 1)
-            if not finished or whole or count > options.most:
+        lowers = {int(i): ledger.lower for i in np.flatnonzero(margins <= 0)}
+        count = self.options.first
+        while not ledger.closed and condensed.unstable <= CROWDED:
+            finished = _rung(ledger, condensed, ball, rows, lowers, count, limits.memory, deadline)
+            ledger.raise_lower(min([ledger.upper, *lowers.values()]), certified=False)
+            ledger.tell(f"sound, {min(count, condensed.unstable)} exact", always=True)
+            if ledger.closed:
+                self.exact = min(count, condensed.unstable)
+            if not finished or count >= condensed.unstable:
                 break
-        return self.best
-
-    def _tight(self, gap: float) -> bool:
-        return self.best.distance - self.lower <= gap * self.best.distance
-
-    def _rung(
-        self, condensed: Condensed, ball: Ball, rows: Floats, lowers: dict[int, float], count: int,
-        deadline: float,
-    ) -> bool:  # fmt: skip
-        """Solve the targets with `count` exact neurons, the nearest first; False out of time."""
-        q = self.question
-        for target in sorted(lowers, key=lambda t: lowers[t]):
-            if lowers[target] >= self.best.distance:
-                continue
-            remaining = deadline - monotonic()
-            if remaining <= 0.05:
+            count = max(int(self.options.growth * count), 1)
+            if count > self.options.most:
                 break
-            exact = most_damaging(condensed, rows[target], count)
-            result = solve_target(
-                condensed, ball, rows[target], lower=lowers[target], time_limit=remaining,
-                exact=exact, progress=q.progress,
-            )  # fmt: skip
-            lowers[target] = max(lowers[target], result.lower)
-            if result.point is not None:
-                self._offer(result.point)
-            if not result.finished:
-                break
-        else:
-            self.exact = min(count, condensed.unstable)
-            self.lower = max(self.lower, min([self.best.distance, *lowers.values()]))
-            q.progress(f"sound [{self.lower:.5f}, {self.best.distance:.5f}], {count} exact")
-            return True
-        self.lower = max(self.lower, min([self.best.distance, *lowers.values()]))
-        return False
 
-    def _offer(self, point: Floats) -> None:
-        """The network's boundary in the direction of a substitute's point."""
-        q, domain = self.question, self.question.settings.domain
-        start = q.anchor.x.astype(np.float64)
-        step = point.reshape(start.shape) - start
-        found = closest_on_ray(q.network, q.anchor, domain, start + BEYOND * step)
-        if found is not None:
-            better = polish(q.network, q.anchor, domain, found, deadline=q.deadline)
-            if better.distance < self.best.distance:
-                self.best = better
+
+def _rung(
+    ledger: Ledger, condensed: Condensed, ball: Ball, rows: Floats, lowers: dict[int, float],
+    count: int, memory: int, deadline: float,
+) -> bool:  # fmt: skip
+    """Solve the targets with `count` exact neurons, the nearest first; False out of time."""
+    start = ledger.problem.anchor.x.astype(np.float64)
+    for target in sorted(lowers, key=lambda t: lowers[t]):
+        if lowers[target] >= ledger.upper:
+            continue
+        remaining = deadline - monotonic()
+        if remaining <= 0.05:
+            return False
+        result = solve_target(
+            condensed, ball, rows[target], lower=lowers[target], time_limit=remaining,
+            exact=most_damaging(condensed, rows[target], count), memory=memory,
+            progress=ledger.progress,
+        )  # fmt: skip
+        lowers[target] = max(lowers[target], result.lower)
+        if result.point is not None:
+            # The network's boundary in the direction of the substitute's point.
+            step = result.point.reshape(start.shape) - start
+            ledger.offer(start + BEYOND * step, deadline=deadline)
+        if not result.finished:
+            return False
+    return True
