@@ -20,6 +20,7 @@ from graphprune.ir.points import linf
 from graphprune.passes.analysis.attack import Attack
 from graphprune.passes.analysis.certify import certified_margins
 from graphprune.testing import anchors
+from tests.conftest import MODELS
 from tests.oracles import Perceptron, brute_force_distance
 
 
@@ -200,6 +201,8 @@ def test_auto_goes_by_network_and_budget(
 
     assert chosen(tiny, "rob", 60.0) == "extrapolate"
     assert chosen(tiny, "bnd", 60.0) == "nearest"
+    stable = gp.load(MODELS / "mnist-b-stable.onnx")
+    assert chosen(stable, "bnd", 60.0) == "nearest{effort=standard}"
     assert chosen(mnist_a, "bnd", 5.0) == "re-anchored"
     assert chosen(mnist_a, "bnd", 0.5) == "nearest"
 
@@ -212,5 +215,22 @@ def test_nearest_is_an_attack_of_its_own(tiny: gp.Network, images: list[gp.Ancho
     fast = gp.attack(tiny, images[0], effort="fast")
     assert record["value"] == record["upper"] == fast.distance
     assert witness is not None
+    assert record["attacked"] is False
+
+
+def test_nearest_does_not_run_the_attack_of_the_run_twice(
+    tiny: gp.Network, images: list[gp.Anchor]
+) -> None:
+    found = gp.attack(tiny, images[0])
+    spec = "nearest{effort=standard}"
+    record, witness = estimate(tiny, images[0], Settings(), spec, "bnd", found)
+    assert witness is found.witness
+    assert record["value"] == found.distance
+    assert record["attacked"] is True
+    assert record["seconds"] > found.seconds
+    # PGD is no such attack.
+    weak = Attack(None, seconds=9.0)
+    record, _ = estimate(tiny, images[0], Settings(attack="pgd"), spec, "bnd", weak)
+    assert record["value"] == found.distance
     assert record["attacked"] is False
     assert record["seconds"] < 9.0
