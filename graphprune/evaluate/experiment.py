@@ -12,6 +12,8 @@ from pathlib import Path
 from statistics import mean, median
 from typing import Any
 
+import numpy as np
+
 from graphprune.backends.choose import Solver
 from graphprune.canonical import load
 from graphprune.errors import GraphpruneError
@@ -184,7 +186,9 @@ class Experiment:
             "settings": settings.to_json(), "curves": [asdict(c) for c in curves],
         }  # fmt: skip
         folder.mkdir(parents=True, exist_ok=True)
-        write_bytes(folder / PLAN, json.dumps(plan, indent=1).encode())
+        # Of a panel that exists the plan stays until its runs have agreed to the settings.
+        if not (folder / PLAN).exists():
+            _write_plan(folder, plan)
         _warm_up(network, anchors[0], settings)
         # The first anchors are measured with the plain MILP too: a run of its own.
         split = self.milp if panel.metric == "bnd" and recipe.ours else 0
@@ -194,13 +198,22 @@ class Experiment:
                     replace(settings, estimates=(*specs, "milp")) if part == "first" else settings
                 )
                 outcome = evaluate([Job(network, chosen)], more, run_dir=folder / part, watch=watch)
+                _write_plan(folder, plan)
                 yield outcome
                 if outcome.interrupted:
                     return
 
     def folder(self, panel: Panel, name: str, domain: Domain) -> Path:
-        box = f"{domain.low:g},{domain.high:g}" if domain.bounded else "none"
-        return self.out / f"{name}-{box}" / panel.network
+        return self.out / f"{name}-{_text(domain)}" / panel.network
+
+
+def _text(domain: Domain) -> str:
+    """As the command line has it."""
+    return f"{domain.low:g},{domain.high:g}" if domain.bounded else "none"
+
+
+def _write_plan(folder: Path, plan: dict[str, Any]) -> None:
+    write_bytes(folder / PLAN, json.dumps(plan, indent=1).encode())
 
 
 def _warm_up(network: Network, anchor: Anchor, settings: Settings) -> None:
@@ -254,7 +267,7 @@ class Measured:
     attack
         The baseline: error and runtime of taking d_adv for the metric.
     exact
-        Anchors whose reference is exact; the others are compared with the interval's upper end.
+        Anchors whose reference is exact; the others are compared with the closest point known.
     rows
         One per anchor and estimate.
     """
@@ -271,12 +284,23 @@ class Measured:
     def title(self) -> str:
         return f"{self.plan['network']}, d_{self.plan['metric']}"
 
+    @property
+    def domain(self) -> str:
+        """As the command line has it: ``0,1``, or ``none``."""
+        return domain_of(self.plan)
+
     def to_json(self) -> dict[str, Any]:
         return {
             "plan": self.plan, "anchors": self.anchors, "exact": self.exact,
             "seconds": self.seconds, "attack": asdict(self.attack),
             "points": [asdict(p) for p in self.points],
         }  # fmt: skip
+
+
+def domain_of(plan: dict[str, Any]) -> str:
+    """The domain of a plan, as the command line has it."""
+    box = plan["settings"]["domain"]
+    return _text(Domain(-np.inf, np.inf) if box is None else Domain(*box))
 
 
 def read_experiment(out: str | Path) -> list[Measured]:
@@ -301,12 +325,12 @@ def in_order(panels: Iterable[Measured]) -> list[Measured]:
     """Panels by recipe and domain, networks as the paper has them; the first of equals is kept."""
     networks = [panel.network for panel in PANELS]
 
-    def place(panel: Measured) -> tuple[str, bool, int, str]:
+    def place(panel: Measured) -> tuple[str, str, int, str]:
         name = panel.plan["network"]
         number = networks.index(name) if name in networks else len(networks)
-        return panel.plan["recipe"], panel.plan["settings"]["domain"] is None, number, name
+        return panel.plan["recipe"], panel.domain, number, name
 
-    first: dict[tuple[str, bool, int, str], Measured] = {}
+    first: dict[tuple[str, str, int, str], Measured] = {}
     for panel in panels:
         first.setdefault(place(panel), panel)
     return [first[key] for key in sorted(first)]
@@ -314,14 +338,14 @@ def in_order(panels: Iterable[Measured]) -> list[Measured]:
 
 def _read(file: Path) -> Measured | None:
     plan = json.loads(file.read_text())
-    records = [
-        record
-        for run in sorted(file.parent.glob(f"*/{FILE}"))
-        for evaluated in read_run(run.parent)
-        for record in evaluated.document["anchors"]
-        if record["status"] == "ok" and "interrupted" not in record
-    ]
-    return summarise(plan, records) if records else None
+    # Another --milp moves anchors from one part to the other: each counts once.
+    records: dict[int, dict[str, Any]] = {}
+    for run in sorted(file.parent.glob(f"*/{FILE}")):
+        for evaluated in read_run(run.parent):
+            for record in evaluated.document["anchors"]:
+                if record["status"] == "ok" and "interrupted" not in record:
+                    records.setdefault(record["index"], record)
+    return summarise(plan, list(records.values())) if records else None
 
 
 def summarise(plan: dict[str, Any], records: Sequence[dict[str, Any]]) -> Measured | None:
@@ -337,13 +361,13 @@ def summarise(plan: dict[str, Any], records: Sequence[dict[str, Any]]) -> Measur
     for case in cases:
         common = {
             "network": plan["network"], "metric": f"d_{metric}", "recipe": plan["recipe"],
-            "domain": "none" if plan["settings"]["domain"] is None else "box",
+            "domain": domain_of(plan),
             "anchor": case.index, "reference": case.value, "exact": case.exact,
             "full_seconds": case.seconds,
         }  # fmt: skip
         for spec, e in case.estimates.items():
-            if e["status"] == "error" or e["value"] == 0.0:
-                continue  # an error, or out of time before any radius was certified
+            if e["status"] == "error" or (not e["value"] and e["status"] != "collapsed"):
+                continue  # an error, or out of time before there was any value
             value = limit if e["value"] is None else e["value"]
             rows.append(
                 common | {
@@ -403,8 +427,13 @@ class _Case:
         value = full["value"] if metric == "rob" else full["upper"]
         if not value or attack["value"] is None:
             return None
+        exact = metric == "rob" or full["status"] == "exact"
+        if not exact:
+            # The closest point that anything found: estimates that prove their upper end too.
+            proven = (e["upper"] for e in record["estimates"] if e["status"] != "error")
+            value = min([value, *(upper for upper in proven if upper is not None)])
         return cls(
-            record["index"], value, metric == "rob" or full["status"] == "exact",
+            record["index"], value, exact,
             full["cpu_seconds"] + attack["cpu_seconds"], attack["value"], attack["cpu_seconds"],
             {e["spec"]: e for e in record["estimates"]},
         )  # fmt: skip

@@ -198,9 +198,9 @@ def write_figures(
     figures = {"figure-2": replacements_figure()}
     if toy is not None:
         figures["figure-1"] = regions_figure(*toy)
-    for group in dict.fromkeys((p.plan["recipe"], _domain(p)) for p in panels):
-        chosen = [p for p in panels if (p.plan["recipe"], _domain(p)) == group]
-        figures[f"figure-3-{group[0]}-{group[1]}"] = runtime_figure(chosen)
+    for group in dict.fromkeys((p.plan["recipe"], p.domain) for p in panels):
+        chosen = [p for p in panels if (p.plan["recipe"], p.domain) == group]
+        figures[f"figure-3-{group[0]}-{group[1].replace(',', '-')}"] = runtime_figure(chosen)
     written = []
     # The same numbers give the same file.
     with mpl.rc_context({"svg.hashsalt": "graphprune", "svg.fonttype": "none"}):
@@ -209,7 +209,3 @@ def write_figures(
                 written.append(folder / f"{name}.{kind}")
                 save_figure(figure, written[-1])
     return written
-
-
-def _domain(panel: Measured) -> str:
-    return "none" if panel.plan["settings"]["domain"] is None else "box"

@@ -19,6 +19,7 @@ from graphprune.evaluate.experiment import (
     PLAN,
     Measured,
     Point,
+    domain_of,
     in_order,
     pareto,
     read_experiment,
@@ -31,9 +32,8 @@ ROWS = "results.csv"
 
 def experiment_table(panel: Measured) -> Table:
     """Every point of a panel; those that nothing beats in error and runtime are marked."""
-    where = "none" if panel.plan["settings"]["domain"] is None else "[0, 1]"
     table = Table(
-        title=f"{panel.title}, recipe {panel.plan['recipe']}, domain {where}: {panel.anchors}"
+        title=f"{panel.title}, recipe {panel.plan['recipe']}, {_where(panel)}: {panel.anchors}"
         f" anchors, {panel.exact} exact, {panel.seconds:.2f} s on the full network",
         title_justify="left",
     )
@@ -53,6 +53,10 @@ def experiment_table(panel: Measured) -> Table:
     return table
 
 
+def _where(panel: Measured) -> str:
+    return "no domain" if panel.domain == "none" else f"domain [{panel.domain.replace(',', ', ')}]"
+
+
 def _count(point: Point, count: int) -> str:
     return f"{count}/{point.anchors}" if count else ""
 
@@ -65,8 +69,7 @@ def markdown_tables(panels: Sequence[Measured]) -> str:
     """
     groups: dict[tuple[str, str], list[Measured]] = {}
     for panel in panels:
-        domain = "no domain" if panel.plan["settings"]["domain"] is None else "domain [0, 1]"
-        groups.setdefault((panel.plan["recipe"], domain), []).append(panel)
+        groups.setdefault((panel.plan["recipe"], _where(panel)), []).append(panel)
     parts = ["# Error and time of every estimate", INTRODUCTION]
     for (recipe, domain), members in groups.items():
         parts.append(f"## `{recipe}`, {domain}")
@@ -188,7 +191,7 @@ def _panel(panel: dict[str, Any], rows: Sequence[dict[str, Any]]) -> Measured:
     plan = panel["plan"]
     mine = {
         "network": plan["network"], "metric": f"d_{plan['metric']}", "recipe": plan["recipe"],
-        "domain": "none" if plan["settings"]["domain"] is None else "box",
+        "domain": domain_of(plan),
     }  # fmt: skip
     return Measured(
         plan, panel["anchors"], panel["exact"], panel["seconds"], Point(**panel["attack"]),

@@ -26,7 +26,11 @@ def replace_least(
     step: float,
     progress: Progress = quiet,
 ) -> dict[int, Replacement]:
-    """Replacements of the given activation layers, about a share `gamma` of their neurons."""
+    """Replacements of the given activation layers: at least a share `gamma` of their neurons.
+
+    A `step` above `gamma` is one round of `gamma`.
+    """
+    step = min(step, gamma)
     replaced = {i: Replacement.nothing(len(scene.alive(i))) for i in layers}
     total = rounds_of(gamma, step)
     for k in range(total if replaced else 0):
@@ -50,8 +54,8 @@ def replace_least(
 
 
 def rounds_of(gamma: float, step: float) -> int:
-    """The smallest k >= 1 with (1 - step)^k <= 1 - gamma."""
+    """The smallest k >= 1 with (1 - step)^k <= 1 - gamma, as exact numbers would have it."""
     k = 1
-    while (1 - step) ** k > 1 - gamma:
+    while (1 - step) ** k > 1 - gamma + 1e-12:
         k += 1
     return k

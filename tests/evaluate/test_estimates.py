@@ -1,5 +1,7 @@
 """Estimates: what they cost nothing to promise, and what they prove."""
 
+from time import monotonic
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -13,12 +15,15 @@ from graphprune.evaluate.estimates import (
     estimated,
     parse_estimate,
 )
+from graphprune.evaluate.estimates.base import Question
 from graphprune.evaluate.estimates.extrapolate import PowerLaw, Walk
+from graphprune.evaluate.estimates.substitute import _solve
 from graphprune.evaluate.settings import Settings
 from graphprune.ir import Domain
 from graphprune.ir.points import linf
 from graphprune.passes.analysis.attack import Attack
 from graphprune.passes.analysis.certify import certified_margins
+from graphprune.progress import quiet
 from graphprune.testing import anchors
 from tests.conftest import MODELS
 from tests.oracles import Perceptron, brute_force_distance
@@ -74,7 +79,7 @@ def test_nothing_to_extrapolate_on_a_constant_network() -> None:
         asked = Settings(metrics=("adv", "rob"), domain=domain)
         record, _ = estimate(network, anchor, asked, "extrapolate", "rob", Attack(None, 0.0))
         assert record.get("message") is None
-        assert record["capped"] == domain.bounded
+        assert record["capped"] is True
         assert record["value"] == domain.search_limit(anchor.x)
 
 
@@ -234,3 +239,31 @@ def test_nearest_does_not_run_the_attack_of_the_run_twice(
     assert record["value"] == found.distance
     assert record["attacked"] is False
     assert record["seconds"] < 9.0
+
+
+def test_out_of_time_is_no_collapse(tiny: gp.Network, images: list[gp.Anchor]) -> None:
+    """Without a point by then there is no value; one beyond the radius asked for is capped."""
+
+    def asked(radius: float | None) -> Question:
+        s = Settings(radius=radius)
+        return Question(tiny, images[0], "bnd", s, Attack(None, 0.0), quiet, monotonic() - 1.0)
+
+    assert _solve(tiny, asked(None), Attack(None, 0.0)) == (None, "interval", False)
+    found = gp.attack(tiny, images[0])
+    assert found.distance is not None
+    stopped = _solve(tiny, asked(None), found)
+    assert stopped == (pytest.approx(found.distance, rel=1e-4), "interval", False)
+    radius = 0.5 * found.distance
+    assert _solve(tiny, asked(radius), found) == (radius, "interval", True)
+
+
+def test_auto_is_never_farther_than_the_nearest_point_it_looked_at(
+    mnist_a: gp.Network, images: list[gp.Anchor]
+) -> None:
+    weak = gp.attack(mnist_a, images[0], method="pgd")
+    s = Settings(attack="pgd", time_limit=2.0)
+    near, _ = estimate(mnist_a, images[0], s, "nearest", "bnd", weak)
+    record, witness = estimate(mnist_a, images[0], s, "auto", "bnd", weak)
+    assert record["value"] <= near["value"]
+    assert witness is not None
+    assert witness.distance == record["upper"]

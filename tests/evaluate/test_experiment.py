@@ -19,6 +19,7 @@ from graphprune.evaluate.experiment import (
     Panel,
     Point,
     families,
+    in_order,
     pareto,
     read_experiment,
     summarise,
@@ -86,8 +87,8 @@ def test_files_hold_the_numbers(measured: tuple[Path, list[Measured]], tmp_path:
     anchor = gp.load_anchors(MODELS / "toy-2d-anchors.npz", toy)[0]
     files = write_figures(panels, (toy, anchor), tmp_path, ["svg"])
     names = [f.name for f in files]
-    assert names == ["figure-1.svg", "figure-2.svg", "figure-3-best-box.svg"]
-    text = (tmp_path / "figure-3-best-box.svg").read_text()
+    assert names == ["figure-1.svg", "figure-2.svg", "figure-3-best-0-1.svg"]
+    text = (tmp_path / "figure-3-best-0-1.svg").read_text()
     for shown in ("toy-2d, d_bnd", "0.75", "25 %", "relative error", "re-anchored"):
         assert shown in text
     assert "distance" in (tmp_path / "figure-1.svg").read_text()
@@ -132,7 +133,7 @@ def test_published_numbers_are_read_again_beside_new_ones(
     models = str(MODELS)
     arguments = ["--out", str(published), "--models", models, "--to", str(tmp_path / "drawn")]
     assert command(["experiment", "plot", *arguments]) == 0
-    assert (tmp_path / "drawn" / "figure-3-other-box.svg").exists()
+    assert (tmp_path / "drawn" / "figure-3-other-0-1.svg").exists()
     (published / "results.csv").unlink()
     capsys.readouterr()
     assert command(["experiment", "plot", *arguments]) == 2
@@ -218,3 +219,70 @@ def test_the_command_refuses_what_it_does_not_know(
     assert "unknown value 'mnist-z'" in capsys.readouterr().err
     assert command(["experiment", "plot", "--out", out]) == 2
     assert "no finished measurement" in capsys.readouterr().err
+
+
+def test_the_reference_is_the_closest_point_that_anything_confirmed() -> None:
+    plan: dict[str, Any] = {
+        "network": "n", "metric": "bnd", "recipe": "best",
+        "settings": {"radius": 0.5, "domain": [0.0, 1.0]},
+        "curves": [{"title": "c", "points": [["1", "e"]]}],
+    }  # fmt: skip
+    record = _record(0, 0.2, 0.25, 0.16)
+    record["estimates"][0]["upper"] = 0.16
+    record["d_bnd"] |= {"lower": 0.1, "status": "interval"}
+    found = summarise(plan, [record])
+    assert found is not None
+    assert found.points[0].error == 0.0
+    assert found.attack.error == pytest.approx(0.09 / 0.16)
+    # An exact distance is what it is.
+    record["d_bnd"] |= {"lower": 0.2, "status": "exact"}
+    found = summarise(plan, [record])
+    assert found is not None
+    assert found.points[0].error == pytest.approx(0.2)
+
+
+def test_a_metric_without_a_value_when_its_time_is_over_is_left_out() -> None:
+    plan: dict[str, Any] = {
+        "network": "n", "metric": "bnd", "recipe": "best",
+        "settings": {"radius": 0.5, "domain": [0.0, 1.0]},
+        "curves": [{"title": "c", "points": [["1", "e"]]}],
+    }  # fmt: skip
+    stopped = _record(0, 0.1, 0.1, None)
+    stopped["estimates"][0]["status"] = "interval"
+    found = summarise(plan, [stopped, _record(1, 0.1, 0.1, 0.1)])
+    assert found is not None
+    assert [row["anchor"] for row in found.rows] == [1]
+
+
+def test_domains_keep_apart() -> None:
+    plan: dict[str, Any] = {
+        "network": "n", "metric": "bnd", "recipe": "best", "settings": {"radius": 0.5},
+        "curves": [{"title": "c", "points": [["1", "e"]]}],
+    }  # fmt: skip
+    panels = []
+    for box in ([0.0, 1.0], [-1.0, 1.0], None):
+        one = plan | {"settings": {"radius": 0.5, "domain": box}}
+        found = summarise(one, [_record(0, 0.1, 0.1, 0.1)])
+        assert found is not None
+        panels.append(found)
+    assert [p.domain for p in in_order(panels)] == ["-1,1", "0,1", "none"]
+    page = markdown_tables(panels)
+    for title in ("domain [0, 1]", "domain [-1, 1]", "no domain"):
+        assert f"## `best`, {title}" in page
+
+
+def test_anchors_that_changed_their_part_count_once(tmp_path: Path) -> None:
+    for milp in (0, 1):
+        experiment = Experiment(tmp_path, MODELS, anchors=2, time_limit=60.0, milp=milp)
+        list(experiment.run(TOY, "best", Domain()))
+    (panel,) = read_experiment(tmp_path)
+    assert panel.anchors == 2
+    assert {p.anchors for p in panel.points if p.curve != "plain MILP"} == {2}
+    assert {p.anchors for p in panel.points if p.curve == "plain MILP"} == {1}
+    # A command that is refused leaves the plan as it was.
+    (plan,) = tmp_path.glob("*/*/panel.json")
+    before = plan.read_bytes()
+    other = Experiment(tmp_path, MODELS, anchors=2, time_limit=60.0, milp=1, radius=0.25)
+    with pytest.raises(gp.GraphpruneError, match="other settings"):
+        list(other.run(TOY, "best", Domain()))
+    assert plan.read_bytes() == before

@@ -128,6 +128,7 @@ def test_the_first_layer_is_never_made_constant(tiny: gp.Network, images: list[g
 
 def test_rounds_of_algorithm_1() -> None:
     assert rounds_of(0.5, 0.5) == 1
+    assert rounds_of(0.36, 0.2) == 2  # 0.8 * 0.8 is a little above 0.64 in float64
     assert rounds_of(0.75, 0.05) == 28
     assert (1 - 0.05) ** 27 > 0.25 >= (1 - 0.05) ** 28
 

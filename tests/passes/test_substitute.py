@@ -190,3 +190,15 @@ def test_a_substitute_by_secants_needs_an_adversarial() -> None:
 def _constant_classifier(weights: np.ndarray) -> onnx.ModelProto:
     first = np.eye(3)
     return Perceptron([first, weights.astype(float)], [np.zeros(3), np.array([1.0, 0.0])]).model()
+
+
+def test_a_step_above_gamma_is_one_round_of_gamma(
+    tiny: gp.Network, images: list[gp.Anchor]
+) -> None:
+    found = gp.attack(tiny, images[0], effort="fast")
+    neurons = int(sum(tiny.alive(a).sum() for a in tiny.activations[1:]))
+    for gamma in (0.1, 0.25):
+        text = f"substitute{{gamma={gamma} step=0.5 rank=range}}, fuse-affine"
+        result = gp.Pipeline.parse(text).run(tiny, images[0], facts=(found,)).network
+        gone = tiny.living_neurons - result.living_neurons
+        assert gone == pytest.approx(gamma * neurons, abs=2)

@@ -11,6 +11,7 @@ from graphprune.evaluate.estimates.extrapolate import Extrapolate
 from graphprune.evaluate.estimates.nearest import Nearest
 from graphprune.evaluate.estimates.reanchored import ReAnchored
 from graphprune.ir import Ball
+from graphprune.passes.analysis.attack import Attack
 from graphprune.passes.analysis.bounds import Boxes, pre_activation_bounds
 
 # Unstable neurons in the ball of the nearest point. Up to `FEW`, a fast attack is off by some
@@ -38,16 +39,27 @@ class Auto:
             return replace(Extrapolate().run(question), chosen=Extrapolate.name)
         budget = question.remaining
         answer = Nearest().run(question)
-        if budget < self.least or question.found.witness is None or answer.value is None:
-            return replace(answer, chosen=Nearest.name)
-        unstable = _unstable(question, answer.value)
-        if unstable > SOME:
-            return replace(ReAnchored().run(question), chosen=ReAnchored.name)
-        if unstable > FEW:
-            better = Nearest("standard").run(question)
-            if better.value is not None and better.value <= answer.value:
-                return replace(better, chosen=STANDARD)
-        return replace(answer, chosen=Nearest.name)
+        nearest = replace(answer, chosen=Nearest.name)
+        if budget < self.least or answer.witness is None:
+            return nearest
+        unstable = _unstable(question, answer.witness.distance)
+        if unstable <= FEW:
+            return nearest
+        if unstable <= SOME:
+            better = replace(Nearest("standard").run(question), chosen=STANDARD)
+        else:
+            better = replace(ReAnchored().run(_from(question, answer)), chosen=ReAnchored.name)
+        if better.value is None or better.value > answer.witness.distance:
+            return nearest  # out of time
+        return replace(better, attacked=better.attacked or answer.attacked)
+
+
+def _from(question: Question, answer: Answer) -> Question:
+    """The question with the closest point known by now."""
+    known, witness = question.found.distance, answer.witness
+    if witness is None or (known is not None and known <= witness.distance):
+        return question
+    return replace(question, found=Attack(witness, 0.0))
 
 
 def _unstable(question: Question, radius: float) -> int:

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from graphprune import transforms
 from graphprune.backends.onnxruntime import compiled
 from graphprune.errors import GraphpruneError
-from graphprune.evaluate.estimates.base import Answer, Metric, Question
+from graphprune.evaluate.estimates.base import Answer, Metric, Question, Status
 from graphprune.ir import Ball, Domain
 from graphprune.passes.analysis.bounds import LayerBounds, Method
 from graphprune.passes.analysis.certify import margin_rows, margins_on
@@ -84,10 +84,11 @@ class Extrapolate:
             first = linear * (root / linear) ** BETWEEN
             law = PowerLaw(margin, slope, DEPTH * len(network.activations))
             root = walk.root(law, own, first, self.evaluations)
-        complete = s.domain.bounded and walk.lower >= reach
+        capped = walk.lower >= reach
+        status: Status = "collapsed" if capped and s.domain.bounded else "ok"
         return Answer(
-            root, "collapsed" if complete else "ok", lower=walk.lower,
-            neurons_left=network.living_neurons, attacked=False, capped=complete,
+            root, status, lower=walk.lower,
+            neurons_left=network.living_neurons, attacked=False, capped=capped,
         )  # fmt: skip
 
 

@@ -44,11 +44,10 @@ class PlainMilp:
         if result.point is not None:
             point = result.point.reshape(anchor.x.shape)
             witness = closest_on_ray(question.network, anchor, domain, point)
-        value = None if witness is None else witness.distance
-        if result.finished and value is None:
-            value = found.distance  # nothing closer than the attack's point
+        if witness is None or witness.distance > found.distance:
+            witness = found  # nothing closer is known than what the ball was drawn through
         binaries = sum(len(layer.offset) for layer in condensed.layers)
         return Answer(
-            value, "exact" if result.finished else "interval", upper=value, neurons_left=binaries,
-            witness=witness,
+            witness.distance, "exact" if result.finished else "interval", upper=witness.distance,
+            neurons_left=binaries, witness=witness,
         )  # fmt: skip

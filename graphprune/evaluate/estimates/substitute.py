@@ -61,7 +61,8 @@ def _certify(substitute: Network, question: Question, known: Attack) -> _Solved:
     )  # fmt: skip
     # Out of time the radius is whatever was certified by then.
     status: Status = "ok" if question.remaining > 0 else "interval"
-    return _Solved(proof.radius, "collapsed" if proof.complete else status, proof.complete)
+    capped = proof.radius >= s.domain.search_limit(question.anchor.x, s.norm)
+    return _Solved(proof.radius, "collapsed" if proof.complete else status, capped)
 
 
 def _solve(substitute: Network, question: Question, known: Attack) -> _Solved:
@@ -71,10 +72,15 @@ def _solve(substitute: Network, question: Question, known: Attack) -> _Solved:
         time_limit=question.remaining, workers=s.workers, memory=s.memory, known_attack=known,
         progress=question.progress,
     )  # fmt: skip
-    if result.upper is None or result.status == "robust":
+    reach = s.domain.search_limit(question.anchor.x)
+    limit = reach if s.radius is None else min(s.radius, reach)
+    if result.status == "robust" or result.lower >= limit:
         # The boundary is gone, or beyond the limit asked for: there is no distance to report.
         return _Solved(None, "collapsed", True)
-    return _Solved(result.upper, "exact" if result.status == "exact" else "interval", False)
+    status: Status = "exact" if result.status == "exact" else "interval"
+    if result.upper is None:
+        return _Solved(None, status, False)  # out of time before a point was found
+    return _Solved(min(result.upper, limit), status, result.upper >= limit)
 
 
 def attack_on(substitute: Network, question: Question) -> Attack:
