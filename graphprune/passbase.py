@@ -10,6 +10,7 @@ import numpy as np
 
 from graphprune.errors import PipelineError
 from graphprune.ir import Anchor, Ball, Box, Domain, Network, Region
+from graphprune.ir.points import intersection
 from graphprune.progress import Progress, quiet
 
 F = TypeVar("F")
@@ -38,7 +39,7 @@ class State:
     facts
         Results of analyses by type; an analysis also annotates the network's values.
     region
-        Where the last rewrite that promises a ``ball`` keeps its promise.
+        Where all rewrites that promise a ``ball`` keep their promises; None before the first.
     notes
         What the running pass has to say about its choices, for the report.
     """
@@ -88,7 +89,24 @@ class State:
             Where a ``ball`` promise holds.
         """
         facts = {kind: fact for kind, fact in self.facts.items() if kind not in untrue}
-        return replace(self, network=network, facts=facts, region=region or self.region)
+        return replace(self, network=network, facts=facts, region=self.narrowed(region))
+
+    def narrowed(self, region: Region | None) -> Region | None:
+        """What of a region lies where the rewrites before keep their promises too.
+
+        A network that is pruned for a small ball, then for a large one, is the first network on
+        the small one only.
+        """
+        if region is None or self.region is None:
+            return region or self.region
+        common = intersection(self.region, region)
+        if common is None:
+            name = "" if self.running is None else f"pass '{self.running.name}': "
+            raise PipelineError(
+                f"{name}its ball or box and that of the rewrites before it do not meet: the result"
+                " would compute nowhere what the network computes"
+            )
+        return common
 
 
 class Pass(Protocol):
@@ -170,13 +188,14 @@ def record(
     replaced
         Number of neurons by the kind of their replacement (``inactive``, ``secant``, ...).
     region
-        Where the rewrite was made for: the ball or box of its bounds, or the attack's ball.
+        Where the rewrite was made for: the ball or box of its bounds, or the attack's ball. Where
+        the network is valid is what of it lies in those of the rewrites before.
     details
         Anything else worth knowing; JSON.
     """
     props = network.model.metadata_props
-    where = describe_region(region)
-    entry = {"pass": name, "replaced": dict(replaced), **details, **where}
+    where = {} if region is None else describe_region(state.narrowed(region))
+    entry = {"pass": name, "replaced": dict(replaced), **details, **describe_region(region)}
     if state.anchor is not None:
         x = np.ascontiguousarray(state.anchor.x.astype(np.float64))
         where["anchor"] = entry["anchor"] = hashlib.sha256(x.tobytes()).hexdigest()

@@ -149,6 +149,31 @@ def contains(region: Region, x: NDArray[np.floating]) -> bool:
     return bool(np.all(point >= region.lower) and np.all(point <= region.upper))
 
 
+def intersection(first: Region, second: Region) -> Region | None:
+    """A region inside both, None where there is none: their intersection, if it is a ball or box.
+
+    Of balls around one centre the one inside the other. Otherwise a box; a ball in another norm
+    than ``linf`` then counts as the largest cube around its centre that lies inside it.
+    """
+    if isinstance(first, Ball) and isinstance(second, Ball):
+        small, large = sorted((first, second), key=lambda b: (b.radius, -NORMS.index(b.norm)))
+        one = np.array_equal(small.center, large.center) and small.domain == large.domain
+        # At the same radius the ball of a later norm lies inside that of an earlier one.
+        if one and NORMS.index(small.norm) >= NORMS.index(large.norm):
+            return small
+    boxes = [_inner(region) for region in (first, second)]
+    lower = np.maximum(*(box.lower for box in boxes))
+    upper = np.minimum(*(box.upper for box in boxes))
+    return None if np.any(lower > upper) else Box(lower, upper)
+
+
+def _inner(region: Region) -> Box:
+    if isinstance(region, Ball):
+        half = region.radius / length(np.ones_like(region.center), region.norm)
+        region = Ball(region.center, half, region.domain)
+    return Box(region.lower, region.upper)
+
+
 def dual(norm: Norm, gradient: NDArray[np.floating]) -> float:
     """Norm of a gradient in the dual norm: how fast a step of length one can change the value."""
     partner: dict[Norm, Norm] = {"linf": "l1", "l2": "l2", "l1": "linf"}

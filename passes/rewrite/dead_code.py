@@ -6,6 +6,7 @@ from typing import ClassVar
 import numpy as np
 
 from graphprune.ir.network import Network, size
+from graphprune.operators.simplify import simplify
 from graphprune.passbase import Facts, Promise, State, register_pass
 from graphprune.passes.analysis.attack import Attack
 from graphprune.passes.analysis.certify import Certificate
@@ -15,7 +16,10 @@ from graphprune.transforms.replace import Replacement, apply
 @register_pass
 @dataclass(frozen=True)
 class DeadCode:
-    """Remove activation layers none of whose neurons is used, and everything only they need."""
+    """Remove activation layers none of whose neurons is used, and everything only they need.
+
+    Such a layer becomes the constant 0, which adjacent affine operators take over.
+    """
 
     name: ClassVar[str] = "dead-code"
     promise: ClassVar[Promise] = "everywhere"
@@ -23,8 +27,7 @@ class DeadCode:
     keeps: ClassVar[Facts] = frozenset({Attack, Certificate})
 
     def run(self, state: State) -> State:
-        network = without_dead_layers(state.network)
-        return state.rewritten(network)
+        return state.rewritten(simplify(without_dead_layers(state.network)))
 
 
 def without_dead_layers(network: Network) -> Network:

@@ -58,7 +58,7 @@ class LinearizeSecant:
             every = np.ones(len(slope), dtype=bool)
             replacements[index] = Replacement.nothing(len(slope)).with_lines(every, slope, offset)
         result = apply(network, replacements)
-        counts = sum(int(r.removed.sum()) for r in replacements.values())
+        counts = sum(int(network.alive(network.activations[i]).sum()) for i in replacements)
         anchor = state.the_anchor(self.name)
         ball = Ball(anchor.x.astype(np.float64), found.witness.distance, state.domain)
         record(result, state, self.name, {"secant": counts}, ball, layers=layers)

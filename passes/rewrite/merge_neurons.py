@@ -67,7 +67,15 @@ def merge_neurons(network: Network) -> tuple[Network, dict[str, int]]:
 
 @dataclass(eq=False)
 class Layer:
-    """A plain layer: the node that makes its units, and the nodes that read them."""
+    """A plain layer: the node that makes its units, and the nodes that read them.
+
+    Attributes
+    ----------
+    keep
+        Units left.
+    shrunk
+        Whether the readers took over what units say.
+    """
 
     below: ir.Node
     activation: ir.Node
@@ -75,6 +83,7 @@ class Layer:
     made: Conv | Dense
     reading: list[Conv | Dense]
     keep: Units
+    shrunk: bool = False
 
     @classmethod
     def of(cls, network: Network, activation: ir.Node, edits: Edits) -> "Layer | None":
@@ -145,9 +154,11 @@ class Layer:
                     repeated[unit] = True
                     for block in blocks:
                         block[:, one] += factor * block[:, unit]
+        self.shrunk = bool(np.any(constant | repeated))
         self.keep = np.flatnonzero(alive & ~constant & ~repeated)
         if not len(self.keep):
-            self.keep = np.array([0])  # a layer keeps one unit; dead layers are another pass's
+            # A layer keeps one unit that nothing reads; dead layers are another pass's.
+            self.keep = np.array([0])
             for block in blocks:
                 block[:, 0] *= float(not (constant[0] or repeated[0]))
         self.reading = [
@@ -160,7 +171,7 @@ class Layer:
 
     def edits(self) -> Edits:
         """New operators by node: fewer rows below, fewer columns above."""
-        if len(self.keep) == len(self.made.bias):
+        if len(self.keep) == len(self.made.bias) and not self.shrunk:
             return {}
         found = {id(self.below): _rows(self.made, self.keep)}
         for node, op in zip(self.readers, self.reading, strict=True):

@@ -19,7 +19,8 @@ class PruneStable:
     """Replace ReLUs with upper <= 0 by 0 and with lower >= 0 by their input.
 
     The network stays the same function on the ball or box of the bounds (the last `bounds` pass,
-    or CROWN at d_adv).
+    or CROWN at d_adv). After another one for a smaller ball or another box, the result is the
+    first network where these meet.
     """
 
     name: ClassVar[str] = "prune-stable"
@@ -32,7 +33,9 @@ class PruneStable:
         bounds, state = state.need(BallBounds)
         network = state.network
         replacements = {}
+        # Counted is what something reads, as by `living_neurons`.
         kinds = {"inactive": 0, "active": 0}
+        removed = [0] * len(bounds.layers)
         for index, layer in enumerate(bounds.layers):
             if not activation_of(network.activations[index]).piecewise_linear:
                 continue  # a smooth activation is never its input or 0
@@ -42,12 +45,12 @@ class PruneStable:
             alive = network.alive(network.activations[index])
             kinds["inactive"] += int((inactive & alive).sum())
             kinds["active"] += int((active & ~inactive & alive).sum())
+            removed[index] = int(((active | inactive) & alive).sum())
             replacements[index] = Replacement.nothing(neurons).with_lines(
                 active | inactive, np.where(inactive, 0.0, 1.0), np.zeros(neurons)
             )
         result = apply(network, replacements)
-        counts = [int(r.removed.sum()) for r in replacements.values()]
-        record(result, state, self.name, kinds, bounds.region, removed=counts)
+        record(result, state, self.name, kinds, bounds.region, removed=removed)
         found = state.facts.get(Attack)
         gone = found is not None and not (
             found.witness and contains(bounds.region, found.witness.x)

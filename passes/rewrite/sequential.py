@@ -32,8 +32,8 @@ class Sequential:
     becomes relu(z - l) + l, l rounded down past the float32 error of computing z; outputs of
     ReLUs pass as they are. What passes is the smaller of the values that later layers read and
     of the parts of their sums that are known so far. A network that is a chain already stays as
-    it is; otherwise its layers become matrices over the living neurons. Valid on the ball of the
-    last rewrite (or of the bounds): an export form.
+    it is; otherwise its layers become matrices over the living neurons. Valid where the rewrites
+    before it are (or on the ball of the bounds): an export form.
     """
 
     name: ClassVar[str] = "sequential"

@@ -80,3 +80,15 @@ def test_a_layer_of_constants_only() -> None:
     assert_equivalent(network, merged)
     assert counts["constant"] == 3
     assert_equivalent(network, gp.Pipeline.parse("fuse-affine").run(network).network)
+
+
+@pytest.mark.parametrize("bias", [1.0, -1.0])
+def test_a_layer_of_one_constant(bias: float) -> None:
+    weights = [np.zeros((1, 2)), np.ones((3, 1))]
+    net = Perceptron(weights, [np.array([bias]), np.arange(3.0)])
+    network = gp.from_proto(net.model())
+    merged, counts = merge_neurons(network)
+    assert_equivalent(network, merged)
+    assert counts == {"constant": 1, "repeated": 0}
+    assert (network.living_neurons, merged.living_neurons) == (1, 0)
+    assert merge_neurons(merged)[1] == {"constant": 0, "repeated": 0}

@@ -1,5 +1,7 @@
 """What every rewrite promises, and where it must not fire."""
 
+import json
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -8,17 +10,19 @@ from hypothesis import strategies as st
 import graphprune as gp
 from graphprune.backends.onnxruntime import run_original
 from graphprune.backends.reference import forward64
-from graphprune.ir import Ball, annotation
+from graphprune.ir import Ball, Box, annotation
 from graphprune.ir.network import operator, pre_activation
 from graphprune.operators import Conv
 from graphprune.passes.analysis.activations import RecordedActivations
 from graphprune.passes.analysis.attack import Attack
 from graphprune.passes.analysis.bounds import PreActivationBounds
+from graphprune.passes.analysis.witness import Witness
 from graphprune.passes.rewrite.lines import secant
 from graphprune.passes.rewrite.schedule import rounds_of
 from graphprune.pipeline.verify import samples_in
 from graphprune.testing import anchors, assert_equivalent, networks
 from tests.conftest import random_points
+from tests.oracles import Perceptron
 
 
 def logits(network: gp.Network, *points: np.ndarray) -> np.ndarray:
@@ -170,6 +174,70 @@ def test_metadata_says_what_was_done(tiny: gp.Network, images: list[gp.Anchor]) 
     assert len(props["graphprune.anchor"]) == 64
     assert float(props["graphprune.radius"]) == gp.attack(tiny, images[0]).distance
     assert "prune-constant" in props["graphprune.rewrites"]
+
+
+def test_a_second_ball_promises_no_more_than_the_first(
+    tiny: gp.Network, images: list[gp.Anchor]
+) -> None:
+    for radii in ((0.02, 0.08), (0.08, 0.02)):
+        text = ", ".join(f"bounds{{radius={radius}}}, prune-stable" for radius in radii)
+        result = gp.Pipeline.parse(text).run(tiny, images[0], verify=True)
+        props = result.network.model.metadata_props
+        assert float(props["graphprune.radius"]) == 0.02
+        # Every rewrite still says what it was made for.
+        made = [float(entry["radius"]) for entry in json.loads(props["graphprune.rewrites"])]
+        assert made == list(radii)
+        region = result.state.region
+        assert isinstance(region, Ball)
+        assert region.radius == 0.02
+        same(tiny, result.network, *samples_in(region, 20))
+
+
+def test_a_ball_after_a_box_promises_what_lies_in_both(
+    tiny: gp.Network, images: list[gp.Anchor]
+) -> None:
+    text = "bounds, prune-stable, bounds{radius=0.1}, prune-stable"
+    x = images[0].x.astype(float)
+    box = Box(np.maximum(x - 0.02, 0.0), np.minimum(x + 0.2, 1.0))
+    result = gp.Pipeline.parse(text).run(tiny, images[0], box=box, verify=True)
+    region = result.state.region
+    assert region is not None
+    assert np.array_equal(region.lower, box.lower)
+    assert np.array_equal(region.upper, np.minimum(x + 0.1, 1.0))
+    same(tiny, result.network, *samples_in(region, 20))
+    apart = Box(np.full(x.shape, 0.4), np.full(x.shape, 0.6))
+    with pytest.raises(gp.GraphpruneError, match="pass 'prune-stable': .* do not meet"):
+        gp.Pipeline.parse(text).run(tiny, images[0], box=apart)
+
+
+@pytest.mark.parametrize("text", ["bounds{radius=0.2}, prune-stable", "linearize-secant{layers=2}"])
+def test_neurons_that_nothing_reads_are_not_counted(text: str) -> None:
+    net = Perceptron.random(np.random.default_rng(0), [3, 6, 5, 2])
+    net.weights[1][:, 2] = 0.0
+    net.weights[2][:, 1] = 0.0
+    network = gp.from_proto(net.model())
+    anchor = gp.Anchor(np.full(3, 0.5, np.float32), 0)
+    found = Attack(Witness(np.full(3, 0.6, np.float32), 0.1, 1), 0.0)
+    result = gp.Pipeline.parse(text).run(network, anchor, facts=(found,)).network
+    (entry,) = json.loads(result.model.metadata_props["graphprune.rewrites"])
+    gone = network.living_neurons - result.living_neurons
+    assert sum(entry["replaced"].values()) == gone > 0
+    if "removed" in entry:
+        assert sum(entry["removed"]) == gone
+        assert len(entry["removed"]) == len(network.activations)
+
+
+def test_dead_layers_go_with_what_only_they_need() -> None:
+    net = Perceptron.random(np.random.default_rng(0), [3, 6, 5, 2])
+    net.weights[1][:] = 0.0
+    network = gp.from_proto(net.model())
+    result = gp.Pipeline.parse("dead-code").run(network).network
+    same(network, result, *random_points(network))
+    assert len(result.activations) == 1
+    assert result.neurons == 5
+    # One matrix to the layer that is left, one to the logits.
+    assert [type(operator(node)).__name__ for node in result.nodes] == ["Dense", "Relu", "Dense"]
+    assert result.parameters < network.parameters
 
 
 def test_rewrites_leave_the_given_network_alone(tiny: gp.Network, images: list[gp.Anchor]) -> None:
