@@ -16,10 +16,10 @@ from graphprune.evaluate.estimates import (
     parse_estimate,
 )
 from graphprune.evaluate.estimates.base import Question
-from graphprune.evaluate.estimates.extrapolate import PowerLaw, Walk
+from graphprune.evaluate.estimates.extrapolate import PowerLaw, Walk, tangent
 from graphprune.evaluate.estimates.substitute import _solve
 from graphprune.evaluate.settings import Settings
-from graphprune.ir import Domain
+from graphprune.ir import NORMS, Domain, Norm
 from graphprune.ir.points import linf
 from graphprune.passes.analysis.attack import Attack
 from graphprune.passes.analysis.certify import certified_margins
@@ -70,6 +70,36 @@ def test_extrapolation_is_close_and_its_lower_end_is_certified(
         assert record["lower"] <= truth * (1 + 2e-3)
         assert certified_margins(tiny, anchor, record["lower"], Domain()).min() >= 0
     assert np.mean(errors) < 0.02
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_the_slope_is_how_fast_the_margins_fall_in_the_norm(
+    norm: Norm, tiny: gp.Network, images: list[gp.Anchor]
+) -> None:
+    asked = Settings(metrics=("adv", "rob"), norm=norm)
+    question = Question(tiny, images[0], "rob", asked, Attack(None, 0.0), quiet, np.inf)
+    margin, slope = tangent(question)
+    # So near the anchor that the network is linear.
+    radius = {"linf": 1e-5, "l2": 1e-4, "l1": 1e-3}[norm]
+    found = certified_margins(tiny, images[0], radius, Domain(), norm=norm)
+    assert (margin - found) / radius == pytest.approx(slope, rel=0.05)
+
+
+@pytest.mark.parametrize("norm", ["l2", "l1"])
+def test_extrapolation_takes_few_evaluations_in_every_norm(
+    norm: Norm, tiny: gp.Network, images: list[gp.Anchor]
+) -> None:
+    """Cheap ones counted; with another norm's slope it brackets, with some fourteen."""
+    asked = Settings(metrics=("adv", "rob"), norm=norm)
+    errors, told = [], list[str]()
+    for anchor in images[:4]:
+        record, _ = estimate(
+            tiny, anchor, asked, "extrapolate", "rob", Attack(None, 0.0), told.append
+        )
+        truth = gp.certify(tiny, anchor, norm=norm).radius
+        errors.append(abs(record["value"] - truth) / truth)
+    assert np.mean(errors) < 0.04
+    assert len(told) <= 6 * 4
 
 
 def test_nothing_to_extrapolate_on_a_constant_network() -> None:

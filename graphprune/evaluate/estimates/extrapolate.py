@@ -1,7 +1,7 @@
-"""d_rob from one to three evaluations of the certified margin, continued by power laws.
+"""d_rob from a few evaluations of the certified margin, continued by power laws.
 
 The certified margin of a target falls with the radius r from m = f_y(x0) - f_t(x0), at first with
-the slope s = |grad| of the margin, then faster, as the relaxation loosens. What is modelled is
+the slope s = |grad| of the margin (dual norm), then faster, as the relaxation loosens. Modelled is
 
     m(r) = m - s r (1 + k r^p),
 
@@ -26,7 +26,8 @@ from graphprune import transforms
 from graphprune.backends.onnxruntime import compiled
 from graphprune.errors import GraphpruneError
 from graphprune.evaluate.estimates.base import Answer, Metric, Question, Status
-from graphprune.ir import Ball, Domain
+from graphprune.ir import Ball
+from graphprune.ir.points import dual
 from graphprune.passes.analysis.bounds import LayerBounds, Method
 from graphprune.passes.analysis.certify import margin_rows, margins_on
 from graphprune.progress import Progress, quiet
@@ -54,7 +55,9 @@ class Extrapolate:
     """The root of the model of the certified margins after a few radii.
 
     It ends when the root moved by less than `near` from the last radius evaluated, or after
-    `evaluations`. Proven: `lower`, the largest radius whose margins all came out positive.
+    `evaluations` at roots of the model. Where the model fails the radii in between are halved,
+    which is not counted: up to eight evaluations in all. Proven: `lower`, the largest radius whose
+    margins all came out positive.
     """
 
     name: ClassVar[str] = "extrapolate"
@@ -70,7 +73,7 @@ class Extrapolate:
     def run(self, question: Question) -> Answer:
         s, anchor, network = question.settings, question.anchor, question.network
         reach = s.domain.search_limit(anchor.x, s.norm)
-        margin, slope = tangent(question, s.domain)
+        margin, slope = tangent(question)
         linear = min(float(np.min(margin / np.maximum(slope, 1e-30))), reach)
         walk = Walk(reach, self.near, question.deadline, question.progress)
         own = margins_of(question, s.method)
@@ -103,10 +106,11 @@ class Walk:
         self.lower = 0.0
 
     def root(self, model: "PowerLaw", margins: Margins, radius: float, most: int) -> float:
-        """The model's root after at most `most` evaluations from `radius` on.
+        """The model's root after `most` evaluations that the model explains, from `radius` on.
 
         Where the model contradicts what was found (margins that break off suddenly, as those of
-        certifiably trained networks), the bracket is halved until it is narrow.
+        certifiably trained networks), the bracket is halved until it is narrow. Only the limit
+        of all evaluations (`ALTOGETHER`) counts these.
         """
         root = radius = min(radius, self.reach)
         failed, left = np.inf, most
@@ -160,9 +164,9 @@ def margins_of(question: Question, method: Method, below: Method | None = None) 
     return margins
 
 
-def tangent(question: Question, domain: Domain) -> tuple[Floats, Floats]:
-    """Margins (targets,) at the anchor, and how fast they can fall with the radius."""
-    network, anchor = question.network, question.anchor
+def tangent(question: Question) -> tuple[Floats, Floats]:
+    """Margins (targets,) at the anchor, and how fast they can fall with the radius in the norm."""
+    network, anchor, s = question.network, question.anchor, question.settings
     rows = margin_rows(network, anchor.label).astype(np.float32)
     x = np.repeat(anchor.x[None].astype(np.float32), len(rows), axis=0)
     run = compiled(network, "gradient", lambda: transforms.gradient(network))
@@ -170,9 +174,9 @@ def tangent(question: Question, domain: Domain) -> tuple[Floats, Floats]:
     gradient = gradient.reshape(len(rows), -1).astype(np.float64)
     flat = x[0].reshape(-1)
     # An element at the end of the domain cannot move further out.
-    free = np.where(gradient > 0, flat > domain.low, flat < domain.high)
+    free = np.where(gradient > 0, flat > s.domain.low, flat < s.domain.high)
     margin = np.einsum("tc,tc->t", rows.astype(np.float64), logits.astype(np.float64))
-    return margin, (np.abs(gradient) * free).sum(axis=1)
+    return margin, np.array([dual(s.norm, row) for row in gradient * free])
 
 
 class PowerLaw:
