@@ -61,10 +61,11 @@ def constant(scene: Scene, layer: int, bounds: LayerBounds) -> Lines:
 
 
 def through_kept(scene: Scene, layer: int, bounds: LayerBounds) -> Lines:
-    """The line through the outermost kept points; it fits where the others lie on it too.
+    """The line through the anchor and the kept point farthest from it, by neuron.
 
-    With the anchor and one adversarial that is every neuron; with more points it is those whose
-    kept points all lie on one piece of the activation.
+    Far is a pre-activation. The line fits where the other points lie on it too: with one kept
+    point that is every neuron, with more it is those whose points all lie on one piece of the
+    activation, or else happen to lie on a line.
     """
     z = scene.at_kept[layer]
     sigma = scene.activation(layer)

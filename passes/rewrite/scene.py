@@ -29,7 +29,7 @@ SEGMENT_SAMPLES = 33
 
 @dataclass(frozen=True, eq=False)
 class KeptPoints:
-    """Fact: the points, besides the anchor, at which a substitute has to be exact.
+    """Fact: the points, besides the anchor, at which a substitute has to be exact, the best first.
 
     Without it they are the attack's point alone.
     """
@@ -46,7 +46,8 @@ class Scene:
     ball
         Where the substitute has to resemble the network.
     keep
-        Points at which lines have to be exact; may be empty (the anchor is never listed).
+        Points at which lines have to be exact, the best one first; may be empty (the anchor is
+        never listed).
     method
         How bounds on the ball are computed.
     """
@@ -119,10 +120,11 @@ class Scene:
     def sensitivity(self) -> list[Floats]:
         """|d margin / d h| (neurons,) of every layer, the mean over the anchor and kept points.
 
-        The margin is the one to the class that is closest at the first kept point.
+        The margin is the one to the class that is closest at the first kept point, or at the
+        anchor.
         """
         points = np.stack([self.anchor.x, *self.keep]).astype(np.float32)
-        logits = forward64(self.network, points[-1:])[0][0].copy()
+        logits = forward64(self.network, points[:2][-1:])[0][0].copy()
         logits[self.anchor.label] = -np.inf
         rows = np.zeros((len(points), self.network.classes), np.float32)
         rows[:, self.anchor.label] = 1.0

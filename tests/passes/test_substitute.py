@@ -158,6 +158,22 @@ def test_sensitivity_is_the_derivative_of_the_margin(
     assert np.allclose(scene.sensitivity[-1], np.abs(row), rtol=1e-5, atol=1e-6)
 
 
+def test_the_margin_that_matters_is_that_of_the_first_kept_point(
+    tiny: gp.Network, images: list[gp.Anchor]
+) -> None:
+    first, second = images[1].x, images[2].x
+    closest = logits(tiny, first, second).argmax(axis=1)
+    assert len({images[0].label, *closest}) == 3
+    ways = [
+        scene_of(tiny, images[0], *keep, radius=0.05).sensitivity[-1]
+        for keep in ((first,), (second,), (first, second), (second, first))
+    ]
+    # The last layer is read by one affine map: its derivative is the same at every point.
+    assert np.allclose(ways[2], ways[0], rtol=1e-5, atol=1e-6)
+    assert np.allclose(ways[3], ways[1], rtol=1e-5, atol=1e-6)
+    assert not np.allclose(ways[0], ways[1], rtol=1e-2)
+
+
 def test_influence_spares_what_matters(tiny: gp.Network, images: list[gp.Anchor]) -> None:
     """Replacing by influence moves the margins in the ball less than replacing by range."""
     found = gp.attack(tiny, images[0], effort="fast")

@@ -80,7 +80,7 @@ class _Loop:
     def round(self, share: float) -> bool:
         """Solve one substitute; False where it knows of nothing closer than the best point."""
         q, domain = self.question, self.question.settings.domain
-        # The best point comes first: it decides the lines, the others which neurons keep them.
+        # The best point comes first, as scenes expect it; a line has to be exact at all of them.
         points = KeptPoints((self.best.x, *self.seen))
         result = self.pipeline.run(
             q.network, q.anchor, domain=domain, facts=(Attack(self.best, 0.0), points),
