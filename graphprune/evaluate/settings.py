@@ -34,7 +34,7 @@ class Settings:
     time_limit
         Seconds per anchor and metric, or None.
     estimates
-        Pipeline texts of substitutes.
+        Texts of estimators, or of pipelines that make substitutes.
     domain
         Domain of perturbed points.
     output

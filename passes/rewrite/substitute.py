@@ -16,10 +16,10 @@ from graphprune.transforms.replace import apply
 
 
 def checked_shares(name: str, gamma: float, step: float) -> None:
-    """Raise where a share is none."""
+    """Raise where a share is none; both may be 1, which is every neuron at once."""
     everything = gamma == step == 1
     if not everything and not (0 < gamma < 1 and 0 < step < 1):
-        raise PipelineError(f"pass '{name}': gamma and step must lie between 0 and 1")
+        raise PipelineError(f"pass '{name}': gamma and step must lie between 0 and 1, or both be 1")
 
 
 def run_substitute(

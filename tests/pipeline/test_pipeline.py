@@ -18,7 +18,7 @@ def test_text_and_pipeline_are_inverse(pipeline: gp.Pipeline) -> None:
         ("prune-constnt", "unknown pass 'prune-constnt'; did you mean 'prune-constant'"),
         ("prune-constant{gama=0.5}", "no option 'gama'; did you mean 'gamma'"),
         ("prune-constant{gamma=half}", "'gamma' takes float, not 'half'"),
-        ("prune-constant{gamma=2}", "between 0 and 1"),
+        ("prune-constant{gamma=2}", "between 0 and 1, or both be 1"),
         ("prune-constant{gamma=nan}", "takes float"),
         ("prune-constant{gamma}", "name=value"),
         ("prune-constant{gamma=0.5 gamma=0.6}", "given twice"),

@@ -46,7 +46,8 @@ class Answer:
     Attributes
     ----------
     value
-        The estimate; None where the stand-in has no boundary within the search limit.
+        The estimate. None for a d_bnd when the stand-in has no boundary within the search limit, or
+        when no point was found in time.
     status
         ``ok``, or how the metric of the stand-in ended: ``exact``, ``interval`` (stopped by a
         limit; the value is its upper end), ``collapsed`` (no boundary found).
