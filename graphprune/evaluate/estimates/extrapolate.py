@@ -48,13 +48,16 @@ DEPTH = 0.4
 LEAST, MOST = 0.5, 4.0
 # A margin whose excess is below this falls slower than by its slope; rounding does not matter.
 SLOWER = -0.01
+# Newton's steps end where they move no root by more than this share.
+CONVERGED = 1e-9
 
 
 @dataclass(frozen=True)
 class Extrapolate:
     """The root of the model of the certified margins after a few radii.
 
-    It ends when the root moved by less than `near` from the last radius evaluated, or after
+    It ends when the root moved by less than `near` (half of it in other norms than linf) from the
+    last radius evaluated, or after
     `evaluations` at roots of the model. Where the model fails the radii in between are halved,
     which is not counted: up to eight evaluations in all. Proven: `lower`, the largest radius whose
     margins all came out positive.
@@ -64,7 +67,7 @@ class Extrapolate:
     metrics: ClassVar[tuple[Metric, ...]] = ("rob",)
 
     evaluations: int = 3
-    near: float = 0.35
+    near: float = 0.6
 
     def __post_init__(self) -> None:
         if self.evaluations < 1 or not self.near > 0:
@@ -75,7 +78,9 @@ class Extrapolate:
         reach = s.domain.search_limit(anchor.x, s.norm)
         margin, slope = tangent(question)
         linear = min(float(np.min(margin / np.maximum(slope, 1e-30))), reach)
-        walk = Walk(reach, self.near, question.deadline, question.progress)
+        # The first radius is tuned for linf: in other norms it is farther off.
+        near = self.near if s.norm == "linf" else 0.5 * self.near
+        walk = Walk(reach, near, question.deadline, question.progress)
         own = margins_of(question, s.method)
         # Intervals themselves have no cheaper margins than their own.
         intervals = s.method == "ibp"
@@ -216,7 +221,10 @@ class PowerLaw:
         # Convex and increasing: Newton's steps from the right go down to the root.
         for _ in range(60):
             power = k * x**p
-            x = x - (s * x * (1.0 + power) - m) / (s * (1.0 + (1.0 + p) * power))
+            step = (s * x * (1.0 + power) - m) / (s * (1.0 + (1.0 + p) * power))
+            x = x - step
+            if np.all(step <= CONVERGED * x):
+                break
         r[curved] = x
         target = int(np.argmin(r))
         return float(r[target]), bool(self.excess[target] > SLOWER)
