@@ -200,6 +200,9 @@ def record(
         x = np.ascontiguousarray(state.anchor.x.astype(np.float64))
         where["anchor"] = entry["anchor"] = hashlib.sha256(x.tobytes()).hexdigest()
         where["label"] = str(state.anchor.label)
+    if "radius" in where and _same_ball(props, where):
+        # The file that the network was loaded from may be valid on a smaller ball only.
+        where["radius"] = min(where["radius"], props["graphprune.radius"], key=float)
     done = json.loads(props.get("graphprune.rewrites", "[]"))
     props["graphprune.rewrites"] = json.dumps([*done, entry])
     total = json.loads(props.get("graphprune.replaced", "{}"))
@@ -207,6 +210,12 @@ def record(
         total[kind] = total.get(kind, 0) + count
     props["graphprune.replaced"] = json.dumps(total)
     props.update({f"graphprune.{key}": value for key, value in where.items()})
+
+
+def _same_ball(props: Mapping[str, str], where: Mapping[str, str]) -> bool:
+    """Whether what is known of a network is about balls around the same anchor."""
+    known = [props.get(f"graphprune.{key}") for key in ("anchor", "domain")]
+    return "graphprune.radius" in props and known == [where.get(k) for k in ("anchor", "domain")]
 
 
 def describe_region(region: Region | None) -> dict[str, str]:

@@ -16,9 +16,10 @@ from graphprune.transforms.replace import Replacement, apply
 @register_pass
 @dataclass(frozen=True)
 class DeadCode:
-    """Remove activation layers none of whose neurons is used, and everything only they need.
+    """Replace activation layers none of whose neurons is used by the constant 0.
 
-    Such a layer becomes the constant 0, which adjacent affine operators take over.
+    The matrices around such a layer then become one; convolutions do only where that makes the
+    graph no larger, and otherwise stay.
     """
 
     name: ClassVar[str] = "dead-code"

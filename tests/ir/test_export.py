@@ -54,6 +54,18 @@ def test_provenance_names_version_pipeline_anchor_ball_and_neurons(
     assert tiny.living_neurons - result.living_neurons == sum(replaced.values())
 
 
+@pytest.mark.parametrize("radii", [(0.02, 0.08), (0.08, 0.02)])
+def test_a_file_is_valid_where_the_file_it_was_made_from_is(
+    radii: tuple[float, float], tiny: gp.Network, images: list[gp.Anchor], tmp_path: Path
+) -> None:
+    network = tiny
+    for radius in radii:
+        text = f"bounds{{radius={radius}}}, prune-stable"
+        gp.save(gp.Pipeline.parse(text).run(network, images[0]).network, tmp_path / "a.onnx")
+        network = gp.load(tmp_path / "a.onnx")
+    assert float(props_of(onnx.load(tmp_path / "a.onnx"))["graphprune.radius"]) == 0.02
+
+
 def test_provenance_survives_the_next_round(
     tiny: gp.Network, images: list[gp.Anchor], tmp_path: Path
 ) -> None:

@@ -227,7 +227,7 @@ def test_neurons_that_nothing_reads_are_not_counted(text: str) -> None:
         assert len(entry["removed"]) == len(network.activations)
 
 
-def test_dead_layers_go_with_what_only_they_need() -> None:
+def test_dead_layers_go_and_the_matrices_around_them_become_one() -> None:
     net = Perceptron.random(np.random.default_rng(0), [3, 6, 5, 2])
     net.weights[1][:] = 0.0
     network = gp.from_proto(net.model())
