@@ -2,12 +2,16 @@
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
 import graphprune as gp
+
+if TYPE_CHECKING:
+    from graphprune.evaluate.experiment import Measured
 
 MODELS = Path(__file__).parent.parent / "models"
 
@@ -30,6 +34,19 @@ def mnist_a() -> gp.Network:
 @pytest.fixture(scope="session")
 def images() -> list[gp.Anchor]:
     return gp.load_anchors(MODELS / "mnist-test-100.npz")
+
+
+@pytest.fixture(scope="session")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> "tuple[Path, list[Measured]]":
+    """The folder of a small experiment, to be copied by who adds to it, and its one panel."""
+    from graphprune.evaluate.experiment import Experiment, Panel, read_experiment
+
+    out = tmp_path_factory.mktemp("experiment")
+    experiment = Experiment(out, MODELS, anchors=2, time_limit=60.0, milp=1)
+    toy = Panel("toy-2d", "bnd", "toy-2d-anchors.npz")
+    for outcome in experiment.run(toy, "best", gp.Domain()):
+        assert not outcome.interrupted
+    return out, read_experiment(out)
 
 
 @pytest.fixture(scope="session")

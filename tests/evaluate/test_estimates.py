@@ -298,3 +298,37 @@ def test_auto_is_never_farther_than_the_nearest_point_it_looked_at(
     assert record["value"] <= near["value"]
     assert witness is not None
     assert witness.distance == record["upper"]
+
+
+@settings(max_examples=8)
+@given(st.integers(0, 1000))
+def test_the_plain_milp_is_exact_for_the_target_of_the_attack(seed: int) -> None:
+    net = Perceptron.random(np.random.default_rng(seed), [3, 4, 3, 2])
+    network = gp.from_proto(net.model())
+    x = np.random.default_rng(seed).uniform(0.2, 0.8, 3).astype(np.float32)
+    anchor = gp.Anchor(x, int(np.argmax(net.logits(x.astype(float)))))
+    found = gp.attack(network, anchor, method="pgd")
+    if found.witness is None:
+        return
+    record, witness = estimate(network, anchor, Settings(), "milp", "bnd", found)
+    truth = brute_force_distance(net, x.astype(float), anchor.label, 0.0, 1.0)
+    assert record["status"] == "exact"
+    assert record["value"] == pytest.approx(truth, rel=1e-3, abs=1e-5)
+    assert record["lower"] is None, "an estimate: other targets may be nearer"
+    assert witness is not None
+    assert record["upper"] == record["value"] == witness.distance <= found.witness.distance
+    logits = run_original(network, witness.x[None])[0]
+    assert logits[witness.target] >= logits[anchor.label]
+
+
+def test_the_plain_milp_has_a_time_limit_of_its_own(
+    tiny: gp.Network, images: list[gp.Anchor]
+) -> None:
+    found = gp.attack(tiny, images[0], effort="fast")
+    spec = "milp{seconds=0.001}"
+    record, witness = estimate(tiny, images[0], Settings(time_limit=60), spec, "bnd", found)
+    assert record["status"] == "interval"
+    assert witness is found.witness
+    assert record["value"] == record["upper"] == found.distance
+    record, _ = estimate(tiny, images[0], Settings(), "milp", "bnd", Attack(None, 0.0))
+    assert record["message"] == "estimate 'milp': the attack found no adversarial point"

@@ -1,0 +1,28 @@
+"""What experiments keep, made by hand: the plan of a panel, and the records of anchors."""
+
+from typing import Any
+
+
+def plan_of(recipe: str, domain: list[float] | None) -> dict[str, Any]:
+    """The plan of a d_bnd panel with one estimate, ``e``, and its search ending at 0.5."""
+    return {
+        "network": "n", "metric": "bnd", "recipe": recipe,
+        "settings": {"radius": 0.5, "domain": domain},
+        "curves": [{"title": "c", "points": [["1", "e"]]}],
+    }  # fmt: skip
+
+
+def record_of(index: int, exact: float, attack: float, value: float | None) -> dict[str, Any]:
+    """The record of an anchor; without a value the estimate's boundary has collapsed."""
+    estimate = {
+        "spec": "e", "metric": "d_bnd", "value": value, "seconds": 9.0, "cpu_seconds": 0.0,
+        "attacked": True, "prune_seconds": 0.5, "neurons_left": 7,
+        "status": "collapsed" if value is None else "exact", "capped": value is None,
+        "lower": None, "upper": None,
+    }  # fmt: skip
+    return {
+        "index": index, "status": "ok",
+        "d_adv": {"value": attack, "cpu_seconds": 1.0},
+        "d_bnd": {"lower": exact, "upper": exact, "status": "exact", "cpu_seconds": 3.0},
+        "estimates": [estimate],
+    }  # fmt: skip
