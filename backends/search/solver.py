@@ -61,11 +61,7 @@ class Search:
             # What a rung needed, the next one needs from its start.
             level = rung.level
             skip = skip + 1 if easy else 0
-            seconds = monotonic() - start
-            step = LARGEST_STEP
-            if seconds > SLOW and np.isfinite(limits.deadline):
-                room = max(0.5 * limits.remaining() / seconds, 1.0)
-                step = min(max(TENFOLD * log10(room), SMALLEST_STEP), LARGEST_STEP)
+            step = _step(rung.nodes, monotonic() - start, limits.remaining())
         # A few neurons more cost nothing: then the last digits too.
         few = ledger.statistics.get("unstable", FEW + 1) <= FEW
         fully = ledger.problem.gap <= RELATIVE
@@ -75,6 +71,18 @@ class Search:
                 ledger.raise_lower(
                     climb(ledger, limits, last, TOP, fine=True).radius, certified=True
                 )
+
+
+def _step(nodes: int, seconds: float, remaining: float) -> float:
+    """How much of the last radius the next rung may add, after one of so many nodes and seconds.
+
+    Where the nodes were few the time went into the roots, which cost about the same on any rung:
+    small steps would only pay for them more often.
+    """
+    if seconds <= SLOW or nodes <= EASY or not np.isfinite(remaining):
+        return LARGEST_STEP
+    room = max(0.5 * remaining / seconds, 1.0)
+    return min(max(TENFOLD * log10(room), SMALLEST_STEP), LARGEST_STEP)
 
 
 def _next(ledger: Ledger, skip: int, step: float) -> float:

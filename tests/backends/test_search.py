@@ -424,3 +424,16 @@ def test_a_boundary_where_the_margin_just_stops_changing() -> None:
     assert found.lower <= 0.25 + 1e-7
     assert found.lower == pytest.approx(0.25, abs=1e-6)
     assert found.upper == pytest.approx(0.25, abs=1e-6)
+
+
+def test_rungs_are_small_only_where_trees_are_large() -> None:
+    """Seconds that went into roots say nothing of how a tree grows with the radius."""
+    from graphprune.backends.search.solver import LARGEST_STEP, _step
+
+    assert _step(nodes=3, seconds=5.0, remaining=10.0) == LARGEST_STEP
+    assert _step(nodes=5000, seconds=0.5, remaining=10.0) == LARGEST_STEP
+    assert _step(nodes=5000, seconds=5.0, remaining=np.inf) == LARGEST_STEP
+    assert _step(nodes=5000, seconds=5.0, remaining=-1.0) < LARGEST_STEP
+    slower = [_step(5000, s, 60.0) for s in (2.0, 8.0, 20.0)]
+    assert slower == sorted(slower, reverse=True)
+    assert slower[-1] < LARGEST_STEP
