@@ -10,6 +10,9 @@ from graphprune.ir import Ball
 
 Floats = NDArray[np.float64]
 
+# By how much a box is rounded outward at 0.
+SMALL = 1e-200
+
 
 def rows_of(condensed: Condensed) -> Rows:
     """All layers' rows under one another."""
@@ -41,10 +44,15 @@ def no_planes(rows: Rows) -> Planes:
 
 
 def region_of(ball: Ball) -> Region:
-    """The ball's box, rounded outward."""
+    """The ball's box, rounded outward.
+
+    A step from 0 to the next number would be a subnormal one, in every product with which many
+    processors take a hundred times as long.
+    """
     center = ball.center.reshape(-1)
-    lower = np.nextafter(ball.lower.reshape(-1), -np.inf)
-    upper = np.nextafter(ball.upper.reshape(-1), np.inf)
+    lower, upper = ball.lower.reshape(-1), ball.upper.reshape(-1)
+    lower = np.minimum(np.nextafter(lower, -np.inf), lower - SMALL)
+    upper = np.maximum(np.nextafter(upper, np.inf), upper + SMALL)
     # What one input's product and its sum over all of them can be wrong by.
     extent = np.maximum(np.abs(lower), np.abs(upper))
     return Region(lower, upper, center.copy(), 4.0 * UNIT * (len(lower) + 64) * extent)

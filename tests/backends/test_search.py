@@ -437,3 +437,15 @@ def test_rungs_are_small_only_where_trees_are_large() -> None:
     slower = [_step(5000, s, 60.0) for s in (2.0, 8.0, 20.0)]
     assert slower == sorted(slower, reverse=True)
     assert slower[-1] < LARGEST_STEP
+
+
+def test_the_region_holds_the_ball_without_subnormal_numbers() -> None:
+    """Products with them take many times as long on some processors: images are full of zeros."""
+    x = np.array([0.0, 0.3, 1.0, 0.0])
+    ball = Ball(x, 0.3, gp.Domain(0.0, 1.0))
+    region = region_of(ball)
+    assert np.all(region.lower < ball.lower)
+    assert np.all(region.upper > ball.upper)
+    for side in (region.lower, region.upper, region.error):
+        assert np.all(np.abs(side) > np.finfo(np.float64).tiny)
+    assert np.max(np.abs(region.lower - ball.lower)) < 1e-15
