@@ -26,8 +26,8 @@ SHARPEN = (4e-5, 2e-6)
 PULSE = 0.25
 
 
-def is_exact(lower: float, upper: float) -> bool:
-    return upper - lower <= max(ABSOLUTE, RELATIVE * upper)
+def is_exact(lower: float, upper: float, gap: float = RELATIVE) -> bool:
+    return upper - lower <= max(ABSOLUTE, gap * upper)
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,8 +129,7 @@ class Ledger:
     def closed(self) -> bool:
         """Nothing is left to prove."""
         return self.lower >= self.cutoff or (
-            self.upper <= self.problem.cutoff
-            and self.upper - self.lower <= max(ABSOLUTE, self.problem.gap * self.upper)
+            self.upper <= self.problem.cutoff and is_exact(self.lower, self.upper, self.problem.gap)
         )
 
     @property

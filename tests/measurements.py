@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from graphprune.evaluate.experiment import Measured, summarise
+
 
 def plan_of(recipe: str, domain: list[float] | None) -> dict[str, Any]:
     """The plan of a d_bnd panel with one estimate, ``e``, and its search ending at 0.5."""
@@ -26,3 +28,16 @@ def record_of(index: int, exact: float, attack: float, value: float | None) -> d
         "d_bnd": {"lower": exact, "upper": exact, "status": "exact", "cpu_seconds": 3.0},
         "estimates": [estimate],
     }  # fmt: skip
+
+
+def measured_on(domain: list[float] | None, *values: float | None) -> Measured:
+    """A panel of the recipe ``best``, an anchor at distance 0.1 for every value of the estimate."""
+    records = [record_of(i, 0.1, 0.1, value) for i, value in enumerate(values)]
+    found = summarise(plan_of("best", domain), records)
+    assert found is not None
+    return found
+
+
+def on_three_domains() -> list[Measured]:
+    """The same panel on two boxes and without a domain."""
+    return [measured_on(box, 0.1) for box in ([0.0, 1.0], [-1.0, 1.0], None)]

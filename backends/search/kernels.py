@@ -29,7 +29,8 @@ only what is computed *from* them counts.
     quarter, R being at least 64. The same holds for w + (1 - w) = 1 and for c - theta.
 3.  Planes. ``planes.error`` is 16 rows.error and 1e-13 of the plane's own offset: the terms of a
     plane are at most those of its row times shares in [0, 1], summed once more.
-4.  Inputs. ``region.error`` is 4 (n + 64) u max|x_i|; the box itself is rounded outward by one ulp.
+4.  Inputs. ``region.error`` is 4 (n + 64) u max|x_i|; the box itself is rounded outward by one ulp,
+    or at 0 by 1e-200.
     `concretise` needs (n + 1) u max|x_i| of it; `root`, whose terms are c x0 and c r with
     |x0| <= max|x| and r <= 2 max|x|, needs 3 (n + 4) u max|x_i|; `cut_box` (n + 1) u max|x_i|.
 5.  The few additions of totals: 1e-13 (|constant| + |value|), over 400 u.

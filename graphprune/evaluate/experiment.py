@@ -8,11 +8,10 @@ measurement is kept and the same command goes on where it stopped, with more anc
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from math import inf
 from pathlib import Path
 from statistics import mean, median
 from typing import Any
-
-import numpy as np
 
 from graphprune.backends.choose import Solver
 from graphprune.canonical import load
@@ -287,7 +286,7 @@ class Measured:
     @property
     def domain(self) -> str:
         """As the command line has it: ``0,1``, or ``none``."""
-        return domain_of(self.plan)
+        return panel_of(self.plan)["domain"]
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -297,10 +296,12 @@ class Measured:
         }  # fmt: skip
 
 
-def domain_of(plan: dict[str, Any]) -> str:
-    """The domain of a plan, as the command line has it."""
-    box = plan["settings"]["domain"]
-    return _text(Domain(-np.inf, np.inf) if box is None else Domain(*box))
+def panel_of(plan: dict[str, Any]) -> dict[str, str]:
+    """The panel of a plan, as every one of its rows names it."""
+    return {
+        "network": plan["network"], "metric": f"d_{plan['metric']}", "recipe": plan["recipe"],
+        "domain": _text(Domain(*(plan["settings"]["domain"] or (-inf, inf)))),
+    }  # fmt: skip
 
 
 def read_experiment(out: str | Path) -> list[Measured]:
@@ -359,9 +360,7 @@ def summarise(plan: dict[str, Any], records: Sequence[dict[str, Any]]) -> Measur
     full = mean(c.seconds for c in cases)
     rows = []
     for case in cases:
-        common = {
-            "network": plan["network"], "metric": f"d_{metric}", "recipe": plan["recipe"],
-            "domain": domain_of(plan),
+        common = panel_of(plan) | {
             "anchor": case.index, "reference": case.value, "exact": case.exact,
             "full_seconds": case.seconds,
         }  # fmt: skip

@@ -19,8 +19,8 @@ from graphprune.evaluate.experiment import (
     PLAN,
     Measured,
     Point,
-    domain_of,
     in_order,
+    panel_of,
     pareto,
     read_experiment,
 )
@@ -189,10 +189,7 @@ def _read_numbers(folder: Path) -> list[Measured]:
 
 def _panel(panel: dict[str, Any], rows: Sequence[dict[str, Any]]) -> Measured:
     plan = panel["plan"]
-    mine = {
-        "network": plan["network"], "metric": f"d_{plan['metric']}", "recipe": plan["recipe"],
-        "domain": domain_of(plan),
-    }  # fmt: skip
+    mine = panel_of(plan)
     return Measured(
         plan, panel["anchors"], panel["exact"], panel["seconds"], Point(**panel["attack"]),
         tuple(Point(**p) for p in panel["points"]),

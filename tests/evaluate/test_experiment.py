@@ -23,7 +23,7 @@ from graphprune.evaluate.experiment import (
 )
 from graphprune.ir import Domain
 from tests.conftest import MODELS
-from tests.measurements import plan_of, record_of
+from tests.measurements import on_three_domains, plan_of, record_of
 
 TOY = Panel("toy-2d", "bnd", "toy-2d-anchors.npz")
 
@@ -134,12 +134,7 @@ def test_a_metric_without_a_value_when_its_time_is_over_is_left_out() -> None:
 
 
 def test_domains_keep_apart() -> None:
-    panels = []
-    for box in ([0.0, 1.0], [-1.0, 1.0], None):
-        found = summarise(plan_of("best", box), [record_of(0, 0.1, 0.1, 0.1)])
-        assert found is not None
-        panels.append(found)
-    assert [p.domain for p in in_order(panels)] == ["-1,1", "0,1", "none"]
+    assert [p.domain for p in in_order(on_three_domains())] == ["-1,1", "0,1", "none"]
 
 
 def test_anchors_that_changed_their_part_count_once(tmp_path: Path) -> None:

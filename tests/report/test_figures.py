@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import graphprune as gp
-from graphprune.evaluate.experiment import Measured, summarise
+from graphprune.evaluate.experiment import Measured
 from graphprune.report.figures import (
     regions_figure,
     replacements_figure,
@@ -11,7 +11,7 @@ from graphprune.report.figures import (
     write_figures,
 )
 from tests.conftest import MODELS
-from tests.measurements import plan_of, record_of
+from tests.measurements import measured_on
 
 
 def toy(index: int) -> tuple[gp.Network, gp.Anchor]:
@@ -38,12 +38,8 @@ def test_figures_are_drawn_without_an_experiment() -> None:
 
 
 def test_runtimes_have_one_panel_each() -> None:
-    panels = []
     # An error of nothing, which has no logarithm, and a boundary that is gone.
-    for value in (0.1, None):
-        found = summarise(plan_of("paper", None), [record_of(0, 0.1, 0.1, value)])
-        assert found is not None
-        panels.append(found)
+    panels = [measured_on(None, value) for value in (0.1, None)]
     assert len(runtime_figure(panels[:1]).axes) == 1
     first, second = runtime_figure(panels).axes
     assert first.get_title() == second.get_title() == "n, d_bnd (1 anchors)"

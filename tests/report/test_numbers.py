@@ -16,7 +16,7 @@ from graphprune.report.numbers import (
     write_numbers,
 )
 from tests.conftest import MODELS
-from tests.measurements import plan_of, record_of
+from tests.measurements import on_three_domains, plan_of, record_of
 
 
 def test_files_hold_the_numbers(measured: tuple[Path, list[Measured]], tmp_path: Path) -> None:
@@ -82,11 +82,6 @@ def test_a_page_says_what_is_gone_and_on_how_many_anchors() -> None:
 
 
 def test_domains_have_tables_of_their_own() -> None:
-    panels = []
-    for box in ([0.0, 1.0], [-1.0, 1.0], None):
-        found = summarise(plan_of("best", box), [record_of(0, 0.1, 0.1, 0.1)])
-        assert found is not None
-        panels.append(found)
-    page = markdown_tables(panels)
+    page = markdown_tables(on_three_domains())
     for title in ("domain [0, 1]", "domain [-1, 1]", "no domain"):
         assert f"## `best`, {title}" in page

@@ -13,6 +13,7 @@ from graphprune.evaluate.estimates.reanchored import ReAnchored
 from graphprune.ir import Ball
 from graphprune.passes.analysis.attack import Attack
 from graphprune.passes.analysis.bounds import Boxes, pre_activation_bounds
+from graphprune.passes.analysis.witness import Witness
 
 # Unstable neurons in the ball of the nearest point. Up to `FEW`, a fast attack is off by some
 # thousandths; up to `SOME`, an attack from random points too finds what it misses, and the exact
@@ -48,16 +49,18 @@ class Auto:
         if unstable <= SOME:
             better = replace(Nearest("standard").run(question), chosen=STANDARD)
         else:
-            better = replace(ReAnchored().run(_from(question, answer)), chosen=ReAnchored.name)
+            better = replace(
+                ReAnchored().run(_from(question, answer.witness)), chosen=ReAnchored.name
+            )
         if better.value is None or better.value > answer.witness.distance:
             return nearest  # out of time
         return replace(better, attacked=better.attacked or answer.attacked)
 
 
-def _from(question: Question, answer: Answer) -> Question:
+def _from(question: Question, witness: Witness) -> Question:
     """The question with the closest point known by now."""
-    known, witness = question.found.distance, answer.witness
-    if witness is None or (known is not None and known <= witness.distance):
+    known = question.found.distance
+    if known is not None and known <= witness.distance:
         return question
     return replace(question, found=Attack(witness, 0.0))
 

@@ -57,10 +57,9 @@ class Extrapolate:
     """The root of the model of the certified margins after a few radii.
 
     It ends when the root moved by less than `near` (half of it in other norms than linf) from the
-    last radius evaluated, or after
-    `evaluations` at roots of the model. Where the model fails the radii in between are halved,
-    which is not counted: up to eight evaluations in all. Proven: `lower`, the largest radius whose
-    margins all came out positive.
+    last radius evaluated, or after `evaluations` at roots of the model. Where the model fails the
+    radii in between are halved, which is not counted: up to eight evaluations in all. Proven:
+    `lower`, the largest radius whose margins all came out positive.
     """
 
     name: ClassVar[str] = "extrapolate"

@@ -102,12 +102,14 @@ class Ladder:
         ball = Ball(problem.anchor.x.astype(np.float64), witness.distance, problem.domain)
         layers = pre_activation_bounds(problem.network, Boxes.of(ball))
         condensed = condense(problem.network, bounds_of(layers), ball)
+        if condensed.unstable > CROWDED:
+            return  # SCIP alone has no opening that would have told
         rows = margin_rows(problem.network, problem.anchor.label)
         margins = linear_bounds(problem.network, Boxes.of(ball), layers, rows)[0]
         # Targets that bounds exclude are no nearer than the ball's radius.
         lowers = {int(i): ledger.lower for i in np.flatnonzero(margins <= 0)}
         count = self.options.first
-        while not ledger.closed and condensed.unstable <= CROWDED:
+        while not ledger.closed:
             finished = _rung(ledger, condensed, ball, rows, lowers, count, limits.memory, deadline)
             ledger.raise_lower(min([ledger.upper, *lowers.values()]), certified=False)
             ledger.tell(f"sound, {min(count, condensed.unstable)} exact", always=True)
