@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal, Protocol, TypeVar, runtime_checkable
 
@@ -188,41 +188,52 @@ def record(
     replaced
         Number of neurons by the kind of their replacement (``inactive``, ``secant``, ...).
     region
-        Where the rewrite was made for: the ball or box of its bounds, or the attack's ball. Where
-        the network is valid is what of it lies in those of the rewrites before.
+        Where the rewrite was made for: the ball or box of its bounds, or the attack's ball.
     details
         Anything else worth knowing; JSON.
+
+    Notes
+    -----
+    The file's own ``graphprune.anchor``, ``radius``, ``box``, ... stand only where they are true of
+    all rewrites, those of a file that the network was loaded from too: for balls around one anchor
+    the smallest radius. Of a file pruned around two anchors only its list of rewrites tells.
     """
     props = network.model.metadata_props
-    where = {} if region is None else describe_region(state.narrowed(region))
     entry = {"pass": name, "replaced": dict(replaced), **details, **describe_region(region)}
     if state.anchor is not None:
         x = np.ascontiguousarray(state.anchor.x.astype(np.float64))
-        where["anchor"] = entry["anchor"] = hashlib.sha256(x.tobytes()).hexdigest()
-        where["label"] = str(state.anchor.label)
-    if "radius" in where and _same_ball(props, where):
-        # The file that the network was loaded from may be valid on a smaller ball only.
-        where["radius"] = min(where["radius"], props["graphprune.radius"], key=float)
-    done = json.loads(props.get("graphprune.rewrites", "[]"))
-    props["graphprune.rewrites"] = json.dumps([*done, entry])
+        entry["anchor"] = hashlib.sha256(x.tobytes()).hexdigest()
+        entry["label"] = str(state.anchor.label)
+    done = [*json.loads(props.get("graphprune.rewrites", "[]")), entry]
+    props["graphprune.rewrites"] = json.dumps(done)
     total = json.loads(props.get("graphprune.replaced", "{}"))
     for kind, count in replaced.items():
         total[kind] = total.get(kind, 0) + count
     props["graphprune.replaced"] = json.dumps(total)
-    props.update({f"graphprune.{key}": value for key, value in where.items()})
+    for key in WHERE:
+        props.pop(f"graphprune.{key}", None)
+    props.update({f"graphprune.{key}": value for key, value in _valid(done).items()})
 
 
-def _same_ball(props: Mapping[str, str], where: Mapping[str, str]) -> bool:
-    """Whether what is known of a network is about balls around the same anchor."""
-    known = [props.get(f"graphprune.{key}") for key in ("anchor", "domain")]
-    return "graphprune.radius" in props and known == [where.get(k) for k in ("anchor", "domain")]
+# What says where a rewrite is valid; the label is that of the anchor.
+WHERE = ("anchor", "domain", "norm", "box", "radius", "label")
+
+
+def _valid(rewrites: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Where a network is valid after these rewrites; empty where that is no one ball or box."""
+    bound = [entry for entry in rewrites if "radius" in entry or "box" in entry] or rewrites
+    if any(entry.get(key) != bound[0].get(key) for entry in bound for key in WHERE[:4]):
+        return {}
+    smallest = min(bound, key=lambda entry: float(entry.get("radius", 0.0)))
+    return {key: smallest[key] for key in WHERE if key in smallest}
 
 
 def describe_region(region: Region | None) -> dict[str, str]:
     """A ball or box as text: what a reader needs to know where a file is valid."""
     if isinstance(region, Ball):
         domain = f"{region.domain.low},{region.domain.high}"
-        return {"radius": repr(float(region.radius)), "domain": domain}
+        norm = {} if region.norm == "linf" else {"norm": region.norm}
+        return {"radius": repr(float(region.radius)), "domain": domain, **norm}
     if isinstance(region, Box):
         ends = [np.unique(side) for side in (region.lower, region.upper)]
         if all(end.size == 1 for end in ends):

@@ -146,7 +146,10 @@ Region = Ball | Box
 def contains(region: Region, x: NDArray[np.floating]) -> bool:
     """Whether a point (sample shape) lies in a ball or box."""
     point = x.astype(np.float64)
-    return bool(np.all(point >= region.lower) and np.all(point <= region.upper))
+    inside = np.all(point >= region.lower) and np.all(point <= region.upper)
+    if isinstance(region, Ball) and region.norm != "linf":
+        inside = inside and length(point - region.center, region.norm) <= region.radius
+    return bool(inside)
 
 
 def intersection(first: Region, second: Region) -> Region | None:

@@ -66,6 +66,22 @@ def test_a_file_is_valid_where_the_file_it_was_made_from_is(
     assert float(props_of(onnx.load(tmp_path / "a.onnx"))["graphprune.radius"]) == 0.02
 
 
+def test_a_file_pruned_around_two_anchors_claims_neither_ball(
+    tiny: gp.Network, images: list[gp.Anchor], tmp_path: Path
+) -> None:
+    network = tiny
+    for anchor in images[:2]:
+        gp.save(
+            gp.Pipeline.parse("bounds{radius=0.02}, prune-stable").run(network, anchor).network,
+            tmp_path / "a.onnx",
+        )
+        network = gp.load(tmp_path / "a.onnx")
+    props = props_of(onnx.load(tmp_path / "a.onnx"))
+    assert not {"graphprune.anchor", "graphprune.radius", "graphprune.label"} & set(props)
+    made = [entry["anchor"] for entry in json.loads(props["graphprune.rewrites"])]
+    assert len(set(made)) == 2
+
+
 def test_provenance_survives_the_next_round(
     tiny: gp.Network, images: list[gp.Anchor], tmp_path: Path
 ) -> None:
@@ -79,6 +95,8 @@ def test_provenance_survives_the_next_round(
     assert [entry["pass"] for entry in done] == ["prune-stable", "prune-stable"]
     assert "radius" in done[0]
     assert done[1]["box"] == "0.4,0.6"
+    # Valid where the ball and the box meet: neither alone.
+    assert not {"graphprune.radius", "graphprune.box"} & set(props)
     x = random_points(again)
     gp.save(again, tmp_path / "b.onnx")
     assert np.allclose(

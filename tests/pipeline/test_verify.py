@@ -13,7 +13,7 @@ import graphprune as gp
 from graphprune.backends.reference import forward64
 from graphprune.cli.app import run
 from graphprune.ir import Ball, Box
-from graphprune.ir.points import contains
+from graphprune.ir.points import Norm, contains, lengths
 from graphprune.passbase import PASSES, Facts, Promise, State, register_pass
 from graphprune.pipeline import BrokenPromiseError
 from graphprune.pipeline.verify import samples_in
@@ -184,3 +184,16 @@ def test_a_promise_of_a_ball_must_say_which(tiny: gp.Network, images: list[gp.An
 
     with pytest.raises(gp.GraphpruneError, match="promises a ball and does not say which"):
         gp.Pipeline((Vague(),)).run(tiny, images[0], verify=True)
+
+
+@pytest.mark.parametrize("norm", ["l2", "l1"])
+def test_samples_of_a_ball_lie_in_it_in_its_norm(norm: Norm) -> None:
+    centre = np.array([0.0, 0.5, 0.3, 1.0])
+    ball = Ball(centre, 0.4, gp.Domain(0.0, 1.0), norm)
+    x = samples_in(ball, 60)
+    assert np.all((x >= 0) & (x <= 1))
+    assert np.all(lengths(x - centre, norm) <= 0.4)
+    assert np.any(lengths(x - centre, norm) > 0.399)
+    assert all(contains(ball, p) for p in x)
+    assert not contains(ball, centre + np.array([0.3, 0.3, 0.0, 0.0]))
+    assert contains(Ball(centre, 0.4, norm="linf"), centre + np.array([0.3, 0.3, 0.0, 0.0]))
