@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from math import inf
+from math import inf, isfinite
 from typing import Any
 
 from graphprune.backends.choose import Solver
@@ -77,10 +77,10 @@ class Settings:
         return float("inf") if self.time_limit is None else self.time_limit
 
     def to_json(self) -> dict[str, Any]:
-        """For the document; infinite ends of the domain as null."""
+        """For the document; infinite ends of the domain as null, both of them as one."""
         settings = asdict(self)
-        ends = (self.domain.low, self.domain.high)
-        settings["domain"] = list(ends) if self.domain.bounded else None
+        ends = [end if isfinite(end) else None for end in (self.domain.low, self.domain.high)]
+        settings["domain"] = None if ends == [None, None] else ends
         return settings
 
     @classmethod
@@ -89,8 +89,7 @@ class Settings:
         values = {f.name: settings[f.name] for f in fields(cls) if f.name in settings}
         values |= {k: tuple(v) for k, v in values.items() if isinstance(v, list)}
         if "domain" in settings:
-            low, high = settings["domain"] or (-inf, inf)
-            values["domain"] = Domain(low, high)
+            values["domain"] = domain_of(settings)
         return cls(**values)
 
     def numbers(self) -> dict[str, Any]:
@@ -100,3 +99,9 @@ class Settings:
         """
         ignored = ("threads", "provider", "workers", "memory", "certificate")
         return {k: v for k, v in self.to_json().items() if k not in ignored}
+
+
+def domain_of(settings: Mapping[str, Any]) -> Domain:
+    """The domain of settings as JSON."""
+    low, high = settings.get("domain") or (None, None)
+    return Domain(-inf if low is None else low, inf if high is None else high)

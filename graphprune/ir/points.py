@@ -69,6 +69,15 @@ class Domain:
     def bounded(self) -> bool:
         return bool(np.isfinite(self.low) and np.isfinite(self.high))
 
+    def ends(self, dtype: np.dtype[np.floating]) -> tuple[np.floating, np.floating]:
+        """The outermost numbers of a type that lie inside: the nearest ones may lie outside."""
+        low, high = dtype.type(self.low), dtype.type(self.high)
+        if float(low) < self.low:
+            low = np.nextafter(low, dtype.type(np.inf))
+        if float(high) > self.high:
+            high = np.nextafter(high, dtype.type(-np.inf))
+        return low, high
+
     def contains(self, x: NDArray[np.floating]) -> bool:
         return bool(np.all(x >= self.low) and np.all(x <= self.high))
 
@@ -109,6 +118,16 @@ class Ball:
     def upper(self) -> Floats:
         return np.minimum(self.center + self.radius, self.domain.high)
 
+    def pulled(self, points: Floats) -> Floats:
+        """Points (N, *sample) of the box around the ball; those outside go to its surface."""
+        if self.norm == "linf":
+            return points
+        steps = points - self.center
+        # A little inside of the surface, for what rounds.
+        share = (1.0 - 1e-12) * self.radius / np.maximum(lengths(steps, self.norm), 1e-300)
+        share = np.minimum(1.0, share).reshape(-1, *(1,) * self.center.ndim)
+        return np.clip(self.center + share * steps, self.lower, self.upper)
+
 
 def lengths(steps: NDArray[np.floating], norm: Norm = "linf") -> Floats:
     """Norms (N,) of steps (N, ...) in float64."""
@@ -146,10 +165,10 @@ Region = Ball | Box
 def contains(region: Region, x: NDArray[np.floating]) -> bool:
     """Whether a point (sample shape) lies in a ball or box."""
     point = x.astype(np.float64)
-    inside = np.all(point >= region.lower) and np.all(point <= region.upper)
+    inside = bool(np.all(point >= region.lower) and np.all(point <= region.upper))
     if isinstance(region, Ball) and region.norm != "linf":
         inside = inside and length(point - region.center, region.norm) <= region.radius
-    return bool(inside)
+    return inside
 
 
 def intersection(first: Region, second: Region) -> Region | None:

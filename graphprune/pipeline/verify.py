@@ -10,7 +10,7 @@ from graphprune.backends.reference import forward64
 from graphprune.errors import PipelineError
 from graphprune.ir import Ball, Region
 from graphprune.ir.export import with_own_source
-from graphprune.ir.points import contains, lengths
+from graphprune.ir.points import contains
 from graphprune.passbase import Pass, State
 from graphprune.passes.analysis.attack import Attack
 
@@ -136,14 +136,7 @@ def samples_in(region: Region, count: int, seed: int = 0) -> Floats:
     if count:
         weight[-1] = 0.5
     points: Floats = np.clip(lower + weight * (upper - lower), lower, upper)
-    if isinstance(region, Ball) and region.norm != "linf":
-        steps = points - region.center
-        # Those outside go to the ball's surface, a little inside of it for what rounds.
-        share = region.radius / np.maximum(lengths(steps, region.norm), 1e-300)
-        share = np.minimum(1.0, share * (1.0 - 1e-12))
-        points = region.center + steps * share.reshape(-1, *(1,) * lower.ndim)
-        points = np.clip(points, lower, upper)
-    return points
+    return region.pulled(points) if isinstance(region, Ball) else points
 
 
 def _everywhere(state: State, shape: tuple[int, ...]) -> Floats:

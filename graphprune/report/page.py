@@ -12,6 +12,8 @@ import numpy as np
 from graphprune.evaluate.archive import Case, Evaluated
 from graphprune.evaluate.distance import interval_text
 from graphprune.evaluate.documents import seconds_of
+from graphprune.evaluate.settings import domain_of
+from graphprune.ir import Domain
 from graphprune.ir.export import write_bytes
 from graphprune.report.curves import interval, stage_seconds
 from graphprune.report.images import as_image, difference, picture
@@ -107,7 +109,7 @@ def _anchor(prefix: str, case: Case, document: dict[str, Any]) -> dict[str, Any]
         "axis": _axis(record, lower, upper),
         "layers": record.get("d_rob", {}).get("layers", []),
         "replaced": _replaced(record),
-        "pictures": _pictures(case, document["settings"].get("domain")),
+        "pictures": _pictures(case, domain_of(document["settings"])),
         "downloads": _downloads(case),
     }
 
@@ -141,11 +143,13 @@ def _axis(record: dict[str, Any], lower: float, upper: float) -> dict[str, Any] 
     }
 
 
-def _pictures(case: Case, domain: list[float] | None) -> list[tuple[str, str]]:
+def _pictures(case: Case, domain: Domain) -> list[tuple[str, str]]:
     image = as_image(case.x)
     if image is None:
         return []
-    low, high = domain or (float(image.min()), float(image.max()))
+    low, high = float(image.min()), float(image.max())
+    if domain.bounded:
+        low, high = domain.low, domain.high
     shown = [("image", picture(image, low, high))]
     if case.points:
         metric, witness = min(case.points, key=lambda p: p[1].distance)

@@ -62,20 +62,19 @@ class BoundsPass:
     def _region(self, state: State) -> tuple[Region, State]:
         if state.box is not None and self.radius is None:
             return state.box, state
-        radius, state = ball_radius(state, self.name, self.radius)
-        anchor = state.the_anchor(self.name)
-        return Ball(anchor.x.astype(np.float64), radius, state.domain), state
+        return ball_of(state, self.name, self.radius)
 
 
-def ball_radius(state: State, name: str, radius: float | None) -> tuple[float, State]:
-    """The radius asked for, or d_adv."""
+def ball_of(state: State, name: str, radius: float | None) -> tuple[Ball, State]:
+    """The linf ball of the radius asked for, or that of d_adv in the attack's norm."""
+    center = state.the_anchor(name).x.astype(np.float64)
     if radius is not None:
         if not radius >= 0:
             raise PipelineError(f"pass '{name}': radius must be >= 0, not {radius}")
-        return radius, state
+        return Ball(center, radius, state.domain), state
     found, state = state.need(Attack)
     if found.distance is None:
         raise PipelineError(
             f"pass '{name}': the attack found no adversarial point; give the radius as an option"
         )
-    return found.distance, state
+    return Ball(center, found.distance, state.domain, found.norm), state

@@ -141,4 +141,4 @@ def closest_on_ray(
 
 
 def _clip(points: Floating, domain: Domain) -> Floating:
-    return np.clip(points, points.dtype.type(domain.low), points.dtype.type(domain.high))
+    return np.clip(points, *domain.ends(points.dtype))

@@ -60,7 +60,8 @@ class LinearizeSecant:
         result = apply(network, replacements)
         counts = sum(int(network.alive(network.activations[i]).sum()) for i in replacements)
         anchor = state.the_anchor(self.name)
-        ball = Ball(anchor.x.astype(np.float64), found.witness.distance, state.domain)
+        center = anchor.x.astype(np.float64)
+        ball = Ball(center, found.witness.distance, state.domain, found.norm)
         record(result, state, self.name, {"secant": counts}, ball, layers=layers)
         return state.rewritten(with_own_source(result))
 

@@ -17,7 +17,7 @@ from graphprune.passbase import State
 from graphprune.passes.analysis.activations import record
 from graphprune.passes.analysis.attack import Attack
 from graphprune.passes.analysis.bounds import Boxes, LayerBounds, Method, pre_activation_bounds
-from graphprune.passes.analysis.bounds_pass import ball_radius
+from graphprune.passes.analysis.bounds_pass import ball_of
 from graphprune.transforms.replace import Replacement
 
 Floats = NDArray[np.float64]
@@ -63,8 +63,7 @@ class Scene:
         cls, state: State, name: str, method: Method, radius: float | None = None
     ) -> tuple["Scene", State]:
         """The scene of pass `name`: the ball of `radius`, or of d_adv."""
-        anchor = state.the_anchor(name)
-        size, state = ball_radius(state, name, radius)
+        ball, state = ball_of(state, name, radius)
         found = state.facts.get(Attack)
         kept = state.facts.get(KeptPoints)
         keep: tuple[NDArray[np.floating], ...] = ()
@@ -72,8 +71,7 @@ class Scene:
             keep = kept.points
         elif found is not None and found.witness is not None:
             keep = (found.witness.x,)
-        ball = Ball(anchor.x.astype(np.float64), size, state.domain)
-        return cls(state.network, anchor, ball, keep, method), state
+        return cls(state.network, state.the_anchor(name), ball, keep, method), state
 
     def activation(self, layer: int) -> Activation:
         return activation_of(self.network.activations[layer])
@@ -96,7 +94,8 @@ class Scene:
         """Pre-activations (BALL_SAMPLES, neurons) at points drawn from the ball."""
         rng = np.random.default_rng(self.anchor.index)
         unit = rng.uniform(size=(BALL_SAMPLES, *self.ball.center.shape))
-        return self._recorded(self.ball.lower + unit * (self.ball.upper - self.ball.lower))
+        box = self.ball.lower + unit * (self.ball.upper - self.ball.lower)
+        return self._recorded(self.ball.pulled(box))
 
     @cached_property
     def on_segment(self) -> list[Floats]:

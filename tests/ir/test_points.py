@@ -71,3 +71,13 @@ def test_what_lies_in_an_intersection_lies_in_both(seed: int, one: Norm, other: 
     for ball in (first, second):
         assert np.all(lengths(x - ball.center, ball.norm) <= ball.radius * (1 + 1e-12))
         assert np.all((x >= ball.lower) & (x <= ball.upper))
+
+
+def test_the_ends_of_a_domain_in_a_type_lie_inside() -> None:
+    """float32(0.1) is above 0.1, float32(0.9) below 0.9."""
+    for low, high in ((-0.1, 0.1), (0.9, 1.9), (0.0, 1.0), (-np.inf, np.inf)):
+        least, most = Domain(low, high).ends(np.dtype(np.float32))
+        assert low <= float(least) <= float(most) <= high
+        assert float(most) == pytest.approx(high, rel=1e-7)
+    least, most = Domain(0.1, 0.3).ends(np.dtype(np.float64))
+    assert (float(least), float(most)) == (0.1, 0.3)

@@ -188,3 +188,12 @@ def test_unknown_names_are_told_with_the_nearest(tiny: gp.Network, images: list[
         gp.certify(tiny, images[0], norm="l3")  # type: ignore[arg-type]
     with pytest.raises(gp.GraphpruneError, match="unknown method 'crwn'; did you mean 'crown'?"):
         gp.certify(tiny, images[0], method="crwn")  # type: ignore[arg-type]
+
+
+def test_points_lie_in_a_domain_whose_ends_are_no_float32(tiny: gp.Network) -> None:
+    """float32(0.1) is above 0.1."""
+    x = np.full(tiny.input_shape, 0.05, np.float32)
+    label = int(np.argmax(run_original(tiny, x[None])[0]))
+    found = gp.attack(tiny, gp.Anchor(x, label), domain=gp.Domain(-0.1, 0.1), effort="fast")
+    assert found.witness is not None
+    assert np.abs(found.witness.x.astype(np.float64)).max() <= 0.1

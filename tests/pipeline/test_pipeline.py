@@ -36,7 +36,7 @@ def test_errors_name_the_cause(text: str, said: str) -> None:
 
 
 def test_a_local_pass_without_an_anchor_says_so(tiny: gp.Network) -> None:
-    with pytest.raises(gp.GraphpruneError, match="'attack' needs an anchor"):
+    with pytest.raises(gp.GraphpruneError, match="'bounds' needs an anchor"):
         gp.Pipeline.parse("prune-stable").run(tiny)
 
 
