@@ -23,6 +23,10 @@ class PipelineError(GraphpruneError):
     """A pipeline text names an unknown pass or option, or a value of the wrong type."""
 
 
+class OutOfTimeError(GraphpruneError):
+    """A pipeline's deadline is over."""
+
+
 class PluginError(GraphpruneError):
     """A third-party pass or operator cannot be loaded."""
 

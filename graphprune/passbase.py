@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from math import inf
 from typing import Any, ClassVar, Literal, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
@@ -42,6 +43,8 @@ class State:
         Where all rewrites that promise a ``ball`` keep their promises; None before the first.
     notes
         What the running pass has to say about its choices, for the report.
+    deadline
+        On the clock of :func:`time.monotonic`: passes of many rounds raise `OutOfTimeError` there.
     """
 
     network: Network
@@ -53,6 +56,7 @@ class State:
     region: Region | None = None
     notes: tuple[str, ...] = ()
     running: "Pass | None" = None
+    deadline: float = inf
 
     def the_anchor(self, name: str) -> Anchor:
         """The anchor; a `PipelineError` naming the pass when there is none."""

@@ -21,6 +21,7 @@ def certificate_json(proof: Certificate) -> Record:
         "value": proof.radius,
         "method": proof.method,
         "complete": proof.complete,
+        "stopped": proof.stopped,
         "seconds": proof.seconds,
     }
 

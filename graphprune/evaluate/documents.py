@@ -83,7 +83,9 @@ def estimate_text(estimate: Record) -> str:
         return str(status)
     if lower is not None and upper is not None:
         return interval_text(lower, upper, status)
-    return f"<= {value:.5f}" if status == "interval" else f"{value:.5f}"
+    if status != "interval":
+        return f"{value:.5f}"
+    return f"{'>=' if estimate.get('metric') == 'd_rob' else '<='} {value:.5f}"
 
 
 def incomplete(record: Record) -> bool:

@@ -15,6 +15,7 @@ from graphprune.errors import GraphpruneError, OutputError
 from graphprune.evaluate.anchor import Record
 from graphprune.evaluate.distance import interval_text
 from graphprune.evaluate.documents import document, incomplete, seconds_of
+from graphprune.evaluate.estimates import longest
 from graphprune.evaluate.executors import Cluster, Inline, Pool, work
 from graphprune.evaluate.interrupt import Interrupt, listening
 from graphprune.evaluate.settings import Settings
@@ -196,7 +197,7 @@ def _executor(run: "_Run", scheduler: str | None, memory: int | None) -> Iterato
     else:
         # Tasks keep their own limit; this one is for a worker that hangs.
         settings = replace(run.settings, workers=lanes)
-        limit = None if settings.time_limit is None else 4.0 * settings.time_limit + 120.0
+        limit = None if settings.time_limit is None else 4.0 * longest(settings) + 120.0
         executor = Pool(models, settings, listener=run.heard, memory=memory, limit=limit)
     try:
         yield executor

@@ -1,5 +1,6 @@
 """A run's unit of work: one metric or estimate of one anchor of one network."""
 
+import json
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -22,7 +23,7 @@ from graphprune.evaluate.distance import Distance, distance, interval_text
 from graphprune.evaluate.documents import estimate_text
 from graphprune.evaluate.estimates import Metric, estimate, estimated
 from graphprune.evaluate.settings import Settings
-from graphprune.ir import Anchor, Ball, Network
+from graphprune.ir import Anchor, Ball, Network, Norm
 from graphprune.ir.network import activation_of
 from graphprune.passes.analysis.attack import Attack, attack
 from graphprune.passes.analysis.bounds import Boxes, pre_activation_bounds
@@ -135,8 +136,12 @@ def _performed(
 ) -> Result:
     try:
         if name.startswith(ESTIMATE):
-            return _estimate(network, anchor, name, settings, known, progress)
-        return _METRICS[name](network, anchor, settings, known, progress)
+            result = _estimate(network, anchor, name, settings, known, progress)
+        else:
+            result = _METRICS[name](network, anchor, settings, known, progress)
+        # NaN must never be kept as a result: neither documents nor stores could hold it.
+        json.dumps(result.value, allow_nan=False)
+        return result
     except Interrupted as stopped:
         # What is found is true; the task is done again when the run is resumed.
         return _unfinished(name, stopped)
@@ -177,7 +182,7 @@ def _adv(
 def _rob(
     network: Network, anchor: Anchor, s: Settings, known: Mapping[str, Result], progress: Progress
 ) -> Result:
-    found = _attack_of(known)
+    found = _attack_of(known, s.norm)
     start = processor_seconds()
     proof = certify(
         network, anchor, domain=s.domain, method=s.method, norm=s.norm,
@@ -213,7 +218,7 @@ def _bnd(
     result = distance(
         network, anchor, domain=s.domain, radius=s.radius, solver=s.solver,
         time_limit=s.limit, threads=s.threads, workers=s.workers, memory=s.memory,
-        known_attack=_attack_of(known),
+        known_attack=_attack_of(known, s.norm),
         known_certificate=_certificate_of(known), record=s.certificate, progress=progress,
     )  # fmt: skip
     points: Points = [] if result.witness is None else [("d_bnd", result.witness)]
@@ -237,7 +242,7 @@ def _estimate(
     progress: Progress,
 ) -> Result:
     _, metric, spec = name.split(" ", 2)
-    found = _attack_of(known) or Attack(None, 0.0)
+    found = _attack_of(known, settings.norm) or Attack(None, 0.0, settings.norm)
     kind: Metric = "rob" if metric == "d_rob" else "bnd"
     value, witness = estimate(network, anchor, settings, spec, kind, found, progress)
     return Result(value, [] if witness is None else [(f"{metric} {spec}", witness)])
@@ -246,12 +251,12 @@ def _estimate(
 _METRICS: dict[str, Callable[..., Result]] = {"d_adv": _adv, "d_rob": _rob, "d_bnd": _bnd}
 
 
-def _attack_of(known: Mapping[str, Result]) -> Attack | None:
+def _attack_of(known: Mapping[str, Result], norm: Norm) -> Attack | None:
     result = known.get("d_adv")
     if result is None or result.failed:
         return None
     witness = result.points[0][1] if result.points else None
-    return Attack(witness, result.value["seconds"])
+    return Attack(witness, result.value["seconds"], norm)
 
 
 def _certificate_of(known: Mapping[str, Result]) -> Certificate | None:
@@ -259,7 +264,8 @@ def _certificate_of(known: Mapping[str, Result]) -> Certificate | None:
     if result is None or result.failed:
         return None
     v = result.value
-    return Certificate(v["value"], v["complete"], v["method"], v["seconds"])
+    stopped = v.get("stopped", False)  # runs of earlier versions do not say
+    return Certificate(v["value"], v["complete"], v["method"], v["seconds"], stopped)
 
 
 def classify(network: Network, anchors: list[Anchor], settings: Settings) -> list[Record]:
@@ -304,7 +310,9 @@ def text(name: str, result: Result) -> str:
         return interval_text(v["lower"], v["upper"], v["status"])
     if name.startswith(ESTIMATE):
         return estimate_text(v)
-    return "none found" if v["value"] is None else f"{v['value']:.5f}"
+    if v["value"] is None:
+        return "none found"
+    return f"{v['value']:.5f}{' (out of time)' if v.get('stopped') else ''}"
 
 
 def assemble(record: Record, results: Mapping[str, Result], settings: Settings) -> Record:
@@ -350,7 +358,7 @@ def _nothing_known(name: str, known: Record, settings: Settings) -> Record:
     if name == "d_adv":
         return {"value": None, "target": None, "seconds": 0.0}
     if name == "d_rob":
-        return {"value": 0.0, "method": settings.method, "complete": False, "seconds": 0.0}
+        return certificate_json(Certificate(0.0, False, settings.method, 0.0, stopped=True))
     upper = known.get("d_adv", {})
     return {
         "lower": known.get("d_rob", {}).get("value", 0.0),

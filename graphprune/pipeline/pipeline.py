@@ -2,10 +2,12 @@
 
 from collections import Counter
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from time import monotonic
 from typing import Self
 
+from graphprune.errors import OutOfTimeError
 from graphprune.ir import Anchor, Box, Domain, Network
 from graphprune.ir.export import save
 from graphprune.ir.network import operator
@@ -91,6 +93,7 @@ class Pipeline:
         domain: Domain | None = None,
         box: Box | None = None,
         facts: tuple[object, ...] = (),
+        deadline: float = inf,
         progress: Progress = quiet,
         verify: bool = False,
         dump: str | Path | None = None,
@@ -103,6 +106,9 @@ class Pipeline:
             Where bounds without a radius hold: exact pruning for a whole input box.
         facts
             Results known already (an `Attack`, say), so that no pass computes them again.
+        deadline
+            On the clock of :func:`time.monotonic`: looked at before every pass, and by passes of
+            many rounds before each.
         verify
             After every pass compare the networks before and after it in ONNX Runtime and in
             float64, on the points on which the pass promises equality.
@@ -114,13 +120,19 @@ class Pipeline:
         ------
         BrokenPromiseError
             `verify` found a point that shows it.
+        OutOfTimeError
+            At the deadline passes were left.
         """
         known = {type(fact): fact for fact in facts}
-        state = State(network, anchor, domain or Domain(), progress, known, box)
+        state = State(
+            network, anchor, domain or Domain(), progress, known, box, deadline=deadline
+        )  # fmt: skip
         report = []
         _dump(network, dump, 0, "input")
         for number, item in enumerate(self.passes, 1):
             start = monotonic()
+            if start >= deadline:
+                raise OutOfTimeError(f"out of time before pass '{item.name}'")
             before, state = state, execute(item, state)
             seconds = monotonic() - start
             if state.network is not network:

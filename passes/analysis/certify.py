@@ -44,12 +44,15 @@ class Certificate:
         The bounds used.
     seconds
         Wall time.
+    stopped
+        The time limit (or Ctrl-C) ended the search: larger radii may be certifiable.
     """
 
     radius: float
     complete: bool
     method: str
     seconds: float
+    stopped: bool = False
 
 
 def margin_rows(network: Network, label: int) -> NDArray[np.float64]:
@@ -144,6 +147,7 @@ def certify(
     radii = [min(0.5 * upper, reach) if upper else min(0.01, reach)]
     cheap = network.neurons <= SMALL and method != "alpha-crown"
     together = 2 if cheap or provider() == "cuda" else 1
+    stopped = True
     try:
         while monotonic() - start < time_limit:
             balls = [Ball(center, radius, domain, norm) for radius in radii]
@@ -164,15 +168,16 @@ def certify(
                 outer = [layer.take(slice(part, part + 1)) for layer in layers]
             progress(f"certified {search.low:.5f}")
             if search.low >= reach or search.high <= PRECISION * search.low or search.high < 1e-9:
+                stopped = False
                 break
             radii = search.next(together)
     except KeyboardInterrupt:
         if search.low == 0.0:
             raise
-        found = Certificate(search.low, False, method, monotonic() - start)
+        found = Certificate(search.low, False, method, monotonic() - start, stopped)
         raise Interrupted(found) from None
     complete = domain.bounded and bool(search.low >= reach)
-    return Certificate(float(search.low), complete, method, monotonic() - start)
+    return Certificate(float(search.low), complete, method, monotonic() - start, stopped)
 
 
 class _Search:

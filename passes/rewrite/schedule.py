@@ -6,9 +6,11 @@ the others are computed again with the lines in place.
 """
 
 from collections.abc import Sequence
+from time import monotonic
 
 import numpy as np
 
+from graphprune.errors import OutOfTimeError
 from graphprune.passes.rewrite.lines import Make
 from graphprune.passes.rewrite.ranks import Score
 from graphprune.passes.rewrite.scene import Scene
@@ -24,16 +26,24 @@ def replace_least(
     *,
     gamma: float,
     step: float,
+    deadline: float = np.inf,
     progress: Progress = quiet,
 ) -> dict[int, Replacement]:
     """Replacements of the given activation layers: at least a share `gamma` of their neurons.
 
     A `step` above `gamma` is one round of `gamma`.
+
+    Raises
+    ------
+    OutOfTimeError
+        At the `deadline` (on the clock of :func:`time.monotonic`) rounds were left.
     """
     step = min(step, gamma)
     replaced = {i: Replacement.nothing(len(scene.alive(i))) for i in layers}
     total = rounds_of(gamma, step)
     for k in range(total if replaced else 0):
+        if monotonic() >= deadline:
+            raise OutOfTimeError(f"out of time after {k} of {total} rounds")
         bounds = scene.bounds(replaced)
         scores, lines, there = {}, {}, {}
         for i in replaced:

@@ -47,7 +47,7 @@ def run_substitute(
     named = sorted(set(only)) or range(2, count + 1)
     replaced = replace_least(
         scene, network.source_layers(named), LINES[by], RANKS[rank],
-        gamma=gamma, step=step, progress=state.progress,
+        gamma=gamma, step=step, deadline=state.deadline, progress=state.progress,
     )  # fmt: skip
     result = apply(network, replaced)
     removed = {i: int(new.removed.sum()) for i, new in replaced.items()}

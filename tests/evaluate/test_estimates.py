@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 import graphprune as gp
 from graphprune.backends.onnxruntime import run_original
+from graphprune.evaluate.documents import estimate_text
 from graphprune.evaluate.estimates import (
     Metric,
     estimate,
@@ -17,14 +18,17 @@ from graphprune.evaluate.estimates import (
 )
 from graphprune.evaluate.estimates.base import Question
 from graphprune.evaluate.estimates.extrapolate import PowerLaw, Walk, tangent
-from graphprune.evaluate.estimates.substitute import _solve
+from graphprune.evaluate.estimates.substitute import _certify, _solve
 from graphprune.evaluate.settings import Settings
 from graphprune.ir import NORMS, Domain, Norm
 from graphprune.ir.points import linf
 from graphprune.passes.analysis.attack import Attack
+from graphprune.passes.analysis.bounds import Method
+from graphprune.passes.analysis.bounds_pass import BallBounds
 from graphprune.passes.analysis.certify import certified_margins
 from graphprune.progress import quiet
 from graphprune.testing import anchors
+from tests.canonical.models import model_of, node
 from tests.conftest import MODELS
 from tests.oracles import Perceptron, brute_force_distance
 
@@ -332,3 +336,114 @@ def test_the_plain_milp_has_a_time_limit_of_its_own(
     assert record["value"] == record["upper"] == found.distance
     record, _ = estimate(tiny, images[0], Settings(), "milp", "bnd", Attack(None, 0.0))
     assert record["message"] == "estimate 'milp': the attack found no adversarial point"
+
+
+def test_a_pipeline_keeps_to_the_time_limit(tiny: gp.Network, images: list[gp.Anchor]) -> None:
+    """A substitute that is not finished has no value: it is stopped, not gone."""
+    found = gp.attack(tiny, images[0], effort="fast")
+    spec = "prune-constant{gamma=0.95 step=0.001}"
+    for metric in ("rob", "bnd"):
+        told: list[str] = []
+        record, _ = estimate(
+            tiny, images[0], Settings(time_limit=0.1), spec, metric, found, told.append
+        )
+        assert not any("2995/2995" in line for line in told)
+        assert (record["value"], record["status"], record["capped"]) == (None, "interval", False)
+        assert record["prune_seconds"] >= 0.1
+    record, witness = estimate(
+        tiny, images[0], Settings(time_limit=0.0), "re-anchored", "bnd", found
+    )
+    assert record["value"] <= found.distance
+    assert witness is not None
+
+
+def test_a_certificate_of_a_substitute_out_of_time_is_a_lower_end(
+    tiny: gp.Network, images: list[gp.Anchor]
+) -> None:
+    s = Settings(time_limit=0.0)
+    question = Question(tiny, images[0], "rob", s, Attack(None, 0.0), quiet, monotonic() - 1.0)
+    assert _certify(tiny, question, Attack(None, 0.0)) == (None, "interval", False)
+    said = {"metric": "d_rob", "value": 0.01, "status": "interval"}
+    assert estimate_text(said) == ">= 0.01000"
+    assert estimate_text(said | {"metric": "d_bnd"}) == "<= 0.01000"
+
+
+def test_a_constant_substitute_is_gone_without_a_domain_too(
+    tiny: gp.Network, images: list[gp.Anchor]
+) -> None:
+    found = gp.attack(tiny, images[0], domain=Domain(-np.inf, np.inf))
+    s = Settings(domain=Domain(-np.inf, np.inf), radius=0.5)
+    # The first layer alone is left, and nothing reads it.
+    spec = "substitute{by=constant gamma=1 step=1}"
+    for metric in ("rob", "bnd"):
+        record, _ = estimate(tiny, images[0], s, spec, metric, found)
+        assert (record["status"], record["capped"]) == ("collapsed", True)
+
+
+def tied() -> tuple[gp.Network, gp.Anchor]:
+    """x - 1/2 by two ReLUs against 0, at x = 1/2: two classes with the same logit."""
+    weights = [np.array([[1.0], [-1.0]]), np.array([[1.0, -1.0], [0.0, 0.0]])]
+    network = gp.from_proto(Perceptron(weights, [np.array([-0.5, 0.5]), np.zeros(2)]).model())
+    return network, gp.Anchor(np.array([0.5], np.float32), 0)
+
+
+@pytest.mark.parametrize("method", ["crown", "ibp"])
+def test_a_tied_anchor_lies_on_the_boundary(method: Method) -> None:
+    network, anchor = tied()
+    record, _ = estimate(
+        network, anchor, Settings(method=method), "extrapolate", "rob", Attack(None, 0.0)
+    )
+    assert (record["value"], record["lower"], record["status"]) == (0.0, 0.0, "ok")
+    record, _ = estimate(network, anchor, Settings(), "nearest", "bnd", Attack(None, 0.0))
+    assert record["value"] == 0.0
+
+
+def test_nearest_out_of_time_falls_back_on_the_attack_of_the_run(
+    tiny: gp.Network, images: list[gp.Anchor]
+) -> None:
+    found = gp.attack(tiny, images[0], method="pgd")
+    none = Settings(time_limit=0.0, attack="pgd")
+    for spec in ("nearest", "auto"):
+        record, witness = estimate(tiny, images[0], none, spec, "bnd", found)
+        assert record["value"] == found.distance
+        assert record["attacked"] is True
+        assert witness is found.witness
+        record, _ = estimate(tiny, images[0], none, spec, "bnd", Attack(None, 0.0))
+        assert (record["value"], record["status"], record["capped"]) == (None, "interval", False)
+
+
+def test_a_gap_reached_is_no_limit(mnist_a: gp.Network, images: list[gp.Anchor]) -> None:
+    found = gp.attack(mnist_a, images[0], effort="fast")
+    record, _ = estimate(mnist_a, images[0], Settings(), "sound{gap=0.5}", "bnd", found)
+    assert record["status"] == "ok"
+    assert 0.5 * record["upper"] <= record["lower"] < record["upper"]
+
+
+@pytest.mark.parametrize("norm", ["l2", "l1"])
+def test_substitutes_are_made_on_the_ball_of_the_attack(
+    norm: Norm, tiny: gp.Network, images: list[gp.Anchor]
+) -> None:
+    found = gp.attack(tiny, images[0], norm=norm, effort="fast")
+    pipeline = gp.Pipeline.parse("bounds, substitute{gamma=0.5 by=ball}, fuse-affine")
+    result = pipeline.run(tiny, images[0], facts=(found,))
+    bounds = (
+        gp.Pipeline.parse("bounds").run(tiny, images[0], facts=(found,)).state.facts[BallBounds]
+    )
+    assert (bounds.region.norm, bounds.region.radius) == (norm, found.distance)
+    assert result.network.model.metadata_props["graphprune.norm"] == norm
+    s = Settings(metrics=("adv", "rob"), norm=norm)
+    for spec in ("prune-constant{gamma=0.5}", "linearize-secant", "combined{gamma=0.5}"):
+        record, _ = estimate(tiny, images[0], s, spec, "rob", found)
+        assert record["status"] == "ok"
+        assert record["value"] > 0
+
+
+def test_the_plain_milp_of_a_smooth_network_says_what_else_there_is() -> None:
+    constants = {"w": np.eye(2, dtype=np.float32)}
+    nodes = [node("MatMul", "x w", "a"), node("Tanh", "a", "h"), node("MatMul", "h w")]
+    network = gp.from_proto(model_of(nodes, ["n", 2], constants=constants))
+    anchor = gp.Anchor(np.array([0.6, 0.4], np.float32), 0)
+    found = gp.attack(network, anchor, effort="fast")
+    record, _ = estimate(network, anchor, Settings(), "milp", "bnd", found)
+    assert record["status"] == "error"
+    assert "a program of ReLUs alone" in record["message"]

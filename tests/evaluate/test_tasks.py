@@ -1,11 +1,17 @@
 """Tasks: what a run consists of, and how an anchor's record is put together."""
 
+from dataclasses import replace
+from math import inf, nan
 from typing import Any
 
 import pytest
 
+import graphprune as gp
+from graphprune.evaluate import tasks
+from graphprune.evaluate.estimates import longest
 from graphprune.evaluate.settings import Settings
-from graphprune.evaluate.tasks import Result, assemble, names, needs
+from graphprune.evaluate.tasks import Result, assemble, names, needs, perform
+from graphprune.ir import Domain
 
 ADV = Result({"value": 0.5, "target": 3, "seconds": 0.1}, [])
 ROB = Result({"value": 0.2, "method": "crown", "complete": False, "seconds": 0.1}, [])
@@ -55,3 +61,31 @@ def test_an_error_keeps_the_other_metrics() -> None:
 def test_a_settled_anchor_stays_as_it_is(status: str) -> None:
     record = {**OK, "status": status}
     assert assemble(record, {}, Settings()) == record
+
+
+def test_what_is_not_a_number_is_no_result(
+    tiny: gp.Network, images: list[gp.Anchor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither the JSON of a document nor a run directory could hold it."""
+    odd = replace(ADV, value={**ADV.value, "value": nan})
+    monkeypatch.setitem(tasks._METRICS, "d_adv", lambda *_: odd)
+    result = perform(tiny, images[0], "d_adv", Settings(), {})
+    assert result.failed
+    assert "d_adv: ValueError" in result.value["message"]
+
+
+@pytest.mark.parametrize("ends", [(0.0, 1.0), (-inf, inf), (0.0, inf), (-inf, 2.0)])
+def test_settings_come_back_from_json_with_their_domain(ends: tuple[float, float]) -> None:
+    settings = Settings(domain=Domain(*ends))
+    assert Settings.from_json(settings.to_json()) == settings
+
+
+def test_domains_with_one_end_are_others_than_none() -> None:
+    numbers = [Settings(domain=Domain(low, inf)).numbers() for low in (0.0, -inf)]
+    assert numbers[0] != numbers[1]
+
+
+def test_a_worker_waits_for_the_limit_of_the_plain_milp() -> None:
+    assert longest(Settings(time_limit=10.0)) == 10.0
+    spec = "milp{seconds=600}"
+    assert longest(Settings(time_limit=10.0, estimates=("auto", spec))) == 600.0

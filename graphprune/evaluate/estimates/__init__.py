@@ -5,6 +5,15 @@ the name of an estimator with its options. One estimator is one class in one fil
 """
 
 from graphprune.evaluate.estimates.base import Answer, Estimator, Metric, Question
-from graphprune.evaluate.estimates.run import estimate, estimated, parse_estimate
+from graphprune.evaluate.estimates.run import estimate, estimated, longest, parse_estimate
 
-__all__ = ["Answer", "Estimator", "Metric", "Question", "estimate", "estimated", "parse_estimate"]
+__all__ = [
+    "Answer",
+    "Estimator",
+    "Metric",
+    "Question",
+    "estimate",
+    "estimated",
+    "longest",
+    "parse_estimate",
+]

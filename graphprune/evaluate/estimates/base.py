@@ -47,10 +47,11 @@ class Answer:
     ----------
     value
         The estimate. None for a d_bnd when the stand-in has no boundary within the search limit, or
-        when no point was found in time.
+        when nothing was found in time.
     status
         ``ok``, or how the metric of the stand-in ended: ``exact``, ``interval`` (stopped by a
-        limit; the value is its upper end), ``collapsed`` (no boundary found).
+        limit; the value is the upper end of its d_bnd, the lower end of its d_rob), ``collapsed``
+        (no boundary found).
     lower, upper
         Proven bounds of the network's own metric; None where nothing is proven.
     certified

@@ -76,6 +76,8 @@ class Extrapolate:
         s, anchor, network = question.settings, question.anchor, question.network
         reach = s.domain.search_limit(anchor.x, s.norm)
         margin, slope = tangent(question)
+        if np.min(margin) <= 0:  # a tie: the anchor lies on the boundary
+            return Answer(0.0, lower=0.0, neurons_left=network.living_neurons, attacked=False)
         linear = min(float(np.min(margin / np.maximum(slope, 1e-30))), reach)
         # The first radius is tuned for linf: in other norms it is farther off.
         near = self.near if s.norm == "linf" else 0.5 * self.near
@@ -92,7 +94,7 @@ class Extrapolate:
             law = PowerLaw(margin, slope, DEPTH * len(network.activations))
             root = walk.root(law, own, first, self.evaluations)
         capped = walk.lower >= reach
-        status: Status = "collapsed" if capped and s.domain.bounded else "ok"
+        status: Status = "collapsed" if capped else "ok"
         return Answer(
             root, status, lower=walk.lower,
             neurons_left=network.living_neurons, attacked=False, capped=capped,

@@ -30,6 +30,11 @@ class PlainMilp:
 
     def run(self, question: Question) -> Answer:
         found, anchor, domain = question.found.witness, question.anchor, question.settings.domain
+        if not question.network.piecewise_linear:
+            raise GraphpruneError(
+                f"estimate '{self.name}': a program of ReLUs alone; of networks with smooth"
+                " activations the metric bnd and other estimates know more"
+            )
         if found is None:
             raise GraphpruneError(f"estimate '{self.name}': the attack found no adversarial point")
         ball = Ball(anchor.x.astype(np.float64), found.distance, domain)

@@ -7,7 +7,7 @@ than building one substitute takes.
 from dataclasses import dataclass
 from typing import ClassVar
 
-from graphprune.evaluate.estimates.base import Answer, Metric, Question
+from graphprune.evaluate.estimates.base import Answer, Metric, Question, Status
 from graphprune.passes.analysis.attack import Effort, attack
 
 
@@ -32,8 +32,14 @@ class Nearest:
                 question.network, question.anchor, domain=s.domain, effort=self.effort,
                 seed=s.seed, time_limit=question.remaining, progress=question.progress,
             )  # fmt: skip
+        over = found.witness is None and question.remaining <= 0
+        if over:  # what the run's own attack found is true as well
+            known, found = True, question.found
+        status: Status = "ok"
+        if found.witness is None:
+            status = "interval" if over else "collapsed"
         return Answer(
-            found.distance, "collapsed" if found.distance is None else "ok", upper=found.distance,
+            found.distance, status, upper=found.distance,
             neurons_left=question.network.living_neurons, attacked=known,
-            capped=found.distance is None, witness=found.witness,
+            capped=status == "collapsed", witness=found.witness,
         )  # fmt: skip

@@ -13,7 +13,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from graphprune.errors import GraphpruneError
+from graphprune.errors import GraphpruneError, OutOfTimeError
 from graphprune.evaluate.distance import distance
 from graphprune.evaluate.estimates.base import Answer, Metric, Question
 from graphprune.passes.analysis.attack import Attack
@@ -47,7 +47,10 @@ class ReAnchored:
         loop = _Loop(question, question.found.witness)
         loop.improve(question.found.witness)
         for _ in range(self.rounds):
-            if question.remaining <= 0 or not loop.round(self.share):
+            try:
+                if not loop.round(self.share):
+                    break
+            except OutOfTimeError:
                 break
         best = loop.best
         return Answer(
@@ -84,7 +87,7 @@ class _Loop:
         points = KeptPoints((self.best.x, *self.seen))
         result = self.pipeline.run(
             q.network, q.anchor, domain=domain, facts=(Attack(self.best, 0.0), points),
-            progress=q.progress,
+            deadline=q.deadline, progress=q.progress,
         )  # fmt: skip
         substitute = result.network
         self.neurons = substitute.living_neurons

@@ -51,6 +51,12 @@ def estimated(spec: str) -> tuple[Metric, ...]:
     return parse_estimate(spec).metrics
 
 
+def longest(settings: Settings) -> float:
+    """Seconds that a task may take: the plain MILP has a limit of its own."""
+    own = [e.seconds for e in map(parse_estimate, settings.estimates) if isinstance(e, PlainMilp)]
+    return max([settings.limit, *own])
+
+
 def estimate(
     network: Network,
     anchor: Anchor,

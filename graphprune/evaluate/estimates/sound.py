@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graphprune.backends.condensed import Condensed, bounds_of, condense
-from graphprune.backends.protocol import Ledger, Limits
+from graphprune.backends.protocol import Ledger, Limits, is_exact
 from graphprune.backends.scip.influence import most_damaging
 from graphprune.backends.scip.solve import solve_target
 from graphprune.errors import GraphpruneError
@@ -71,6 +71,8 @@ class Sound:
             gap=self.gap, before=ladder, progress=q.progress,
         )  # fmt: skip
         status: Status = "collapsed" if found.status == "robust" else found.status
+        if found.upper is not None and is_exact(found.lower, found.upper, self.gap):
+            status = found.status if found.status == "exact" else "ok"  # as tight as asked
         return Answer(
             found.upper, status, lower=found.lower, upper=found.upper,
             certified=found.certified, capped=status == "collapsed", witness=found.witness,

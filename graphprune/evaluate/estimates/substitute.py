@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import ClassVar, NamedTuple
 
+from graphprune.errors import OutOfTimeError
 from graphprune.evaluate.distance import distance
 from graphprune.evaluate.estimates.base import Answer, Metric, Question, Status
 from graphprune.ir import Network
@@ -27,10 +28,14 @@ class Substituted:
         pipeline = self.pipeline
         if not any(p.name == "fuse-affine" for p in pipeline.passes):
             pipeline = Pipeline((*pipeline.passes, *Pipeline.parse("fuse-affine").passes))
-        substitute = pipeline.run(
-            question.network, question.anchor, domain=question.settings.domain,
-            facts=(question.found,), progress=question.progress,
-        ).network  # fmt: skip
+        try:
+            substitute = pipeline.run(
+                question.network, question.anchor, domain=question.settings.domain,
+                facts=(question.found,), deadline=question.deadline, progress=question.progress,
+            ).network  # fmt: skip
+        except OutOfTimeError:
+            neurons = question.network.living_neurons
+            return Answer(None, "interval", neurons_left=neurons, prune_seconds=monotonic() - start)
         pruned = monotonic() - start
         solve = _certify if question.metric == "rob" else _solve
         value, status, capped = solve(substitute, question, attack_on(substitute, question))
@@ -59,10 +64,12 @@ def _certify(substitute: Network, question: Question, known: Attack) -> _Solved:
         substitute, question.anchor, domain=s.domain, method=s.method, norm=s.norm,
         upper=known.distance, time_limit=question.remaining, progress=question.progress,
     )  # fmt: skip
-    # Out of time the radius is whatever was certified by then.
-    status: Status = "ok" if question.remaining > 0 else "interval"
-    capped = proof.radius >= s.domain.search_limit(question.anchor.x, s.norm)
-    return _Solved(proof.radius, "collapsed" if proof.complete else status, capped)
+    if proof.radius >= s.domain.search_limit(question.anchor.x, s.norm):
+        return _Solved(proof.radius, "collapsed", True)
+    # Out of time the radius is whatever was certified by then, a lower end.
+    if proof.stopped:
+        return _Solved(proof.radius or None, "interval", False)
+    return _Solved(proof.radius, "ok", False)
 
 
 def _solve(substitute: Network, question: Question, known: Attack) -> _Solved:
@@ -91,7 +98,7 @@ def attack_on(substitute: Network, question: Question) -> Attack:
             substitute, question.anchor, s.domain, found.witness.x, norm=s.norm
         )
         if witness is not None:
-            return Attack(witness, 0.0)
+            return Attack(witness, 0.0, s.norm)
     return attack(
         substitute, question.anchor, domain=s.domain, method=s.attack, effort=s.effort,
         norm=s.norm, seed=s.seed, time_limit=question.remaining, progress=question.progress,
