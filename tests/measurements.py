@@ -5,7 +5,7 @@ from typing import Any
 from graphprune.evaluate.experiment import Measured, summarise
 
 
-def plan_of(recipe: str, domain: list[float] | None) -> dict[str, Any]:
+def plan_of(recipe: str, domain: list[float] | list[float | None] | None) -> dict[str, Any]:
     """The plan of a d_bnd panel with one estimate, ``e``, and its search ending at 0.5."""
     return {
         "network": "n", "metric": "bnd", "recipe": recipe,
@@ -30,7 +30,7 @@ def record_of(index: int, exact: float, attack: float, value: float | None) -> d
     }  # fmt: skip
 
 
-def measured_on(domain: list[float] | None, *values: float | None) -> Measured:
+def measured_on(domain: list[float] | list[float | None] | None, *values: float | None) -> Measured:
     """A panel of the recipe ``best``, an anchor at distance 0.1 for every value of the estimate."""
     records = [record_of(i, 0.1, 0.1, value) for i, value in enumerate(values)]
     found = summarise(plan_of("best", domain), records)

@@ -46,7 +46,7 @@ def register(app: typer.Typer) -> None:
         step: Annotated[float, typer.Option(help="g0 of Algorithm 1.")] = 0.05,
         radius: Annotated[float, typer.Option(help="Where d_bnd searches end.")] = 0.5,
         milp: Annotated[int, typer.Option(min=0, help="Anchors of the plain MILP.")] = 5,
-        workers: o.Workers = 1, quiet: o.Quiet = False,
+        workers: o.Workers = 1, new: o.New = False, quiet: o.Quiet = False,
     ) -> int:  # fmt: skip
         """Measure; the same command again goes on where it stopped, with more anchors too."""
         from graphprune.evaluate.experiment import PANELS, RECIPES, Experiment
@@ -60,7 +60,7 @@ def register(app: typer.Typer) -> None:
         experiment = Experiment(
             Path(out), Path(models), limit,
             float(o.positive("--time-limit", time_limit) or 0.0), step,
-            float(o.positive("--radius", radius) or 0.0), milp, workers,
+            float(o.positive("--radius", radius) or 0.0), milp, workers, new,
         )  # fmt: skip
         box = Domain(*o.parse_domain(domain))
         for name in names:
@@ -75,7 +75,8 @@ def register(app: typer.Typer) -> None:
                 if any(outcome.interrupted for outcome in outcomes):
                     print("graphprune: interrupted; everything finished is kept", file=sys.stderr)
                     return 130
-        _table(out)
+        if not quiet:
+            _table(out)
         return 0
 
     @group.command(epilog=PLOT_EXAMPLES)

@@ -21,8 +21,8 @@ from graphprune.evaluate.archive import read_run
 from graphprune.evaluate.distance import distance
 from graphprune.evaluate.estimates import Metric
 from graphprune.evaluate.run import Job, Outcome, Watch, evaluate
-from graphprune.evaluate.settings import Settings
-from graphprune.evaluate.store import FILE
+from graphprune.evaluate.settings import Settings, domain_of
+from graphprune.evaluate.store import FILE, Store
 from graphprune.ir import Anchor, Domain, Network
 from graphprune.ir.export import write_bytes
 from graphprune.passes.analysis.attack import AttackMethod, Effort
@@ -152,6 +152,8 @@ class Experiment:
         Where searches end: a boundary beyond it counts as collapsed, at this distance.
     milp
         How many anchors the plain MILP is measured on (its time limit is its own).
+    new
+        Set what a panel has aside, and start again.
     """
 
     out: Path
@@ -162,6 +164,7 @@ class Experiment:
     radius: float = 0.5
     milp: int = 5
     workers: int = 1
+    new: bool = False
 
     def run(
         self, panel: Panel, name: str, domain: Domain, watch: Watch | None = None
@@ -184,20 +187,22 @@ class Experiment:
             "network": panel.network, "metric": panel.metric, "recipe": name, "step": self.step,
             "settings": settings.to_json(), "curves": [asdict(c) for c in curves],
         }  # fmt: skip
-        folder.mkdir(parents=True, exist_ok=True)
-        # Of a panel that exists the plan stays until its runs have agreed to the settings.
-        if not (folder / PLAN).exists():
-            _write_plan(folder, plan)
-        _warm_up(network, anchors[0], settings)
         # The first anchors are measured with the plain MILP too: a run of its own.
         split = self.milp if panel.metric == "bnd" and recipe.ours else 0
-        for part, chosen in (("first", anchors[:split]), ("rest", anchors[split:])):
+        parts = (
+            ("first", anchors[:split], replace(settings, estimates=(*specs, "milp"))),
+            ("rest", anchors[split:], settings),
+        )
+        # What a panel has is read together: a part that nothing is added to has to agree too.
+        for part, _, own in parts:
+            if (folder / part / FILE).exists():
+                with Store(folder / part, own, self.new):
+                    pass
+        _write_plan(folder, plan)
+        _warm_up(network, anchors[0], settings)
+        for part, chosen, own in parts:
             if chosen:
-                more = (
-                    replace(settings, estimates=(*specs, "milp")) if part == "first" else settings
-                )
-                outcome = evaluate([Job(network, chosen)], more, run_dir=folder / part, watch=watch)
-                _write_plan(folder, plan)
+                outcome = evaluate([Job(network, chosen)], own, run_dir=folder / part, watch=watch)
                 yield outcome
                 if outcome.interrupted:
                     return
@@ -208,10 +213,11 @@ class Experiment:
 
 def _text(domain: Domain) -> str:
     """As the command line has it."""
-    return f"{domain.low:g},{domain.high:g}" if domain.bounded else "none"
+    return "none" if domain == Domain(-inf, inf) else f"{domain.low:g},{domain.high:g}"
 
 
 def _write_plan(folder: Path, plan: dict[str, Any]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
     write_bytes(folder / PLAN, json.dumps(plan, indent=1).encode())
 
 
@@ -239,7 +245,7 @@ class Point:
         Mean runtime over the mean runtime of the full computation.
     collapsed, stopped
         Anchors whose substitute has no boundary within the search limit, or whose metric was
-        stopped by the time limit.
+        stopped by the time limit: these count at what was known by then.
     """
 
     curve: str
@@ -300,7 +306,7 @@ def panel_of(plan: dict[str, Any]) -> dict[str, str]:
     """The panel of a plan, as every one of its rows names it."""
     return {
         "network": plan["network"], "metric": f"d_{plan['metric']}", "recipe": plan["recipe"],
-        "domain": _text(Domain(*(plan["settings"]["domain"] or (-inf, inf)))),
+        "domain": _text(domain_of(plan["settings"])),
     }  # fmt: skip
 
 
@@ -365,9 +371,9 @@ def summarise(plan: dict[str, Any], records: Sequence[dict[str, Any]]) -> Measur
             "full_seconds": case.seconds,
         }  # fmt: skip
         for spec, e in case.estimates.items():
-            if e["status"] == "error" or (not e["value"] and e["status"] != "collapsed"):
-                continue  # an error, or out of time before there was any value
-            value = limit if e["value"] is None else e["value"]
+            if e["status"] == "error":
+                continue
+            value = case.value_of(e, metric, limit)
             rows.append(
                 common | {
                     "spec": spec, "value": value, "error": abs(value - case.value) / case.value,
@@ -426,8 +432,8 @@ class _Case:
         value = full["value"] if metric == "rob" else full["upper"]
         if not value or attack["value"] is None:
             return None
-        exact = metric == "rob" or full["status"] == "exact"
-        if not exact:
+        exact = not full.get("stopped") if metric == "rob" else full["status"] == "exact"
+        if metric == "bnd" and not exact:
             # The closest point that anything found: estimates that prove their upper end too.
             proven = (e["upper"] for e in record["estimates"] if e["status"] != "error")
             value = min([value, *(upper for upper in proven if upper is not None)])
@@ -436,6 +442,15 @@ class _Case:
             full["cpu_seconds"] + attack["cpu_seconds"], attack["value"], attack["cpu_seconds"],
             {e["spec"]: e for e in record["estimates"]},
         )  # fmt: skip
+
+    def value_of(self, estimate: dict[str, Any], metric: Metric, limit: float) -> float:
+        """An estimate's value; where it has none, what is known without it."""
+        if estimate["value"] is not None:
+            return float(min(estimate["value"], limit))
+        if estimate["status"] == "collapsed":
+            return limit
+        # Out of time: nothing is certified, nothing closer than the attack's point was found.
+        return 0.0 if metric == "rob" else self.attack
 
 
 def pareto(points: Sequence[Point]) -> list[Point]:

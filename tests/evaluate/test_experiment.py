@@ -1,6 +1,7 @@
 """The experiments: what is measured, what is kept, and what it is compared with."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 
 import graphprune as gp
 from graphprune.cli.app import run as command
+from graphprune.evaluate import experiment
 from graphprune.evaluate.experiment import (
     RECIPES,
     Experiment,
@@ -23,7 +25,7 @@ from graphprune.evaluate.experiment import (
 )
 from graphprune.ir import Domain
 from tests.conftest import MODELS
-from tests.measurements import on_three_domains, plan_of, record_of
+from tests.measurements import measured_on, on_three_domains, plan_of, record_of
 
 TOY = Panel("toy-2d", "bnd", "toy-2d-anchors.npz")
 
@@ -35,8 +37,8 @@ def test_a_panel_is_measured_once_and_more_anchors_go_on(
     out = shutil.copytree(shared, tmp_path / "more")
     assert panel.anchors == 2
     assert panel.exact == 2
-    experiment = Experiment(out, MODELS, anchors=3, time_limit=60.0, milp=1)
-    list(experiment.run(TOY, "best", Domain()))
+    made = Experiment(out, MODELS, anchors=3, time_limit=60.0, milp=1)
+    list(made.run(TOY, "best", Domain()))
     (again,) = read_experiment(out)
     assert again.anchors == 3
     # Seconds too: nothing was measured again.
@@ -61,14 +63,13 @@ def test_every_published_setting_is_a_point(measured: tuple[Path, list[Measured]
 
 def test_errors_are_relative_and_a_collapsed_boundary_counts_at_the_limit() -> None:
     plan = plan_of("paper", None)
-    # The third one ran out of time before it had a value.
-    values = [(0.1, 0.11, 0.12), (0.05, 0.05, None), (0.1, 0.1, 0.0)]
+    values = [(0.1, 0.11, 0.12), (0.05, 0.05, None), (0.1, 0.1, 0.1)]
     found = summarise(plan, [record_of(i, *v) for i, v in enumerate(values)])
     assert found is not None
     (point,) = found.points
-    assert (found.anchors, point.anchors) == (3, 2)
-    assert point.error == pytest.approx((0.2 + 9.0) / 2)
-    assert point.collapsed == 1
+    assert (found.anchors, point.anchors) == (3, 3)
+    assert point.error == pytest.approx((0.2 + 9.0) / 3)
+    assert (point.collapsed, point.stopped) == (1, 0)
     assert found.attack.error == pytest.approx(0.1 / 3)
     assert found.seconds == 4.0  # the attack counts
     assert point.share == 0.25
@@ -108,6 +109,24 @@ def test_the_command_refuses_what_it_does_not_know(
     assert "no finished measurement" in capsys.readouterr().err
 
 
+def test_a_quiet_run_prints_no_table(
+    measured: tuple[Path, list[Measured]],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(experiment, "PANELS", (TOY,))
+    out = shutil.copytree(measured[0], tmp_path / "again")
+    arguments = ["experiment", "run", "--out", str(out), "--models", str(MODELS), "--recipe", "best",
+                 "--limit", "2", "--milp", "1"]  # fmt: skip
+    assert command([*arguments, "--quiet"]) == 0
+    assert capsys.readouterr() == ("", "")
+    assert command(arguments) == 0
+    printed = capsys.readouterr()
+    assert "best: toy-2d, d_bnd" in printed.err
+    assert "Algorithm 2 (secant)" in printed.out
+
+
 def test_the_reference_is_the_closest_point_that_anything_confirmed() -> None:
     plan = plan_of("best", [0.0, 1.0])
     record = record_of(0, 0.2, 0.25, 0.16)
@@ -124,23 +143,52 @@ def test_the_reference_is_the_closest_point_that_anything_confirmed() -> None:
     assert found.points[0].error == pytest.approx(0.2)
 
 
-def test_a_metric_without_a_value_when_its_time_is_over_is_left_out() -> None:
-    plan = plan_of("best", [0.0, 1.0])
-    stopped = record_of(0, 0.1, 0.1, None)
+def test_a_metric_without_a_value_when_its_time_is_over_counts_at_what_is_known() -> None:
+    stopped = record_of(0, 0.1, 0.12, None)
     stopped["estimates"][0]["status"] = "interval"
-    found = summarise(plan, [stopped, record_of(1, 0.1, 0.1, 0.1)])
+    for metric, error in (("bnd", 0.2), ("rob", 1.0)):
+        plan = plan_of("best", [0.0, 1.0]) | {"metric": metric}
+        record = stopped | {"d_rob": {"value": 0.1, "cpu_seconds": 1.0}}
+        found = summarise(plan, [record])
+        assert found is not None
+        (point,) = found.points
+        assert point.error == pytest.approx(error)
+        assert (point.collapsed, point.stopped) == (0, 1)
+
+
+def test_a_certificate_that_ran_out_of_time_is_no_exact_reference() -> None:
+    plan = plan_of("best", [0.0, 1.0]) | {"metric": "rob"}
+    rob = {"value": 0.1, "cpu_seconds": 1.0}
+    records = [
+        record_of(i, 0.1, 0.12, 0.1) | {"d_rob": rob | {"stopped": stopped}}
+        for i, stopped in enumerate((False, True))
+    ]
+    found = summarise(plan, records)
     assert found is not None
-    assert [row["anchor"] for row in found.rows] == [1]
+    assert (found.anchors, found.exact) == (2, 1)
+
+
+def test_a_substitute_certified_everywhere_counts_at_the_search_limit() -> None:
+    plan = plan_of("paper", None) | {"metric": "rob"}
+    plan["settings"]["radius"] = None
+    record = record_of(0, 0.1, 0.12, 1000.0) | {"d_rob": {"value": 0.1, "cpu_seconds": 1.0}}
+    record["estimates"][0]["status"] = "collapsed"
+    found = summarise(plan, [record])
+    assert found is not None
+    (point,) = found.points
+    assert point.error == pytest.approx(9.0)
+    assert point.collapsed == 1
 
 
 def test_domains_keep_apart() -> None:
     assert [p.domain for p in in_order(on_three_domains())] == ["-1,1", "0,1", "none"]
+    assert measured_on([0.0, None], 0.1).domain == "0,inf"
 
 
 def test_anchors_that_changed_their_part_count_once(tmp_path: Path) -> None:
     for milp in (0, 1):
-        experiment = Experiment(tmp_path, MODELS, anchors=2, time_limit=60.0, milp=milp)
-        list(experiment.run(TOY, "best", Domain()))
+        made = Experiment(tmp_path, MODELS, anchors=2, time_limit=60.0, milp=milp)
+        list(made.run(TOY, "best", Domain()))
     (panel,) = read_experiment(tmp_path)
     assert panel.anchors == 2
     assert {p.anchors for p in panel.points if p.curve != "plain MILP"} == {2}
@@ -152,3 +200,13 @@ def test_anchors_that_changed_their_part_count_once(tmp_path: Path) -> None:
     with pytest.raises(gp.GraphpruneError, match="other settings"):
         list(other.run(TOY, "best", Domain()))
     assert plan.read_bytes() == before
+    # Neither does one that would add to one part only.
+    both = Experiment(tmp_path, MODELS, anchors=2, time_limit=30.0, milp=0)
+    with pytest.raises(gp.GraphpruneError, match="other settings"):
+        list(both.run(TOY, "best", Domain()))
+    assert plan.read_bytes() == before
+    # To start again sets both parts aside.
+    list(replace(other, anchors=1, new=True).run(TOY, "best", Domain()))
+    (panel,) = read_experiment(tmp_path)
+    assert panel.anchors == 1
+    assert len(list(tmp_path.glob("*/*/*/run-*.sqlite"))) == 2

@@ -69,9 +69,9 @@ def test_published_numbers_are_read_again_beside_new_ones(
 
 
 def test_a_page_says_what_is_gone_and_on_how_many_anchors() -> None:
-    # The third one ran out of time before it had a value.
-    values = [(0.1, 0.11, 0.12), (0.05, 0.05, None), (0.1, 0.1, 0.0)]
+    values = [(0.1, 0.11, 0.12), (0.05, 0.05, None), (0.1, 0.1, 0.1)]
     records = [record_of(i, *v) for i, v in enumerate(values)]
+    records[2]["estimates"][0]["status"] = "error"
     found = summarise(plan_of("paper", None), records)
     assert found is not None
     page = markdown_tables([found])
