@@ -196,7 +196,8 @@ def linear_bounds(
         for i, j in enumerate(own.neurons):
             c[:, n + j] += pi[:, i]
         constant -= pi @ own.form.offset
-        total += np.abs(pi) @ (own.form.magnitude(reach) + upper[own.neurons])
+        outputs = np.maximum(upper[own.neurons], 0.0)
+        total += np.abs(pi) @ (own.form.magnitude(reach) + outputs)
     if assumption is not None:
         amount, form = assumption[0].astype(np.float64), assumption[1].widen(len(reach))
         c += amount[:, None] * form.rows.toarray()

@@ -146,7 +146,8 @@ class Propagation:
             sparse.coo_array((np.ones(more), (variable, np.arange(more))), (len(active), more))
         )
         rows = csr(sparse.hstack([kept, units], format="csr"))
-        self.reach = np.concatenate([self.reach, layer.upper])
+        # A neuron that is off has no size; a negative one would count as a gain.
+        self.reach = np.concatenate([self.reach, np.maximum(layer.upper, 0.0)])
         return Form(rows, active * form.offset, active * form.error)
 
 

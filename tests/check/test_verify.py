@@ -8,10 +8,11 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from graphprune.backends.certificate import UnprovenError
-from graphprune.check import Refused, verify
-from graphprune.check.container import Scope
+from graphprune.check import Proof, ProofFile, Refused, parse_model, verify
+from graphprune.check.container import Claims, Margins, Scope
 from graphprune.check.verify import cases
 from tests.check.helpers import WIDTHS, Case, with_radius
+from tests.oracles import Perceptron
 
 cases_of = st.tuples(st.integers(0, 10_000), st.sampled_from(WIDTHS))
 
@@ -164,3 +165,42 @@ def test_planes_are_used_and_checked() -> None:
         wrong = replace(scope, **parts | change)
         with pytest.raises(Refused, match="plane"):
             verify(case.file(replace(proof, scopes=(wrong, *proof.scopes[1:]))), case.model)
+
+
+@pytest.mark.parametrize("with_plane", [False, True])
+def test_a_variable_neuron_that_is_off_pays_for_no_rounding(with_plane: bool) -> None:
+    """Its upper bound is negative: the size of its output is 0, no gain to be had."""
+    far, big = 1e8, 1e8
+    net = Perceptron(
+        [np.array([[1.0], [1.0]]), np.array([[big, 1.0], [0.0, 0.0]])],
+        [np.array([-far, 0.0]), np.array([0.0, 0.5])],
+    )
+    model = parse_model(net.model().SerializeToString())
+    nothing = Claims(np.zeros(0, np.int32), np.zeros((0, 0), np.float32))
+    scope = Scope(
+        -1, -1, np.array([0, 1], np.int8), np.array([-1.1 * far]), np.array([-0.99 * far]),
+        (nothing,),
+    )  # fmt: skip
+    planes: dict[str, np.ndarray] = {
+        "plane_neurons": np.array([0], np.int32),
+        "plane_starts": np.array([0, 0], np.int32),
+        "plane_columns": np.zeros(0, np.int32),
+        "plane_values": np.zeros(0, np.float32),
+        "plane_offsets": np.array([1e-7]),
+        "plane_below": np.array([0.0]),
+        "plane_above": np.array([0.0]),
+    }
+    multiplier = np.array([[1e6]], np.float32) if with_plane else None
+    claims = Claims(np.array([1], np.int32), np.zeros((1, 1), np.float32), planes=multiplier)
+    scope = replace(scope, **planes) if with_plane else scope
+    x = np.array([1.0], np.float32)
+
+    def file(radius: float) -> ProofFile:
+        proof = Proof(0, 0, x, radius, None, -1, None, (scope,), (Margins(0, claims),))
+        return ProofFile(model.sha256, 0.0, 2.0, (proof,))
+
+    # The distance is 0.5.
+    with pytest.raises(Refused, match="margin|excluded"):
+        verify(file(0.9), model)
+    if not with_plane:
+        verify(file(0.2), model)
