@@ -146,11 +146,10 @@ def distance(
     anchor.require(network.input_shape, network.classes, domain)
     warm_up(progress)
     start = monotonic()
-    reach = domain.search_limit(anchor.x)
-    cutoff = min(reach, np.inf if radius is None else radius)
+    cutoff = domain.search_limit(anchor.x, radius=radius)
     ledger = Ledger(Problem(network, anchor, domain, cutoff, gap), progress=progress, record=record)
     limits = Limits(start + time_limit, int(memory * 2**30), threads, workers)
-    covered = domain.bounded and cutoff >= reach
+    covered = cutoff >= domain.reach(anchor.x)
     try:
         if radius is None or known_attack is not None or not _robust(ledger, limits):
             _first(ledger, limits, solver, time_limit, known_attack, known_certificate)

@@ -12,7 +12,7 @@ Floats = NDArray[np.float64]
 Norm = Literal["linf", "l2", "l1"]
 NORMS: tuple[Norm, ...] = get_args(Norm)
 
-# Searches without a domain end at this radius.
+# Searches without a domain and a radius end here.
 SEARCH_LIMIT = 1e3
 
 
@@ -86,9 +86,15 @@ class Domain:
         point = x.astype(np.float64)
         return length(np.maximum(point - self.low, self.high - point), norm)
 
-    def search_limit(self, x: NDArray[np.floating], norm: Norm = "linf") -> float:
-        """Largest radius that searches try: the reach, or a limit where there is none."""
-        return min(self.reach(x, norm), SEARCH_LIMIT)
+    def search_limit(
+        self, x: NDArray[np.floating], norm: Norm = "linf", radius: float | None = None
+    ) -> float:
+        """Largest radius that searches try: the one asked for, up to the reach where there is one.
+
+        Where there is neither it is a limit that proves nothing about what is beyond.
+        """
+        limit = min(self.reach(x, norm), np.inf if radius is None else radius)
+        return limit if np.isfinite(limit) else SEARCH_LIMIT
 
 
 @dataclass(frozen=True, eq=False)

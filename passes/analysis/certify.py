@@ -176,7 +176,7 @@ def certify(
             raise
         found = Certificate(search.low, False, method, monotonic() - start, stopped)
         raise Interrupted(found) from None
-    complete = domain.bounded and bool(search.low >= reach)
+    complete = bool(search.low >= domain.reach(anchor.x, norm))
     return Certificate(float(search.low), complete, method, monotonic() - start, stopped)
 
 

@@ -193,3 +193,25 @@ def test_when_both_fail_attack_and_certificate_are_left(
         assert result.certified
         assert result.upper is None or 0.0 <= result.lower <= result.upper
         assert "failed (RuntimeError: no luck)" in caplog.text
+
+
+@pytest.mark.parametrize("solver", ["search", "scip"])
+def test_what_is_called_robust_reaches_as_far_as_was_asked(solver: Solver) -> None:
+    """Features in thousands: the boundary is 2000 away."""
+    net = Perceptron(
+        [np.array([[1.0]]), np.array([[0.0], [1.0]])], [np.array([-1999.0]), np.array([1.0, 0.0])]
+    )
+    network, anchor = gp.from_proto(net.model()), gp.Anchor(np.zeros(1, np.float32), 0)
+    near, far = gp.Domain(-1500.0, 1500.0), gp.Domain(-5000.0, 5000.0)
+    free = gp.Domain(-np.inf, np.inf)
+    for domain, radius in ((far, None), (free, 5000.0)):
+        found = gp.distance(network, anchor, solver=solver, domain=domain, radius=radius)
+        assert found.status == "exact"
+        assert found.upper == pytest.approx(2000.0, rel=1e-3)
+    for domain, radius in ((near, None), (free, 1500.0), (far, 1500.0)):
+        found = gp.distance(network, anchor, solver=solver, domain=domain, radius=radius)
+        assert (found.status, found.lower, found.upper) == ("robust", 1500.0, None)
+    proof = gp.certify(network, anchor, domain=far)
+    assert not proof.complete
+    assert 1500.0 < proof.radius <= 2000.0
+    assert gp.certify(network, anchor, domain=near).complete

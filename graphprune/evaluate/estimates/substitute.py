@@ -79,8 +79,7 @@ def _solve(substitute: Network, question: Question, known: Attack) -> _Solved:
         time_limit=question.remaining, workers=s.workers, memory=s.memory, known_attack=known,
         progress=question.progress,
     )  # fmt: skip
-    reach = s.domain.search_limit(question.anchor.x)
-    limit = reach if s.radius is None else min(s.radius, reach)
+    limit = s.domain.search_limit(question.anchor.x, radius=s.radius)
     if result.status == "robust" or result.lower >= limit:
         # The boundary is gone, or beyond the limit asked for: there is no distance to report.
         return _Solved(None, "collapsed", True)
