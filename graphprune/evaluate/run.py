@@ -347,7 +347,9 @@ class _Run:
                     self._event("retry", f"{task.name} of anchor {task.index}: {_why(error)}")
                     self.waiting = {task: None, **self.waiting}
                     continue
-                result = Result({"status": "error", "message": f"worker failed: {_why(error)}"}, [])
+                # Of the machine, not of the anchor: a resumed run tries again.
+                message = f"worker failed: {_why(error)}"
+                result = Result({"status": "error", "message": message}, [], final=False)
             if interrupt.requested and result.value.get("status") == "interval":
                 result = replace(result, final=False)
             self._done(task, result)

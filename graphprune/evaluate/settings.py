@@ -79,6 +79,9 @@ class Settings:
     def to_json(self) -> dict[str, Any]:
         """For the document; infinite ends of the domain as null, both of them as one."""
         settings = asdict(self)
+        for name in ("time_limit", "radius"):
+            if settings[name] == inf:  # the same as none
+                settings[name] = None
         ends = [end if isfinite(end) else None for end in (self.domain.low, self.domain.high)]
         settings["domain"] = None if ends == [None, None] else ends
         return settings

@@ -16,7 +16,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -105,11 +105,29 @@ class Store:
 
     def _set_aside(self) -> None:
         """Start anew without losing what was finished: the old database gets another name."""
-        stamp = time.strftime("%Y%m%d-%H%M%S")
+        if self._at_work():
+            raise OutputError(
+                f"{self.folder}: another process is at work on this run; wait for it, or give"
+                " another --out"
+            )
+        stamp = f"{time.strftime('%Y%m%d-%H%M%S')}-{self.owner[:8]}"
         for suffix in ("", "-wal", "-shm"):
-            old = self.path.with_name(FILE + suffix)
-            if old.exists():
-                old.rename(self.folder / f"run-{stamp}.sqlite{suffix}")
+            with suppress(FileNotFoundError):  # or another process has just set it aside
+                self.path.with_name(FILE + suffix).rename(
+                    self.folder / f"run-{stamp}.sqlite{suffix}"
+                )
+
+    def _at_work(self) -> bool:
+        """Whether a living process has claimed a task of the run that is there."""
+        now = time.time()
+        try:
+            with closing(
+                sqlite3.connect(f"{self.path.resolve().as_uri()}?mode=ro", uri=True)
+            ) as db:
+                claims = db.execute("SELECT host, pid, beat FROM claims").fetchall()
+        except sqlite3.Error:
+            return False  # no run of ours
+        return any(_alive(*claim, now) for claim in claims)
 
     def _agree(self) -> None:
         from graphprune import __version__

@@ -65,7 +65,7 @@ class Result:
     points
         (metric, witness) pairs: the concrete points behind its upper bounds.
     final
-        False when Ctrl-C ended it early: a resumed run computes it again.
+        False when Ctrl-C ended it early, or the machine gave out: a resumed run computes it again.
     proof
         Of a d_bnd, where a certificate is asked for.
     """
@@ -147,6 +147,9 @@ def _performed(
         return _unfinished(name, stopped)
     except GraphpruneError as error:
         return Result({"status": "error", "message": str(error)}, [])
+    except MemoryError:
+        # With more of it, or fewer workers, a resumed run may finish.
+        return Result({"status": "error", "message": f"{name}: out of memory"}, [], final=False)
     except Exception as error:
         log.info("anchor %d, %s", anchor.index, name, exc_info=True)
         message = f"{name}: {type(error).__name__}: {error}"
@@ -331,7 +334,7 @@ def assemble(record: Record, results: Mapping[str, Result], settings: Settings) 
         if not name.startswith(ESTIMATE) and name in results and not results[name].failed:
             whole[name] = results[name].value
     missing = [name for name in every if name not in results]
-    if missing or not all(result.final for result in results.values()):
+    if missing or not all(result.final or result.failed for result in results.values()):
         whole["interrupted"] = True
     for name in missing:
         if name in ("d_adv", "d_rob", "d_bnd") and name.removeprefix("d_") in settings.metrics:

@@ -181,6 +181,28 @@ def test_a_claim_of_a_dead_process_is_given_up(tmp_path: Path, job: Job) -> None
         assert one.claim(task) == "done"
 
 
+def test_to_start_again_loses_no_run(tmp_path: Path, job: Job) -> None:
+    task = Task(job.network.source.sha256, 0, "d_adv")
+    with Store(tmp_path, FAST) as one:
+        assert one.claim(task) == "mine"
+        with (
+            pytest.raises(gp.GraphpruneError, match="another process is at work"),
+            Store(tmp_path, FAST, new=True),
+        ):
+            pass
+        one.put(task, perform(job.network, job.anchors[0], "d_adv", FAST, {}))
+    for _ in range(2):  # within one second
+        with Store(tmp_path, FAST, new=True) as other:
+            assert other.get(task) is None
+    aside = sorted(tmp_path.glob("run-*.sqlite"))
+    assert len(aside) == 2
+    kept = 0
+    for file in aside:
+        with sqlite3.connect(file) as db:
+            kept += db.execute("SELECT count(*) FROM results").fetchone()[0]
+    assert kept == 1
+
+
 class Breaking(Inline):
     """Fails the first `times` tries of one anchor's attack as a killed worker does."""
 
@@ -199,7 +221,7 @@ class Breaking(Inline):
 
 @pytest.mark.parametrize("times", [1, 2])
 def test_a_task_whose_worker_died_is_tried_once_more_then_reported(
-    job: Job, monkeypatch: pytest.MonkeyPatch, times: int
+    job: Job, monkeypatch: pytest.MonkeyPatch, times: int, tmp_path: Path
 ) -> None:
     sha = job.network.source.sha256
 
@@ -208,13 +230,18 @@ def test_a_task_whose_worker_died_is_tried_once_more_then_reported(
         yield Breaking({sha: job.network}, times)
 
     monkeypatch.setattr(module, "_executor", breaking)
-    outcome = evaluate([Job(job.network, job.anchors[:3])], FAST)
+    outcome = evaluate([Job(job.network, job.anchors[:3])], FAST, run_dir=tmp_path)
     records = outcome.documents[0]["anchors"]
     assert [r["status"] for r in records] == ["ok", "ok" if times == 1 else "error", "ok"]
     assert outcome.incomplete == (times == 2)
     if times == 2:
         assert "worker failed: RuntimeError: gone" in records[1]["message"]
         assert records[1]["d_rob"]["value"] > 0, "the other metrics of the anchor are kept"
+        assert "interrupted" not in records[1]
+        # It was the machine's fault: the same command tries again.
+        monkeypatch.undo()
+        again = evaluate([Job(job.network, job.anchors[:3])], FAST, run_dir=tmp_path)
+        assert [r["status"] for r in again.documents[0]["anchors"]] == ["ok", "ok", "ok"]
 
 
 def die(*_: object) -> None:

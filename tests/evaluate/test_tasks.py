@@ -89,3 +89,20 @@ def test_a_worker_waits_for_the_limit_of_the_plain_milp() -> None:
     assert longest(Settings(time_limit=10.0)) == 10.0
     spec = "milp{seconds=600}"
     assert longest(Settings(time_limit=10.0, estimates=("auto", spec))) == 600.0
+
+
+def test_what_memory_did_not_suffice_for_is_tried_again(
+    tiny: gp.Network, images: list[gp.Anchor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def starved(*_: object) -> Result:
+        raise MemoryError
+
+    monkeypatch.setitem(tasks._METRICS, "d_adv", starved)
+    result = perform(tiny, images[0], "d_adv", Settings(), {})
+    assert (result.failed, result.final) == (True, False)
+    assert result.value["message"] == "d_adv: out of memory"
+
+
+def test_infinite_limits_are_none() -> None:
+    settings = Settings(time_limit=inf, radius=inf)
+    assert settings.numbers() == Settings().numbers()
