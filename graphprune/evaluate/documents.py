@@ -40,11 +40,14 @@ def model_json(network: Network) -> dict[str, Any]:
 
 
 def summary(records: list[Record], seconds: float) -> dict[str, Any]:
-    """Counts, and mean and median of every metric over the anchors with status ok; the limit at
-    which a collapsed substitute's search ended is no distance."""
+    """Counts, and mean and median of every metric over the anchors with status ok.
+
+    The limit at which a collapsed substitute's search ended is no distance; what is known of an
+    anchor that was interrupted is no result.
+    """
     good = [r for r in records if r["status"] == "ok"]
     columns: dict[str, list[float]] = {}
-    for record in good:
+    for record in finished(records):
         values = {
             "d_adv": record.get("d_adv", {}).get("value"),
             "d_rob": record.get("d_rob", {}).get("value"),
@@ -67,6 +70,11 @@ def summary(records: list[Record], seconds: float) -> dict[str, Any]:
         "median": {name: median(values) for name, values in columns.items()},
         "seconds": seconds,
     }
+
+
+def finished(records: list[Record]) -> list[Record]:
+    """Those with status ok whose tasks are all done."""
+    return [r for r in records if r["status"] == "ok" and "interrupted" not in r]
 
 
 def seconds_of(record: Record) -> float:

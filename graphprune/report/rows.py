@@ -22,12 +22,14 @@ def rows(networks: Sequence[Evaluated]) -> list[Row]:
 
 def _row(network: Evaluated, record: dict[str, Any]) -> Row:
     row: Row = {"network": network.name}
-    row |= {key: record.get(key) for key in ("index", "label", "predicted", "status", "message")}
+    about = ("index", "label", "predicted", "status", "message", "interrupted")
+    row |= {key: record.get(key) for key in about}
     bnd = record.get("d_bnd", {})
     row |= {
         "d_adv": record.get("d_adv", {}).get("value"),
         "d_adv_target": record.get("d_adv", {}).get("target"),
         "d_rob": record.get("d_rob", {}).get("value"),
+        "d_rob_stopped": record.get("d_rob", {}).get("stopped") or None,
         "d_bnd_lower": bnd.get("lower"),
         "d_bnd_upper": bnd.get("upper"),
         "d_bnd_status": bnd.get("status"),
@@ -35,7 +37,8 @@ def _row(network: Evaluated, record: dict[str, Any]) -> Row:
         "d_bnd_target": bnd.get("target"),
     }
     for estimate in record.get("estimates", []):
-        row[f"{estimate['metric']} by {estimate['spec']}"] = estimate["value"]
+        name = f"{estimate['metric']} by {estimate['spec']}"
+        row |= {name: estimate["value"], f"{name}: status": estimate.get("status")}
     row["seconds"] = seconds_of(record)
     return row
 

@@ -1,5 +1,6 @@
 """Tables for the terminal."""
 
+from collections.abc import Sequence
 from statistics import mean
 from typing import Any
 
@@ -7,7 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from graphprune.evaluate.distance import interval_text
-from graphprune.evaluate.documents import estimate_text, seconds_of
+from graphprune.evaluate.documents import estimate_text, finished, seconds_of
 
 Record = dict[str, Any]
 # Below a table with estimates.
@@ -18,7 +19,7 @@ def results_table(document: dict[str, Any]) -> Table:
     """One row per anchor, the mean below."""
     model = document["model"]
     table = Table(
-        title=f"{model['path'] or 'model'}: {model['neurons']} neurons,"
+        title=f"{escape(model['path'] or 'model')}: {model['neurons']} neurons,"
         f" {model['parameters']} parameters",
         title_justify="left",
     )
@@ -72,7 +73,8 @@ def _row(record: Record, metrics: list[str], specs: list[tuple[str, str]]) -> li
         if metric == "bnd":
             row.append(interval_text(value["lower"], value["upper"], value["status"]))
         else:
-            row.append(_number(value["value"]))
+            stopped = value.get("stopped") and value["value"] is not None
+            row.append(f"{'>= ' if stopped else ''}{_number(value['value'])}")
     row.append("-" if target is None else str(target))
     by_spec = {(e["spec"], e["metric"]): e for e in record["estimates"]}
     row += [estimate_text(by_spec[key]) if key in by_spec else "" for key in specs]
@@ -83,13 +85,13 @@ def _mean_row(
     document: dict[str, Any], metrics: list[str], specs: list[tuple[str, str]]
 ) -> list[str]:
     means = document["summary"]["mean"]
-    good = [record for record in document["anchors"] if record["status"] == "ok"]
+    good = finished(document["anchors"])
     row = ["mean", ""]
     for metric in ("rob", "bnd", "adv"):
         if metric not in metrics:
             continue
-        if metric == "bnd" and "d_bnd.lower" in means:
-            row.append(_mean_interval(means["d_bnd.lower"], means.get("d_bnd.upper")))
+        if metric == "bnd":
+            row.append(_mean_interval([(r["d_bnd"]["lower"], r["d_bnd"]["upper"]) for r in good]))
         else:
             row.append(_number(means.get(f"d_{metric}")))
     row.append("")
@@ -97,19 +99,23 @@ def _mean_row(
         found = [
             e for r in good for e in r["estimates"] if (e["spec"], e["metric"]) == (spec, metric)
         ]
-        ends = [
-            (e["lower"], e["upper"]) for e in found if None not in (e.get("lower"), e.get("upper"))
-        ]
-        if found and len(ends) == len(found):
-            row.append(_mean_interval(*map(mean, zip(*ends, strict=True))))
+        ends = [(e.get("lower"), e.get("upper")) for e in found]
+        if not any(None in pair for pair in ends):
+            row.append(_mean_interval(ends))
         else:
             row.append(_number(means.get(f"{spec} {metric}")))
     return [*row, f"{mean(map(seconds_of, good)):.1f}" if good else ""]
 
 
-def _mean_interval(lower: float, upper: float | None) -> str:
-    same = upper is not None and upper - lower <= 1e-4 * upper
-    return _number(upper) if same else f"[{_number(lower)}, {_number(upper)}]"
+def _mean_interval(ends: Sequence[tuple[float | None, float | None]]) -> str:
+    """Of the intervals with two ends, and how many of all these are."""
+    closed = [(low, high) for low, high in ends if low is not None and high is not None]
+    if not closed:
+        return "-"
+    lower, upper = map(mean, zip(*closed, strict=True))
+    same = upper - lower <= 1e-4 * upper
+    text = _number(upper) if same else f"[{_number(lower)}, {_number(upper)}]"
+    return text if len(closed) == len(ends) else f"{text} ({len(closed)} of {len(ends)})"
 
 
 def causes(document: dict[str, Any]) -> list[str]:

@@ -23,10 +23,12 @@ def record(index: int, value: float, *estimates: dict[str, Any]) -> dict[str, An
     }  # fmt: skip
 
 
-def shown(*records: dict[str, Any]) -> str:
+def shown(
+    *records: dict[str, Any], metrics: tuple[str, ...] = ("adv",), path: str = "m.onnx"
+) -> str:
     document = {
-        "model": {"path": "m.onnx", "neurons": 5, "parameters": 6},
-        "settings": {"metrics": ["adv"]},
+        "model": {"path": path, "neurons": 5, "parameters": 6},
+        "settings": {"metrics": list(metrics)},
         "anchors": list(records),
         "summary": summary(list(records), 100.0),
     }
@@ -84,3 +86,30 @@ def test_long_names_stay_whole() -> None:
 )
 def test_how_an_estimate_is_written(more: dict[str, Any], expected: str) -> None:
     assert estimate_text(estimate("s", "d_bnd", 0.25) | more) == expected
+
+
+def test_a_mean_interval_is_one_of_anchors_with_two_ends() -> None:
+    def bound(index: int, lower: float, upper: float | None, status: str) -> dict[str, Any]:
+        ends = {"lower": lower, "upper": upper, "status": status, "target": None, "seconds": 1.0}
+        return {"index": index, "label": 1, "status": "ok", "d_bnd": ends, "estimates": []}
+
+    exact, robust = bound(0, 0.05, 0.05, "exact"), bound(1, 1.0, None, "robust")
+    open_one = bound(2, 0.1, 0.25, "interval")
+    for records, said in (
+        ([exact, robust], "0.05000 (1 of 2)"),
+        ([exact, open_one], "[0.07500, 0.15000]"),
+        ([robust], "-"),
+        # What an anchor that was interrupted has is no result.
+        ([exact, open_one | {"interrupted": True}], "0.05000"),
+    ):
+        assert cells(shown(*records, metrics=("bnd",)), "mean")[2] == said
+
+
+def test_a_path_is_no_markup() -> None:
+    assert "[/old]/m[v2].onnx: 5 neurons" in shown(record(0, 0.1), path="[/old]/m[v2].onnx")
+
+
+def test_a_certificate_out_of_time_is_shown_as_a_lower_end() -> None:
+    proof = {"value": 0.02, "stopped": True, "seconds": 1.0}
+    text = shown(record(0, 0.1) | {"d_rob": proof}, metrics=("rob", "adv"))
+    assert cells(text, "0")[2] == ">= 0.02000"
