@@ -147,7 +147,12 @@ def _read_pngs(files: Sequence[Path]) -> Array:
     for file in files:
         try:
             with Image.open(file) as image:
-                mode = "L" if image.mode in ("1", "L", "LA", "I", "I;16") else "RGB"
+                if image.mode.startswith("I"):
+                    raise AnchorError(
+                        f"{file}: has 16 bits per value, of which 8 would be left; save it with 8,"
+                        " or give the values as .npy"
+                    )
+                mode = "L" if image.mode in ("1", "L", "LA") else "RGB"
                 images.append(np.asarray(image.convert(mode), dtype=np.uint8))
         except (OSError, UnidentifiedImageError) as error:
             raise AnchorError(f"{file}: not a readable PNG file: {error}") from None

@@ -116,10 +116,16 @@ def save(network: Network, path: str | Path) -> None:
 
 
 def write_bytes(path: str | Path, data: bytes) -> None:
-    """Write a file through a temporary one beside it, so that a full disk leaves no half file."""
-    target = Path(path)
+    """Write a file through a temporary one beside it, so that a full disk leaves no half file.
+
+    Links are followed; what is no file (a device, a pipe) is written, not replaced.
+    """
+    target = Path(os.path.realpath(path))
     temporary = ""
     try:
+        if target.exists() and not target.is_file():
+            target.write_bytes(data)
+            return
         with tempfile.NamedTemporaryFile(
             dir=target.parent, prefix=f".{target.name}.", delete=False
         ) as file:
@@ -132,6 +138,7 @@ def write_bytes(path: str | Path, data: bytes) -> None:
         os.chmod(temporary, 0o666 & ~umask)
         os.replace(temporary, target)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
+        if temporary:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
         raise OutputError(f"{path}: cannot write: {error.strerror}") from None

@@ -123,3 +123,11 @@ def test_whole_numbers_of_a_csv_are_bytes_where_the_domain_ends_at_one(
     np.savetxt(tmp_path / "b.csv", np.column_stack([[3, 4], values + 0.5]), delimiter=",")
     with pytest.raises(gp.GraphpruneError, match="outside the domain"):
         gp.load_anchors(tmp_path / "b.csv", tiny)
+
+
+def test_images_of_16_bits_are_refused(tmp_path: Path, tiny: gp.Network) -> None:
+    """As 8 bits all but their darkest values would be white."""
+    values = np.linspace(0, 65535, 28 * 28).astype(np.uint16).reshape(28, 28)
+    Image.fromarray(values).save(tmp_path / "deep.png")
+    with pytest.raises(gp.GraphpruneError, match=r"deep\.png: has 16 bits per value"):
+        gp.load_anchors(tmp_path / "deep.png", tiny)

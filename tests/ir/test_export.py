@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import os
+import stat
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ import pytest
 import graphprune as gp
 from graphprune.backends.onnxruntime import run_original
 from graphprune.ir import Box
+from graphprune.ir.export import write_bytes
 from tests.conftest import random_points
 from tests.oracles import Perceptron
 
@@ -102,3 +105,20 @@ def test_provenance_survives_the_next_round(
     assert np.allclose(
         run_original(gp.load(tmp_path / "b.onnx"), x), run_original(again, x), atol=1e-5
     )
+
+
+def test_what_is_no_file_is_written_and_links_are_followed(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    write_bytes(pipe, b"one")
+    assert os.read(reader, 10) == b"one"
+    os.close(reader)
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+    (tmp_path / "file").write_bytes(b"old")
+    (tmp_path / "link").symlink_to(tmp_path / "file")
+    write_bytes(tmp_path / "link", b"new")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "file").read_bytes() == b"new"
+    with pytest.raises(gp.GraphpruneError, match="cannot write"):
+        write_bytes(tmp_path, b"folder")
