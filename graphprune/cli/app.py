@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import typer
@@ -85,6 +86,7 @@ def _invoke(arguments: list[str]) -> int:
     rest, path = split_config(arguments)
     table, where = read_config(path)
     group: Any = typer.main.get_command(app)
+    commands = dict(_commands(group))
     options = {
         name: {
             option.removeprefix("--"): parameter
@@ -92,18 +94,29 @@ def _invoke(arguments: list[str]) -> int:
             for option in parameter.opts
             if option.startswith("--")
         }
-        for name, command in group.commands.items()
+        for name, command in commands.items()
     }
+    own: dict[str, Any] = {}
+    for name, values in defaults(table, where, options).items():
+        place, *inner = name.split()
+        own.setdefault(place, {}).update({inner[0]: values} if inner else values)
     try:
-        with group.make_context(
-            "graphprune", rest, default_map=defaults(table, where, options)
-        ) as context:
+        with group.make_context("graphprune", rest, default_map=own) as context:
             return int(group.invoke(context) or 0)
     except typer.Exit as end:
         return end.exit_code
     except typer.BadParameter as error:
         _blame_file(error, where)
         raise
+
+
+def _commands(group: Any) -> Iterator[tuple[str, Any]]:
+    """Every command, those of groups as ``group command``."""
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from ((f"{name} {inner}", one) for inner, one in _commands(command))
+        else:
+            yield name, command
 
 
 def _blame_file(error: typer.BadParameter, where: str) -> None:

@@ -1,11 +1,12 @@
 """Defaults from a file: ``graphprune.toml``, or ``[tool.graphprune]`` of ``pyproject.toml``.
 
 Keys are long option names. At the top level they hold for every command that has the option; a
-table of a command's name holds for it alone. The command line always wins.
+table of a command's name holds for it alone (``[experiment.run]``: for one of a group). The command
+line always wins.
 """
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -73,8 +74,8 @@ def defaults(
     Parameters
     ----------
     options
-        Per command, its long options without dashes in front, and the parameter (Typer's) each
-        sets.
+        Per command (``group command`` in a group), its long options without dashes in front, and
+        the parameter (Typer's) each sets.
 
     Raises
     ------
@@ -85,23 +86,45 @@ def defaults(
     every = sorted({name for known in options.values() for name in known})
     for key, value in table.items():
         if isinstance(value, dict):
-            if key not in options:
-                raise GraphpruneError(f"{where}: no command '{key}'{nearest(key, list(options))}")
             continue
         takers = [command for command, known in options.items() if key in known]
         if not takers:
             raise GraphpruneError(f"{where}: no option '{key}'{nearest(key, every)}")
         for command in takers:
-            found[command] |= _default(options[command][key], value)
-    for command, own in table.items():
-        if isinstance(own, dict):
-            for key, value in own.items():
-                known = options[command]
-                if key not in known:
-                    near = nearest(key, list(known))
-                    raise GraphpruneError(f"{where}: {command} has no option '{key}'{near}")
-                found[command] |= _default(known[key], value)
+            # What is to be written where (-o) differs from command to command.
+            if "-o" not in options[command][key].opts:
+                found[command] |= _default(options[command][key], value)
+    for command, own in _tables(table, where, options):
+        for key, value in own.items():
+            known = options[command]
+            if key not in known:
+                near = nearest(key, list(known))
+                raise GraphpruneError(f"{where}: {command} has no option '{key}'{near}")
+            found[command] |= _default(known[key], value)
     return found
+
+
+def _tables(
+    table: Mapping[str, Any], where: str, options: Mapping[str, Any]
+) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Commands, those of groups as ``group command``, and their tables."""
+    groups = {command.split()[0] for command in options if " " in command}
+    for key, own in table.items():
+        if not isinstance(own, dict):
+            continue
+        if key in options:
+            yield key, own
+        elif key in groups:
+            for name, inner in own.items():
+                if f"{key} {name}" not in options or not isinstance(inner, dict):
+                    names = [c.split()[1] for c in options if c.startswith(f"{key} ")]
+                    raise GraphpruneError(
+                        f"{where}: {key} has no command '{name}'{nearest(name, names)}"
+                    )
+                yield f"{key} {name}", inner
+        else:
+            names = [*options, *groups]
+            raise GraphpruneError(f"{where}: no command '{key}'{nearest(key, names)}")
 
 
 def _default(parameter: Any, value: Any) -> dict[str, Any]:

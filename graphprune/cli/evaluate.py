@@ -10,6 +10,7 @@ import typer
 
 from graphprune.cli import options as o
 from graphprune.cli.progress import Events, Live
+from graphprune.errors import GraphpruneError
 
 EXAMPLES = """
 
@@ -66,7 +67,12 @@ def _settings(
     for metric in chosen or ("",):
         o.one_of("--metrics", metric, METRICS)
     for spec in estimates or []:
-        parse_estimate(spec)
+        known = parse_estimate(spec).metrics
+        if not set(known) & set(chosen):  # a configuration file may ask for more than a command
+            print(
+                f"graphprune: '{spec}' is left out: it estimates {' and '.join(known)},"
+                f" and --metrics is {metrics}", file=sys.stderr,
+            )  # fmt: skip
     return Settings(
         metrics=chosen,
         method=o.one_of("--method", method, METHODS),  # type: ignore[arg-type]
@@ -82,7 +88,7 @@ def _settings(
         provider=o.one_of("--provider", provider, ("auto", "cpu", "cuda")),  # type: ignore[arg-type]
         workers=workers,
         output=output,
-        memory=o.positive("--memory", memory) or 0.0,
+        memory=o.finite("--memory", memory),
     )
 
 
@@ -93,12 +99,20 @@ def execute(request: Request) -> int:
     from graphprune.evaluate.documents import as_json, check_writable, write_json
     from graphprune.evaluate.points import save_points
 
+    if request.scheduler is not None and (request.settings.workers > 1 or request.memory):
+        raise GraphpruneError(
+            "--scheduler has workers of its own: --workers and --worker-memory are for this machine"
+        )
     printed = request.json == "-"
+    if printed and request.json_lines:
+        raise GraphpruneError("--json - and --json-lines both print: give --json a file")
     written = None if printed else request.json
     for path in (written, request.html, request.points, request.certificate):
         if path is not None:
             check_writable(path)
-    memory = None if request.memory is None else int(request.memory * 2**30)
+    memory = None
+    if request.memory is not None:
+        memory = int(o.finite("--worker-memory", request.memory) * 2**30)
     networks = (load(model, output=request.settings.output) for model in request.models)
     jobs = [run.Job(network, _anchors(request, network)) for network in networks]
     proving = None if request.certificate is None else _checkable(request, jobs)
@@ -139,7 +153,6 @@ def execute(request: Request) -> int:
 
 def _checkable(request: Request, jobs: list[Any]) -> Any:
     """The model as the checker reads it: known before the search whether it can be certified."""
-    from graphprune.errors import GraphpruneError
     from graphprune.evaluate.proofs import checkable
 
     if len(jobs) != 1 or "bnd" not in request.settings.metrics:

@@ -59,8 +59,8 @@ def register(app: typer.Typer) -> None:
             o.one_of("--only", network, every)
         experiment = Experiment(
             Path(out), Path(models), limit,
-            float(o.positive("--time-limit", time_limit) or 0.0), step,
-            float(o.positive("--radius", radius) or 0.0), milp, workers, new,
+            o.finite("--time-limit", time_limit), step,
+            o.finite("--radius", radius), milp, workers, new,
         )  # fmt: skip
         box = Domain(*o.parse_domain(domain))
         for name in names:

@@ -1,5 +1,6 @@
 """Options that commands share, and what their texts mean."""
 
+from math import inf, isfinite
 from typing import Annotated
 
 import typer
@@ -114,7 +115,14 @@ def one_of(option: str, value: str, known: tuple[str, ...]) -> str:
 
 
 def positive(option: str, value: float | None, *, zero: bool = False) -> float | None:
-    """`value`, or an error where it is not a positive number."""
-    if value is None or (value > 0 or (zero and value == 0)):
-        return value
+    """`value`, None where it is infinite, or an error where it is not a positive number."""
+    if value is None or value > 0 or (zero and value == 0):
+        return None if value == inf else value
     raise GraphpruneError(f"{option} must be {'>= 0' if zero else 'positive'}, not {value}")
+
+
+def finite(option: str, value: float) -> float:
+    """`value`, or an error where it is not a positive finite number."""
+    if value > 0 and isfinite(value):
+        return value
+    raise GraphpruneError(f"{option} must be a positive number, not {value}")

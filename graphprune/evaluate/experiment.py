@@ -184,7 +184,8 @@ class Experiment:
         )  # fmt: skip
         folder = self.folder(panel, name, domain)
         plan = {
-            "network": panel.network, "metric": panel.metric, "recipe": name, "step": self.step,
+            "network": panel.network, "sha256": network.source.sha256, "metric": panel.metric,
+            "recipe": name, "step": self.step,
             "settings": settings.to_json(), "curves": [asdict(c) for c in curves],
         }  # fmt: skip
         # The first anchors are measured with the plain MILP too: a run of its own.
@@ -193,6 +194,8 @@ class Experiment:
             ("first", anchors[:split], replace(settings, estimates=(*specs, "milp"))),
             ("rest", anchors[split:], settings),
         )
+        if not self.new:
+            _require_same(folder, network)
         # What a panel has is read together: a part that nothing is added to has to agree too.
         for part, _, own in parts:
             if (folder / part / FILE).exists():
@@ -214,6 +217,17 @@ class Experiment:
 def _text(domain: Domain) -> str:
     """As the command line has it."""
     return "none" if domain == Domain(-inf, inf) else f"{domain.low:g},{domain.high:g}"
+
+
+def _require_same(folder: Path, network: Network) -> None:
+    """Refuse to add another network's measurements to a panel."""
+    if (folder / PLAN).exists():
+        known = json.loads((folder / PLAN).read_text()).get("sha256")
+        if known not in (None, network.source.sha256):
+            raise GraphpruneError(
+                f"{folder}: was measured on another {network.source.path}; give another --out, or"
+                " --new to start again"
+            )
 
 
 def _write_plan(folder: Path, plan: dict[str, Any]) -> None:

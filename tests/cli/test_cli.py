@@ -126,6 +126,10 @@ def test_an_interval_is_exit_code_1(tmp_path: Path) -> None:
         (["evaluate", TINY, "--anchors", IMAGES, "--json", "/no/r.json"], "/no does not exist"),
         (["evaluate", TINY, "--anchors", IMAGES, "--time-limit", "-1"], "--time-limit must be"),
         (["evaluate", TINY, "--anchors", IMAGES, "--radius", "0"], "--radius must be positive"),
+        (["evaluate", TINY, "--anchors", IMAGES, "--memory", "inf"], "--memory must be a positive number"),
+        (["evaluate", TINY, "--anchors", IMAGES, "--worker-memory", "inf"], "--worker-memory must be"),
+        (["evaluate", TINY, "--anchors", IMAGES, "--json", "-", "--json-lines"], "both print"),
+        (["evaluate", TINY, "--anchors", IMAGES, "--scheduler", "a:1", "--workers", "2"], "workers of its own"),
         (["evaluate", TINY], "Missing option"),
         (["opt", TINY, "-o", "/no/o.onnx"], "/no does not exist"),
         (["opt", TINY, "-o", "/tmp/o.onnx", "--passes", "fuse-afine"], "did you mean 'fuse-affine'"),
@@ -278,3 +282,29 @@ def test_the_exact_distance_is_refused_in_other_norms(capsys: pytest.CaptureFixt
     assert "d_bnd is computed in the norm linf only, not l2" in capsys.readouterr().err
     assert run(["attack", TINY, "--anchors", IMAGES, "--norm", "l3"]) == 2
     assert "unknown value 'l3'" in capsys.readouterr().err
+
+
+def test_no_limit_may_be_said_as_infinity(tmp_path: Path) -> None:
+    out = tmp_path / "r.json"
+    args = [
+        "--anchors",
+        IMAGES,
+        "--limit",
+        "1",
+        "--time-limit",
+        "inf",
+        "--json",
+        str(out),
+        "--quiet",
+    ]
+    assert run(["attack", TINY, *args]) == 0
+    assert json.loads(out.read_text())["settings"]["time_limit"] is None
+
+
+def test_an_estimate_of_a_metric_that_is_not_asked_for_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    args = ["--anchors", IMAGES, "--limit", "1", "--metrics", "adv", "--sound", "--quiet"]
+    assert run(["evaluate", TINY, *args]) == 0
+    said = capsys.readouterr().err
+    assert "'sound' is left out: it estimates bnd, and --metrics is adv" in said

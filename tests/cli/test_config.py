@@ -3,9 +3,12 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+import graphprune as gp
 from graphprune.cli.app import run
+from graphprune.evaluate import experiment
 from tests.conftest import MODELS
 
 TOY, POINTS = str(MODELS / "toy-2d.onnx"), str(MODELS / "toy-2d-anchors.npz")
@@ -95,3 +98,37 @@ def test_a_wrong_value_on_the_command_line_is_not_the_file_s(
 def test_one_value_of_an_option_that_may_be_repeated() -> None:
     Path("graphprune.toml").write_text(f'anchors = "{POINTS}"\nestimate = "nearest"')
     assert settings("evaluate", TOY, "--metrics", "adv")["estimates"] == ["nearest"]
+
+
+def test_groups_of_commands_have_tables_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[experiment.Experiment] = []
+    boxes: list[gp.Domain] = []
+
+    def run_panel(
+        self: experiment.Experiment, _: object, __: str, box: gp.Domain, ___: object
+    ) -> list[object]:
+        asked.append(self)
+        boxes.append(box)
+        return []
+
+    monkeypatch.setattr(experiment.Experiment, "run", run_panel)
+    Path("graphprune.toml").write_text(
+        'domain = "none"\n[experiment.run]\nlimit = 7\nonly = "mnist-a"\nquiet = true'
+    )
+    assert run(["experiment", "run", "--out", "x", "--recipe", "paper"]) == 0
+    assert [e.anchors for e in asked] == [7]
+    assert boxes == [gp.Domain(-np.inf, np.inf)]
+
+
+@pytest.mark.parametrize("text", ["[experiment]\nlimit = 5", "[experiment.rum]\nlimit = 5"])
+def test_mistakes_in_groups_are_named(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("graphprune.toml").write_text(text)
+    assert run(["passes"]) == 2
+    assert "experiment has no command" in capsys.readouterr().err
+
+
+def test_the_output_with_the_scores_is_no_file_to_write() -> None:
+    Path("graphprune.toml").write_text('output = "scores"')
+    assert run(["opt", TOY, "-o", "o.onnx", "--quiet"]) == 0
+    assert not Path("scores").exists()
+    assert run(["opt", TOY]) == 2  # its own --output is still missing

@@ -109,6 +109,18 @@ def test_the_command_refuses_what_it_does_not_know(
     assert "no finished measurement" in capsys.readouterr().err
 
 
+def test_another_network_of_the_same_name_is_refused(
+    measured: tuple[Path, list[Measured]], tmp_path: Path
+) -> None:
+    out, models = shutil.copytree(measured[0], tmp_path / "out"), tmp_path / "models"
+    models.mkdir()
+    shutil.copy(MODELS / "toy-2d-anchors.npz", models)
+    gp.save(gp.load(MODELS / "toy-2d.onnx"), models / "toy-2d.onnx")  # another file at least
+    made = Experiment(out, models, anchors=3, time_limit=60.0, milp=1)
+    with pytest.raises(gp.GraphpruneError, match=r"measured on another .*toy-2d\.onnx"):
+        list(made.run(TOY, "best", Domain()))
+
+
 def test_a_quiet_run_prints_no_table(
     measured: tuple[Path, list[Measured]],
     tmp_path: Path,
