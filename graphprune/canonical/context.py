@@ -72,10 +72,15 @@ class Context:
         self.builder = builder
         self.batch_size = batch_size
         self.opset = opset
-        self.rounded_up = False
+        # Whether runtimes have other shapes than ONNX's inference, from here on.
+        self.differs = False
         # Numbers in constants that were computed, not stored.
         self.folded = 0
         self.constants: dict[str, Array] = {}
+        # Some of them in the file's own types.
+        self.exact: dict[str, Array] = {}
+        # Of those that hang on the batch size: what they were with another one.
+        self.other: dict[str, Array] = {}
         self.tracked: dict[str, Tracked] = {}
 
     def fail(self, node: ir.Node, reason: str) -> UnsupportedError:

@@ -2,7 +2,7 @@
 
 Softmax and LogSoftmax keep the order of the classes, so metrics use the logits below them; so does
 the pair (1 - s, s) of a sigmoid, see :mod:`graphprune.canonical.binary`. ArgMax, ZipMap, Normalizer
-and the label lookups of scikit-learn exports are dropped altogether.
+(by L1 or L2) and the label lookups of scikit-learn exports are dropped altogether.
 """
 
 import logging
@@ -14,6 +14,7 @@ import onnx
 
 from graphprune.canonical.binary import two_class
 from graphprune.canonical.functions import inlined
+from graphprune.canonical.refusals import RANDOM
 from graphprune.errors import GraphpruneError, UnsupportedError, nearest
 from graphprune.ir.load import ModelFile
 from graphprune.ir.source import Layout
@@ -27,9 +28,9 @@ FLOATS = (
     onnx.TensorProto.BFLOAT16,
 )
 SOFTMAX = ("Softmax", "LogSoftmax")
-# They divide a sample's scores by one positive number, rename or copy them.
-KEEP_ORDER = ("ZipMap", "Normalizer", "Identity")
-# They turn scores into a label.
+# They rename or copy a sample's scores.
+KEEP_ORDER = ("ZipMap", "Identity")
+# With ArgMax they turn scores into a label.
 LABEL = ("ArgMax", "ArrayFeatureExtractor", "LabelEncoder", "Cast", "Reshape", "Squeeze", "Gather")
 
 
@@ -47,12 +48,15 @@ class Head:
         The graph output that was chosen.
     softmax
         The Softmax or LogSoftmax between them, or None.
+    argmax
+        The ArgMax between them, or None.
     """
 
     proto: onnx.ModelProto
     scores: str
     output: str
     softmax: onnx.NodeProto | None
+    argmax: onnx.NodeProto | None
 
 
 def choose(file: ModelFile, output: str | None = None) -> Head:
@@ -75,17 +79,17 @@ def choose(file: ModelFile, output: str | None = None) -> Head:
         for value in graph.output
         if output is None or value.name == output
     }
-    name = output or _score_output(file.label, graph, {n: s for n, (s, _) in found.items()})
-    scores, softmax = found[name]
+    name = output or _score_output(file.label, graph, {n: cut[0] for n, cut in found.items()})
+    scores, softmax, argmax = found[name]
     if softmax is None and (pair := two_class(proto, scores)) is not None:
         proto, scores, softmax = pair
-    return Head(_ending_at(proto, scores), scores, name, softmax)
+    return Head(_ending_at(proto, scores), scores, name, softmax, argmax)
 
 
 def _constants(graph: onnx.GraphProto) -> set[str]:
     constants = {tensor.name for tensor in graph.initializer}
     for node in graph.node:
-        if all(name in constants for name in node.input if name):
+        if node.op_type not in RANDOM and all(n in constants for n in node.input if n):
             constants.update(node.output)
     return constants
 
@@ -111,24 +115,42 @@ def _score_output(label: str, graph: onnx.GraphProto, scores: dict[str, str]) ->
 
 def _walk(
     value: onnx.ValueInfoProto, producers: dict[str, onnx.NodeProto], constants: set[str]
-) -> tuple[str, onnx.NodeProto | None]:
-    """(scores, softmax) below a graph output."""
+) -> tuple[str, onnx.NodeProto | None, onnx.NodeProto | None]:
+    """(scores, softmax, argmax) below a graph output."""
     kind = value.type.tensor_type.elem_type
     is_label = kind not in (0, *FLOATS)
-    name, softmax = value.name, None
+    name, softmax, argmax = value.name, None, None
     scores = name
+    # What is cut of a label counts only once its ArgMax is met: a Cast alone rounds scores.
+    settled = (scores, softmax)
     while (node := producers.get(name)) is not None:
         if node.op_type in SOFTMAX and softmax is None:
             softmax = node
-        elif node.op_type not in KEEP_ORDER and not (is_label and node.op_type in LABEL):
+        elif not (
+            node.op_type in KEEP_ORDER
+            or _keeps_order(node, producers)
+            or (is_label and node.op_type in LABEL)
+        ):
             break
         computed = [i for i in node.input if i and i not in constants]
         if len(computed) != 1:
             break
-        is_label &= node.op_type != "ArgMax"
+        if node.op_type == "ArgMax":
+            is_label, argmax = False, node
         name = computed[0]
         scores = scores if node.op_type == "Identity" else name
-    return scores, softmax
+        if not is_label:
+            settled = (scores, softmax)
+    return *settled, argmax
+
+
+def _keeps_order(node: onnx.NodeProto, producers: dict[str, onnx.NodeProto]) -> bool:
+    """Whether a node divides a sample's scores by a positive number, or is the log of a Softmax."""
+    if node.op_type == "Normalizer":
+        # By the maximum, its default, is by a negative number where all scores are negative.
+        return any(a.name == "norm" and a.s in (b"L1", b"L2") for a in node.attribute)
+    below = producers.get(node.input[0]) if node.op_type == "Log" else None
+    return below is not None and below.op_type == "Softmax"
 
 
 def _ending_at(proto: onnx.ModelProto, scores: str) -> onnx.ModelProto:
@@ -167,13 +189,14 @@ def _reads(node: onnx.NodeProto) -> Iterator[str]:
             yield from (value.name for value in graph.output)
 
 
-def check_softmax(label: str, node: onnx.NodeProto, layout: Layout, opset: int) -> None:
-    """Raise unless the Softmax runs over the whole class vector of each sample."""
+def check_axis(label: str, node: onnx.NodeProto, layout: Layout, opset: int) -> None:
+    """Raise unless a Softmax or ArgMax runs over the whole class vector of each sample."""
     rank = len(layout.shape)
-    default = 1 if opset < 13 else -1
+    default = 0 if node.op_type == "ArgMax" else 1 if opset < 13 else -1
     axis = next((a.i for a in node.attribute if a.name == "axis"), default) % max(rank, 1)
-    # Before opset 13 it runs over all axes from `axis` on.
-    axes = list(range(axis, rank)) if opset < 13 else [axis]
+    # Before opset 13 a Softmax runs over all axes from `axis` on.
+    every = node.op_type != "ArgMax" and opset < 13
+    axes = list(range(axis, rank)) if every else [axis]
     covered = prod(layout.shape[a] for a in axes if a != layout.batch)
     if covered != layout.size or (layout.batch in axes and layout.shape[layout.batch or 0] != 1):
         name = node.name or node.output[0]

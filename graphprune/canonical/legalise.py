@@ -8,14 +8,21 @@ from typing import Any
 import numpy as np
 import onnx
 import onnx_ir as ir
-from numpy.typing import NDArray
-from onnx import numpy_helper
 
 from graphprune.canonical import rules
-from graphprune.canonical.context import RULES, Context, Rule, Tracked, describe, rule_key
-from graphprune.canonical.heads import Head, check_softmax, choose
+from graphprune.canonical.context import RULES, Context, Rule, Tracked, rule_key
+from graphprune.canonical.fold import (
+    SYMBOLIC_BATCH,
+    cast_constant,
+    check_batch,
+    count,
+    fold,
+    fold_shape,
+    widen,
+)
+from graphprune.canonical.heads import Head, check_axis, choose
 from graphprune.canonical.patterns import recognise
-from graphprune.canonical.refusals import reason
+from graphprune.canonical.refusals import RANDOM, reason
 from graphprune.errors import GraphpruneError, ModelError, UnsupportedError
 from graphprune.ir.export import with_own_source
 from graphprune.ir.load import ModelFile, check_model, half_precision, read_model
@@ -25,9 +32,6 @@ from graphprune.operators.simplify import simplify
 
 log = logging.getLogger("graphprune")
 
-# A symbolic batch is bound to a prime no layer size is a multiple of, so that every shape is a
-# number and the batch axis is recognised wherever a Reshape or Shape chain carries it.
-SYMBOLIC_BATCH = 10007
 
 FLOATS: dict[int, np.dtype[Any]] = {
     onnx.TensorProto.FLOAT: np.dtype(np.float32),
@@ -38,8 +42,6 @@ FLOATS: dict[int, np.dtype[Any]] = {
 RUNTIME_DOMAINS = ("", "ai.onnx", "ai.onnx.ml", "com.microsoft")
 # More numbers than this in one value, per sample, are a bomb and not a layer.
 MAX_VALUE = 1 << 24
-# Folded constants of a file may hold this many numbers together, or twice what the file stores.
-MAX_FOLDED = 1 << 24
 
 
 def load(path: str | Path, *, output: str | None = None) -> Network:
@@ -103,7 +105,7 @@ def canonicalise(file: ModelFile, *, output: str | None = None) -> Network:
     context.tracked[inputs[0].name] = Tracked(builder.input, layout)
     for name, value in model.graph.initializers.items():
         if value.const_value is not None:
-            context.constants[name] = _widen(value.const_value.numpy())
+            context.constants[name] = widen(value.const_value.numpy())
     for node in model.graph:
         _legalise(context, node)
 
@@ -112,8 +114,9 @@ def canonicalise(file: ModelFile, *, output: str | None = None) -> Network:
             f"{file.label}: the output '{head.output}' does not depend on the input"
         )
     result = context.tracked[head.scores]
-    if head.softmax is not None:
-        check_softmax(file.label, head.softmax, result.layout, opset)
+    for node in (head.softmax, head.argmax):
+        if node is not None:
+            check_axis(file.label, node, result.layout, opset)
     if layout.batch is not None and result.layout.batch is None and bound != 1:
         raise UnsupportedError(f"{file.label}: the output '{head.output}' has lost the batch axis")
     logits = context.logits(result)
@@ -167,8 +170,10 @@ def _input_layout(
             raise UnsupportedError(f"{where}: its only axis is dynamic; export with a fixed size")
         return Layout((SYMBOLIC_BATCH, *known), 0), None, dtype
     shape = (dims[0], *known)
-    declared = next(v for v in file.proto.graph.output if v.name == head.output)
-    output = [d.dim_value for d in declared.type.tensor_type.shape.dim]
+    scores = head.proto.graph.output[0]
+    if not scores.type.tensor_type.shape.dim:
+        (scores,) = onnx.shape_inference.infer_shapes(head.proto).graph.output
+    output = [d.dim_value for d in scores.type.tensor_type.shape.dim]
     batched = len(shape) > 1 and (dims[0] == 1 or (len(output) > 1 and output[0] == dims[0]))
     return Layout(shape, 0 if batched else None), dims[0] if batched else None, dtype
 
@@ -225,10 +230,15 @@ def _legalise(context: Context, node: ir.Node) -> None:
     if key not in RULES and node.domain not in ("", "ai.onnx"):
         raise context.fail(node, reason(node.op_type, node.domain))
     inputs = [value for value in node.inputs if value is not None]
+    if node.op_type in RANDOM:
+        raise context.fail(node, reason(node.op_type, node.domain))
     if key == "Shape":
-        _fold_shape(context, node)
+        fold_shape(context, node)
+    elif key == "CastLike" and str(inputs[0].name) in context.constants:
+        # Of a constant: only the other value's type is asked for, and types are told by inference.
+        cast_constant(context, node)
     elif all(str(value.name) in context.constants for value in inputs):
-        _fold(context, node)
+        fold(context, node)
     elif key not in RULES:
         raise context.fail(node, reason(node.op_type, node.domain))
     else:
@@ -240,10 +250,11 @@ def _legalise(context: Context, node: ir.Node) -> None:
 
 def _apply(context: Context, node: ir.Node, rule: Rule) -> tuple[Tracked, ...]:
     """Run a rule; what it stumbles over is said of the node."""
+    check_batch(context, node)
     for out in node.outputs:
-        count = _count(out)
-        if count is not None and count > MAX_VALUE * context.batch_size:
-            raise context.fail(node, f"computes a value of {count} numbers; too many")
+        size = count(out)
+        if size is not None and size > MAX_VALUE * context.batch_size:
+            raise context.fail(node, f"computes a value of {size} numbers; too many")
     try:
         result = rule(context, node)
     except GraphpruneError:
@@ -254,94 +265,18 @@ def _apply(context: Context, node: ir.Node, rule: Rule) -> tuple[Tracked, ...]:
     return result if isinstance(result, tuple) else (result,)
 
 
-def _count(value: ir.Value) -> int | None:
-    """Elements of a value whose shape is known."""
-    if value.shape is None or not all(isinstance(dim, int) for dim in value.shape.dims):
-        return None
-    return prod(int(dim) for dim in value.shape.dims if isinstance(dim, int))
-
-
 def _check_shape(context: Context, node: ir.Node, out: ir.Value, layout: Layout) -> None:
     """Our layout against ONNX's own shape inference: a difference is never let through.
 
     After a pool with ceil_mode they may differ: ONNX Runtime and PyTorch leave out windows that
-    start in the padding at the end, ONNX's inference counts them.
+    start in the padding at the end, ONNX's inference counts them. So may they after a Resize by a
+    factor, which runtimes multiply in float32.
     """
-    context.rounded_up |= bool(node.attributes.get_int("ceil_mode", 0))
-    if context.rounded_up:
+    context.differs |= bool(node.attributes.get_int("ceil_mode", 0))
+    if context.differs:
         return
     shape = out.shape
     if shape is None or not all(isinstance(dim, int) for dim in shape.dims):
         return
     if tuple(shape.dims) != layout.shape:
         raise context.fail(node, f"output shape {layout.shape}, but ONNX infers {shape}")
-
-
-def _fold_shape(context: Context, node: ir.Node) -> None:
-    value = node.inputs[0]
-    name = "" if value is None else str(value.name)
-    known = context.constants.get(name)
-    shape = context.tracked[name].layout.shape if known is None else known.shape
-    start = node.attributes.get_int("start", 0)
-    end = node.attributes.get_int("end", len(shape))
-    context.constants[str(node.outputs[0].name)] = np.array(shape[start:end], dtype=np.int64)
-
-
-def _fold(context: Context, node: ir.Node) -> None:
-    """Evaluate a node of constants in float64 with ONNX's reference implementation."""
-    from onnx.reference import ReferenceEvaluator
-
-    if any(attr.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
-           for attr in node.attributes.values() if isinstance(attr, ir.Attr)):  # fmt: skip
-        raise context.fail(node, reason(node.op_type, node.domain))
-    feeds = {str(v.name): context.constants[str(v.name)] for v in node.inputs if v is not None}
-    proto = onnx.ModelProto(ir_version=8)
-    proto.opset_import.add(domain="", version=context.opset)
-    proto.graph.name = "fold"
-    proto.graph.node.append(ir.to_proto(node))
-    for name, array in feeds.items():
-        kind = onnx.helper.np_dtype_to_tensor_dtype(array.dtype)
-        proto.graph.input.append(onnx.helper.make_tensor_value_info(name, kind, array.shape))
-    for out in node.outputs:
-        proto.graph.output.add(name=str(out.name))
-    _check_folded(context, node, proto, feeds)
-    try:
-        with np.errstate(all="ignore"):
-            results = ReferenceEvaluator(proto).run(None, feeds)
-    except Exception as error:
-        said = " ".join(str(error).split())[:200]
-        raise ModelError(f"{context.label}: {describe(node)}: cannot be folded: {said}") from None
-    for out, result in zip(node.outputs, results, strict=True):
-        array = _widen(np.asarray(result))
-        if array.dtype.kind == "f" and not np.all(np.isfinite(array)):
-            raise ModelError(f"{context.label}: {describe(node)}: computes a non-finite constant")
-        context.constants[str(out.name)] = array
-
-
-def _check_folded(
-    context: Context, node: ir.Node, proto: onnx.ModelProto, feeds: dict[str, NDArray[np.generic]]
-) -> None:
-    """Refuse a constant that is too large before it is computed."""
-    counts = [_count(out) for out in node.outputs]
-    if None in counts:
-        # Shapes that hang on folded numbers, which ONNX infers where it is given them.
-        known = onnx.ModelProto()
-        known.CopyFrom(proto)
-        small = {name: array for name, array in feeds.items() if array.size <= 1024}
-        known.graph.initializer.extend(
-            numpy_helper.from_array(array, name) for name, array in small.items()
-        )
-        inferred = onnx.shape_inference.infer_shapes(known, data_prop=True)
-        counts = [_count(ir.from_proto(out)) for out in inferred.graph.output]
-    stored = sum(array.size for array in context.constants.values())
-    asked = sum(count or 0 for count in counts)
-    if context.folded + asked > max(MAX_FOLDED, 2 * (stored - context.folded)):
-        raise context.fail(node, f"computes a constant of {asked} numbers; too many")
-    context.folded += asked
-
-
-def _widen(array: NDArray[np.generic]) -> NDArray[np.generic]:
-    """Floating constants in float64: folding rounds at 1e-16, not at 1e-7."""
-    if array.dtype.kind == "f" or array.dtype.name == "bfloat16":
-        return array.astype(np.float64)
-    return np.asarray(array)

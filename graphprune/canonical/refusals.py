@@ -15,7 +15,19 @@ _CHOICE = (
     " LeakyRelu, Max or Clip"
 )
 
+# Operators that give something else at every run, also where all of their inputs are constants.
+RANDOM = (
+    "Bernoulli",
+    "Multinomial",
+    "RandomNormal",
+    "RandomNormalLike",
+    "RandomUniform",
+    "RandomUniformLike",
+)
+_RANDOM = "draws random numbers; export the model with eval()"
+
 REASONS: dict[str, str] = {
+    **dict.fromkeys(RANDOM, _RANDOM),
     "Greater": _CHOICE,
     "GreaterOrEqual": _CHOICE,
     "Less": _CHOICE,

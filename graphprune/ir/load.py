@@ -76,14 +76,27 @@ def check_model(file: ModelFile) -> ModelFile:
             )
     _check_names(file.proto.graph, label)
     _check_functions(file.proto, label)
+    _check_dense(file.proto, label)
     try:
         onnx.checker.check_model(_with_output_shapes(file.proto))
     except Exception as error:
         reason = " ".join(str(error).split())[:300]
         raise ModelError(f"{label}: not a valid ONNX model: {reason}") from None
-    for name, tensor in _tensors(file.proto.graph):
-        _check_finite(tensor, f"{label}: {name}")
+    ends = _clip_ends(file.proto.graph)
+    for name, tensor, value in _tensors(file.proto.graph):
+        _check_finite(tensor, f"{label}: {name}", infinite=value in ends)
     return file
+
+
+def _clip_ends(graph: onnx.GraphProto) -> set[str]:
+    """Values that only Clip reads, and not as what it clips: infinite ones are no ends at all."""
+    ends = {name for node in graph.node if node.op_type == "Clip" for name in node.input[1:]}
+    others = {
+        name
+        for node in graph.node
+        for name in (node.input[:1] if node.op_type == "Clip" else node.input)
+    }
+    return ends - others - {value.name for value in graph.output}
 
 
 def _check_names(graph: onnx.GraphProto, label: str) -> None:
@@ -98,6 +111,15 @@ def _check_names(graph: onnx.GraphProto, label: str) -> None:
     for value in (*graph.initializer, *graph.input, *graph.output):
         if not isinstance(value.name, str):
             raise ModelError(f"{label}: the name {value.name!r} is not UTF-8")
+
+
+def _check_dense(proto: onnx.ModelProto, label: str) -> None:
+    remedy = "is a sparse tensor, which is not supported; store it densely"
+    for sparse in proto.graph.sparse_initializer:
+        raise UnsupportedError(f"{label}: initialiser '{sparse.values.name}' {remedy}")
+    for node in (*proto.graph.node, *(n for f in proto.functions for n in f.node)):
+        if any(a.HasField("sparse_tensor") or a.sparse_tensors for a in node.attribute):
+            raise UnsupportedError(f"{label}: node '{node.name}' ({node.op_type}) {remedy}")
 
 
 def _check_functions(proto: onnx.ModelProto, label: str) -> None:
@@ -136,35 +158,40 @@ def _with_output_shapes(proto: onnx.ModelProto) -> onnx.ModelProto:
     return shaped
 
 
-def _tensors(graph: onnx.GraphProto) -> Iterator[tuple[str, onnx.TensorProto]]:
+def _tensors(graph: onnx.GraphProto) -> Iterator[tuple[str, onnx.TensorProto, str]]:
+    """(how messages name it, tensor, the value it is) of every tensor; the value may be none."""
     for tensor in graph.initializer:
-        yield f"initialiser '{tensor.name}'", tensor
+        yield f"initialiser '{tensor.name}'", tensor, tensor.name
     for node in graph.node:
+        value = node.output[0] if node.op_type == "Constant" and node.output else ""
         for attribute in node.attribute:
             where = f"attribute '{attribute.name}' of node '{node.name}' ({node.op_type})"
             if attribute.HasField("t"):
-                yield where, attribute.t
-            yield from ((where, tensor) for tensor in attribute.tensors)
+                yield where, attribute.t, value
+            yield from ((where, tensor, "") for tensor in attribute.tensors)
             for inner in (attribute.g, *attribute.graphs):
                 yield from _tensors(inner)
 
 
-def _check_finite(tensor: onnx.TensorProto, where: str) -> None:
+def _check_finite(tensor: onnx.TensorProto, where: str, *, infinite: bool) -> None:
     try:
         array = numpy_helper.to_array(tensor)
     except Exception as error:
         raise ModelError(f"{where}: unreadable tensor: {error}") from None
     if array.dtype.name == "bfloat16":
         array = array.astype(np.float32)
-    if array.dtype.kind == "f" and not np.all(np.isfinite(array)):
-        kind = "NaN" if np.any(np.isnan(array)) else "infinite"
+    if array.dtype.kind != "f":
+        return
+    undefined = bool(np.any(np.isnan(array)))
+    if undefined or not (infinite or np.all(np.isfinite(array))):
+        kind = "NaN" if undefined else "infinite"
         raise ModelError(f"{where} holds {kind} values; no distance is defined for such a network")
 
 
 def half_precision(proto: onnx.ModelProto) -> str:
     """``3 FLOAT16 tensors`` where a model has 16-bit weights or inputs, else an empty string."""
     kinds = (onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16)
-    found = [tensor.data_type for _, tensor in _tensors(proto.graph)]
+    found = [tensor.data_type for _, tensor, _ in _tensors(proto.graph)]
     found += [value.type.tensor_type.elem_type for value in proto.graph.input]
     counts = {onnx.TensorProto.DataType.Name(kind): found.count(kind) for kind in kinds}
     return ", ".join(f"{n} {name} tensors" for name, n in counts.items() if n)
@@ -172,7 +199,7 @@ def half_precision(proto: onnx.ModelProto) -> str:
 
 def _embed_external_data(proto: onnx.ModelProto, path: Path, label: str) -> None:
     folder = path.parent
-    for name, tensor in _tensors(proto.graph):
+    for name, tensor, _ in _tensors(proto.graph):
         if not uses_external_data(tensor):
             continue
         entries = {entry.key: entry.value for entry in tensor.external_data}
@@ -186,7 +213,12 @@ def _embed_external_data(proto: onnx.ModelProto, path: Path, label: str) -> None
                 f" ('{location}'); refused"
             )
         if not target.is_file():
-            raise ModelError(f"{label}: external data file '{location}' of {name} is missing")
+            remedy = ""
+            if Path(label).is_symlink() and (Path(label).parent / location).exists():
+                remedy = f" in {folder}, where the link leads; copy both into one folder (cp -L)"
+            raise ModelError(
+                f"{label}: external data file '{location}' of {name} is missing{remedy}"
+            )
         try:
             load_external_data_for_tensor(tensor, str(folder))
         except Exception as error:

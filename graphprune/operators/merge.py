@@ -22,6 +22,9 @@ Floats = NDArray[np.float64]
 Merged = tuple[AffineOperator, ...] | None
 PairRule = Callable[..., Merged]
 
+# A merged row may be this much smaller than the terms it is a sum of.
+CANCELLED = 1e4
+
 PAIRS: dict[tuple[type, type], PairRule] = {}
 
 
@@ -37,6 +40,20 @@ def merge(first: AffineOperator, second: AffineOperator) -> Merged:
     """Operators that compute ``second(first(x))``, or None where the pair stays as it is."""
     rule = PAIRS.get((type(first), type(second)))
     return None if rule is None else rule(first, second)
+
+
+def _cancels(terms: Floats, made: Floats) -> bool:
+    """Whether what is left of sums of `terms` (rows,), in absolute value, is little: `made`.
+
+    Terms that cancel leave their rounding behind, which nobody could tell from the merged operator.
+    """
+    return bool(np.any(terms > CANCELLED * made))
+
+
+def _rows(weight: Floats, bias: Floats) -> Floats:
+    """Sums of absolute values (rows,)."""
+    total: Floats = np.abs(weight).reshape(len(weight), -1).sum(axis=1) + np.abs(bias)
+    return total
 
 
 def _flat(array: Floats, shape: tuple[int, ...]) -> Floats:
@@ -55,8 +72,9 @@ def dense_dense(first: Dense, second: Dense) -> Merged:
     rows, columns = second.weight.shape[0], first.weight.shape[1]
     if rows * columns > first.weight.size + second.weight.size:
         return None
-    weight = second.weight @ first.weight
-    return (Dense(weight, second.weight @ first.bias + second.bias),)
+    weight, bias = second.weight @ first.weight, second.weight @ first.bias + second.bias
+    terms = np.abs(second.weight) @ _rows(first.weight, first.bias) + np.abs(second.bias)
+    return None if _cancels(terms, _rows(weight, bias)) else (Dense(weight, bias),)
 
 
 @pair(Dense, Scale)
@@ -80,8 +98,12 @@ def scale_dense(first: Scale, second: Dense) -> Merged:
 @pair(Shift, Dense)
 def shift_dense(first: Shift, second: Dense) -> Merged:
     """W (x + o) + b = W x + (W o + b)."""
-    offset = second.weight @ _flat(first.offset, first.shape)
-    return (replace(second, bias=second.bias + offset),)
+    o = _flat(first.offset, first.shape)
+    bias = second.bias + second.weight @ o
+    terms = np.abs(second.weight) @ np.abs(o) + np.abs(second.bias)
+    if _cancels(terms, _rows(second.weight, bias)):
+        return None
+    return (replace(second, bias=bias),)
 
 
 @pair(Conv, Scale)
@@ -196,7 +218,9 @@ def conv_conv(first: Conv, second: Conv) -> Merged:
         pads, dilations, group,
     )  # fmt: skip
     shape = second.output_shape()
-    if one.output_shape() != shape:
+    if one.output_shape() != shape or _cancels(
+        _terms(first, second), _rows(one.weight, second.bias)
+    ):
         return None
     constant = np.broadcast_to(first.bias.reshape(-1, *(1,) * rank), first.output_shape())
     conv, after = _offset(one, _image(second, np.ascontiguousarray(constant)))
@@ -204,6 +228,15 @@ def conv_conv(first: Conv, second: Conv) -> Merged:
     new = sum((cost(op, shape) for op in made), NOTHING)
     old = cost(first, first.output_shape()) + cost(second, shape)
     return made if new.no_worse(old) else None
+
+
+def _terms(first: Conv, second: Conv) -> Floats:
+    """Sums of absolute values (outputs,) that the weights of two convolutions as one consist of."""
+    outputs, inputs = second.weight.shape[:2]
+    below = _rows(first.weight, first.bias).reshape(second.group, inputs)
+    own = np.abs(second.weight).reshape(second.group, outputs // second.group, inputs, -1).sum(-1)
+    total: Floats = np.einsum("goi,gi->go", own, below).reshape(-1) + np.abs(second.bias)
+    return total
 
 
 def _composed(

@@ -261,3 +261,57 @@ def test_double_convolutions_run_in_the_reference() -> None:
     network = gp.from_proto(conv)
     x = random_points(network, 1).astype(np.float64)
     assert close(run_original(network, x), forward64(network, x)[0], 1e-14)
+
+
+INT = {"label": TensorProto.INT64}
+
+
+def test_an_argmax_over_other_axes_is_refused() -> None:
+    """Over the batch (ONNX's default axis), and over the classes of every pixel."""
+    with pytest.raises(UnsupportedError, match="ArgMax.*over axis 0 of"):
+        gp.from_proto(dense(node("ArgMax", "z", "label"), outputs=["label"], kinds=INT))
+    pixels = node("ArgMax", "x", "label", axis=1)
+    with pytest.raises(UnsupportedError, match="ArgMax.*over axis 1 of"):
+        gp.from_proto(model_of([pixels], ["n", 3, 4, 4], ["label"], kinds=INT))
+
+
+def test_labels_of_a_fixed_batch_are_those_of_samples() -> None:
+    model = model_of(
+        [*DENSE, node("ArgMax", "z", "label", axis=1, keepdims=0)], [3, 4], ["label"],
+        constants=WEIGHTS, kinds=INT,
+    )  # fmt: skip
+    network = gp.from_proto(model)
+    assert network.input_shape == (4,)
+    assert network.classes == 3
+    assert network.source.batch_size == 3
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [node("Cast", "z", "label", to=TensorProto.INT64)],
+        [node("Gather", "z order", "g", axis=1), node("Cast", "g", "label", to=TensorProto.INT64)],
+    ],
+)
+def test_whole_numbers_without_an_argmax_are_rounded_scores(parts: list[onnx.NodeProto]) -> None:
+    model = model_of(
+        [*DENSE, *parts], ["n", 4], ["label"], kinds=INT,
+        constants=WEIGHTS | {"order": np.array([1, 0])},
+    )  # fmt: skip
+    with pytest.raises(UnsupportedError, match="Cast label.*rounds"):
+        gp.from_proto(model)
+
+
+@pytest.mark.parametrize("norm", ["MAX", None])
+def test_scores_divided_by_their_maximum_may_change_their_order(norm: str | None) -> None:
+    options = {} if norm is None else {"norm": norm}
+    normal = node("Normalizer", "z", "y", domain="ai.onnx.ml", **options)
+    with pytest.raises(UnsupportedError, match="the Normalizer y"):
+        gp.from_proto(model_of([*DENSE, normal], ["n", 4], constants=WEIGHTS, ml=True))
+
+
+def test_the_log_of_a_softmax_is_cut_too() -> None:
+    network = gp.from_proto(dense(node("Softmax", "z", "p", axis=1), node("Log", "p", "y")))
+    assert network.source.output_name == "z"
+    x = random_points(network)
+    assert close(forward64(network, x)[0], run_original(network, x), 1e-5)

@@ -292,3 +292,17 @@ def test_other_einsums_are_refused(equation: str, inputs: str, said: str) -> Non
     model = model_of([node("Einsum", inputs, equation=equation)], shape, constants=constants)
     with pytest.raises(UnsupportedError, match=f"the Einsum y.*{said}"):
         gp.from_proto(model)
+
+
+def test_batch_normalisation_of_old_opsets_in_training_is_refused() -> None:
+    """More outputs than one say it there."""
+    constants = {n: np.ones(2, np.float32) for n in ("scale", "bias", "mean", "var")}
+    more = node("BatchNormalization", "x scale bias mean var", "y m v sm sv")
+    with pytest.raises(UnsupportedError, match="is in training mode"):
+        gp.from_proto(model_of([more], ["n", 2], opset=9, constants=constants))
+    agrees(
+        model_of(
+            [node("BatchNormalization", "x scale bias mean var")], ["n", 2], opset=9,
+            constants=constants,
+        )
+    )  # fmt: skip

@@ -175,3 +175,15 @@ def test_shipped_networks_are_what_the_readme_says() -> None:
         cells = [cell.strip().replace(",", "") for cell in row.split("|")]
         assert str(network.parameters) in cells, file.stem
         assert str(sum(network.alive(a).size for a in network.activations)) in cells, file.stem
+
+
+def test_a_link_without_its_external_data_says_what_to_do(tmp_path: Path) -> None:
+    """As in download caches: the model is a link, its data another, side by side."""
+    store, view = tmp_path / "store", tmp_path / "view"
+    store.mkdir()
+    view.mkdir()
+    onnx.save(NET.model(), view / "m.onnx", save_as_external_data=True, location="m.data",
+              size_threshold=0)  # fmt: skip
+    (view / "m.onnx").rename(store / "a1b2")
+    (view / "m.onnx").symlink_to(store / "a1b2")
+    refused(view / "m.onnx", "'m.data'.*is missing in .*store, where the link leads; copy both")

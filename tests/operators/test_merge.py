@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import graphprune as gp
 from graphprune.backends.reference import Reference
 from graphprune.ir import GraphBuilder, Network
 from graphprune.ir.network import BATCH, AffineOperator, NetworkBuilder, operator
@@ -13,6 +14,7 @@ from graphprune.operators import Add, Conv, Dense, Relu, Reshape, Scale, Shift, 
 from graphprune.operators import merge as rules
 from graphprune.operators.merge import merge, parallel
 from graphprune.operators.simplify import simplify
+from tests.oracles import Perceptron
 
 Draw = st.DrawFn
 
@@ -170,3 +172,37 @@ def test_every_parallel_rule_is_tried() -> None:
         (Dense, Dense), (Dense, type(None)), (Scale, Scale), (Scale, type(None)), (Conv, Conv),
         (Conv, type(None)),
     }  # fmt: skip
+
+
+def test_terms_that_cancel_are_not_merged() -> None:
+    """2^30 (2^30 x) + x - 2^30 (2^30 x): float64 has no room for the x, and its slope were 0."""
+    big = 2.0**30
+    first, second = np.array([[big], [1.0], [big]]), np.array([[big, 1.0, -big]])
+    assert (second @ first).item() == 0.0
+    zero = np.zeros(3), np.zeros(1)
+    assert merge(Dense(first, zero[0]), Dense(second, zero[1])) is None
+    one = (1, 1)
+    pointwise = [
+        Conv(w.reshape(*w.shape, 1, 1), b, (w.shape[1], 2, 2), one, (0,) * 4, one, 1)
+        for w, b in ((first, zero[0]), (second, zero[1]))
+    ]
+    assert merge(*pointwise) is None
+    # What is zero, or cancels a little, is merged as before.
+    assert merge(Dense(np.zeros((3, 2)), zero[0]), Dense(second, zero[1])) is not None
+    less = np.array([[2.0**5, 1.0, -(2.0**5)]])
+    assert merge(Dense(np.ones((3, 1)), zero[0]), Dense(less, zero[1])) is not None
+
+
+def test_a_certificate_holds_where_terms_cancel() -> None:
+    net = Perceptron(
+        [np.array([[2.0**30], [1.0], [2.0**30]]), np.array([[2.0**30, 1.0, -(2.0**30)]]),
+         np.array([[1.0], [0.0]])],
+        [np.zeros(3), np.zeros(1), np.array([0.0, 0.5])],
+    )  # fmt: skip
+    model = net.model()
+    relu = next(n for n in model.graph.node if n.op_type == "Relu")
+    relu.op_type = "Identity"  # two affine layers, and then the ReLU
+    network = gp.from_proto(model)
+    proof = gp.certify(network, gp.Anchor(np.array([0.2], np.float32), 1))
+    assert proof.radius <= 0.3
+    assert not proof.complete

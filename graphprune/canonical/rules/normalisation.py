@@ -10,7 +10,9 @@ from graphprune.canonical.rules.arithmetic import scale, shift
 @legalises("BatchNormalization")
 def batch_normalization(context: Context, node: ir.Node) -> Tracked:
     """s x + (b - s m) with s = gamma / sqrt(variance + epsilon), per channel."""
-    if node.attributes.get_int("training_mode", 0):
+    # Before opset 14 more outputs than one say it.
+    statistics = context.opset < 14 and any(out.name for out in node.outputs[1:])
+    if node.attributes.get_int("training_mode", 0) or statistics:
         raise context.fail(node, "is in training mode; export the model with eval()")
     x = context.batch_first(context.computed(node, 0), node)
     if not x.layout.sample:

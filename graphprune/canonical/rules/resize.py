@@ -1,6 +1,6 @@
 """Resize and Upsample: along every axis one interpolation matrix."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -138,7 +138,9 @@ def resize(context: Context, node: ir.Node) -> Tracked:
     if sizes is not None:
         scales, outs = _from_sizes(context, node, lengths, [int(n) for n in sizes])
     elif scales is not None:
-        outs = [int(np.floor(n * s)) for n, s in zip(lengths, scales, strict=True)]
+        # In float32, as runtimes do: 10 * 1.4 is 14 there, and just below with a wider 1.4.
+        outs = [int(np.float32(n) * np.float32(s)) for n, s in zip(lengths, scales, strict=True)]
+        context.differs |= outs != [int(n * s) for n, s in zip(lengths, scales, strict=True)]
     else:
         raise context.fail(node, "has neither scales nor sizes")
     if min(outs, default=1) < 1:
@@ -152,7 +154,11 @@ def resize(context: Context, node: ir.Node) -> Tracked:
             at = how.positions(lengths[k], outs[k], scales[k], box)
         except ValueError as error:
             raise context.fail(node, str(error)) from None
-        x = _along(context, node, x, axis, how, at, outside)
+        own = how
+        if old and scales[k] < 1:
+            # Opset 10 does not say how; ONNX Runtime rounds up then.
+            own = replace(how, nearest_mode="ceil")
+        x = _along(context, node, x, axis, own, at, outside)
     return x
 
 
