@@ -122,7 +122,7 @@ def _walk(
     name, softmax, argmax = value.name, None, None
     scores = name
     # What is cut of a label counts only once its ArgMax is met: a Cast alone rounds scores.
-    settled = (scores, softmax)
+    settled: tuple[str, onnx.NodeProto | None] = (scores, softmax)
     while (node := producers.get(name)) is not None:
         if node.op_type in SOFTMAX and softmax is None:
             softmax = node

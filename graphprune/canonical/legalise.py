@@ -114,9 +114,9 @@ def canonicalise(file: ModelFile, *, output: str | None = None) -> Network:
             f"{file.label}: the output '{head.output}' does not depend on the input"
         )
     result = context.tracked[head.scores]
-    for node in (head.softmax, head.argmax):
-        if node is not None:
-            check_axis(file.label, node, result.layout, opset)
+    for cut in (head.softmax, head.argmax):
+        if cut is not None:
+            check_axis(file.label, cut, result.layout, opset)
     if layout.batch is not None and result.layout.batch is None and bound != 1:
         raise UnsupportedError(f"{file.label}: the output '{head.output}' has lost the batch axis")
     logits = context.logits(result)

@@ -127,7 +127,7 @@ class Store:
                 claims = db.execute("SELECT host, pid, beat FROM claims").fetchall()
         except sqlite3.Error:
             return False  # no run of ours
-        return any(_alive(*claim, now) for claim in claims)
+        return any(_alive(host, pid, beat, now) for host, pid, beat in claims)
 
     def _agree(self) -> None:
         from graphprune import __version__

@@ -1,5 +1,7 @@
 """Constants that are computed: in whose types, and what hangs on the size of the batch."""
 
+from typing import Any
+
 import numpy as np
 import onnx
 import pytest
@@ -78,7 +80,7 @@ def test_opset_10_rounds_up_where_it_shrinks() -> None:
         ("Bernoulli", {}),
     ],
 )
-def test_random_numbers_are_no_constants(op: str, attributes: dict[str, object]) -> None:
+def test_random_numbers_are_no_constants(op: str, attributes: dict[str, Any]) -> None:
     inputs = "c" if op in ("RandomNormalLike", "Bernoulli") else ""
     nodes = [node(op, inputs, "noise", **attributes), node("Add", "x noise")]
     model = model_of(nodes, ["n", 3], constants={"c": f32(0.5, 0.5, 0.5)})

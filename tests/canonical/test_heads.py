@@ -263,7 +263,7 @@ def test_double_convolutions_run_in_the_reference() -> None:
     assert close(run_original(network, x), forward64(network, x)[0], 1e-14)
 
 
-INT = {"label": TensorProto.INT64}
+INT: dict[str, int] = {"label": TensorProto.INT64}
 
 
 def test_an_argmax_over_other_axes_is_refused() -> None:

@@ -1,6 +1,7 @@
 """True distances are certified, anything beyond them never; against brute force."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -181,7 +182,7 @@ def test_a_variable_neuron_that_is_off_pays_for_no_rounding(with_plane: bool) ->
         -1, -1, np.array([0, 1], np.int8), np.array([-1.1 * far]), np.array([-0.99 * far]),
         (nothing,),
     )  # fmt: skip
-    planes: dict[str, np.ndarray] = {
+    planes: dict[str, Any] = {
         "plane_neurons": np.array([0], np.int32),
         "plane_starts": np.array([0, 0], np.int32),
         "plane_columns": np.zeros(0, np.int32),
