@@ -7,6 +7,7 @@ matrix; a condensation is then a sparse product per layer.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,6 +77,17 @@ class Condensed:
     logits: Floats
     offset: Floats
     error: Floats
+
+    @cached_property
+    def flat(self) -> tuple[NDArray[np.int64], NDArray[np.int32], Floats]:
+        """All layers' rows under one another, compressed: starts, columns, values."""
+        blocks = [widened(layer.rows, self.basis) for layer in self.layers]
+        empty = sparse.csr_array((0, self.basis))
+        stacked = sparse.csr_array(sparse.vstack([empty, *blocks], format="csr"))
+        return (
+            stacked.indptr.astype(np.int64), stacked.indices.astype(np.int32),
+            stacked.data.astype(np.float64),
+        )  # fmt: skip
 
     @property
     def unstable(self) -> int:

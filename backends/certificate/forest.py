@@ -154,12 +154,12 @@ class _Forest:
             nodes = [heapq.heappop(heap)[2] for _ in range(min(BATCH, len(heap)))]
             for node in nodes:
                 used[node.goal] += 1
-            open_nodes, batch, bounds = self._bound(nodes, ROOT_STEPS if count <= BATCH else STEPS)
+            open_nodes, batch, _ = self._bound(nodes, ROOT_STEPS if count <= BATCH else STEPS)
             if limit is not None:
                 spare = np.array([used[n.goal] < limit for n in open_nodes], bool)
                 left += [n for n, s in zip(open_nodes, spare, strict=True) if not s]
                 open_nodes = [n for n, s in zip(open_nodes, spare, strict=True) if s]
-                batch, bounds = batch.take(spare), bounds[spare]
+                batch = batch.take(spare)
             if not open_nodes:
                 continue
             if limit is None:
@@ -168,10 +168,10 @@ class _Forest:
                     bool,
                 )
                 open_nodes = [n for n, s in zip(open_nodes, still, strict=True) if s]
-                batch, bounds = batch.take(still), bounds[still]
+                batch = batch.take(still)
                 if not open_nodes:
                     continue
-            for node, split, estimates in self._branch(open_nodes, batch, bounds):
+            for node, split, estimates in self._branch(open_nodes, batch):
                 if split < 0:
                     if limit is not None:
                         left.append(node)
@@ -250,7 +250,7 @@ class _Forest:
         return found or not self._bound([node], LAST_STEPS)[0]
 
     def _branch(
-        self, nodes: list[Node], batch: Batch, bounds: Floats
+        self, nodes: list[Node], batch: Batch
     ) -> list[tuple[Node, int, tuple[float, float]]]:
         """Filtered strong branching: for each node its split and the bounds of both cases."""
         relaxation, n = self.relaxation, self.relaxation.system.inputs

@@ -218,7 +218,8 @@ class _Prover:
                 tight = self._rounds(planed, target, early=False) if few else planed
         if tight is not None:
             self.progress(f"certificate: class {target}, {tight.system.width} neurons, cases")
-            self._tree(tight, target, guide)
+            if not self._tree(tight, target, guide):
+                raise UnprovenError(f"class {target}: its cases close within rounding only")
 
     def _rounds(self, place: _Place, target: int, *, early: bool) -> _Place | None:
         """Rounds of bounds and box cuts where `target` wins; None: they exclude it.

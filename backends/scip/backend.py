@@ -172,7 +172,8 @@ class _Targets:
             margins = linear_bounds(problem.network, Boxes.of(self.ball), self.bounds, rows)[0]
         except GraphpruneError:
             margins = np.zeros(len(rows))
-        order = [i for i in np.argsort(margins) if margins[i] <= 0]
+        # Written so that NaN excludes nothing.
+        order = [i for i in np.argsort(margins) if not margins[i] > 0]
         return [_Target(rows[i], ledger.lower, ledger.proven) for i in order]
 
     def _by_relaxation(self, targets: list[_Target]) -> list[_Target]:

@@ -2,9 +2,8 @@
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 
-from graphprune.backends.condensed import UNIT, Condensed, widened
+from graphprune.backends.condensed import UNIT, Condensed
 from graphprune.backends.search.kernels import Goal, Planes, Region, Rows
 from graphprune.ir import Ball
 
@@ -15,19 +14,16 @@ SMALL = 1e-200
 
 
 def rows_of(condensed: Condensed) -> Rows:
-    """All layers' rows under one another."""
-    blocks = [widened(layer.rows, condensed.basis) for layer in condensed.layers]
-    empty = sparse.csr_array((0, condensed.basis))
-    stacked = sparse.csr_array(sparse.vstack([empty, *blocks], format="csr"))
+    """All layers' rows under one another; only their bounds are the caller's own."""
 
     def join(name: str) -> Floats:
         parts = [getattr(layer, name) for layer in condensed.layers]
         return np.concatenate([np.zeros(0), *parts])
 
-    number = np.repeat(np.arange(len(blocks)), [len(x.offset) for x in condensed.layers])
+    sizes = [len(layer.offset) for layer in condensed.layers]
+    number = np.repeat(np.arange(len(sizes)), sizes)
     return Rows(
-        condensed.inputs, stacked.indptr.astype(np.int64), stacked.indices.astype(np.int32),
-        stacked.data.astype(np.float64), join("offset"), join("error"), join("lower"),
+        condensed.inputs, *condensed.flat, join("offset"), join("error"), join("lower"),
         join("upper"), number.astype(np.int32),
     )  # fmt: skip
 

@@ -6,6 +6,7 @@ splitting does not help any more is decided by programs on smaller and smaller b
 """
 
 from dataclasses import dataclass
+from time import monotonic
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,11 +73,11 @@ class Proof:
     mix: Floats
 
 
-def relax(target: Target, state: NDArray[np.int8]) -> Proof | None:
-    """The best bound of a case's relaxation; None where HiGHS gives up."""
+def relax(target: Target, state: NDArray[np.int8], deadline: float = np.inf) -> Proof | None:
+    """The best bound of a case's relaxation; None where HiGHS gives up, or at the deadline."""
     program = Program(target)
     program.split(state)
-    found = program.solve()
+    found = program.solve(deadline - monotonic())
     return None if found is None else _proof(target, state, found)
 
 
@@ -97,15 +98,18 @@ def _proof(target: Target, state: NDArray[np.int8], found: Solution) -> Proof:
     return Proof(bound, radius, theta, mix)
 
 
-def solve_leaf(target: Target, state: NDArray[np.int8]) -> Leaf:
-    """Solve a case's relaxation: first on the whole ball, then at the radius it proves."""
+def solve_leaf(target: Target, state: NDArray[np.int8], deadline: float = np.inf) -> Leaf:
+    """Solve a case's relaxation: first on the whole ball, then at the radius it proves.
+
+    Past the `deadline`, on the clock of :func:`time.monotonic`, it is what was found by then.
+    """
     program = Program(target)
     program.split(state)
     m, size = target.neurons, target.basis
     point, inner, hidden = None, None, np.zeros(m)
     proof = Proof(-np.inf, 0.0, target.theta, np.zeros(m))
     for _ in range(STEPS):
-        found = program.solve()
+        found = program.solve(deadline - monotonic())
         if found is None or not np.isfinite(found.value):
             nothing = np.zeros(m)
             ray = _proof(target, state, Solution(np.inf, np.zeros(size), *(nothing,) * 4))
@@ -126,13 +130,15 @@ def solve_leaf(target: Target, state: NDArray[np.int8]) -> Leaf:
     neuron = int(np.argmax(wrong)) if m and wrong.max() > 1e-7 else None
     radius = proof.radius
     if neuron is None:
-        nearest = _nearest(target, state)
+        nearest = _nearest(target, state, deadline)
         if nearest is not None and nearest[0] > radius:
             radius, point = nearest
     return Leaf(False, point, inner, neuron, radius, proof)
 
 
-def _nearest(target: Target, state: NDArray[np.int8]) -> tuple[float, Floats] | None:
+def _nearest(
+    target: Target, state: NDArray[np.int8], deadline: float
+) -> tuple[float, Floats] | None:
     """A proven radius of a case, and its nearest inputs with margin <= 0.
 
     Where the margin does not change (classes that are equal while some neurons are off), its
@@ -140,7 +146,7 @@ def _nearest(target: Target, state: NDArray[np.int8]) -> tuple[float, Floats] | 
     """
     program = Program(target)
     program.split(state)
-    found = program.nearest(target.region.center)
+    found = program.nearest(target.region.center, deadline - monotonic())
     if found is None:
         return None
     solution, weight = found

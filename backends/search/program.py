@@ -106,8 +106,7 @@ class Program:
 
     def solve(self, seconds: float = INFINITY) -> Solution | None:
         """The optimum; None where HiGHS gives up."""
-        self.highs.setOptionValue("time_limit", self.highs.getRunTime() + max(seconds, 0.0))
-        self.highs.run()
+        self._run(seconds)
         status = self.highs.getModelStatus()
         m = self.neurons
         if status == highspy.HighsModelStatus.kInfeasible:
@@ -115,7 +114,11 @@ class Program:
             return Solution(np.inf, np.zeros(self.inputs + m), *(nothing,) * 4)
         return self._solution() if status == highspy.HighsModelStatus.kOptimal else None
 
-    def nearest(self, center: Floats) -> tuple[Solution, float] | None:
+    def _run(self, seconds: float) -> None:
+        self.highs.setOptionValue("time_limit", self.highs.getRunTime() + max(seconds, 0.0))
+        self.highs.run()
+
+    def nearest(self, center: Floats, seconds: float) -> tuple[Solution, float] | None:
         """The point with margin <= 0 nearest to `center`, and the margin's multiplier (>= 0).
 
         Changes the program for good; None where it has no such point, or HiGHS gives up.
@@ -137,7 +140,7 @@ class Program:
             )
         margin = sparse.csr_array(np.append(goal.row, 0.0)[None])
         self.highs.add_matrix(margin, np.full(1, -INFINITY), np.full(1, goal.error - goal.offset))
-        self.highs.run()
+        self._run(seconds)
         if self.highs.getModelStatus() != highspy.HighsModelStatus.kOptimal:
             return None
         return self._solution(), max(0.0, -float(self.highs.getSolution().row_dual[-1]))

@@ -68,7 +68,8 @@ def last_radius(ledger: Ledger, *, fine: bool = False) -> float:
     """The radius whose proof closes the ledger; `fine`: to the absolute tolerance alone."""
     if ledger.upper > ledger.problem.cutoff:
         return ledger.problem.cutoff
-    gap = ABSOLUTE if fine else max(ABSOLUTE, RELATIVE * ledger.upper)
+    relative = min(RELATIVE, ledger.problem.gap)
+    gap = ABSOLUTE if fine else max(ABSOLUTE, relative * ledger.upper)
     return max(0.0, ledger.upper - 0.9 * gap)
 
 
@@ -165,18 +166,23 @@ class _Rung:
         return self._open([Target(network, row, self.ball, bounds, condensed) for row in rows])
 
     def _open(self, targets: list[Target]) -> list[Target]:
-        return [t for t in targets if t.optimise() <= 0.0]
+        # Written so that NaN excludes nothing.
+        return [t for t in targets if self.limits.over or not t.optimise() > 0.0]
 
     def _late_layers(self, targets: list[Target]) -> list[Target]:
         """Tighten the late layers once for all targets."""
         first = targets[0]
         self.ledger.tell(f"tightening at {self.ball.radius:.5f}", always=True)
-        used = tighten.late_layers(first, self.limits)
+        # On what holds on the whole ball: the rows and the box of a target that was prepared hold
+        # where its own class wins, and nowhere else.
+        shared = Target(first.network, first.row, self.ball, first.bounds)
+        used = tighten.late_layers(shared, self.limits)
         self.nodes += used
         self.ledger.nodes += used
-        for target in targets[1:]:
-            target.bounds = first.bounds
-            target.rebuild(first.condensed)
+        for target in targets:
+            target.shrink(self.ball)
+            target.bounds = shared.bounds
+            target.rebuild(shared.condensed)
         return self._open(targets)
 
     def _prepare(self, targets: list[Target]) -> list[Target]:

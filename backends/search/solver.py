@@ -52,11 +52,11 @@ class Search:
             ledger.statistics.setdefault("rungs", []).append(
                 (radius, rung.radius, rung.nodes, rung.level)
             )
-            if not rung.complete and ledger.lower <= before:
+            if ledger.lower <= before:
                 if rung.full:
                     limit = limits.memory >> 20
                     log.warning("the search stopped at its memory limit of %d MiB", limit)
-                break  # a limit, or cases that numerics cannot close
+                break  # a limit, cases that numerics cannot close, or nothing left to gain
             easy = rung.nodes <= EASY and rung.level == level
             # What a rung needed, the next one needs from its start.
             level = rung.level

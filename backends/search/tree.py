@@ -166,7 +166,8 @@ class Tree:
     @property
     def radius(self) -> float:
         """Proven by the open cases: nothing adversarial is nearer."""
-        return min((n.radius for n in self.open_nodes()), default=self.ball.radius)
+        # Cases may be closed on this ball only: what is open proves nothing beyond it.
+        return min([self.ball.radius, *(n.radius for n in self.open_nodes())])
 
     def open_targets(self) -> set[int]:
         """The classes of open cases."""
@@ -217,7 +218,7 @@ class Tree:
             return
         slopes, weights = theta, mix
         if self._due(node, state):
-            proof = relax(target, state)
+            proof = relax(target, state, self.limits.deadline)
             closed = proof is not None and proof.bound > 0.0
             every = self.pace.program
             self.pace.program = max(1, every // 2) if closed else min(64, 2 * every)
@@ -285,7 +286,7 @@ class Tree:
     ) -> None:
         """No neuron left that a split would help: the node is a linear program."""
         target = node.target
-        leaf = solve_leaf(target, state)
+        leaf = solve_leaf(target, state, self.limits.deadline)
         if leaf.closed:
             self._note(node, leaf.proof.theta, leaf.proof.mix)
             return

@@ -272,7 +272,7 @@ class _Search:
 
     def _leaf(self, target: Target, state: NDArray[np.int8]) -> Leaf:
         """Solve a case's linear program; its points may be counterexamples."""
-        leaf = solve_leaf(target, state)
+        leaf = solve_leaf(target, state, self.problem.deadline)
         points = [x for x in (leaf.inner, leaf.point) if x is not None]
         if points and self.point is None:
             self.point = self.problem.confirm(np.array(points))

@@ -79,7 +79,7 @@ def verify(
     _check_head(network, prop)
     start = monotonic()
     problems = [Problem.of(network, region, start + time_limit) for region in prop.regions]
-    nodes, reason = 0, ""
+    nodes, reason, proven = 0, "", 0
 
     def verdict(answer: Answer, point: Counterexample | None = None) -> Verdict:
         return Verdict(answer, point, nodes, monotonic() - start, reason)
@@ -97,10 +97,10 @@ def verify(
         nodes += proof.nodes
         if proof.point is not None:
             return verdict("sat", proof.point)
-        if not proof.unsat:
-            reason = reason or proof.reason
-            break
-    else:
+        # What cannot be told of one region does not hide a counterexample in another.
+        proven += proof.unsat
+        reason = reason or proof.reason
+    if proven == len(problems):
         return verdict("unsat")
     return verdict("unknown" if reason else "timeout")
 

@@ -32,8 +32,10 @@ class Distance:
 
     Attributes
     ----------
-    lower, upper
-        The interval; `upper` None where nothing adversarial is known.
+    lower
+        Nothing is adversarial nearer than this.
+    upper
+        Distance of the closest point known; None where nothing adversarial is.
     status
         ``exact``: upper - lower <= max(1e-6, 1e-4 upper), never with smooth activations.
         ``interval``: stopped by a limit.
@@ -104,6 +106,12 @@ def distance(
 
     Parameters
     ----------
+    network
+        With two classes or more.
+    anchor
+        In the network's sample shape, inside the domain.
+    domain
+        Of perturbed points; [0, 1] unless given.
     radius
         Only distances below it are of interest: the exact distance if it is below `radius`,
         otherwise status ``robust``.
@@ -112,6 +120,8 @@ def distance(
     time_limit
         Seconds for everything, including the attack and the certificate that are not given;
         kernels that this machine never compiled are compiled before the clock starts.
+    threads
+        Of SCIP.
     workers
         Processes that search; more than one only where the search takes longer than a moment.
     memory
@@ -125,6 +135,8 @@ def distance(
         Stop where (upper - lower) / upper is at most this.
     before
         A backend that works on what the opening leaves, before the solver.
+    progress
+        Told in a few words what is being done.
 
     Returns
     -------
@@ -133,6 +145,8 @@ def distance(
 
     Raises
     ------
+    GraphpruneError
+        The network has one output, the solver is unknown, or a limit is not positive.
     AnchorError
         The anchor does not fit the network, or lies outside the domain.
     Interrupted
@@ -199,8 +213,8 @@ def _first(
 
     def take(effort: Effort) -> None:
         found = known_attack or attack(
-            network, anchor, domain=domain, effort=effort, time_limit=share,
-            progress=ledger.progress,
+            network, anchor, domain=domain, effort=effort,
+            time_limit=min(share, limits.remaining()), progress=ledger.progress,
         )  # fmt: skip
         if found.witness is not None:
             ledger.take(found.witness, deadline=limits.deadline)

@@ -1,0 +1,80 @@
+"""What a rung hands from one target to others, and from a ball to a smaller one."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+import graphprune as gp
+from graphprune.backends.protocol import Ledger, Limits, Problem
+from graphprune.backends.reference import forward64
+from graphprune.backends.search.pool import Team
+from graphprune.backends.search.rung import FEW, _Rung
+from graphprune.backends.search.tree import Tree
+from graphprune.pipeline.verify import samples_in
+from tests.conftest import MODELS
+from tests.oracles import Perceptron
+
+RADIUS = 0.2
+
+
+def prepared() -> Iterator[tuple[_Rung, gp.Network]]:
+    """Rungs on networks of few unstable neurons, ready for the tightening of late layers."""
+    for seed in range(40):
+        net = Perceptron.random(np.random.default_rng(seed), [6, 14, 14, 14, 5])
+        network = gp.from_proto(net.model())
+        x = np.random.default_rng(seed).uniform(0.0, 1.0, 6).astype(np.float32)
+        label = int(np.argmax(net.logits(x.astype(float))))
+        problem = Problem(network, gp.Anchor(x, label), gp.Domain(), 1.0)
+        yield _Rung(Ledger(problem), Limits(), RADIUS, False, None, Team(1)), network
+
+
+def test_what_targets_share_holds_on_the_whole_ball() -> None:
+    """Bounds that hold where one class wins are no bounds of another's."""
+    looked = 0
+    for rung, network in prepared():
+        targets = rung._targets()
+        if not targets or not 0 < targets[0].neurons <= FEW:
+            continue
+        targets = rung._prepare(targets)
+        if len(targets) < 2:
+            continue
+        rung.level = 1
+        rung._late_layers(targets)
+        logits, *zs = forward64(network, samples_in(rung.ball, 4000))
+        for target in targets:
+            for z, (lower, upper) in zip(zs, target.bounds, strict=True):
+                flat = z.reshape(len(z), -1)
+                assert np.all((flat >= lower - 1e-9) & (flat <= upper + 1e-9))
+            assert target.bound <= np.min(logits @ target.row) + 1e-9
+        looked += 1
+    assert looked >= 3
+
+
+def test_open_cases_prove_nothing_beyond_the_ball() -> None:
+    """Others may have been closed on the smaller ball only."""
+    rung = next(r for r, _ in prepared() if (found := r._targets()) and found[0].neurons)
+    target = rung._targets()[0]
+    tree = Tree(rung.ball, Limits(), None)
+    node = target.root()
+    node.radius = 0.9 * RADIUS
+    tree.add([node])
+    assert tree.radius == 0.9 * RADIUS
+    tree.shrink(0.5 * RADIUS)
+    assert tree.radius == 0.5 * RADIUS
+
+
+@pytest.mark.parametrize("gap", [1e-5, 1e-7, 0.2])
+def test_the_search_ends_at_any_gap(gap: float, tiny: gp.Network, images: list[gp.Anchor]) -> None:
+    found = gp.distance(tiny, images[0], gap=gap)
+    assert found.upper is not None
+    assert found.upper - found.lower <= max(1e-6, gap * found.upper)
+
+
+def test_a_distance_that_shared_bounds_made_too_large() -> None:
+    """With the bounds of one class for another this was 'proven' at 0.167842."""
+    network = gp.load(MODELS / "mnist-b-stable.onnx")
+    anchor = gp.load_anchors(MODELS / "mnist-train-100.npz", network)[9]
+    found = gp.distance(network, anchor, time_limit=120.0)
+    assert found.upper is not None
+    assert found.lower <= 0.167817
