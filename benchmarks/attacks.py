@@ -1,6 +1,6 @@
 """Attacks side by side: mean distance, seconds, failures; ours and those of other libraries.
 
-    python benchmarks/attacks.py [--model NAME ...] [--anchors N] [--only TEXT ...] [--norm NORM]
+    python benchmarks/attacks.py [--model NAME]... [--anchors N] [--only TEXT]... [--norm NORM]
         [--images FILE [--labels FILE]] [--skip N]
 
 Peers (foolbox, torchattacks, AutoAttack as pyautoattack, a PGD bisection in torch) run on a copy

@@ -1,6 +1,6 @@
 """Certified margins of test images: time and tightness, against auto_LiRPA in the same run.
 
-    python benchmarks/bounds.py [--radius R] [--batch N] [--single N] [--only NAME ...]
+    python benchmarks/bounds.py [--radius R] [--batch N] [--single N] [--only NAME]...
 
 One thread, process CPU time (other processes slow all columns alike). Both sides bound the nine
 margins of every image over the ball within [0, 1]; auto_LiRPA is optional (pip install torch, and

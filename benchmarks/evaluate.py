@@ -1,6 +1,6 @@
 """Whole evaluations of the shipped networks: distances, seconds, peak memory.
 
-    python benchmarks/evaluate.py [--anchors N] [--time-limit S] [--only NAME ...]
+    python benchmarks/evaluate.py [--anchors N] [--time-limit S] [--only NAME]...
 
 Every network runs in a process of its own, one thread, so that its peak memory is its own.
 """

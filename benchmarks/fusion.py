@@ -1,6 +1,6 @@
 """What fuse-affine does to networks: nodes, parameters, multiply-adds, ONNX Runtime time.
 
-    python benchmarks/fusion.py [--only NAME ...] [--largest BYTES]
+    python benchmarks/fusion.py [--only NAME]... [--largest BYTES]
 
 Three graphs per network: the canonical form, `prune-stable` on a small ball, `linearize-secant`
 of one layer; each before and after fuse-affine. One thread, batch 1, best of many runs, measured

@@ -1,6 +1,6 @@
 """Verdicts on properties of VNN-COMP: what is decided in the time limit, and is any wrong?
 
-    GRAPHPRUNE_TRUTH=DIR python benchmarks/vnncomp.py [--time-limit S] [--only TEXT ...]
+    GRAPHPRUNE_TRUTH=DIR python benchmarks/vnncomp.py [--time-limit S] [--only TEXT]...
                                                       [--load FACTOR] [--out FILE.csv]
 
 DIR/vnncomp/index.csv names networks, properties and the verdict that the competition's tools

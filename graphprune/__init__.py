@@ -22,25 +22,33 @@ from graphprune.version import __version__
 
 if TYPE_CHECKING:
     from graphprune.canonical import from_proto, load
-    from graphprune.errors import GraphpruneError
+    from graphprune.errors import AnchorError, GraphpruneError
     from graphprune.evaluate.anchors import load_anchors
     from graphprune.evaluate.distance import Distance, distance
-    from graphprune.ir import Anchor, Ball, Domain, Network
+    from graphprune.ir import Anchor, Ball, Box, Domain, Network
     from graphprune.ir.export import save, to_proto
     from graphprune.passes.analysis.attack import Attack, attack
     from graphprune.passes.analysis.certify import Certificate, certify
-    from graphprune.pipeline import Pipeline
+    from graphprune.passes.analysis.witness import Witness
+    from graphprune.pipeline import BrokenPromiseError, Pipeline, PipelineResult
+    from graphprune.progress import Interrupted
 
 _HOMES = {
     "Anchor": "graphprune.ir",
+    "AnchorError": "graphprune.errors",
     "Attack": "graphprune.passes.analysis.attack",
     "Ball": "graphprune.ir",
+    "Box": "graphprune.ir",
+    "BrokenPromiseError": "graphprune.pipeline",
     "Certificate": "graphprune.passes.analysis.certify",
     "Distance": "graphprune.evaluate.distance",
     "Domain": "graphprune.ir",
     "GraphpruneError": "graphprune.errors",
+    "Interrupted": "graphprune.progress",
     "Network": "graphprune.ir",
     "Pipeline": "graphprune.pipeline",
+    "PipelineResult": "graphprune.pipeline",
+    "Witness": "graphprune.passes.analysis.witness",
     "attack": "graphprune.passes.analysis.attack",
     "certify": "graphprune.passes.analysis.certify",
     "distance": "graphprune.evaluate.distance",
@@ -53,14 +61,20 @@ _HOMES = {
 
 __all__ = [
     "Anchor",
+    "AnchorError",
     "Attack",
     "Ball",
+    "Box",
+    "BrokenPromiseError",
     "Certificate",
     "Distance",
     "Domain",
     "GraphpruneError",
+    "Interrupted",
     "Network",
     "Pipeline",
+    "PipelineResult",
+    "Witness",
     "__version__",
     "attack",
     "certify",

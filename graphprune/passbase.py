@@ -77,9 +77,11 @@ class State:
         return fact, state
 
     def with_fact(self, fact: object) -> "State":
+        """The state that knows this result of an analysis too, in place of an earlier one."""
         return replace(self, facts={**self.facts, type(fact): fact})
 
     def noting(self, *notes: str) -> "State":
+        """The state in which the running pass has said more about its choices."""
         return replace(self, notes=(*self.notes, *notes))
 
     def rewritten(self, network: Network, *untrue: type, region: Region | None = None) -> "State":

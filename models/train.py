@@ -1,6 +1,6 @@
 """Train and export the networks that ship with graphprune.
 
-    python models/train.py --mnist DIR [--only NAME ...] [--out DIR]
+    python models/train.py --mnist DIR [--only NAME]... [--out DIR]
 
 DIR holds MNIST's four IDX .gz files; nothing is downloaded. Every recipe is seeded and runs on
 one thread, so the same machine and torch version give the same file again.

@@ -93,15 +93,19 @@ class Context:
         return None if value is None else self.constants.get(str(value.name))
 
     def has(self, node: ir.Node, index: int) -> bool:
+        """Whether the node has this (optional) input."""
         return index < len(node.inputs) and node.inputs[index] is not None
 
     def need_constant(self, node: ir.Node, index: int, what: str) -> Array:
+        """Input `index` as an array (floats in float64); raises where it is none, calling it
+        `what`."""
         array = self.constant(node, index) if self.has(node, index) else None
         if array is None:
             raise self.fail(node, f"its {what} must be a constant, but it is computed or missing")
         return array
 
     def computed(self, node: ir.Node, index: int) -> Tracked:
+        """Input `index` as a computed value; raises where it is a constant or missing."""
         value = node.inputs[index]
         if value is None or str(value.name) not in self.tracked:
             raise self.fail(node, f"input {index} must be computed from the network's input")

@@ -13,7 +13,9 @@ def register(app: typer.Typer) -> None:
     def check(
         certificate: Annotated[str, typer.Argument(metavar="CERTIFICATE", help="The proof.")],
         model: Annotated[str, typer.Argument(metavar="MODEL", help="The ONNX file it is about.")],
-        quiet: Annotated[bool, typer.Option("--quiet", help="Only the exit code.")] = False,
+        quiet: Annotated[
+            bool, typer.Option("--quiet", help="Say only why something is refused.")
+        ] = False,
     ) -> int:
         """Verify a proof that distance --certificate wrote, trusting nothing that wrote it.
 

@@ -128,7 +128,7 @@ def execute(request: Request) -> int:
     if written is not None:
         write_json(written, outcome.documents)
     if request.points is not None:
-        save_points(request.points, outcome.points)
+        save_points(request.points, outcome.keyed_points)
     if request.html is not None:
         from graphprune.evaluate.archive import of_outcome
         from graphprune.report.page import write_report
@@ -202,7 +202,11 @@ def evaluate(
     anchors: o.Anchors,
     metrics: Annotated[str, typer.Option(help="Of adv, rob, bnd.")] = "adv,rob,bnd",
     estimate: Annotated[
-        list[str] | None, typer.Option(help="A rewrite pipeline or auto; repeatable.")
+        list[str] | None,
+        typer.Option(
+            help="auto, extrapolate, nearest, re-anchored, sound, milp, or a rewrite pipeline;"
+            " repeatable."
+        ),
     ] = None,
     sound: Annotated[
         bool, typer.Option("--sound", help="Also a proven interval of d_bnd by substitutes.")
@@ -219,7 +223,7 @@ def evaluate(
     quiet: o.Quiet = False, verbose: o.Verbose = False,
 ) -> int:  # fmt: skip
     """d_adv, d_rob, d_bnd and estimates of every anchor."""
-    _verbose(verbose)
+    o.be_verbose(verbose)
     settings = _settings(
         metrics, method, effort, norm, solver, radius, seed, time_limit,
         [*(estimate or []), *(["sound"] if sound else [])], domain,
@@ -233,7 +237,7 @@ def evaluate(
 
 
 def _sister(metric: str) -> Callable[..., int]:
-    """`evaluate` for one metric of one model, with all of its options that make sense then."""
+    """`evaluate` for one metric of one model; options of other metrics change nothing then."""
 
     def command(model: str, **options: Any) -> int:
         return evaluate([model], metrics=metric, **options)
@@ -256,10 +260,3 @@ def register(app: typer.Typer) -> None:
         ("distance", "bnd", "d_bnd: the exact distance to the decision boundary."),
     ):
         app.command(name, help=text)(_sister(metric))
-
-
-def _verbose(on: bool) -> None:
-    if on:
-        import logging
-
-        logging.getLogger("graphprune").setLevel(logging.INFO)

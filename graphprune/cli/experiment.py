@@ -8,6 +8,7 @@ import typer
 
 from graphprune.cli import options as o
 from graphprune.cli.progress import Live
+from graphprune.errors import GraphpruneError
 
 RUN_EXAMPLES = """
 
@@ -26,7 +27,9 @@ Examples:
   graphprune experiment plot --out runs/new --out docs/figures --to figures
 """
 Out = Annotated[str, typer.Option("--out", help="Folder of the experiment; resumable.")]
-Models = Annotated[str, typer.Option("--models", help="Folder of the shipped networks.")]
+Models = Annotated[
+    str, typer.Option("--models", help="Folder of the shipped networks, of a source checkout.")
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -52,6 +55,11 @@ def register(app: typer.Typer) -> None:
         from graphprune.evaluate.experiment import PANELS, RECIPES, Experiment
         from graphprune.ir import Domain
 
+        if not Path(models).is_dir():
+            raise GraphpruneError(
+                f"{models}: no such folder; --models DIR is that of the shipped networks in a"
+                " checkout of graphprune"
+            )
         names = [o.one_of("--recipe", r.strip(), tuple(RECIPES)) for r in recipe.split(",")]
         every = tuple(p.network for p in PANELS)
         chosen = every if only is None else tuple(n.strip() for n in only.split(","))

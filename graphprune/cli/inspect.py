@@ -50,6 +50,8 @@ def register(app: typer.Typer) -> None:
         )
         below = f" (scores below its {source.softmax})" if source.softmax else ""
         print(f"output      {source.file_output}{below}, {network.classes} classes")
+        if network.classes < 2:
+            print("            one class alone has no decision boundary: evaluate refuses it")
         if halves := half_precision(source.proto):
             print(f"precision   {halves}, computed in wider types")
         layers = len(network.source_activations)

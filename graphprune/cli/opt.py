@@ -53,7 +53,7 @@ def register(app: typer.Typer) -> None:
             ),
         ] = None,
         provider: o.Provider = "auto",
-        threads: o.Threads = 1,
+        threads: Annotated[int, typer.Option("--threads", min=1, help="Of ONNX Runtime.")] = 1,
         sequential: Annotated[
             bool,
             typer.Option(
@@ -72,10 +72,11 @@ def register(app: typer.Typer) -> None:
         stats: Annotated[
             bool, typer.Option("--stats", help="Operators and choices per pass.")
         ] = False,
-        quiet: o.Quiet = False,
+        quiet: Annotated[bool, typer.Option("--quiet", help="No progress, no summary.")] = False,
         verbose: o.Verbose = False,
     ) -> None:
         """Run a pass pipeline: ONNX in, ONNX out."""
+        o.be_verbose(verbose)
         from graphprune.backends.onnxruntime import configure
         from graphprune.canonical import load
         from graphprune.errors import AnchorError, OutputError

@@ -126,3 +126,11 @@ def finite(option: str, value: float) -> float:
     if value > 0 and isfinite(value):
         return value
     raise GraphpruneError(f"{option} must be a positive number, not {value}")
+
+
+def be_verbose(on: bool) -> None:
+    """Show what is logged: which provider is used, what was fallen back from."""
+    if on:
+        import logging
+
+        logging.getLogger("graphprune").setLevel(logging.INFO)

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from graphprune.cli.options import JsonLines, Provider, Quiet, Seed, Threads, Verbose, positive
+from graphprune.cli.options import (
+    JsonLines,
+    Provider,
+    Quiet,
+    Seed,
+    Verbose,
+    be_verbose,
+    positive,
+)
 from graphprune.cli.progress import Events, Line
 
 if TYPE_CHECKING:
@@ -32,7 +40,9 @@ def register(app: typer.Typer) -> None:
             float | None, typer.Option("--timeout", "--time-limit", help="Seconds in all.")
         ] = None,
         seed: Seed = 0,
-        threads: Threads = 1,
+        threads: Annotated[
+            int, typer.Option("--threads", min=1, help="Of ONNX Runtime and SCIP.")
+        ] = 1,
         provider: Provider = "auto",
         json_lines: JsonLines = False,
         quiet: Quiet = False,
@@ -44,6 +54,7 @@ def register(app: typer.Typer) -> None:
         format of VNN-COMP), unsat (proven), unknown or timeout; the exit code is 0 for each.
         With --json-lines the verdict is the last event instead.
         """
+        be_verbose(verbose)
         limit = positive("--timeout", time_limit) or float("inf")
         watch = Events() if json_lines else Line(quiet=quiet, limit=limit)
         watchdog = _Watchdog(limit + GRACE, lambda: _late(watch))

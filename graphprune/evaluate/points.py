@@ -31,20 +31,32 @@ def unpack(data: bytes) -> Points:
         ]
 
 
-def save_points(path: str | Path, points: Iterable[tuple[int, str, Witness]]) -> None:
-    """Write points to an .npz file: arrays index, metric, target, x.
+def save_points(path: str | Path, points: Iterable[tuple[str, int, str, Witness]]) -> None:
+    """Write points to an .npz file: arrays index, metric, target, x; of several networks model too.
 
+    Parameters
+    ----------
+    points
+        (sha256 of the network's file, anchor index, metric, witness).
+
+    Notes
+    -----
     Points of networks with different input shapes cannot share one array: `x` is then flat, its
     rows padded with NaN.
     """
     rows = list(points)
+    models = [model for model, _, _, _ in rows]
+    several: dict[str, Any] = {}
+    if len(set(models)) > 1:
+        several["model"] = np.array(models, dtype=np.str_)
     buffer = io.BytesIO()
     np.savez_compressed(
         buffer,
-        index=np.array([i for i, _, _ in rows], dtype=np.int64),
-        metric=np.array([metric for _, metric, _ in rows], dtype=np.str_),
-        target=np.array([w.target for _, _, w in rows], dtype=np.int64),
-        x=_stack([w.x for _, _, w in rows]),
+        **several,
+        index=np.array([i for _, i, _, _ in rows], dtype=np.int64),
+        metric=np.array([metric for _, _, metric, _ in rows], dtype=np.str_),
+        target=np.array([w.target for _, _, _, w in rows], dtype=np.int64),
+        x=_stack([w.x for _, _, _, w in rows]),
     )
     write_bytes(path, buffer.getvalue())
 

@@ -98,13 +98,8 @@ class Outcome:
     proofs: Sequence[tuple[str, Proof]] = ()
 
     @property
-    def points(self) -> list[tuple[int, str, Witness]]:
-        """(anchor index, metric, witness) of all networks."""
-        return [(index, metric, witness) for _, index, metric, witness in self.keyed_points]
-
-    @property
     def incomplete(self) -> bool:
-        """Some anchor ended in an error or a d_bnd in an interval: exit code 1."""
+        """Whether some anchor ended in an error or a d_bnd in an interval (exit code 1)."""
         return any(incomplete(record) for d in self.documents for record in d["anchors"])
 
     def _repr_html_(self) -> str:

@@ -25,12 +25,18 @@ class Settings:
         Subset of ``adv``, ``rob``, ``bnd``.
     method
         Bounds for d_rob.
-    attack, effort, seed
+    attack
+        ``descent`` or ``pgd``.
+    effort
         Of the attack.
+    seed
+        Of its random points.
     norm
         Of every distance; d_bnd knows ``linf`` only.
-    radius, solver
-        Limit of d_bnd, or None; the exact backend.
+    radius
+        Limit of d_bnd, or None.
+    solver
+        The exact backend.
     time_limit
         Seconds per anchor and metric, or None.
     estimates
@@ -41,10 +47,14 @@ class Settings:
         The graph output that holds the scores, or None for the only float one.
     certificate
         Prove every d_bnd for ``graphprune check``; the lower end is then what is proven.
-    threads, provider, workers, memory
-        How it is run (memory: GiB that the bounds, the search or SCIP of a task may take);
-        none of them changes what is computed. Workers are processes: of a run, or of a task's
-        search.
+    threads
+        Per worker. Neither these nor the following change what is computed.
+    provider
+        Of ONNX Runtime.
+    workers
+        Processes of a run, or of a task's search.
+    memory
+        GiB that the bounds, the search or SCIP of a task may take.
     """
 
     metrics: tuple[str, ...] = METRICS

@@ -296,11 +296,18 @@ def _classified(anchor: Anchor, logits: np.ndarray, settings: Settings) -> Recor
 def _misclassified(settings: Settings) -> Record:
     """Every distance of a misclassified anchor is 0."""
     zeros: dict[str, Any] = {
-        "adv": {"value": 0.0, "target": None, "seconds": 0.0},
-        "rob": {"value": 0.0, "method": settings.method, "seconds": 0.0},
-        "bnd": {"lower": 0.0, "upper": 0.0, "status": "exact", "target": None, "seconds": 0.0},
-    }
-    chosen = {f"d_{m}": zeros[m] for m in zeros if m in settings.metrics}
+        "adv": {"value": 0.0, "target": None},
+        "rob": {
+            "value": 0.0, "method": settings.method, "complete": False, "stopped": False,
+            "layers": [],
+        },
+        "bnd": {
+            "lower": 0.0, "upper": 0.0, "status": "exact", "target": None, "certified": True,
+            "nodes": 0,
+        },
+    }  # fmt: skip
+    free = {"seconds": 0.0, "cpu_seconds": 0.0}
+    chosen = {f"d_{m}": zeros[m] | free for m in zeros if m in settings.metrics}
     return {"status": "misclassified", **chosen, "estimates": []}
 
 

@@ -171,10 +171,12 @@ class Network:
 
     @property
     def input_shape(self) -> Shape:
+        """Shape of one sample, the batch axis left out."""
         return sample_shape(self.input)
 
     @property
     def classes(self) -> int:
+        """Number of logits."""
         return size(self.output)
 
     @cached_property
@@ -183,7 +185,7 @@ class Network:
 
     @cached_property
     def activations(self) -> tuple[ir.Node, ...]:
-        """Activation nodes in graph order: layer 1 is ``activations[0]``."""
+        """Activation nodes in graph order; layer 1 is ``activations[0]``."""
         return tuple(n for n in self.nodes if isinstance(operator(n), Activation))
 
     @cached_property
@@ -268,10 +270,12 @@ class Network:
 
     @cached_property
     def parameters(self) -> int:
+        """Number of stored weights and offsets."""
         return sum(affine(n).parameters for n in self.nodes if is_affine(n))
 
     @cached_property
     def multiply_adds(self) -> int:
+        """Multiplications with a weight for one sample."""
         return sum(affine(n).multiply_adds for n in self.nodes if is_affine(n))
 
     def __repr__(self) -> str:

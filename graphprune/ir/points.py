@@ -42,6 +42,11 @@ class Anchor:
         AnchorError
             Another shape, NaN or infinite values, a label out of range, a point outside.
         """
+        if not isinstance(self.x, np.ndarray) or self.x.dtype.kind != "f":
+            kind = getattr(self.x, "dtype", type(self.x).__name__)
+            raise AnchorError(f"the anchor is no array of float32 or float64, but {kind}")
+        if not isinstance(self.label, int | np.integer):
+            raise AnchorError(f"the anchor's label is no integer, but {self.label!r}")
         if self.x.shape != shape:
             raise AnchorError(f"the anchor has shape {self.x.shape}, the network takes {shape}")
         if not np.all(np.isfinite(self.x)):

@@ -116,6 +116,11 @@ class Pipeline:
             A folder, made where it is missing: the network before the first pass and after each
             one, as ``00-input.onnx``, ``01-NAME.onnx``, ...
 
+        Returns
+        -------
+        PipelineResult
+            The rewritten network, one report per pass, and the last state with its facts.
+
         Raises
         ------
         BrokenPromiseError

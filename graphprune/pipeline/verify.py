@@ -66,10 +66,13 @@ def check_promise(item: Pass, before: State, after: State) -> None:
     ------
     BrokenPromiseError
         With the point that shows it.
+    PipelineError
+        It promises what nobody can check: a ball that it does not name, an adversarial point that
+        it did not keep.
     """
     if after.network is before.network:
         return
-    x = promised_points(item, after)
+    x = promised_points(item, before, after)
     if not len(x):
         return
     networks = before.network, after.network
@@ -101,11 +104,16 @@ def _compare(
         )
 
 
-def promised_points(item: Pass, after: State) -> Floats:
+def promised_points(item: Pass, before: State, after: State) -> Floats:
     """Points (N, *sample) on which a pass promises equality: anchor, adversarial, samples."""
     shape = after.network.input_shape
     known = [] if after.anchor is None else [_point(after.anchor.x, shape)]
-    found = after.facts.get(Attack)
+    found = after.facts.get(Attack) or before.facts.get(Attack)
+    if found is None and item.promise == "anchor and adversarial":
+        raise PipelineError(
+            f"pass '{item.name}' promises to keep an adversarial point that is not known: list"
+            " Attack in its keeps, or run 'attack' before it"
+        )
     if found is not None and found.witness is not None:
         known.append(_point(found.witness.x, shape))
     if item.promise == "nothing":

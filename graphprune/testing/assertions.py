@@ -36,6 +36,8 @@ def assert_equivalent(
     """
     if f.input_shape != g.input_shape:
         raise AssertionError(f"input shapes differ: {f.input_shape} and {g.input_shape}")
+    if f.classes != g.classes:
+        raise AssertionError(f"the networks have {f.classes} and {g.classes} classes")
     if on is None:
         on = Box(np.full(f.input_shape, -1.0), np.full(f.input_shape, 2.0))
     x = on if isinstance(on, np.ndarray) else samples_in(on, samples)
@@ -70,7 +72,8 @@ def assert_encloses(
     zs = forward64(network, samples_in(region, samples, seed))[1:]
     for number, (z, layer) in enumerate(zip(zs, layers, strict=True)):
         flat = z.reshape(len(z), -1)
-        outside = (flat < layer.lower[index]) | (flat > layer.upper[index])
+        # Written so that NaN encloses nothing.
+        outside = ~((flat >= layer.lower[index]) & (flat <= layer.upper[index]))
         if outside.any():
             point, neuron = (int(i[0]) for i in np.nonzero(outside))
             raise AssertionError(
@@ -131,7 +134,8 @@ def assert_preserves(
     BrokenPromiseError
         With the point that shows it; an `AssertionError` where the given network was changed.
     """
-    x = np.zeros((1, *network.input_shape))
+    # Points at which every weight has an effect.
+    x = np.random.default_rng(0).normal(size=(4, *network.input_shape))
     nodes, logits = [n.name for n in network.model.graph], forward64(network, x)[0]
     before = State(network, anchor, box=box)
     after = execute(item, before)

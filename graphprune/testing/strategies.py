@@ -305,6 +305,6 @@ def _option(kind: Any) -> st.SearchStrategy[Any]:
         return st.lists(_option(inner[0]), max_size=3).map(tuple)
     simple: dict[Any, st.SearchStrategy[Any]] = {
         bool: st.booleans(), int: st.integers(1, 9), float: st.floats(0.01, 0.99),
-        type(None): st.none(),
+        str: st.from_regex(r"[A-Za-z0-9_.-]+", fullmatch=True), type(None): st.none(),
     }  # fmt: skip
     return simple[kind]

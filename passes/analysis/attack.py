@@ -101,6 +101,7 @@ class Attack:
 
     @property
     def distance(self) -> float | None:
+        """d_adv, the norm of the perturbation; None when nothing was found."""
         return None if self.witness is None else self.witness.distance
 
 
@@ -120,6 +121,12 @@ def attack(
 
     Parameters
     ----------
+    network
+        With two classes or more.
+    anchor
+        In the network's sample shape, inside the domain.
+    domain
+        Of perturbed points; [0, 1] unless given.
     method
         ``descent``: as this module says. ``pgd``: PGD and bisection alone, the paper's baseline,
         whatever the effort.
@@ -132,6 +139,8 @@ def attack(
         Of the random points.
     time_limit
         Seconds; the best point so far is returned when they are over.
+    progress
+        Told in a few words what is being done.
 
     Returns
     -------

@@ -119,6 +119,12 @@ def certify(
 
     Parameters
     ----------
+    network
+        With two classes or more.
+    anchor
+        In the network's sample shape, inside the domain.
+    domain
+        Of perturbed points; [0, 1] unless given.
     method
         ``fastlin``, ``crown``, ``alpha-crown`` (or ``ibp``, ``fastlin-ibp``).
     norm
@@ -127,9 +133,20 @@ def certify(
         A distance known to hold an adversarial point: where the search may stop looking.
     time_limit
         Seconds; the largest radius certified so far is returned when they are over.
+    progress
+        Told in a few words what is being done.
+
+    Returns
+    -------
+    Certificate
+        Its radius is d_rob, a lower bound of d_bnd.
 
     Raises
     ------
+    GraphpruneError
+        The network has one output, or a method or norm is unknown.
+    AnchorError
+        The anchor does not fit the network, or lies outside the domain.
     Interrupted
         Ctrl-C; its `found` is the certificate of the largest radius so far.
     """

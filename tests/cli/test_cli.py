@@ -308,3 +308,24 @@ def test_an_estimate_of_a_metric_that_is_not_asked_for_is_named(
     assert run(["evaluate", TINY, *args]) == 0
     said = capsys.readouterr().err
     assert "'sound' is left out: it estimates bnd, and --metrics is adv" in said
+
+
+def test_points_of_several_networks_say_whose_they_are(tmp_path: Path) -> None:
+    points = tmp_path / "p.npz"
+    args = ["--anchors", IMAGES, "--limit", "1", "--save-points", str(points), "--quiet"]
+    other = tmp_path / "other.onnx"
+    assert run(["opt", TINY, "-o", str(other), "--quiet"]) == 0
+    assert run(["evaluate", TINY, str(other), "--metrics", "adv", *args]) == 0
+    with np.load(points) as saved:
+        assert saved["model"].tolist() == [gp.load(f).source.sha256 for f in (TINY, other)]
+
+
+@pytest.mark.parametrize("command", ["attack", "opt"])
+def test_verbose_says_where_graphs_run(command: str, tmp_path: Path) -> None:
+    more = ["-o", str(tmp_path / "o.onnx"), "--passes", "bounds{radius=0.01}"]
+    args = ["--anchors", IMAGES, *(more if command == "opt" else ["--limit", "1"]), "--verbose"]
+    done = subprocess.run(
+        [sys.executable, "-m", "graphprune", command, TINY, *args], capture_output=True, text=True,
+        check=True,
+    )  # fmt: skip
+    assert "ONNX Runtime runs on" in done.stderr

@@ -115,7 +115,9 @@ def test_groups_of_commands_have_tables_of_their_own(monkeypatch: pytest.MonkeyP
     Path("graphprune.toml").write_text(
         'domain = "none"\n[experiment.run]\nlimit = 7\nonly = "mnist-a"\nquiet = true'
     )
-    assert run(["experiment", "run", "--out", "x", "--recipe", "paper"]) == 0
+    assert (
+        run(["experiment", "run", "--out", "x", "--recipe", "paper", "--models", str(MODELS)]) == 0
+    )
     assert [e.anchors for e in asked] == [7]
     assert boxes == [gp.Domain(-np.inf, np.inf)]
 

@@ -76,7 +76,7 @@ def test_a_run_goes_on_where_it_stopped(tmp_path: Path, job: Job) -> None:
         ).fetchall()
     assert len(done) == 2 * len(job.anchors)
     assert all(count == 1 for _, count in done)
-    for (i, m, w), (j, n, v) in zip(resumed.points, whole.points, strict=True):
+    for (_, i, m, w), (_, j, n, v) in zip(resumed.keyed_points, whole.keyed_points, strict=True):
         assert (i, m) == (j, n)
         assert np.array_equal(w.x, v.x)
 
@@ -103,7 +103,7 @@ def test_what_ctrl_c_ended_early_is_kept_and_done_again(
     found, best = record[f"d_{metric}"]["value"], whole[f"d_{metric}"]["value"]
     if metric == "adv":
         assert best < found
-        ((_, _, witness),) = stopped.points
+        ((_, _, _, witness),) = stopped.keyed_points
         assert witness.distance == found
         logits = run_original(tiny, witness.x[None])[0]
         assert logits[witness.target] >= logits[images[0].label]

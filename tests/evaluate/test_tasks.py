@@ -106,3 +106,14 @@ def test_what_memory_did_not_suffice_for_is_tried_again(
 def test_infinite_limits_are_none() -> None:
     settings = Settings(time_limit=inf, radius=inf)
     assert settings.numbers() == Settings().numbers()
+
+
+def test_a_misclassified_anchor_has_every_field_of_others(
+    tiny: gp.Network, images: list[gp.Anchor]
+) -> None:
+    settings = Settings(time_limit=60.0)
+    good, bad = images[0], replace(images[0], label=(images[0].label + 1) % 10)
+    (record,) = tasks.classify(tiny, [bad], settings)
+    for name in ("d_adv", "d_rob", "d_bnd"):
+        known = {"d_adv": perform(tiny, good, "d_adv", settings, {})}
+        assert set(record[name]) == set(perform(tiny, good, name, settings, known).value)

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from graphprune.backends.reference import Reference, forward64
+from graphprune.errors import GraphpruneError
 from graphprune.ir import GraphBuilder, Network
-from graphprune.ir.network import BATCH, AffineOperator, Operator, is_affine, operator
+from graphprune.ir.network import BATCH, AffineOperator, Operator, Shape, is_affine, operator
 from graphprune.operators import (
     REGISTRY,
     Add,
@@ -32,6 +33,7 @@ from graphprune.operators import (
     Softplus,
     Tanh,
     Transpose,
+    register,
 )
 from graphprune.operators.merge import PAIRS, merge
 from graphprune.operators.simplify import simplify
@@ -260,3 +262,16 @@ def test_matrices_are_the_linear_map(op: AffineOperator, shapes: list[tuple[int,
     image = run(lambda b, *i: [op.linear(b, *i)], *x)[0].reshape(3, -1)
     parts = [m @ a.reshape(3, -1).T for m, a in zip(op.matrices(*shapes), x, strict=True)]
     assert np.allclose(sum(parts).T, image)
+
+
+def test_an_operator_that_is_neither_affine_nor_an_activation_is_refused() -> None:
+    class Half:
+        def forward(self, b: GraphBuilder, *inputs: ir.Value) -> ir.Value:
+            return inputs[0]
+
+        def output_shape(self, *shapes: Shape) -> Shape:
+            return shapes[0]
+
+    with pytest.raises(GraphpruneError, match="operator 'Half' lacks .*absolute.*rounding"):
+        register(Half)
+    assert "Half" not in REGISTRY

@@ -1,5 +1,7 @@
 """Attack and certificate: sides of the distance, and their order."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -86,3 +88,15 @@ def test_without_a_domain_points_may_leave_the_unit_box() -> None:
     result = gp.distance(network, anchor, domain=free)
     assert result.status == "exact"
     assert result.upper == pytest.approx(2.5, rel=1e-4)
+
+
+@pytest.mark.parametrize("metric", [gp.attack, gp.certify, gp.distance])
+def test_what_is_no_anchor_is_said(metric: Callable[..., object], tiny: gp.Network) -> None:
+    x = np.full(tiny.input_shape, 0.5, np.float32)
+    for anchor, said in (
+        (gp.Anchor(x.tolist(), 0), "no array of float32 or float64, but list"),
+        (gp.Anchor((255 * x).astype(np.uint8), 0), "no array of float32 or float64, but uint8"),
+        (gp.Anchor(x, 1.5), "label is no integer, but 1.5"),  # type: ignore[arg-type]
+    ):
+        with pytest.raises(gp.AnchorError, match=said):
+            metric(tiny, anchor)

@@ -18,7 +18,7 @@ from graphprune.backends.reference import forward64
 from graphprune.ir import Ball, Box
 from graphprune.ir.network import AffineOperator, affine
 from graphprune.operators import Dense
-from graphprune.passbase import Facts, Promise, State
+from graphprune.passbase import PASSES, Facts, Promise, State
 from graphprune.passes.analysis.bounds import Boxes, pre_activation_bounds
 from graphprune.pipeline import BrokenPromiseError
 from graphprune.testing import (
@@ -147,6 +147,9 @@ def test_assert_equivalent_finds_a_difference() -> None:
     assert_equivalent(f, g, tolerance=1.0)
     assert_equivalent(f, f, on=random_points(f))
     assert_equivalent(f, f, on=Ball(np.full(3, 0.5), 0.1))
+    more = gp.from_proto(Perceptron.random(np.random.default_rng(0), [3, 4, 3]).model())
+    with pytest.raises(AssertionError, match="2 and 3 classes"):
+        assert_equivalent(f, more)
     wider = gp.from_proto(Perceptron.random(np.random.default_rng(0), [4, 4, 2]).model())
     with pytest.raises(AssertionError, match="input shapes differ"):
         assert_equivalent(f, wider)
@@ -160,6 +163,9 @@ def test_assert_encloses_finds_a_bound_that_is_too_tight() -> None:
     tight = replace(layers[0], upper=layers[0].upper - np.array([[0, 0, 0.05, 0]], np.float32))
     with pytest.raises(AssertionError, match="layer 1, neuron 2: .* lies outside"):
         assert_encloses(network, [tight], ball)
+    nothing = replace(layers[0], upper=np.full_like(layers[0].upper, np.nan))
+    with pytest.raises(AssertionError, match="layer 1, neuron 0"):
+        assert_encloses(network, [nothing], ball)
 
 
 def test_assert_adjoint_finds_a_wrong_transpose() -> None:
@@ -206,6 +212,55 @@ def test_assert_preserves_finds_liars_and_vandals() -> None:
         assert_preserves(Liar(), network, anchor)
     with pytest.raises(AssertionError, match="changed the network it was given"):
         assert_preserves(Vandal(), network, anchor)
+
+    class Painter(Vandal):
+        """Spoils weights of the first layer, which no image of zeros shows."""
+
+        def run(self, state: State) -> State:
+            weight = affine(state.network.nodes[0])
+            assert isinstance(weight, Dense)
+            weight.weight[:] *= 7.0
+            return state
+
+    with pytest.raises(AssertionError, match="changed the network it was given"):
+        assert_preserves(Painter(), network, anchor)
+
+
+@pytest.mark.parametrize("kept", [frozenset(), frozenset({gp.Attack})])
+def test_an_adversarial_point_that_is_promised_is_looked_at(
+    kept: Facts, tiny: gp.Network, images: list[gp.Anchor]
+) -> None:
+    """Whether or not the pass keeps the attack."""
+
+    class Half(Vandal):
+        promise: ClassVar[Promise] = "anchor and adversarial"
+        needs: ClassVar[Facts] = frozenset({gp.Attack})
+        keeps: ClassVar[Facts] = kept
+
+        def run(self, state: State) -> State:
+            _, state = state.need(gp.Attack)
+            (constant,) = gp.Pipeline.parse("prune-constant{gamma=0.9 radius=0.4}").passes
+            return replace(state, network=constant.run(replace(state, running=constant)).network)
+
+    if kept:
+        with pytest.raises(BrokenPromiseError, match="broke its promise"):
+            assert_preserves(Half(), tiny, images[0])
+    else:
+        with pytest.raises(gp.GraphpruneError, match="promises to keep an adversarial point"):
+            assert_preserves(Half(), tiny, images[0])
+
+
+def test_options_of_words_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    @dataclass(frozen=True)
+    class Named(Vandal):
+        name: ClassVar[str] = "named"
+        word: str = "hello"
+
+    monkeypatch.setitem(PASSES, "named", Named)
+    word = find(
+        pipelines(names=["named"], longest=1), lambda p: len(p.passes) == 1 and "=" in str(p)
+    )
+    assert gp.Pipeline.parse(str(word)) == word
 
 
 def test_the_documented_examples_run(tmp_path: Path) -> None:
