@@ -3,6 +3,7 @@
 import csv
 import itertools
 from fractions import Fraction
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +21,10 @@ from graphprune.backends.verify import Verdict, kernels, neurons, verify
 from graphprune.backends.verify.goals import goals_and_errors
 from graphprune.backends.verify.inputs import split_inputs
 from graphprune.backends.verify.neurons import split_neurons
-from graphprune.backends.verify.problem import Problem
+from graphprune.backends.verify.problem import Problem, Proof
 from graphprune.backends.verify.rows import rows_of
 from graphprune.errors import GraphpruneError
+from graphprune.progress import Progress
 from graphprune.vnnlib import Property, parse_property, read_property
 from tests.oracles import Floats, Perceptron
 
@@ -257,3 +259,25 @@ def test_verdicts_of_the_competition(truth: Path) -> None:
         verdict = verify(network, prop, time_limit=300)
         check(network, prop, verdict)
         assert verdict.answer == agreed, entry
+
+
+def test_what_cannot_be_told_of_one_region_hides_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    net = Perceptron([np.ones((1, 1)), np.ones((1, 1))], [np.zeros(1), np.zeros(1)])
+    network = gp.from_proto(net.model())
+    either = "(or (and (<= X_0 0.25) (>= Y_0 0.2)) (and (>= X_0 0.75) (>= Y_0 0.8)))"
+    prop = parse_property(property_text(1, 1, [(0.0, 1.0)], f"(assert {either})"))
+    assert len(prop.regions) == 2
+    module = import_module("graphprune.backends.verify.verify")
+    decide = module._decide
+    asked: list[Problem] = []
+
+    def shy(problem: Problem, seed: int, progress: Progress) -> Proof:
+        asked.append(problem)
+        return Proof(False, None, 1, "odd") if len(asked) == 1 else decide(problem, seed, progress)
+
+    monkeypatch.setattr(module, "attack", lambda *_, **__: None)
+    monkeypatch.setattr(module, "_decide", shy)
+    verdict = verify(network, prop)
+    assert len(asked) == 2
+    assert verdict.answer == "sat"
+    check(network, prop, verdict)
