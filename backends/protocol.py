@@ -5,6 +5,7 @@ finds it, so that a limit, Ctrl-C or a failure in its middle loses nothing, and 
 can work on the same question one after the other.
 """
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from time import monotonic
@@ -22,6 +23,10 @@ from graphprune.progress import Interval, Progress, quiet
 ABSOLUTE, RELATIVE = 1e-6, 1e-4
 # Relative steps below a witness at which closer ones are looked for.
 SHARPEN = (4e-5, 2e-6)
+# By how much points may contradict proofs, relatively: logits are rounded.
+ROUNDING = 1e-9
+
+log = logging.getLogger("graphprune")
 # Seconds between two progress messages.
 PULSE = 0.25
 
@@ -160,9 +165,25 @@ class Ledger:
         if better.distance < found.distance:
             self.witness = better
         self._sharpen()
+        self._refute()
         if self.improved is not None:
             self.improved(self.witness)
         return True
+
+    def refuted(self, lower: float) -> bool:
+        """Whether a lower end lies beyond the closest point by more than solvers' tolerances."""
+        return not is_exact(self.upper, lower)
+
+    def _refute(self) -> None:
+        """Give up a lower end that a confirmed point refutes."""
+        if self.upper < self.proven * (1.0 - ROUNDING):
+            log.warning(
+                "a confirmed point at %r refutes a proven bound of %r: please report this",
+                self.upper, self.proven,
+            )  # fmt: skip
+            self.proven = 0.0
+        if self.refuted(self.lower):
+            self.lower = self.proven
 
     def _sharpen(self) -> None:
         """The last digits: confirmed points on the ray just below the witness."""

@@ -13,6 +13,7 @@ from typing import Self
 from graphprune.backends.helper import Helper, Inbox
 from graphprune.backends.protocol import PULSE, Ledger, Limits
 from graphprune.clock import add_helper
+from graphprune.ir.export import to_proto
 
 # Seconds of search before SCIP joins in, and unstable neurons up to which it is worth it.
 AFTER, FEW = 5.0, 256
@@ -79,7 +80,8 @@ class Race:
         except OSError as error:
             log.warning("SCIP cannot be started beside the search: %s", error)
             return
-        model = ledger.problem.network.source.proto.SerializeToString()
+        # The network itself: its source may be another one, equal on some ball only.
+        model = to_proto(ledger.problem.network, head=False).SerializeToString()
         p = ledger.problem
         self._helper.send(
             model, p.anchor, p.domain, p.cutoff, ledger.witness, ledger.lower, ledger.proven,

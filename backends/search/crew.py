@@ -96,6 +96,7 @@ class Crew:
     def _settle(self, lent: list[Node], growth: Growth) -> None:
         """What became of lent cases takes their place."""
         tree = self.tree
+        tree.shrink(growth.radius)
         paths = Paths([node.path for node in lent])
         tree.add(
             list(unpack(growth.open, self.roots, paths)),

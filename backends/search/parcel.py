@@ -96,6 +96,8 @@ class Growth:
         The cases that were closed.
     program
         As in :class:`Pace`.
+    radius
+        Cases may be closed on the ball of this radius only.
     """
 
     open: Parcel
@@ -103,6 +105,7 @@ class Growth:
     nodes: int
     notes: tuple[Note, ...]
     program: int
+    radius: float
 
 
 def way_of(path: Path) -> Way:

@@ -235,6 +235,7 @@ class _Rung:
             ledger.nodes = before + tree.nodes
             if tree.nodes >= looked + LOOK:
                 looked = tree.nodes
+                tree.shrink(self.points.radius)
                 ledger.raise_lower(tree.radius, certified=True)
                 if ledger.closed and not self.fine:
                     return True

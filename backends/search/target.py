@@ -169,6 +169,8 @@ class Target:
             self.state, self.theta, self.mix, steps, RATE, stop,
             a, v, np.empty(m), np.empty(m), np.empty(m),
         )  # fmt: skip
+        if not self.radius >= 0.0:
+            self.radius = 0.0  # NaN proves nothing
         self.point = v[: self.inputs].copy()
         return self.bound
 

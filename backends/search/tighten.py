@@ -65,7 +65,8 @@ def _bound(target: Target, neuron: int, sign: float, nodes: int) -> tuple[float,
             rows, target.planes, target.region, goal, 0.0, state, theta, mix,
             20 if count == 1 else 6, RATE, 0.0, CANDIDATES, target.starts, v,
         )  # fmt: skip
-        bound = max(bound, proven)
+        # Written so that NaN proves nothing.
+        bound = bound if bound > proven else proven
         if bound > 0.0 or split < 0:
             done = min(done, bound)
             continue

@@ -212,7 +212,8 @@ class Tree:
         elif self.nodes >= self.pace.pursuit:
             self.pace.pursuit = PURSUIT * self.nodes
             points.pursue(target.excluded, x)
-        radius = max(radius, node.radius)
+        # Written so that NaN proves nothing.
+        radius = radius if radius > node.radius else node.radius
         if neuron < 0:
             self._leaf(node, state, bound, radius, points)
             return

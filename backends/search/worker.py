@@ -132,7 +132,7 @@ class Worker:
             pack(nodes, roots, [way_of(node.path) for node in nodes]) for nodes in tree.cases
         )
         nodes, program = tree.nodes - portion.nodes, tree.pace.program
-        return Growth(waiting, settled, nodes, tuple(notes.notes), program)
+        return Growth(waiting, settled, nodes, tuple(notes.notes), program, tree.ball.radius)
 
 
 def main() -> None:

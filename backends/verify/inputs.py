@@ -60,7 +60,8 @@ def split_inputs(problem: Problem, progress: Progress = quiet) -> Proof:
             point = problem.confirm(points[nearest <= 0.0])
             if point is not None:
                 return Proof(False, point, nodes)
-        left = np.flatnonzero(np.isfinite(bound))
+        # Infinite: excluded. Written so that NaN excludes nothing.
+        left = np.flatnonzero(~(bound == np.inf))
         if len(left) and nodes >= next_attack:
             # The best points of boxes are good starts for a descent on the whole region.
             next_attack = 2 * nodes

@@ -162,7 +162,7 @@ class _Search:
                     best = target
                 if best.bound > 0.0 or not problem.in_time:
                     break
-            if best is not None and best.bound <= 0.0:
+            if best is not None and not best.bound > 0.0:
                 chosen.append(best)
         return chosen
 
@@ -200,7 +200,7 @@ class _Search:
                 self.progress(f"cutting, constraint {number + 1} of {len(targets)}")
                 share = CUT_SHARE / len(targets) * self.limits.remaining()
                 add_planes(target, Limits(monotonic() + share), rounds)
-        return [target for target in targets if target.bound <= 0.0]
+        return [target for target in targets if not target.bound > 0.0]
 
     def _grow(self, targets: list[Target], each: float) -> list[Target]:
         """Expand nodes, worst bound first; the constraints still open after `each` per target."""

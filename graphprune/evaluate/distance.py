@@ -128,7 +128,8 @@ def distance(
         GiB that the open cases of the search may take, or SCIP: where they are not enough, the
         result is the interval reached.
     known_attack, known_certificate
-        Results of :func:`attack` and :func:`certify` for the same anchor and domain.
+        Results of :func:`attack` and :func:`certify` for the same network, anchor and domain, in
+        the norm ``linf``.
     record
         Keep a `trace` for a certificate.
     gap
@@ -146,7 +147,8 @@ def distance(
     Raises
     ------
     GraphpruneError
-        The network has one output, the solver is unknown, or a limit is not positive.
+        The network has one output, the solver is unknown, a limit is not positive, or what is known
+        has another norm.
     AnchorError
         The anchor does not fit the network, or lies outside the domain.
     Interrupted
@@ -156,6 +158,9 @@ def distance(
         raise GraphpruneError("the network has one output: no decision boundary is defined")
     if not time_limit >= 0 or (radius is not None and not radius > 0) or not memory > 0:
         raise GraphpruneError("time_limit must be at least 0, radius and memory positive")
+    for known in (known_attack, known_certificate):
+        if known is not None and known.norm != "linf":
+            raise GraphpruneError(f"d_bnd is a distance in linf; what is known is in {known.norm}")
     domain = domain or Domain()
     anchor.require(network.input_shape, network.classes, domain)
     warm_up(progress)

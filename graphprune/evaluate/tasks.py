@@ -222,7 +222,7 @@ def _bnd(
         network, anchor, domain=s.domain, radius=s.radius, solver=s.solver,
         time_limit=s.limit, threads=s.threads, workers=s.workers, memory=s.memory,
         known_attack=_attack_of(known, s.norm),
-        known_certificate=_certificate_of(known), record=s.certificate, progress=progress,
+        known_certificate=_certificate_of(known, s.norm), record=s.certificate, progress=progress,
     )  # fmt: skip
     points: Points = [] if result.witness is None else [("d_bnd", result.witness)]
     if not s.certificate:
@@ -262,13 +262,13 @@ def _attack_of(known: Mapping[str, Result], norm: Norm) -> Attack | None:
     return Attack(witness, result.value["seconds"], norm)
 
 
-def _certificate_of(known: Mapping[str, Result]) -> Certificate | None:
+def _certificate_of(known: Mapping[str, Result], norm: Norm) -> Certificate | None:
     result = known.get("d_rob")
     if result is None or result.failed:
         return None
     v = result.value
     stopped = v.get("stopped", False)  # runs of earlier versions do not say
-    return Certificate(v["value"], v["complete"], v["method"], v["seconds"], stopped)
+    return Certificate(v["value"], v["complete"], v["method"], v["seconds"], stopped, norm)
 
 
 def classify(network: Network, anchors: list[Anchor], settings: Settings) -> list[Record]:

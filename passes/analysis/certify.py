@@ -46,6 +46,8 @@ class Certificate:
         Wall time.
     stopped
         The time limit (or Ctrl-C) ended the search: larger radii may be certifiable.
+    norm
+        Of the radius.
     """
 
     radius: float
@@ -53,6 +55,7 @@ class Certificate:
     method: str
     seconds: float
     stopped: bool = False
+    norm: Norm = "linf"
 
 
 def margin_rows(network: Network, label: int) -> NDArray[np.float64]:
@@ -191,10 +194,10 @@ def certify(
     except KeyboardInterrupt:
         if search.low == 0.0:
             raise
-        found = Certificate(search.low, False, method, monotonic() - start, stopped)
+        found = Certificate(search.low, False, method, monotonic() - start, stopped, norm)
         raise Interrupted(found) from None
     complete = bool(search.low >= domain.reach(anchor.x, norm))
-    return Certificate(float(search.low), complete, method, monotonic() - start, stopped)
+    return Certificate(float(search.low), complete, method, monotonic() - start, stopped, norm)
 
 
 class _Search:

@@ -8,6 +8,8 @@ import pytest
 import graphprune as gp
 from graphprune.backends.protocol import Ledger, Limits, Problem
 from graphprune.backends.reference import forward64
+from graphprune.backends.search.crew import Crew
+from graphprune.backends.search.parcel import Growth, pack
 from graphprune.backends.search.pool import Team
 from graphprune.backends.search.rung import FEW, _Rung
 from graphprune.backends.search.tree import Tree
@@ -78,3 +80,56 @@ def test_a_distance_that_shared_bounds_made_too_large() -> None:
     found = gp.distance(network, anchor, time_limit=120.0)
     assert found.upper is not None
     assert found.lower <= 0.167817
+
+
+def test_what_a_worker_closed_on_a_smaller_ball_is_no_proof_of_the_larger() -> None:
+    rung = next(r for r, _ in prepared() if (found := r._targets()) and found[0].neurons)
+    target = rung._targets()[0]
+    tree = Tree(rung.ball, Limits(), None)
+    tree.add([target.root()])
+    crew = Crew(tree, [target], rung.points, Limits(), Team(1))
+    ticket, lent = tree.lend(1)
+    empty = pack([], [target], [])
+    crew._settle(tree.give_back(ticket), Growth(empty, empty, 1, (), 1, 0.5 * RADIUS))
+    assert not len(tree)
+    assert lent
+    assert tree.radius == 0.5 * RADIUS
+
+
+def ledger_with(tiny: gp.Network, anchor: gp.Anchor, lower: float, proven: float) -> Ledger:
+    return Ledger(Problem(tiny, anchor, gp.Domain(), 1.0), lower=lower, proven=proven)
+
+
+def test_a_point_refutes_what_lies_beyond_it(
+    tiny: gp.Network, images: list[gp.Anchor], caplog: pytest.LogCaptureFixture
+) -> None:
+    witness = gp.attack(tiny, images[0]).witness
+    assert witness is not None
+    at = witness.distance
+    # Numerics of a solver: what is proven stays.
+    ledger = ledger_with(tiny, images[0], lower=1.1 * at, proven=0.5 * at)
+    assert ledger.take(witness)
+    assert (ledger.lower, ledger.proven, ledger.closed) == (0.5 * at, 0.5 * at, False)
+    # Within a solver's tolerance it is the same distance.
+    ledger = ledger_with(tiny, images[0], lower=at * (1 + 2e-5), proven=0.5 * at)
+    assert ledger.take(witness)
+    assert ledger.closed
+    assert not caplog.records
+    # A proof that is wrong is told of, and nothing rests on it.
+    ledger = ledger_with(tiny, images[0], lower=1.1 * at, proven=1.1 * at)
+    assert ledger.take(witness)
+    assert (ledger.lower, ledger.proven) == (0.0, 0.0)
+    assert "refutes a proven bound" in caplog.text
+
+
+def test_what_is_known_in_another_norm_is_refused(
+    tiny: gp.Network, images: list[gp.Anchor]
+) -> None:
+    """An l2 radius is larger: taken for one in linf it would prove too much."""
+    proof = gp.certify(tiny, images[0], norm="l2")
+    assert proof.norm == "l2"
+    with pytest.raises(gp.GraphpruneError, match="what is known is in l2"):
+        gp.distance(tiny, images[0], known_certificate=proof)
+    found = gp.attack(tiny, images[0], norm="l1", effort="fast")
+    with pytest.raises(gp.GraphpruneError, match="what is known is in l1"):
+        gp.distance(tiny, images[0], known_attack=found)

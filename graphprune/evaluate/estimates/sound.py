@@ -109,7 +109,7 @@ class Ladder:
         rows = margin_rows(problem.network, problem.anchor.label)
         margins = linear_bounds(problem.network, Boxes.of(ball), layers, rows)[0]
         # Targets that bounds exclude are no nearer than the ball's radius.
-        lowers = {int(i): ledger.lower for i in np.flatnonzero(margins <= 0)}
+        lowers = {int(i): ledger.lower for i in np.flatnonzero(~(margins > 0))}
         count = self.options.first
         while not ledger.closed:
             finished = _rung(ledger, condensed, ball, rows, lowers, count, limits.memory, deadline)
@@ -146,6 +146,17 @@ def _rung(
             # The network's boundary in the direction of the substitute's point.
             step = result.point.reshape(start.shape) - start
             ledger.offer(start + BEYOND * step, deadline=deadline)
+            if _class_of(target, ledger) == _winner(ledger) and ledger.refuted(lowers[target]):
+                lowers[target] = ledger.proven  # refuted by a point of this class
         if not result.finished:
             return False
     return True
+
+
+def _class_of(target: int, ledger: Ledger) -> int:
+    """The class of a row of margins, which leave out the label."""
+    return target + (target >= ledger.problem.anchor.label)
+
+
+def _winner(ledger: Ledger) -> int | None:
+    return None if ledger.witness is None else ledger.witness.target

@@ -8,6 +8,7 @@ from graphprune.errors import OutOfTimeError
 from graphprune.evaluate.distance import distance
 from graphprune.evaluate.estimates.base import Answer, Metric, Question, Status
 from graphprune.ir import Network
+from graphprune.ir.export import with_own_source
 from graphprune.passes.analysis.attack import Attack, attack
 from graphprune.passes.analysis.certify import certify
 from graphprune.passes.analysis.witness import closest_on_ray
@@ -36,6 +37,9 @@ class Substituted:
         except OutOfTimeError:
             neurons = question.network.living_neurons
             return Answer(None, "interval", neurons_left=neurons, prune_seconds=monotonic() - start)
+        if substitute.source is question.network.source:
+            # Equal to the network on a ball, and asked beyond it: it speaks for itself.
+            substitute = with_own_source(substitute)
         pruned = monotonic() - start
         solve = _certify if question.metric == "rob" else _solve
         value, status, capped = solve(substitute, question, attack_on(substitute, question))
