@@ -165,7 +165,7 @@ class Ledger:
         if better.distance < found.distance:
             self.witness = better
         self._sharpen()
-        self._refute()
+        self.refute()
         if self.improved is not None:
             self.improved(self.witness)
         return True
@@ -174,7 +174,7 @@ class Ledger:
         """Whether a lower end lies beyond the closest point by more than solvers' tolerances."""
         return not is_exact(self.upper, lower)
 
-    def _refute(self) -> None:
+    def refute(self) -> None:
         """Give up a lower end that a confirmed point refutes."""
         if self.upper < self.proven * (1.0 - ROUNDING):
             log.warning(

@@ -13,7 +13,7 @@ from typing import Self
 from graphprune.backends.helper import Helper, Inbox
 from graphprune.backends.protocol import PULSE, Ledger, Limits
 from graphprune.clock import add_helper
-from graphprune.ir.export import to_proto
+from graphprune.ir.export import speaks_for_itself
 
 # Seconds of search before SCIP joins in, and unstable neurons up to which it is worth it.
 AFTER, FEW = 5.0, 256
@@ -41,7 +41,9 @@ class Race:
         self.ledger = ledger
         self.limits = limits
         self.running = self.finished = False
-        self._possible = limits.workers > 1 and not ledger.record
+        # SCIP reads the source, which must not be another function.
+        one = speaks_for_itself(ledger.problem.network)
+        self._possible = limits.workers > 1 and not ledger.record and one
         self._start = monotonic()
         self._inbox: Inbox = queue.SimpleQueue()
         self._helper: Helper | None = None
@@ -80,8 +82,7 @@ class Race:
         except OSError as error:
             log.warning("SCIP cannot be started beside the search: %s", error)
             return
-        # The network itself: its source may be another one, equal on some ball only.
-        model = to_proto(ledger.problem.network, head=False).SerializeToString()
+        model = ledger.problem.network.source.proto.SerializeToString()
         p = ledger.problem
         self._helper.send(
             model, p.anchor, p.domain, p.cutoff, ledger.witness, ledger.lower, ledger.proven,
@@ -102,8 +103,11 @@ class Race:
             self.ledger.offer(rest[0], deadline=self.limits.deadline)
             return
         lower, proven, seconds = rest
-        self.ledger.raise_lower(proven, certified=True)
-        self.ledger.raise_lower(lower, certified=False)
+        # What a point found meanwhile refutes is out of date.
+        if not self.ledger.refuted(proven):
+            self.ledger.raise_lower(proven, certified=True)
+        if not self.ledger.refuted(lower):
+            self.ledger.raise_lower(lower, certified=False)
         add_helper(seconds)
         self.finished = kind == "done"
 

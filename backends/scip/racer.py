@@ -47,6 +47,7 @@ class Racer:
             better = self.better
             if better is not None and better.distance < ledger.upper:
                 ledger.witness = better
+                ledger.refute()
             say("bounds")
 
         ledger.progress = progress

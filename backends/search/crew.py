@@ -78,7 +78,7 @@ class Crew:
         ticket, nodes = tree.lend(1 if tree.deep else min(share, PORTION))
         ways: list[Way] = [(place, ()) for place in range(len(nodes))]
         portion = Portion(
-            tree.ball.radius, min(SLICE, self.limits.remaining()),
+            tree.ball.radius, SLICE, self.limits.remaining(),
             max(self.limits.memory - tree.bytes, 0) // workers, tree.trace is not None, tree.nodes,
             replace(tree.pace), pack(nodes, self.roots, ways),
         )  # fmt: skip

@@ -45,6 +45,8 @@ class Leaf:
         Proven: nothing adversarial is nearer.
     proof
         The parameters that prove this.
+    stopped
+        The deadline came first: nothing is known of what is left of the case.
     """
 
     closed: bool
@@ -53,6 +55,7 @@ class Leaf:
     neuron: int | None
     radius: float
     proof: "Proof"
+    stopped: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,7 +116,9 @@ def solve_leaf(target: Target, state: NDArray[np.int8], deadline: float = np.inf
         if found is None or not np.isfinite(found.value):
             nothing = np.zeros(m)
             ray = _proof(target, state, Solution(np.inf, np.zeros(size), *(nothing,) * 4))
-            return Leaf(ray.bound > 0.0, point, inner, None, max(proof.radius, ray.radius), ray)
+            closed, over = ray.bound > 0.0, found is None and monotonic() >= deadline
+            radius = max(proof.radius, ray.radius)
+            return Leaf(closed, point, inner, None, radius, ray, over and not closed)
         better = _proof(target, state, found)
         if better.bound > 0.0:
             return Leaf(True, None, None, None, target.ball.radius, better)

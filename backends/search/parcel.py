@@ -65,8 +65,10 @@ class Portion:
     ----------
     radius
         Of the ball.
-    seconds, memory
-        For so long; bytes that open cases may take.
+    seconds, left
+        A slice of time, and what is left of the whole question's.
+    memory
+        Bytes that open cases may take.
     record
         Whether closed cases are to be told.
     nodes
@@ -75,6 +77,7 @@ class Portion:
 
     radius: float
     seconds: float
+    left: float
     memory: int
     record: bool
     nodes: int

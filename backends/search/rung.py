@@ -175,7 +175,7 @@ class _Rung:
         self.ledger.tell(f"tightening at {self.ball.radius:.5f}", always=True)
         # On what holds on the whole ball: the rows and the box of a target that was prepared hold
         # where its own class wins, and nowhere else.
-        shared = Target(first.network, first.row, self.ball, first.bounds)
+        shared = Target(first.network, first.row, self.ball, first.bounds, first.condensed)
         used = tighten.late_layers(shared, self.limits)
         self.nodes += used
         self.ledger.nodes += used

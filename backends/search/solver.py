@@ -47,6 +47,7 @@ class Search:
             radius = _next(ledger, skip, step)
             before, start = ledger.lower, monotonic()
             rung = climb(ledger, limits, radius, level)
+            before = min(before, ledger.lower)  # a point may have refuted what was known
             ledger.raise_lower(rung.radius, certified=True)
             ledger.tell(f"rung {radius:.5f}", always=True)
             ledger.statistics.setdefault("rungs", []).append(

@@ -2,7 +2,7 @@
 
 import heapq
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Protocol
 
@@ -294,7 +294,9 @@ class Tree:
         for x in (leaf.inner, leaf.point):
             if x is not None:
                 points.offer(x)
-        if leaf.neuron is not None:
+        if leaf.stopped:
+            self._push(replace(node, bound=bound, radius=radius))
+        elif leaf.neuron is not None:
             for phase in (kernels.ACTIVE, kernels.INACTIVE):
                 self._child(
                     node, state, node.theta, node.mix, leaf.neuron, phase, bound, bound, radius

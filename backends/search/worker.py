@@ -115,7 +115,10 @@ class Worker:
 
     def grow(self, portion: Portion) -> Growth:
         """Expand cases until none is left, time is over, or it is stopped."""
-        limits = Limits(monotonic() + portion.seconds, portion.memory)
+        # A slice ends between nodes; programs within one have until the question's own end.
+        start = monotonic()
+        limits = Limits(start + portion.left, portion.memory)
+        end = start + min(portion.seconds, portion.left)
         notes, roots = Notes(), self.roots
         ball = roots[0].ball
         tree = Tree(
@@ -125,7 +128,7 @@ class Worker:
         origins = [origin(place) for place in range(len(portion.cases.nodes))]
         tree.nodes = portion.nodes
         tree.add(list(unpack(portion.cases, roots, Paths(origins))))
-        while len(tree) and not self.stopped and not limits.over:
+        while len(tree) and not self.stopped and monotonic() < end:
             tree.step(self)
         tree.shrink(self.radius)
         waiting, settled = (

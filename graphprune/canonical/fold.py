@@ -65,6 +65,8 @@ def cast_constant(context: Context, node: ir.Node) -> None:
         raise context.fail(node, "the type it casts to is not known")
     array = _typed(context, source).astype(dtype.numpy())
     context.constants[str(out.name)] = widen(array)
+    if (other := context.other.get(str(source.name))) is not None:
+        _remember(context, str(out.name), widen(other.astype(dtype.numpy())))
 
 
 def fold(context: Context, node: ir.Node) -> None:

@@ -119,7 +119,9 @@ def check_writable(path: str | Path) -> None:
         raise OutputError(f"{path}: is a folder")
     if not target.parent.is_dir():
         raise OutputError(f"{path}: the folder {target.parent} does not exist")
-    if not os.access(target.parent, os.W_OK) or (
-        target.exists() and not os.access(target, os.W_OK)
-    ):
+    # What is no file (a device, a pipe) is written; a file is replaced.
+    written = [target] if target.exists() else []
+    if not written or target.is_file():
+        written.append(Path(os.path.realpath(target)).parent)
+    if not all(os.access(one, os.W_OK) for one in written):
         raise OutputError(f"{path}: cannot write: permission denied")

@@ -104,6 +104,13 @@ def with_own_source(network: Network) -> Network:
     return Network(network.model, source)
 
 
+def speaks_for_itself(network: Network) -> bool:
+    """Whether no rewrite made the network another one than its source, on some ball say."""
+    known = {p.key: p.value for p in network.source.proto.metadata_props}
+    rewrites = "graphprune.rewrites"
+    return network.model.metadata_props.get(rewrites) == known.get(rewrites)
+
+
 def save(network: Network, path: str | Path) -> None:
     """Write the network; the file appears whole or not at all.
 
@@ -120,12 +127,12 @@ def write_bytes(path: str | Path, data: bytes) -> None:
 
     Links are followed; what is no file (a device, a pipe) is written, not replaced.
     """
-    target = Path(os.path.realpath(path))
     temporary = ""
     try:
-        if target.exists() and not target.is_file():
-            target.write_bytes(data)
+        if Path(path).exists() and not Path(path).is_file():
+            Path(path).write_bytes(data)
             return
+        target = Path(os.path.realpath(path))
         with tempfile.NamedTemporaryFile(
             dir=target.parent, prefix=f".{target.name}.", delete=False
         ) as file:

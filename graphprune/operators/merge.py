@@ -231,9 +231,12 @@ def conv_conv(first: Conv, second: Conv) -> Merged:
 
 
 def _terms(first: Conv, second: Conv) -> Floats:
-    """Sums of absolute values (outputs,) that the weights of two convolutions as one consist of."""
+    """Sums of absolute values (outputs,) that the weights of two convolutions as one consist of.
+
+    With the second's bias: beside a large one weights may cancel.
+    """
     outputs, inputs = second.weight.shape[:2]
-    below = _rows(first.weight, first.bias).reshape(second.group, inputs)
+    below = _rows(first.weight, np.zeros(len(first.bias))).reshape(second.group, inputs)
     own = np.abs(second.weight).reshape(second.group, outputs // second.group, inputs, -1).sum(-1)
     total: Floats = np.einsum("goi,gi->go", own, below).reshape(-1) + np.abs(second.bias)
     return total

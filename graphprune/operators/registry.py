@@ -19,7 +19,7 @@ def register(cls: C) -> C:
         It lacks something that affine operators or activations have.
     """
     missing = min(
-        (sorted(_asked(kind) - set(dir(cls))) for kind in (AffineOperator, Activation)), key=len
+        (sorted(_asked(kind) - _given(cls)) for kind in (AffineOperator, Activation)), key=len
     )
     if missing:
         raise PluginError(f"operator '{cls.__name__}' lacks {', '.join(missing)}")
@@ -30,3 +30,8 @@ def register(cls: C) -> C:
 def _asked(kind: type) -> set[str]:
     """The members of a protocol."""
     return {name for base in kind.__mro__ for name in vars(base) if not name.startswith("_")}
+
+
+def _given(cls: type) -> set[str]:
+    """The members of a class, fields and annotated attributes without a default too."""
+    return set(dir(cls)).union(*(getattr(base, "__annotations__", {}) for base in cls.__mro__))

@@ -1,6 +1,7 @@
 """What a rung hands from one target to others, and from a ball to a smaller one."""
 
 from collections.abc import Iterator
+from time import monotonic
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import graphprune as gp
 from graphprune.backends.protocol import Ledger, Limits, Problem
 from graphprune.backends.reference import forward64
 from graphprune.backends.search.crew import Crew
+from graphprune.backends.search.leaf import solve_leaf
 from graphprune.backends.search.parcel import Growth, pack
 from graphprune.backends.search.pool import Team
 from graphprune.backends.search.rung import FEW, _Rung
@@ -133,3 +135,16 @@ def test_what_is_known_in_another_norm_is_refused(
     found = gp.attack(tiny, images[0], norm="l1", effort="fast")
     with pytest.raises(gp.GraphpruneError, match="what is known is in l1"):
         gp.distance(tiny, images[0], known_attack=found)
+
+
+def test_a_case_that_time_stopped_stays_open() -> None:
+    """Its program knows no adversarial point: it is bounded again, when there is time."""
+    rung = next(r for r, _ in prepared() if (found := r._targets()) and found[0].neurons)
+    target = rung._targets()[0]
+    leaf = solve_leaf(target, target.state, deadline=monotonic() - 1.0)
+    assert leaf.stopped
+    assert not leaf.closed
+    tree = Tree(rung.ball, Limits(monotonic() - 1.0), None)
+    node = target.root()
+    tree._leaf(node, node.state.copy(), node.bound, node.radius, rung.points)
+    assert (tree.waiting, tree.cases[1]) == (1, [])

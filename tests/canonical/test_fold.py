@@ -95,11 +95,13 @@ def test_dropout_of_a_constant_in_training_is_refused() -> None:
         gp.from_proto(model_of(nodes, ["n", 3], constants=constants))
 
 
+@pytest.mark.parametrize("cast", ["Cast", "CastLike"])
 @pytest.mark.parametrize("op", ["Mul", "Add", "Div"])
-def test_the_size_of_the_batch_is_no_number_to_compute_with(op: str) -> None:
+def test_the_size_of_the_batch_is_no_number_to_compute_with(op: str, cast: str) -> None:
+    to = {"to": TensorProto.FLOAT} if cast == "Cast" else {}
     nodes = [
         node("Shape", "x", "shape"), node("Gather", "shape zero", "n"),
-        node("Cast", "n", "count", to=TensorProto.FLOAT), node(op, "x count"),
+        node(cast, "n" if to else "n x", "count", **to), node(op, "x count"),
     ]  # fmt: skip
     model = model_of(nodes, ["n", 3], constants={"zero": i64(0)[0]})
     with pytest.raises(UnsupportedError, match=f"the {op} y.*from the size of the batch"):

@@ -349,7 +349,7 @@ def test_a_pipeline_keeps_to_the_time_limit(tiny: gp.Network, images: list[gp.An
         )
         assert not any("2995/2995" in line for line in told)
         assert (record["value"], record["status"], record["capped"]) == (None, "interval", False)
-        assert record["prune_seconds"] >= 0.1
+        assert record["prune_seconds"] > 0.0
     record, witness = estimate(
         tiny, images[0], Settings(time_limit=0.0), "re-anchored", "bnd", found
     )

@@ -12,6 +12,7 @@ import pytest
 
 import graphprune as gp
 from graphprune.backends.onnxruntime import run_original
+from graphprune.evaluate.documents import check_writable
 from graphprune.ir import Box
 from graphprune.ir.export import write_bytes
 from tests.conftest import random_points
@@ -115,6 +116,13 @@ def test_what_is_no_file_is_written_and_links_are_followed(tmp_path: Path) -> No
     assert os.read(reader, 10) == b"one"
     os.close(reader)
     assert stat.S_ISFIFO(pipe.stat().st_mode)
+    # As a shell's >(command), or /dev/stdout into a pipe.
+    reader, writer = os.pipe()
+    check_writable(f"/dev/fd/{writer}")
+    write_bytes(f"/dev/fd/{writer}", b"two")
+    assert os.read(reader, 10) == b"two"
+    os.close(reader)
+    os.close(writer)
     (tmp_path / "file").write_bytes(b"old")
     (tmp_path / "link").symlink_to(tmp_path / "file")
     write_bytes(tmp_path / "link", b"new")

@@ -1,6 +1,6 @@
 """Laws every registered operator obeys."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx_ir as ir
@@ -275,3 +275,15 @@ def test_an_operator_that_is_neither_affine_nor_an_activation_is_refused() -> No
     with pytest.raises(GraphpruneError, match="operator 'Half' lacks .*absolute.*rounding"):
         register(Half)
     assert "Half" not in REGISTRY
+
+
+def test_fields_count_as_members() -> None:
+    @dataclass(frozen=True)
+    class Mine(Relu):
+        added: bool
+        slopes: tuple[float, float]
+
+    try:
+        register(Mine)
+    finally:
+        REGISTRY.pop("Mine", None)
