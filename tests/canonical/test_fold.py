@@ -98,7 +98,7 @@ def test_dropout_of_a_constant_in_training_is_refused() -> None:
 @pytest.mark.parametrize("cast", ["Cast", "CastLike"])
 @pytest.mark.parametrize("op", ["Mul", "Add", "Div"])
 def test_the_size_of_the_batch_is_no_number_to_compute_with(op: str, cast: str) -> None:
-    to = {"to": TensorProto.FLOAT} if cast == "Cast" else {}
+    to: dict[str, Any] = {"to": TensorProto.FLOAT} if cast == "Cast" else {}
     nodes = [
         node("Shape", "x", "shape"), node("Gather", "shape zero", "n"),
         node(cast, "n" if to else "n x", "count", **to), node(op, "x count"),
