@@ -23,8 +23,9 @@ def test_segments_cover_the_graph(network: gp.Network) -> None:
 
 def test_public_names_are_frozen_and_importable() -> None:
     assert sorted(gp.__all__) == [
-        "Anchor", "Attack", "Ball", "Certificate", "Distance", "Domain", "GraphpruneError",
-        "Network", "Pipeline", "__version__", "attack", "certify", "distance", "from_proto",
+        "Anchor", "AnchorError", "Attack", "Ball", "Box", "BrokenPromiseError", "Certificate",
+        "Distance", "Domain", "GraphpruneError", "Interrupted", "Network", "Pipeline",
+        "PipelineResult", "Witness", "__version__", "attack", "certify", "distance", "from_proto",
         "load", "load_anchors", "save", "to_proto",
     ]  # fmt: skip
     for name in gp.__all__:
