@@ -11,6 +11,7 @@ import numpy as np
 
 from graphprune.errors import PipelineError
 from graphprune.ir import Anchor, Ball, Box, Domain, Network, Region
+from graphprune.ir.export import with_own_source
 from graphprune.ir.points import intersection
 from graphprune.progress import Progress, quiet
 
@@ -143,9 +144,17 @@ class Rewrite(Pass, Protocol):
 
 
 def execute(item: Pass, state: State) -> State:
-    """Run a pass; facts that it does not declare to keep are dropped from a new network."""
+    """Run a pass; facts that it does not declare to keep are dropped from a new network.
+
+    A network that need not equal the one before around the anchor gets a source of its own: points
+    of another function are not run through the file.
+    """
     after = item.run(replace(state, running=item, notes=()))
     if after.network is not state.network:
+        if item.promise not in ("everywhere", "ball") and (
+            after.network.source is state.network.source
+        ):
+            after = replace(after, network=with_own_source(after.network))
         keeps: Facts = item.keeps if isinstance(item, Rewrite) else frozenset()
         after = replace(after, facts={k: fact for k, fact in after.facts.items() if k in keeps})
     return replace(after, running=None)

@@ -7,7 +7,6 @@ import numpy as np
 
 from graphprune.errors import PipelineError
 from graphprune.ir import Ball
-from graphprune.ir.export import with_own_source
 from graphprune.ir.network import activation_of
 from graphprune.passbase import Facts, Promise, State, record, register_pass
 from graphprune.passes.analysis.activations import record as record_activations
@@ -63,7 +62,7 @@ class LinearizeSecant:
         center = anchor.x.astype(np.float64)
         ball = Ball(center, found.witness.distance, state.domain, found.norm)
         record(result, state, self.name, {"secant": counts}, ball, layers=layers)
-        return state.rewritten(with_own_source(result))
+        return state.rewritten(result)
 
     def _chosen(self, count: int) -> list[int]:
         """Layers to replace, from 1."""

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from graphprune.errors import PipelineError
-from graphprune.ir.export import with_own_source
 from graphprune.passbase import Facts, Promise, State, record, register_pass
 from graphprune.passes.analysis.attack import Attack
 from graphprune.passes.analysis.bounds import Method
@@ -56,7 +55,7 @@ def run_substitute(
         result, state, name, {by: sum(counts)}, scene.ball, rank=rank, gamma=gamma, removed=counts
     )
     # Only a secant keeps the attack's point adversarial, at the same distance.
-    return state.rewritten(with_own_source(result), *(() if by == "secant" else (Attack,)))
+    return state.rewritten(result, *(() if by == "secant" else (Attack,)))
 
 
 @register_pass
