@@ -30,8 +30,8 @@ OTHER_BATCH = 10009
 SHAPED = ("Reshape", "Expand", "Slice", "Tile", "Resize", "Upsample")
 # Where a small difference of a constant makes a large one: these are folded in the file's types.
 JUMPS = (
-    "Floor", "Ceil", "Round", "Sign", "Mod", "Range", "Cast", "CastLike", "Greater",
-    "GreaterOrEqual", "Less", "LessOrEqual", "Equal", "ArgMax", "ArgMin", "TopK", "NonZero",
+    "Floor", "Ceil", "Round", "Sign", "Mod", "Range", "Cast", "Greater", "GreaterOrEqual",
+    "Less", "LessOrEqual", "Equal", "ArgMax", "ArgMin", "TopK", "NonZero",
 )  # fmt: skip
 # Constants that hang on the batch size are followed up to this many numbers.
 SMALL = 4096
@@ -78,9 +78,10 @@ def fold(context: Context, node: ir.Node) -> None:
         raise context.fail(node, "is in training mode; export the model with eval()")
     own = _typed if node.op_type in JUMPS else lambda c, v: c.constants[str(v.name)]
     feeds = {str(v.name): own(context, v) for v in node.inputs if v is not None}
-    _check_folded(context, node, _alone(context, node, feeds), feeds)
+    proto = _alone(context, node, feeds)
+    _check_folded(context, node, proto, feeds)
     try:
-        results = _evaluate(context, node, feeds)
+        results = _evaluate(proto, feeds)
     except Exception as error:
         said = " ".join(str(error).split())[:200]
         raise ModelError(f"{context.label}: {describe(node)}: cannot be folded: {said}") from None
@@ -96,9 +97,8 @@ def fold(context: Context, node: ir.Node) -> None:
     small = sum(result.size for result in results) <= SMALL
     if small and any(name in context.other for name in feeds):
         with suppress(Exception):
-            others = _evaluate(
-                context, node, {n: context.other.get(n, a) for n, a in feeds.items()}
-            )
+            feeds = {name: context.other.get(name, array) for name, array in feeds.items()}
+            others = _evaluate(_alone(context, node, feeds), feeds)
             for out, result in zip(node.outputs, others, strict=True):
                 _remember(context, str(out.name), widen(result))
 
@@ -117,7 +117,7 @@ def _typed(context: Context, value: ir.Value) -> NDArray[np.generic]:
         return array
     feeds = {str(v.name): _typed(context, v) for v in node.inputs if v is not None}
     try:
-        (result,) = _evaluate(context, node, feeds)
+        (result,) = _evaluate(_alone(context, node, feeds), feeds)
     except Exception:
         return array
     context.exact[str(value.name)] = result
@@ -125,13 +125,13 @@ def _typed(context: Context, value: ir.Value) -> NDArray[np.generic]:
 
 
 def _evaluate(
-    context: Context, node: ir.Node, feeds: dict[str, NDArray[np.generic]]
+    proto: onnx.ModelProto, feeds: dict[str, NDArray[np.generic]]
 ) -> list[NDArray[np.generic]]:
-    """Run one node by ONNX's reference implementation."""
+    """Run a model of one node by ONNX's reference implementation."""
     from onnx.reference import ReferenceEvaluator
 
     with np.errstate(all="ignore"):
-        results = ReferenceEvaluator(_alone(context, node, feeds)).run(None, feeds)
+        results = ReferenceEvaluator(proto).run(None, feeds)
     return [np.asarray(result) for result in results]
 
 

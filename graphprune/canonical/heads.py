@@ -14,7 +14,7 @@ import onnx
 
 from graphprune.canonical.binary import two_class
 from graphprune.canonical.functions import inlined
-from graphprune.canonical.refusals import RANDOM
+from graphprune.canonical.refusals import folds
 from graphprune.errors import GraphpruneError, UnsupportedError, nearest
 from graphprune.ir.load import ModelFile
 from graphprune.ir.source import Layout
@@ -89,7 +89,7 @@ def choose(file: ModelFile, output: str | None = None) -> Head:
 def _constants(graph: onnx.GraphProto) -> set[str]:
     constants = {tensor.name for tensor in graph.initializer}
     for node in graph.node:
-        if node.op_type not in RANDOM and all(n in constants for n in node.input if n):
+        if folds(node.op_type, filter(None, node.input), constants):
             constants.update(node.output)
     return constants
 

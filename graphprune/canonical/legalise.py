@@ -22,7 +22,7 @@ from graphprune.canonical.fold import (
 )
 from graphprune.canonical.heads import Head, check_axis, choose
 from graphprune.canonical.patterns import recognise
-from graphprune.canonical.refusals import RANDOM, reason
+from graphprune.canonical.refusals import folds, reason
 from graphprune.errors import GraphpruneError, ModelError, UnsupportedError
 from graphprune.ir.export import with_own_source
 from graphprune.ir.load import ModelFile, check_model, half_precision, read_model
@@ -31,7 +31,6 @@ from graphprune.ir.source import Layout, Source
 from graphprune.operators.simplify import simplify
 
 log = logging.getLogger("graphprune")
-
 
 FLOATS: dict[int, np.dtype[Any]] = {
     onnx.TensorProto.FLOAT: np.dtype(np.float32),
@@ -230,14 +229,12 @@ def _legalise(context: Context, node: ir.Node) -> None:
     if key not in RULES and node.domain not in ("", "ai.onnx"):
         raise context.fail(node, reason(node.op_type, node.domain))
     inputs = [value for value in node.inputs if value is not None]
-    if node.op_type in RANDOM:
-        raise context.fail(node, reason(node.op_type, node.domain))
     if key == "Shape":
         fold_shape(context, node)
     elif key == "CastLike" and str(inputs[0].name) in context.constants:
         # Of a constant: only the other value's type is asked for, and types are told by inference.
         cast_constant(context, node)
-    elif all(str(value.name) in context.constants for value in inputs):
+    elif folds(node.op_type, (str(value.name) for value in inputs), context.constants):
         fold(context, node)
     elif key not in RULES:
         raise context.fail(node, reason(node.op_type, node.domain))

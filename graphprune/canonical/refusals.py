@@ -1,5 +1,7 @@
 """Operators that cannot be supported: for each the reason and what to do about it."""
 
+from collections.abc import Container, Iterable
+
 import onnx_ir as ir
 
 _JUMP = "its value jumps, so no distance can be computed through it"
@@ -80,6 +82,11 @@ REASONS: dict[str, str] = {
 _PRODUCTS = {"Sigmoid": "Swish", "HardSigmoid": "HardSwish", "Tanh": "Mish"}
 
 REMEDY = "the operator is not supported; the README lists what is"
+
+
+def folds(op_type: str, inputs: Iterable[str], constants: Container[str]) -> bool:
+    """Whether an operator's outputs are constants, given the constants known."""
+    return op_type not in RANDOM and all(name in constants for name in inputs)
 
 
 def reason(op_type: str, domain: str) -> str:

@@ -50,7 +50,7 @@ def _cancels(terms: Floats, made: Floats) -> bool:
     return bool(np.any(terms > CANCELLED * made))
 
 
-def _rows(weight: Floats, bias: Floats) -> Floats:
+def _rows(weight: Floats, bias: Floats | float = 0.0) -> Floats:
     """Sums of absolute values (rows,)."""
     total: Floats = np.abs(weight).reshape(len(weight), -1).sum(axis=1) + np.abs(bias)
     return total
@@ -236,7 +236,7 @@ def _terms(first: Conv, second: Conv) -> Floats:
     With the second's bias: beside a large one weights may cancel.
     """
     outputs, inputs = second.weight.shape[:2]
-    below = _rows(first.weight, np.zeros(len(first.bias))).reshape(second.group, inputs)
+    below = _rows(first.weight).reshape(second.group, inputs)
     own = np.abs(second.weight).reshape(second.group, outputs // second.group, inputs, -1).sum(-1)
     total: Floats = np.einsum("goi,gi->go", own, below).reshape(-1) + np.abs(second.bias)
     return total
