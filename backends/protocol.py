@@ -170,9 +170,13 @@ class Ledger:
             self.improved(self.witness)
         return True
 
-    def refuted(self, lower: float) -> bool:
-        """Whether a lower end lies beyond the closest point by more than solvers' tolerances."""
-        return not is_exact(self.upper, lower)
+    def refuted(self, lower: float, label: int | None = None) -> bool:
+        """Whether a lower end lies beyond the closest point by more than solvers' tolerances.
+
+        Of the distance of class `label` alone, only a point of this class tells.
+        """
+        theirs = label is not None and (self.witness is None or self.witness.target != label)
+        return not theirs and not is_exact(self.upper, lower)
 
     def refute(self) -> None:
         """Give up a lower end that a confirmed point refutes."""

@@ -154,9 +154,8 @@ class _Targets:
         """The interval's lower end is that of the nearest target."""
         ledger = self.ledger
         for target in self.targets:
-            if ledger.witness is not None and target.label == ledger.witness.target:
-                # What a point of this class refutes is no lower end of it.
-                target.lower = target.proven if ledger.refuted(target.lower) else target.lower
+            if ledger.refuted(target.lower, target.label):
+                target.lower = target.proven
         # Without an open target the bounds alone have proven it.
         ledger.raise_lower(min([ledger.cutoff, *(t.proven for t in self.targets)]), certified=True)
         ledger.raise_lower(min([ledger.cutoff, *(t.lower for t in self.targets)]), certified=False)

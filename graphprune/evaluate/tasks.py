@@ -4,7 +4,6 @@ import json
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
@@ -295,19 +294,12 @@ def _classified(anchor: Anchor, logits: np.ndarray, settings: Settings) -> Recor
 
 def _misclassified(settings: Settings) -> Record:
     """Every distance of a misclassified anchor is 0."""
-    zeros: dict[str, Any] = {
-        "adv": {"value": 0.0, "target": None},
-        "rob": {
-            "value": 0.0, "method": settings.method, "complete": False, "stopped": False,
-            "layers": [],
-        },
-        "bnd": {
-            "lower": 0.0, "upper": 0.0, "status": "exact", "target": None, "certified": True,
-            "nodes": 0,
-        },
-    }  # fmt: skip
-    free = {"seconds": 0.0, "cpu_seconds": 0.0}
-    chosen = {f"d_{m}": zeros[m] | free for m in zeros if m in settings.metrics}
+    zeros: dict[str, Record] = {
+        "adv": attack_json(Attack(None, 0.0)) | {"value": 0.0},
+        "rob": certificate_json(Certificate(0.0, False, settings.method, 0.0)) | {"layers": []},
+        "bnd": distance_json(Distance(0.0, 0.0, "exact", None, True, 0, 0.0)),
+    }
+    chosen = {f"d_{m}": v | {"cpu_seconds": 0.0} for m, v in zeros.items() if m in settings.metrics}
     return {"status": "misclassified", **chosen, "estimates": []}
 
 
@@ -366,16 +358,9 @@ def _estimate_record(name: str, value: Record) -> Record:
 
 def _nothing_known(name: str, known: Record, settings: Settings) -> Record:
     if name == "d_adv":
-        return {"value": None, "target": None, "seconds": 0.0}
+        return attack_json(Attack(None, 0.0))
     if name == "d_rob":
         return certificate_json(Certificate(0.0, False, settings.method, 0.0, stopped=True))
-    upper = known.get("d_adv", {})
-    return {
-        "lower": known.get("d_rob", {}).get("value", 0.0),
-        "upper": upper.get("value"),
-        "status": "interval",
-        "target": upper.get("target"),
-        "certified": True,
-        "nodes": 0,
-        "seconds": 0.0,
-    }
+    upper, lower = known.get("d_adv", {}), known.get("d_rob", {}).get("value", 0.0)
+    nothing = Distance(lower, upper.get("value"), "interval", None, True, 0, 0.0)
+    return distance_json(nothing) | {"target": upper.get("target")}

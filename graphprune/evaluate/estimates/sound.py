@@ -146,17 +146,8 @@ def _rung(
             # The network's boundary in the direction of the substitute's point.
             step = result.point.reshape(start.shape) - start
             ledger.offer(start + BEYOND * step, deadline=deadline)
-            if _class_of(target, ledger) == _winner(ledger) and ledger.refuted(lowers[target]):
-                lowers[target] = ledger.proven  # refuted by a point of this class
+            if ledger.refuted(lowers[target], int(np.argmin(rows[target]))):
+                lowers[target] = ledger.proven
         if not result.finished:
             return False
     return True
-
-
-def _class_of(target: int, ledger: Ledger) -> int:
-    """The class of a row of margins, which leave out the label."""
-    return target + (target >= ledger.problem.anchor.label)
-
-
-def _winner(ledger: Ledger) -> int | None:
-    return None if ledger.witness is None else ledger.witness.target
