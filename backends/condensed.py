@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from graphprune.bounds.entry import LayerBounds
 from graphprune.errors import UnsupportedError
-from graphprune.ir import Ball
 from graphprune.ir.network import Network, activation_of, size
 from graphprune.operators import Relu
-from graphprune.passes.analysis.bounds import LayerBounds
+from graphprune.region import Ball
 from graphprune.transforms.matrix import matrix_of
 
 Floats = NDArray[np.float64]

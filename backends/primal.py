@@ -10,9 +10,9 @@ end not.
 import numpy as np
 from numpy.typing import NDArray
 
+from graphprune.attacks import polish as attack_polish
+from graphprune.attacks.local import Question
 from graphprune.backends.protocol import Ledger
-from graphprune.passes.analysis import attack_polish
-from graphprune.passes.analysis.attack_local import Question
 
 Floats = NDArray[np.float64]
 

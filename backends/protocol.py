@@ -14,11 +14,12 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from graphprune.attacks.confirm import Witness, closest_on_ray, confirm
+from graphprune.attacks.polish import polish
 from graphprune.backends.trace import Trace
-from graphprune.ir import Anchor, Domain, Network
-from graphprune.passes.analysis.attack_polish import polish
-from graphprune.passes.analysis.witness import Witness, closest_on_ray, confirm
+from graphprune.ir import Network
 from graphprune.progress import Interval, Progress, quiet
+from graphprune.region import Anchor, Domain
 
 ABSOLUTE, RELATIVE = 1e-6, 1e-4
 # Relative steps below a witness at which closer ones are looked for.

@@ -10,10 +10,10 @@ import queue
 from time import monotonic, sleep
 from typing import Self
 
-from graphprune.backends.helper import Helper, Inbox
 from graphprune.backends.protocol import PULSE, Ledger, Limits
 from graphprune.clock import add_helper
 from graphprune.ir.export import speaks_for_itself
+from graphprune.runtime.process import Helper, Inbox
 
 # Seconds of search before SCIP joins in, and unstable neurons up to which it is worth it.
 AFTER, FEW = 5.0, 256

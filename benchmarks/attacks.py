@@ -26,8 +26,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 import graphprune as gp
-from graphprune.backends.onnxruntime import run_original
-from graphprune.ir.points import lengths
+from graphprune.region.points import lengths
+from graphprune.runtime.original import run_original
 
 MODELS = Path(__file__).parent.parent / "models"
 Array = NDArray[Any]

@@ -20,14 +20,9 @@ import onnx
 from onnx import numpy_helper
 
 import graphprune as gp
-from graphprune.ir import Ball
-from graphprune.passes.analysis.bounds import (
-    Boxes,
-    Method,
-    linear_bounds,
-    pre_activation_bounds,
-)
-from graphprune.passes.analysis.certify import margin_rows
+from graphprune.bounds.certify import margin_rows
+from graphprune.bounds.entry import Boxes, Method, linear_bounds, pre_activation_bounds
+from graphprune.region import Ball
 
 MODELS = Path(__file__).parent.parent / "models"
 PEER_METHOD = {"ibp": "IBP", "crown": "CROWN", "alpha-crown": "CROWN-Optimized"}

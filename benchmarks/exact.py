@@ -24,16 +24,17 @@ import numba
 import numpy as np
 
 import graphprune as gp
-from graphprune.backends.onnxruntime import configure, run_original
+from graphprune.attacks.attack import Attack
 from graphprune.backends.scip import solve_target
 from graphprune.backends.scip.formulate import layer
 from graphprune.backends.search import kernels, rung, tighten, tree
 from graphprune.backends.search.target import Target
+from graphprune.bounds.entry import Boxes, pre_activation_bounds
 from graphprune.clock import processor_seconds
 from graphprune.evaluate import distance
-from graphprune.ir import Ball
-from graphprune.passes.analysis.attack import Attack
-from graphprune.passes.analysis.bounds import Boxes, pre_activation_bounds
+from graphprune.region import Ball
+from graphprune.runtime.original import run_original
+from graphprune.runtime.session import configure
 
 MODELS = Path(__file__).parent.parent / "models"
 Patches = Callable[[], list[AbstractContextManager[object]]]

@@ -14,7 +14,9 @@ from pathlib import Path
 import numpy as np
 
 import graphprune as gp
-from graphprune.backends.onnxruntime import configure, milliseconds, run_original
+from graphprune.runtime.original import run_original
+from graphprune.runtime.session import configure
+from graphprune.runtime.timing import milliseconds
 
 MODELS = Path(__file__).parent.parent / "models"
 PIPELINES = {

@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 
 import graphprune as gp
-from graphprune.backends.onnxruntime import run_original
 from graphprune.evaluate.anchors import load_anchors
+from graphprune.runtime.original import run_original
 
 MODELS = Path(__file__).parent.parent / "models"
 

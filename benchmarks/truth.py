@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 import graphprune as gp
-from graphprune.backends.onnxruntime import run_original
-from graphprune.backends.reference import forward64
+from graphprune.runtime.original import run_original
+from graphprune.runtime.reference import forward64
 
 POINTS = 4
 

@@ -21,36 +21,37 @@ from typing import TYPE_CHECKING
 from graphprune.version import __version__
 
 if TYPE_CHECKING:
+    from graphprune.attacks.attack import Attack, attack
+    from graphprune.attacks.confirm import Witness
+    from graphprune.bounds.certify import Certificate, certify
     from graphprune.canonical import from_proto, load
     from graphprune.errors import AnchorError, GraphpruneError
     from graphprune.evaluate.anchors import load_anchors
     from graphprune.evaluate.distance import Distance, distance
-    from graphprune.ir import Anchor, Ball, Box, Domain, Network
+    from graphprune.ir import Network
     from graphprune.ir.export import save, to_proto
-    from graphprune.passes.analysis.attack import Attack, attack
-    from graphprune.passes.analysis.certify import Certificate, certify
-    from graphprune.passes.analysis.witness import Witness
     from graphprune.pipeline import BrokenPromiseError, Pipeline, PipelineResult
     from graphprune.progress import Interrupted
+    from graphprune.region import Anchor, Ball, Box, Domain
 
 _HOMES = {
-    "Anchor": "graphprune.ir",
+    "Anchor": "graphprune.region",
     "AnchorError": "graphprune.errors",
-    "Attack": "graphprune.passes.analysis.attack",
-    "Ball": "graphprune.ir",
-    "Box": "graphprune.ir",
+    "Attack": "graphprune.attacks.attack",
+    "Ball": "graphprune.region",
+    "Box": "graphprune.region",
     "BrokenPromiseError": "graphprune.pipeline",
-    "Certificate": "graphprune.passes.analysis.certify",
+    "Certificate": "graphprune.bounds.certify",
     "Distance": "graphprune.evaluate.distance",
-    "Domain": "graphprune.ir",
+    "Domain": "graphprune.region",
     "GraphpruneError": "graphprune.errors",
     "Interrupted": "graphprune.progress",
     "Network": "graphprune.ir",
     "Pipeline": "graphprune.pipeline",
     "PipelineResult": "graphprune.pipeline",
-    "Witness": "graphprune.passes.analysis.witness",
-    "attack": "graphprune.passes.analysis.attack",
-    "certify": "graphprune.passes.analysis.certify",
+    "Witness": "graphprune.attacks.confirm",
+    "attack": "graphprune.attacks.attack",
+    "certify": "graphprune.bounds.certify",
     "distance": "graphprune.evaluate.distance",
     "from_proto": "graphprune.canonical",
     "load": "graphprune.canonical",

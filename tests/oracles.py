@@ -11,7 +11,7 @@ from onnx.reference import ReferenceEvaluator
 from scipy.optimize import linprog, nnls
 
 import graphprune as gp
-from graphprune.ir import Norm
+from graphprune.region import Norm
 
 Floats = NDArray[np.float64]
 

@@ -16,15 +16,10 @@ from graphprune.backends.scip.process import Heard
 from graphprune.backends.scip.program import Encoding, Program
 from graphprune.backends.scip.solve import FEWEST, TargetResult, solve_program
 from graphprune.backends.scip.tighten import root_bound, tighten
+from graphprune.bounds.certify import margin_rows
+from graphprune.bounds.entry import Boxes, linear_bounds, optimised_bounds, pre_activation_bounds
 from graphprune.errors import GraphpruneError
-from graphprune.ir import Ball
-from graphprune.passes.analysis.bounds import (
-    Boxes,
-    linear_bounds,
-    optimised_bounds,
-    pre_activation_bounds,
-)
-from graphprune.passes.analysis.certify import margin_rows
+from graphprune.region import Ball
 
 Floats = NDArray[np.float64]
 

@@ -34,11 +34,11 @@ from graphprune.backends.scip.program import (
     Program,
     without_noise,
 )
+from graphprune.bounds.entry import LayerBounds
 from graphprune.errors import UnsupportedError
-from graphprune.ir import Ball
 from graphprune.ir.network import Network, activation_of
 from graphprune.operators import GeluTanh, Relu, Sigmoid, Softplus, Tanh
-from graphprune.passes.analysis.bounds import LayerBounds
+from graphprune.region import Ball
 from graphprune.transforms.matrix import matrix_of
 
 Form = Literal["auto", "condensed", "layered"]

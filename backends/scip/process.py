@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from graphprune.backends.helper import Helper, Inbox
 from graphprune.backends.scip.program import Program
 from graphprune.clock import add_helper
+from graphprune.runtime.process import Helper, Inbox
 
 Floats = NDArray[np.float64]
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from graphprune.ir import Ball
+from graphprune.region import Ball
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]

@@ -11,12 +11,12 @@ from time import monotonic
 
 import onnx
 
-from graphprune.backends.helper import Parent
+from graphprune.attacks.confirm import Witness
 from graphprune.backends.protocol import Ledger, Limits, Problem
 from graphprune.backends.scip.backend import Scip
 from graphprune.canonical import from_proto
 from graphprune.clock import processor_seconds
-from graphprune.passes.analysis.witness import Witness
+from graphprune.runtime.process import Parent
 
 
 class Racer:

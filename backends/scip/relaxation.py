@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from graphprune.backends.highs import Solver
 from graphprune.backends.scip.program import Program
+from graphprune.runtime.highs import Solver
 
 Floats = NDArray[np.float64]
 UNIT = 2.0**-53

@@ -28,7 +28,7 @@ from pyscipopt import (  # type: ignore[attr-defined]
 )
 from pyscipopt.scip import Term
 
-from graphprune.backends.helper import Message, Parent
+from graphprune.runtime.process import Message, Parent
 
 MEBI = 1 << 20
 ROOT = 0.7978845608028654  # sqrt(2 / pi), of the Gelu

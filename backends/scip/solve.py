@@ -13,8 +13,8 @@ from graphprune.backends.scip import process
 from graphprune.backends.scip.formulate import Layered, formulate
 from graphprune.backends.scip.process import Heard, Listener
 from graphprune.backends.scip.program import Encoding, Program
-from graphprune.ir import Ball
 from graphprune.progress import Progress, quiet
+from graphprune.region import Ball
 
 Floats = NDArray[np.float64]
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from graphprune.backends.condensed import Condensed
 from graphprune.backends.scip.formulate import formulate
 from graphprune.backends.scip.relaxation import Relaxation
-from graphprune.ir import Ball
+from graphprune.region import Ball
 
 Floats = NDArray[np.float64]
 

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from time import monotonic
 
-from graphprune.backends.helper import Helper
 from graphprune.backends.protocol import Limits
 from graphprune.backends.search.parcel import Growth, Paths, Portion, Way, pack, unpack
 from graphprune.backends.search.pool import Team
 from graphprune.backends.search.target import Node, Target
 from graphprune.backends.search.tree import PURSUIT, Points, Tree
+from graphprune.runtime.process import Helper
 
 # Cases per worker from which on a tree is worth sharing.
 WORTH = 2

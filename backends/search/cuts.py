@@ -20,11 +20,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from graphprune.backends.highs import INFINITY, Solver
 from graphprune.backends.protocol import Limits
 from graphprune.backends.search.kernels import Planes, Rows
 from graphprune.backends.search.program import matrix_of
 from graphprune.backends.search.target import Target
+from graphprune.runtime.highs import INFINITY, Solver
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]

@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from graphprune.backends.condensed import UNIT, Condensed
 from graphprune.backends.search.kernels import Goal, Planes, Region, Rows
-from graphprune.ir import Ball
+from graphprune.region import Ball
 
 Floats = NDArray[np.float64]
 

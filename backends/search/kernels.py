@@ -50,7 +50,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from graphprune.backends.jit import kernel
+from graphprune.runtime.jit import kernel
 
 Floats = NDArray[np.float64]
 

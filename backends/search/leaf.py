@@ -15,7 +15,7 @@ from graphprune.backends.search import kernels
 from graphprune.backends.search.form import region_of
 from graphprune.backends.search.program import Program, Solution, mixes, slopes
 from graphprune.backends.search.target import Target
-from graphprune.ir import Ball
+from graphprune.region import Ball
 
 Floats = NDArray[np.float64]
 

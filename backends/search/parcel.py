@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from graphprune.backends.search.target import Node, Singles, Target
 from graphprune.backends.search.tree import Pace
 from graphprune.backends.trace import Path
-from graphprune.ir import Ball
+from graphprune.region import Ball
 
 Floats = NDArray[np.float64]
 

@@ -15,9 +15,9 @@ from typing import Any, Self
 
 import numpy as np
 
-from graphprune.backends.helper import Helper, Inbox, Message
 from graphprune.backends.search.tree import Points
 from graphprune.clock import add_helper
+from graphprune.runtime.process import Helper, Inbox, Message
 
 # Seconds that a rung takes before workers are started: easy anchors pay nothing for them.
 HARD = 0.5

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from graphprune.backends.highs import INFINITY, Solver
 from graphprune.backends.search.kernels import Region, Rows
 from graphprune.backends.search.target import Target
+from graphprune.runtime.highs import INFINITY, Solver
 
 Floats = NDArray[np.float64]
 

@@ -4,12 +4,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from graphprune.backends.helper import Helper
 from graphprune.backends.protocol import Limits
 from graphprune.backends.search import tighten
 from graphprune.backends.search.cuts import add_planes
 from graphprune.backends.search.pool import Team
 from graphprune.backends.search.target import Target
+from graphprune.runtime.process import Helper
 
 # Seconds to wait for messages at a time.
 PAUSE = 0.2

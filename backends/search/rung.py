@@ -20,9 +20,9 @@ from graphprune.backends.search.roots import prepare_all
 from graphprune.backends.search.target import Target
 from graphprune.backends.search.tree import Tree
 from graphprune.backends.trace import Trace
-from graphprune.ir import Ball
-from graphprune.passes.analysis.bounds import Boxes, pre_activation_bounds
-from graphprune.passes.analysis.certify import margin_rows
+from graphprune.bounds.certify import margin_rows
+from graphprune.bounds.entry import Boxes, pre_activation_bounds
+from graphprune.region import Ball
 
 Floats = NDArray[np.float64]
 

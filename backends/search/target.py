@@ -10,16 +10,11 @@ from scipy import sparse
 
 from graphprune.backends.condensed import Condensed, condense
 from graphprune.backends.search import kernels
-from graphprune.backends.search.form import (
-    layer_starts,
-    margin_goal,
-    no_planes,
-    region_of,
-    rows_of,
-)
+from graphprune.backends.search.form import layer_starts, margin_goal, no_planes, region_of, rows_of
 from graphprune.backends.search.kernels import Goal, Planes, Region, Rows
 from graphprune.backends.trace import Outline, Path, Trace
-from graphprune.ir import Ball, Network
+from graphprune.ir import Network
+from graphprune.region import Ball
 
 Floats = NDArray[np.float64]
 Singles = NDArray[np.float32]

@@ -15,7 +15,7 @@ from graphprune.backends.search.leaf import relax, solve_leaf
 from graphprune.backends.search.target import CANDIDATES, NODE_STEPS, RATE, Node, Singles
 from graphprune.backends.search.tighten import constrained
 from graphprune.backends.trace import Path
-from graphprune.ir import Ball
+from graphprune.region import Ball
 
 Floats = NDArray[np.float64]
 

@@ -25,7 +25,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from graphprune.backends.helper import Parent
 from graphprune.backends.protocol import Limits
 from graphprune.backends.search.parcel import (
     Growth,
@@ -41,7 +40,8 @@ from graphprune.backends.search.roots import Prepared, Root, prepare
 from graphprune.backends.search.target import Target
 from graphprune.backends.search.tree import Tree
 from graphprune.backends.trace import Path
-from graphprune.ir import Ball
+from graphprune.region import Ball
+from graphprune.runtime.process import Parent
 
 Floats = NDArray[np.float64]
 

@@ -4,9 +4,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graphprune import transforms
-from graphprune.backends.onnxruntime import compiled
 from graphprune.backends.verify.problem import Counterexample, Problem
 from graphprune.progress import Progress, quiet
+from graphprune.runtime.session import compiled
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]

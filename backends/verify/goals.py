@@ -4,18 +4,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graphprune import transforms
-from graphprune.backends.onnxruntime import compiled
 from graphprune.backends.verify.kernels import Goals
 from graphprune.backends.verify.problem import Problem
 from graphprune.backends.verify.rows import UNIT, Rows
+from graphprune.bounds.entry import Boxes, LayerBounds, pre_activation_bounds, round_down, round_up
 from graphprune.ir.network import Network, sample_shape
-from graphprune.passes.analysis.bounds import (
-    Boxes,
-    LayerBounds,
-    pre_activation_bounds,
-    round_down,
-    round_up,
-)
+from graphprune.runtime.session import compiled
 
 Floats = NDArray[np.float64]
 

@@ -18,8 +18,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from graphprune.backends.jit import kernel
 from graphprune.backends.verify.rows import Rows
+from graphprune.runtime.jit import kernel
 
 Floats = NDArray[np.float64]
 

@@ -23,9 +23,9 @@ from graphprune.backends.verify.attack import attack_from
 from graphprune.backends.verify.goals import boxes_of
 from graphprune.backends.verify.problem import Counterexample, Problem, Proof
 from graphprune.backends.verify.rows import UNIT
-from graphprune.ir import Ball, Domain
-from graphprune.passes.analysis.bounds import pre_activation_bounds
+from graphprune.bounds.entry import pre_activation_bounds
 from graphprune.progress import Progress, quiet
+from graphprune.region import Ball, Domain
 
 Floats = NDArray[np.float64]
 Singles = NDArray[np.float32]

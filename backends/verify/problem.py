@@ -7,9 +7,9 @@ from time import monotonic
 import numpy as np
 from numpy.typing import NDArray
 
-from graphprune.backends.onnxruntime import run_file, run_original
-from graphprune.backends.reference import forward64
 from graphprune.ir import Network
+from graphprune.runtime.original import run_file, run_original
+from graphprune.runtime.reference import forward64
 from graphprune.vnnlib import Region
 
 Floats = NDArray[np.float64]

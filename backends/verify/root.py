@@ -5,7 +5,7 @@ import numpy as np
 from graphprune.backends.verify.goals import boxes_of
 from graphprune.backends.verify.problem import Problem
 from graphprune.backends.verify.rows import UNIT
-from graphprune.passes.analysis.bounds import linear_bounds, pre_activation_bounds
+from graphprune.bounds.entry import linear_bounds, pre_activation_bounds
 
 
 def close_at_root(problem: Problem) -> Problem:

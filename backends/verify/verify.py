@@ -6,7 +6,6 @@ from typing import Literal
 
 import numpy as np
 
-from graphprune.backends.jit import told_of_compiling
 from graphprune.backends.verify.attack import attack
 from graphprune.backends.verify.inputs import split_inputs
 from graphprune.backends.verify.neurons import split_neurons
@@ -15,6 +14,7 @@ from graphprune.backends.verify.root import close_at_root
 from graphprune.errors import GraphpruneError, UnsupportedError
 from graphprune.ir import Network
 from graphprune.progress import Progress, quiet
+from graphprune.runtime.jit import told_of_compiling
 from graphprune.vnnlib import Property
 
 Answer = Literal["sat", "unsat", "unknown", "timeout"]

@@ -58,10 +58,10 @@ def _settings(
     provider: str, workers: int, output: str | None, memory: float,
 ) -> Any:  # fmt: skip
     from graphprune.backends.choose import SOLVERS
+    from graphprune.bounds.entry import METHODS
     from graphprune.evaluate.estimates import parse_estimate
     from graphprune.evaluate.settings import METRICS, Settings
-    from graphprune.ir import NORMS, Domain
-    from graphprune.passes.analysis.bounds import METHODS
+    from graphprune.region import NORMS, Domain
 
     chosen = tuple(dict.fromkeys(part.strip() for part in metrics.split(",") if part.strip()))
     for metric in chosen or ("",):

@@ -53,7 +53,7 @@ def register(app: typer.Typer) -> None:
     ) -> int:  # fmt: skip
         """Measure; the same command again goes on where it stopped, with more anchors too."""
         from graphprune.evaluate.experiment import PANELS, RECIPES, Experiment
-        from graphprune.ir import Domain
+        from graphprune.region import Domain
 
         if not Path(models).is_dir():
             raise GraphpruneError(

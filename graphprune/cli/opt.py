@@ -8,8 +8,9 @@ import typer
 from graphprune.cli import options as o
 
 if TYPE_CHECKING:
-    from graphprune.ir import Box, Domain, Network
+    from graphprune.ir import Network
     from graphprune.pipeline import PassReport
+    from graphprune.region import Box, Domain
 
 EXAMPLES = """
 
@@ -77,14 +78,14 @@ def register(app: typer.Typer) -> None:
     ) -> None:
         """Run a pass pipeline: ONNX in, ONNX out."""
         o.be_verbose(verbose)
-        from graphprune.backends.onnxruntime import configure
         from graphprune.canonical import load
         from graphprune.errors import AnchorError, OutputError
         from graphprune.evaluate.anchors import load_anchors
         from graphprune.evaluate.documents import check_writable
-        from graphprune.ir import Domain
         from graphprune.ir.export import save
         from graphprune.pipeline import Pipeline
+        from graphprune.region import Domain
+        from graphprune.runtime.session import configure
 
         check_writable(output)
         pipeline = Pipeline.parse(", ".join([passes] * bool(passes) + ["sequential"] * sequential))
@@ -118,7 +119,7 @@ def read_box(text: str, network: "Network", domain: "Domain") -> "Box":
     import numpy as np
 
     from graphprune.errors import AnchorError
-    from graphprune.ir import Box
+    from graphprune.region import Box
 
     shape = network.input_shape
     if text.endswith(".npz"):
@@ -152,7 +153,7 @@ def read_box(text: str, network: "Network", domain: "Domain") -> "Box":
 
 def compare(before: "Network", after: "Network") -> str:
     """How much smaller and faster one network is than another."""
-    from graphprune.backends.onnxruntime import milliseconds
+    from graphprune.runtime.timing import milliseconds
 
     times = [milliseconds(before, proto=before.source.proto), milliseconds(after)]
     took = f"ONNX Runtime {times[0]:.4f} -> {times[1]:.4f} ms ({times[0] / times[1]:.2f}x)"

@@ -9,15 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from graphprune.cli.options import (
-    JsonLines,
-    Provider,
-    Quiet,
-    Seed,
-    Verbose,
-    be_verbose,
-    positive,
-)
+from graphprune.cli.options import JsonLines, Provider, Quiet, Seed, Verbose, be_verbose, positive
 from graphprune.cli.progress import Events, Line
 
 if TYPE_CHECKING:
@@ -84,10 +76,10 @@ def _decide(
     provider: str,
 ) -> "Verdict":  # fmt: skip
     watch.doing("loading")
-    from graphprune.backends.onnxruntime import configure
     from graphprune.backends.verify import verify as decide
     from graphprune.canonical import load
     from graphprune.cli.options import one_of
+    from graphprune.runtime.session import configure
     from graphprune.vnnlib import read_property
 
     one_of("--provider", provider, ("auto", "cpu", "cuda"))

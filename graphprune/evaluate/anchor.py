@@ -2,10 +2,10 @@
 
 from typing import Any
 
+from graphprune.attacks.attack import Attack
+from graphprune.attacks.confirm import Witness
+from graphprune.bounds.certify import Certificate
 from graphprune.evaluate.distance import Distance
-from graphprune.passes.analysis.attack import Attack
-from graphprune.passes.analysis.certify import Certificate
-from graphprune.passes.analysis.witness import Witness
 
 Record = dict[str, Any]
 Points = list[tuple[str, Witness]]

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from graphprune.backends.onnxruntime import run_original
 from graphprune.errors import AnchorError
-from graphprune.ir import Anchor, Domain, Network
+from graphprune.ir import Network
+from graphprune.region import Anchor, Domain
+from graphprune.runtime.original import run_original
 
 Array = NDArray[np.generic]
 Raw = tuple[Array, Array | None]

@@ -7,18 +7,19 @@ from typing import Literal
 
 import numpy as np
 
+from graphprune.attacks.attack import Attack, Effort, attack
+from graphprune.attacks.confirm import Witness
 from graphprune.backends.choose import Solver, attempt, survive
 from graphprune.backends.protocol import RELATIVE, Backend, Ledger, Limits, Problem, is_exact
 from graphprune.backends.search import opening
 from graphprune.backends.trace import Trace
+from graphprune.bounds.certify import Certificate, certified_margins, certify
 from graphprune.errors import GraphpruneError
 from graphprune.evaluate.warm import warm_up
-from graphprune.ir import Anchor, Domain, Network
+from graphprune.ir import Network
 from graphprune.ir.html import table
-from graphprune.passes.analysis.attack import Attack, Effort, attack
-from graphprune.passes.analysis.certify import Certificate, certified_margins, certify
-from graphprune.passes.analysis.witness import Witness
 from graphprune.progress import Interrupted, Progress, quiet
+from graphprune.region import Anchor, Domain
 
 Status = Literal["exact", "interval", "robust"]
 

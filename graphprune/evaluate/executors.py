@@ -20,14 +20,15 @@ from typing import Any
 
 import onnx
 
-from graphprune.backends.onnxruntime import configure
+from graphprune.bounds import entry as bounds
 from graphprune.canonical import from_proto
 from graphprune.errors import GraphpruneError
 from graphprune.evaluate.settings import Settings
 from graphprune.evaluate.tasks import Result, Task, perform
-from graphprune.ir import Anchor, Network
-from graphprune.passes.analysis import bounds
+from graphprune.ir import Network
 from graphprune.progress import Interval, Progress, quiet
+from graphprune.region import Anchor
+from graphprune.runtime.session import configure
 
 Models = Mapping[str, bytes]
 # Hears what a task says while it runs.

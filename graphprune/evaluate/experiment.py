@@ -13,7 +13,10 @@ from pathlib import Path
 from statistics import mean, median
 from typing import Any
 
+from graphprune.attacks.attack import AttackMethod, Effort
 from graphprune.backends.choose import Solver
+from graphprune.bounds.certify import certify
+from graphprune.bounds.entry import Method
 from graphprune.canonical import load
 from graphprune.errors import GraphpruneError
 from graphprune.evaluate.anchors import load_anchors
@@ -23,11 +26,9 @@ from graphprune.evaluate.estimates import Metric
 from graphprune.evaluate.run import Job, Outcome, Watch, evaluate
 from graphprune.evaluate.settings import Settings, domain_of
 from graphprune.evaluate.store import FILE, Store
-from graphprune.ir import Anchor, Domain, Network
+from graphprune.ir import Network
 from graphprune.ir.export import write_bytes
-from graphprune.passes.analysis.attack import AttackMethod, Effort
-from graphprune.passes.analysis.bounds import Method
-from graphprune.passes.analysis.certify import certify
+from graphprune.region import Anchor, Domain
 
 GAMMAS = (0.5, 0.75, 0.9, 0.95)
 PLAN = "panel.json"

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from graphprune.attacks.confirm import Witness
 from graphprune.evaluate.anchor import Points
 from graphprune.ir.export import write_bytes
-from graphprune.passes.analysis.witness import Witness
 
 
 def pack(points: Points) -> bytes:

@@ -16,9 +16,10 @@ from graphprune.evaluate.anchor import Record, distance_json
 from graphprune.evaluate.distance import Distance
 from graphprune.evaluate.run import Job, Outcome
 from graphprune.evaluate.settings import Settings
-from graphprune.ir import Anchor, Network
+from graphprune.ir import Network
 from graphprune.ir.network import size
 from graphprune.progress import Progress, quiet
+from graphprune.region import Anchor
 
 log = logging.getLogger("graphprune")
 

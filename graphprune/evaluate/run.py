@@ -8,8 +8,9 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import Any, Protocol
 
-from graphprune.backends.onnxruntime import configure
+from graphprune.attacks.confirm import Witness
 from graphprune.backends.search import pool
+from graphprune.bounds import entry as bounds
 from graphprune.check.container import Proof
 from graphprune.errors import GraphpruneError, OutputError
 from graphprune.evaluate.anchor import Record
@@ -22,10 +23,10 @@ from graphprune.evaluate.settings import Settings
 from graphprune.evaluate.store import Store
 from graphprune.evaluate.tasks import ESTIMATE, Result, Task, assemble, classify, names, needs
 from graphprune.evaluate.warm import warm_up
-from graphprune.ir import Anchor, Network
+from graphprune.ir import Network
 from graphprune.ir.html import table
-from graphprune.passes.analysis import bounds
-from graphprune.passes.analysis.witness import Witness
+from graphprune.region import Anchor
+from graphprune.runtime.session import configure
 
 # A task whose worker died is tried once more, then reported.
 TRIES = 2

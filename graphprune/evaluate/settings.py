@@ -5,12 +5,12 @@ from dataclasses import asdict, dataclass, field, fields
 from math import inf, isfinite
 from typing import Any
 
+from graphprune.attacks.attack import AttackMethod, Effort
 from graphprune.backends.choose import Solver
-from graphprune.backends.onnxruntime.runtime import Provider
+from graphprune.bounds.entry import Method
 from graphprune.errors import GraphpruneError
-from graphprune.ir import Domain, Norm
-from graphprune.passes.analysis.attack import AttackMethod, Effort
-from graphprune.passes.analysis.bounds import Method
+from graphprune.region import Domain, Norm
+from graphprune.runtime.session import Provider
 
 METRICS = ("adv", "rob", "bnd")
 

@@ -29,7 +29,8 @@ from graphprune.evaluate.anchor import Record
 from graphprune.evaluate.points import pack, unpack
 from graphprune.evaluate.settings import Settings
 from graphprune.evaluate.tasks import Result, Task
-from graphprune.ir import Anchor, Network
+from graphprune.ir import Network
+from graphprune.region import Anchor
 
 FILE = "run.sqlite"
 # Seconds between signs of life, and after which a claim without one is given up.

@@ -7,27 +7,22 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from graphprune.backends.onnxruntime import run_original
+from graphprune.attacks.attack import Attack, attack
+from graphprune.bounds.certify import Certificate, certify
+from graphprune.bounds.entry import Boxes, pre_activation_bounds
 from graphprune.check.container import Proof
 from graphprune.clock import processor_seconds
 from graphprune.errors import GraphpruneError
-from graphprune.evaluate.anchor import (
-    Points,
-    Record,
-    attack_json,
-    certificate_json,
-    distance_json,
-)
+from graphprune.evaluate.anchor import Points, Record, attack_json, certificate_json, distance_json
 from graphprune.evaluate.distance import Distance, distance, interval_text
 from graphprune.evaluate.documents import estimate_text
 from graphprune.evaluate.estimates import Metric, estimate, estimated
 from graphprune.evaluate.settings import Settings
-from graphprune.ir import Anchor, Ball, Network, Norm
+from graphprune.ir import Network
 from graphprune.ir.network import activation_of
-from graphprune.passes.analysis.attack import Attack, attack
-from graphprune.passes.analysis.bounds import Boxes, pre_activation_bounds
-from graphprune.passes.analysis.certify import Certificate, certify
 from graphprune.progress import Interrupted, Progress, quiet
+from graphprune.region import Anchor, Ball, Norm
+from graphprune.runtime.original import run_original
 
 log = logging.getLogger("graphprune")
 

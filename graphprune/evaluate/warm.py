@@ -18,16 +18,16 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from graphprune.backends.condensed import bounds_of, condense
-from graphprune.backends.jit import told_of_compiling
 from graphprune.backends.protocol import Ledger, Limits, Problem
 from graphprune.backends.search.leaf import solve_leaf
 from graphprune.backends.search.rung import climb
 from graphprune.backends.search.target import Target
+from graphprune.bounds.certify import certify, margin_rows
+from graphprune.bounds.entry import Boxes, pre_activation_bounds
 from graphprune.canonical import from_proto
-from graphprune.ir import Anchor, Ball, Domain
-from graphprune.passes.analysis.bounds import Boxes, pre_activation_bounds
-from graphprune.passes.analysis.certify import certify, margin_rows
 from graphprune.progress import Progress, quiet
+from graphprune.region import Anchor, Ball, Domain
+from graphprune.runtime.jit import told_of_compiling
 
 # Of a ball on which the tiny network needs every part of the search, and few nodes.
 RADIUS = 0.2

@@ -8,13 +8,14 @@ from time import monotonic
 from typing import Self
 
 from graphprune.errors import OutOfTimeError
-from graphprune.ir import Anchor, Box, Domain, Network
+from graphprune.ir import Network
 from graphprune.ir.export import save
 from graphprune.ir.network import operator
-from graphprune.passbase import Pass, State, execute
+from graphprune.passes.base import Pass, State, execute
 from graphprune.pipeline.text import parse, unparse
 from graphprune.pipeline.verify import check_promise
 from graphprune.progress import Progress, quiet
+from graphprune.region import Anchor, Box, Domain
 
 
 @dataclass(frozen=True)

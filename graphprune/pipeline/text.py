@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 from graphprune import passes
 from graphprune.errors import PipelineError, nearest
-from graphprune.passbase import PASSES, Pass
+from graphprune.passes.base import PASSES, Pass
 
 B = TypeVar("B")
 

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from graphprune.backends.onnxruntime import run_original
-from graphprune.backends.reference import forward64
+from graphprune.attacks.attack import Attack
 from graphprune.errors import PipelineError
-from graphprune.ir import Ball, Region
 from graphprune.ir.export import with_own_source
-from graphprune.ir.points import contains
-from graphprune.passbase import Pass, State
-from graphprune.passes.analysis.attack import Attack
+from graphprune.passes.base import Pass, State
+from graphprune.region import Ball, Region
+from graphprune.region.points import contains
+from graphprune.runtime.original import run_original
+from graphprune.runtime.reference import forward64
 
 Floats = NDArray[np.float64]
 

@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from graphprune.backends.onnxruntime import run_original
+from graphprune.attacks.attack import attack
 from graphprune.evaluate.distance import distance
 from graphprune.evaluate.experiment import Measured
-from graphprune.ir import Anchor, Network
-from graphprune.ir.points import linf
-from graphprune.passes.analysis.attack import attack
+from graphprune.ir import Network
 from graphprune.passes.rewrite.lines import secant
 from graphprune.pipeline import Pipeline
+from graphprune.region import Anchor
+from graphprune.region.points import linf
 from graphprune.report.plots import COLOURS, INK
+from graphprune.runtime.original import run_original
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -13,8 +13,8 @@ from graphprune.evaluate.archive import Case, Evaluated
 from graphprune.evaluate.distance import interval_text
 from graphprune.evaluate.documents import seconds_of
 from graphprune.evaluate.settings import domain_of
-from graphprune.ir import Domain
 from graphprune.ir.export import write_bytes
+from graphprune.region import Domain
 from graphprune.report.curves import interval, stage_seconds
 from graphprune.report.images import as_image, difference, picture
 from graphprune.report.plots import accuracy_figure, inline_svg

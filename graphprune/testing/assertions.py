@@ -5,13 +5,14 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from graphprune.backends.onnxruntime import Executable
-from graphprune.backends.reference import Reference, forward64
-from graphprune.ir import Anchor, Box, GraphBuilder, Network, Region
+from graphprune.bounds.entry import LayerBounds
+from graphprune.ir import GraphBuilder, Network
 from graphprune.ir.network import BATCH, AffineOperator
-from graphprune.passbase import Pass, State, execute
-from graphprune.passes.analysis.bounds import LayerBounds
+from graphprune.passes.base import Pass, State, execute
 from graphprune.pipeline.verify import check_promise, samples_in
+from graphprune.region import Anchor, Box, Region
+from graphprune.runtime.reference import Reference, forward64
+from graphprune.runtime.session import Executable
 
 Floats = NDArray[np.float64]
 

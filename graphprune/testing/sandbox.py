@@ -50,10 +50,10 @@ def deviation(network: Network, points: int = 3) -> float:
     NotRunError
         ONNX Runtime does not run the file.
     """
-    from graphprune.backends.onnxruntime import run_original
-    from graphprune.backends.reference import Reference, forward64
     from graphprune.ir.builder import GraphBuilder
     from graphprune.ir.network import BATCH, AffineOperator, data_inputs, operator
+    from graphprune.runtime.original import run_original
+    from graphprune.runtime.reference import Reference, forward64
 
     b = GraphBuilder(np.float64)
     values = {network.input: b.input("x", [BATCH, *network.input_shape])}

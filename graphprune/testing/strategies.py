@@ -19,9 +19,10 @@ from onnx import TensorProto, helper, numpy_helper
 
 from graphprune.canonical import from_proto
 from graphprune.errors import GraphpruneError
-from graphprune.ir import Anchor, Network, Segment
+from graphprune.ir import Network, Segment
 from graphprune.pipeline import Pipeline
 from graphprune.pipeline.text import known_passes, option_types
+from graphprune.region import Anchor
 
 Draw = Any
 
@@ -261,7 +262,7 @@ def networks(*, conv: bool | None = None, classes: int | None = None) -> st.Sear
 @st.composite
 def anchors(draw: Draw, network: Network) -> Anchor:
     """A point of [0.2, 0.8] with the class the network gives it."""
-    from graphprune.backends.onnxruntime import run_original
+    from graphprune.runtime.original import run_original
 
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     x = rng.uniform(0.2, 0.8, network.input_shape).astype(np.float32)

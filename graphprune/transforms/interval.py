@@ -6,14 +6,7 @@ import numpy as np
 import onnx_ir as ir
 
 from graphprune.ir.builder import GraphBuilder
-from graphprune.ir.network import (
-    BATCH,
-    Network,
-    activation_of,
-    affine,
-    data_inputs,
-    sample_shape,
-)
+from graphprune.ir.network import BATCH, Network, activation_of, affine, data_inputs, sample_shape
 from graphprune.transforms.forward import Values
 from graphprune.transforms.rounding import gamma
 from graphprune.transforms.underflow import slack

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from graphprune.ir.builder import GraphBuilder
-from graphprune.ir.points import Norm
+from graphprune.region import Norm
 from graphprune.transforms.rounding import FLOOR
 
 # Steps towards the multiplier: Newton's for l2, halvings for l1.

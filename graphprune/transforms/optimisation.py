@@ -18,7 +18,7 @@ import onnx_ir as ir
 
 from graphprune.ir.builder import GraphBuilder
 from graphprune.ir.network import Network, pre_activation, sample_shape, size
-from graphprune.ir.points import Norm
+from graphprune.region import Norm
 from graphprune.transforms.forward import Values, emit
 from graphprune.transforms.minimum import Rows
 from graphprune.transforms.relaxation import LINES, Walk, ancestors, better

@@ -24,7 +24,7 @@ import onnx_ir as ir
 
 from graphprune.ir.builder import GraphBuilder
 from graphprune.ir.network import LOGITS, Network, Segment, affine, data_inputs, sample_shape, size
-from graphprune.ir.points import Norm
+from graphprune.region import Norm
 from graphprune.transforms.forward import Values
 from graphprune.transforms.gradient import accumulate
 from graphprune.transforms.minimum import ROUNDINGS, Box, Minimum, Rows, dot, over_ball, over_box

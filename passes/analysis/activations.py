@@ -6,11 +6,11 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from graphprune.backends.reference import forward64
+from graphprune.attacks.attack import Attack
 from graphprune.ir import Network, annotate
 from graphprune.ir.network import pre_activation, sample_shape
-from graphprune.passbase import Facts, Promise, State, provides, register_pass
-from graphprune.passes.analysis.attack import Attack
+from graphprune.passes.base import Facts, Promise, State, provides, register_pass
+from graphprune.runtime.reference import forward64
 
 Floats = NDArray[np.float64]
 

@@ -5,11 +5,11 @@ from typing import ClassVar
 
 import numpy as np
 
+from graphprune.attacks.attack import Attack
+from graphprune.bounds.certify import Certificate
 from graphprune.ir.network import Network, size
 from graphprune.operators.simplify import simplify
-from graphprune.passbase import Facts, Promise, State, register_pass
-from graphprune.passes.analysis.attack import Attack
-from graphprune.passes.analysis.certify import Certificate
+from graphprune.passes.base import Facts, Promise, State, register_pass
 from graphprune.transforms.replace import Replacement, apply
 
 

@@ -7,6 +7,8 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from graphprune.attacks.attack import Attack
+from graphprune.bounds.certify import Certificate
 from graphprune.ir.network import (
     Network,
     NetworkBuilder,
@@ -27,9 +29,7 @@ from graphprune.operators.cost import (
     network_cost,
 )
 from graphprune.operators.simplify import simplify
-from graphprune.passbase import Facts, Promise, State, register_pass
-from graphprune.passes.analysis.attack import Attack
-from graphprune.passes.analysis.certify import Certificate
+from graphprune.passes.base import Facts, Promise, State, register_pass
 from graphprune.passes.rewrite.dead_code import without_dead_layers
 from graphprune.passes.rewrite.merge_neurons import merge_neurons
 from graphprune.transforms.matrix import matrix_of

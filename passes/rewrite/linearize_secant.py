@@ -5,13 +5,13 @@ from typing import ClassVar
 
 import numpy as np
 
+from graphprune.attacks.attack import Attack
 from graphprune.errors import PipelineError
-from graphprune.ir import Ball
 from graphprune.ir.network import activation_of
-from graphprune.passbase import Facts, Promise, State, record, register_pass
 from graphprune.passes.analysis.activations import record as record_activations
-from graphprune.passes.analysis.attack import Attack
+from graphprune.passes.base import Facts, Promise, State, record, register_pass
 from graphprune.passes.rewrite.lines import secant
+from graphprune.region import Ball
 from graphprune.transforms.replace import Replacement, apply
 
 

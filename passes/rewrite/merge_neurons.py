@@ -7,18 +7,12 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from graphprune.ir.network import (
-    Network,
-    NetworkBuilder,
-    operator,
-    pre_activation,
-    sample_shape,
-)
+from graphprune.attacks.attack import Attack
+from graphprune.bounds.certify import Certificate
+from graphprune.ir.network import Network, NetworkBuilder, operator, pre_activation, sample_shape
 from graphprune.operators import Conv, Dense, Relu, Reshape
 from graphprune.operators.simplify import simplify
-from graphprune.passbase import Facts, Promise, State, record, register_pass
-from graphprune.passes.analysis.attack import Attack
-from graphprune.passes.analysis.certify import Certificate
+from graphprune.passes.base import Facts, Promise, State, record, register_pass
 
 Floats = NDArray[np.float64]
 # A unit is a neuron of a vector, or a channel of a convolution.

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from graphprune.passbase import Facts, Promise, State, register_pass
-from graphprune.passes.analysis.attack import Attack
-from graphprune.passes.analysis.bounds import Method
+from graphprune.attacks.attack import Attack
+from graphprune.bounds.entry import Method
+from graphprune.passes.base import Facts, Promise, State, register_pass
 from graphprune.passes.rewrite.substitute import checked_shares, run_substitute
 
 

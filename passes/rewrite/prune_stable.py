@@ -5,11 +5,11 @@ from typing import ClassVar
 
 import numpy as np
 
+from graphprune.attacks.attack import Attack
 from graphprune.ir.network import activation_of
-from graphprune.ir.points import contains
-from graphprune.passbase import Facts, Promise, State, record, register_pass
-from graphprune.passes.analysis.attack import Attack
-from graphprune.passes.analysis.bounds_pass import BallBounds
+from graphprune.passes.analysis.bounds import BallBounds
+from graphprune.passes.base import Facts, Promise, State, record, register_pass
+from graphprune.region.points import contains
 from graphprune.transforms.replace import Replacement, apply
 
 

@@ -8,16 +8,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graphprune import transforms
-from graphprune.backends.onnxruntime import compiled
-from graphprune.backends.reference import forward64
+from graphprune.attacks.attack import Attack
+from graphprune.bounds.entry import Boxes, LayerBounds, Method, pre_activation_bounds
 from graphprune.errors import PipelineError
-from graphprune.ir import Anchor, Ball, Network
+from graphprune.ir import Network
 from graphprune.ir.network import Activation, activation_of
-from graphprune.passbase import State
 from graphprune.passes.analysis.activations import record
-from graphprune.passes.analysis.attack import Attack
-from graphprune.passes.analysis.bounds import Boxes, LayerBounds, Method, pre_activation_bounds
-from graphprune.passes.analysis.bounds_pass import ball_of
+from graphprune.passes.analysis.bounds import ball_of
+from graphprune.passes.base import State
+from graphprune.region import Anchor, Ball
+from graphprune.runtime.reference import forward64
+from graphprune.runtime.session import compiled
 from graphprune.transforms.replace import Replacement
 
 Floats = NDArray[np.float64]

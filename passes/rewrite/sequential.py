@@ -7,13 +7,14 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from graphprune.bounds.entry import Boxes, Method, pre_activation_bounds
 from graphprune.errors import PipelineError
-from graphprune.ir import Network, Region
+from graphprune.ir import Network
 from graphprune.ir.network import NetworkBuilder, operator, size
 from graphprune.operators import Conv, Dense, Relu, Reshape
-from graphprune.passbase import Facts, Promise, State, record, register_pass
-from graphprune.passes.analysis.bounds import Boxes, Method, pre_activation_bounds
-from graphprune.passes.analysis.bounds_pass import BallBounds
+from graphprune.passes.analysis.bounds import BallBounds
+from graphprune.passes.base import Facts, Promise, State, record, register_pass
+from graphprune.region import Region
 from graphprune.transforms.matrix import matrix_of
 from graphprune.transforms.replace import apply
 from graphprune.transforms.rounding import gamma

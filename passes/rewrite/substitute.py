@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+from graphprune.attacks.attack import Attack
+from graphprune.bounds.entry import Method
 from graphprune.errors import PipelineError
-from graphprune.passbase import Facts, Promise, State, record, register_pass
-from graphprune.passes.analysis.attack import Attack
-from graphprune.passes.analysis.bounds import Method
+from graphprune.passes.base import Facts, Promise, State, record, register_pass
 from graphprune.passes.rewrite.lines import LINES, By
 from graphprune.passes.rewrite.ranks import RANKS, Rank
 from graphprune.passes.rewrite.scene import Scene

@@ -15,7 +15,7 @@ from graphprune.backends.search.rung import climb
 from graphprune.backends.trace import Case, Outline, Trace
 from graphprune.check import Proof, ProofFile, read_model, verify
 from graphprune.check.model import Model
-from graphprune.ir import Domain
+from graphprune.region import Domain
 from tests.conftest import MODELS
 
 # Just below the distances of these images, on mnist-tiny.

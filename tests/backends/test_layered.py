@@ -6,8 +6,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import graphprune as gp
-from graphprune.backends.reference import forward64
 from graphprune.errors import UnsupportedError
+from graphprune.runtime.reference import forward64
 
 CENTRE = np.array([0.6, 0.45])
 SEED = 3

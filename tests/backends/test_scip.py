@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 import graphprune as gp
 from graphprune.backends.condensed import bounds_of, condense
-from graphprune.backends.reference import forward64
 from graphprune.backends.scip import backend, formulate
-from graphprune.ir import Ball
-from graphprune.passes.analysis.bounds import Boxes, pre_activation_bounds
+from graphprune.bounds.entry import Boxes, pre_activation_bounds
 from graphprune.pipeline.verify import samples_in
+from graphprune.region import Ball
+from graphprune.runtime.reference import forward64
 from graphprune.testing import anchors, networks
 from tests.oracles import Perceptron, brute_force_distance
 

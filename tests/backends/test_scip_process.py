@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 import graphprune as gp
+from graphprune.attacks.confirm import confirm
 from graphprune.backends.protocol import Ledger, Limits, Problem
 from graphprune.backends.scip import Scip, backend, process, solve
 from graphprune.backends.scip.process import Heard
 from graphprune.clock import processor_seconds
-from graphprune.passes.analysis.witness import confirm
 
 
 @pytest.fixture(autouse=True)
@@ -211,8 +211,8 @@ def test_messages_are_plain(tiny: gp.Network) -> None:
 
     from graphprune.backends.condensed import bounds_of, condense
     from graphprune.backends.scip.formulate import formulate
-    from graphprune.ir import Ball
-    from graphprune.passes.analysis.bounds import Boxes, pre_activation_bounds
+    from graphprune.bounds.entry import Boxes, pre_activation_bounds
+    from graphprune.region import Ball
 
     ball = Ball(np.full(tiny.input_shape, 0.3), 0.02)
     bounds = bounds_of(pre_activation_bounds(tiny, Boxes.of(ball)))

@@ -11,17 +11,17 @@ import graphprune as gp
 from graphprune.backends.choose import Solver
 from graphprune.backends.condensed import bounds_of, condense
 from graphprune.backends.protocol import Ledger, Limits, Problem
-from graphprune.backends.reference import forward64
 from graphprune.backends.scip import Scip
 from graphprune.backends.scip import backend as scip_backend
 from graphprune.backends.scip.formulate import FORMS, Form, formulate, layer
 from graphprune.backends.scip.program import ENCODINGS, Encoding, Program
 from graphprune.backends.scip.relaxation import Relaxation, safe_bound
 from graphprune.backends.scip.tighten import root_bound, tighten
-from graphprune.ir import Ball
-from graphprune.passes.analysis.bounds import Boxes, pre_activation_bounds
-from graphprune.passes.analysis.certify import margin_rows
+from graphprune.bounds.certify import margin_rows
+from graphprune.bounds.entry import Boxes, pre_activation_bounds
 from graphprune.pipeline.verify import samples_in
+from graphprune.region import Ball
+from graphprune.runtime.reference import forward64
 from graphprune.testing import anchors, networks
 from tests.oracles import Perceptron, brute_force_distance, region_distance
 

@@ -16,21 +16,15 @@ from graphprune.backends.primal import pursue
 from graphprune.backends.protocol import Ledger, Limits, Problem
 from graphprune.backends.search import kernels
 from graphprune.backends.search.cuts import Cuts, add_planes
-from graphprune.backends.search.form import (
-    margin_goal,
-    neuron_goal,
-    no_planes,
-    region_of,
-    rows_of,
-)
+from graphprune.backends.search.form import margin_goal, neuron_goal, no_planes, region_of, rows_of
 from graphprune.backends.search.leaf import relax, solve_leaf
 from graphprune.backends.search.target import Target
+from graphprune.bounds.certify import margin_rows
+from graphprune.bounds.entry import Boxes, pre_activation_bounds
 from graphprune.evaluate.distance import Distance
-from graphprune.ir import Ball
-from graphprune.passes.analysis.bounds import Boxes, pre_activation_bounds
-from graphprune.passes.analysis.certify import margin_rows
 from graphprune.pipeline.verify import samples_in
 from graphprune.progress import Interrupted
+from graphprune.region import Ball
 from graphprune.testing import anchors, networks
 from tests.oracles import Perceptron, brute_force_distance
 
@@ -349,7 +343,7 @@ def test_condensed_goals_speak_of_the_network(tiny: gp.Network, images: list[gp.
     goal = margin_goal(condensed, margin_rows(tiny, images[0].label)[0])
     v = np.concatenate([images[0].x.reshape(-1), np.zeros(condensed.unstable)]).astype(float)
     kernels.evaluate(rows, v)
-    from graphprune.backends.reference import forward64
+    from graphprune.runtime.reference import forward64
 
     logits = forward64(tiny, images[0].x[None])[0][0]
     expected = margin_rows(tiny, images[0].label)[0] @ logits

@@ -8,7 +8,6 @@ import pytest
 
 import graphprune as gp
 from graphprune.backends.protocol import Ledger, Limits, Problem
-from graphprune.backends.reference import forward64
 from graphprune.backends.search.crew import Crew
 from graphprune.backends.search.leaf import solve_leaf
 from graphprune.backends.search.parcel import Growth, pack
@@ -16,6 +15,7 @@ from graphprune.backends.search.pool import Team
 from graphprune.backends.search.rung import FEW, _Rung
 from graphprune.backends.search.tree import Tree
 from graphprune.pipeline.verify import samples_in
+from graphprune.runtime.reference import forward64
 from tests.conftest import MODELS
 from tests.oracles import Perceptron
 

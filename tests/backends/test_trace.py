@@ -12,7 +12,7 @@ from graphprune.backends.search import rung
 from graphprune.backends.search.rung import climb
 from graphprune.backends.trace import Outline, Path, Trace
 from graphprune.evaluate.distance import distance
-from graphprune.ir import Domain
+from graphprune.region import Domain
 from tests.conftest import MODELS
 
 

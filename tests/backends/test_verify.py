@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from scipy.optimize import linprog
 
 import graphprune as gp
-from graphprune.backends.onnxruntime import run_original
 from graphprune.backends.protocol import Limits
 from graphprune.backends.search.cuts import add_planes
 from graphprune.backends.search.target import Target
@@ -25,6 +24,7 @@ from graphprune.backends.verify.problem import Problem, Proof
 from graphprune.backends.verify.rows import rows_of
 from graphprune.errors import GraphpruneError
 from graphprune.progress import Progress
+from graphprune.runtime.original import run_original
 from graphprune.vnnlib import Property, parse_property, read_property
 from tests.oracles import Floats, Perceptron
 

@@ -7,11 +7,11 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 import graphprune as gp
-from graphprune.backends.onnxruntime import compiled, run_original
-from graphprune.backends.reference import forward64
-from graphprune.ir import Ball
-from graphprune.ir.points import Domain
-from graphprune.passes.analysis.bounds import Boxes, linear_bounds, pre_activation_bounds
+from graphprune.bounds.entry import Boxes, linear_bounds, pre_activation_bounds
+from graphprune.region import Ball, Domain
+from graphprune.runtime.original import run_original
+from graphprune.runtime.reference import forward64
+from graphprune.runtime.session import compiled
 from graphprune.transforms import forward
 from tests.conftest import random_points
 

@@ -11,9 +11,10 @@ from onnx import TensorProto, helper, numpy_helper
 
 import graphprune as gp
 from benchmarks.truth import deviations
-from graphprune.backends.onnxruntime import compiled, run_original
-from graphprune.backends.reference import forward64
 from graphprune.errors import UnsupportedError
+from graphprune.runtime.original import run_original
+from graphprune.runtime.reference import forward64
+from graphprune.runtime.session import compiled
 from graphprune.testing import models
 from graphprune.transforms import forward
 from tests.conftest import random_points

@@ -8,8 +8,8 @@ import pytest
 from onnx import TensorProto, helper
 
 import graphprune as gp
-from graphprune.backends.onnxruntime import Executable
 from graphprune.errors import UnsupportedError
+from graphprune.runtime.session import Executable
 from tests.canonical.models import agrees, model_of, node
 
 RNG = np.random.default_rng(0)

@@ -8,9 +8,10 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import graphprune as gp
-from graphprune.backends.onnxruntime import Executable, run_original
-from graphprune.backends.reference import forward64
 from graphprune.errors import UnsupportedError
+from graphprune.runtime.original import run_original
+from graphprune.runtime.reference import forward64
+from graphprune.runtime.session import Executable
 from tests.canonical.models import agrees, close, model_of, node
 from tests.conftest import random_points
 

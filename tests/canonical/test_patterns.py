@@ -8,12 +8,12 @@ import pytest
 from onnx import numpy_helper
 
 import graphprune as gp
-from graphprune.backends.reference import Reference, forward64
 from graphprune.canonical.survey import unsupported
 from graphprune.errors import UnsupportedError
 from graphprune.ir.load import read_model
 from graphprune.ir.network import activation_of
 from graphprune.operators import Gelu, GeluTanh, Relu, Softplus
+from graphprune.runtime.reference import Reference, forward64
 from tests.canonical.models import agrees, model_of, node
 
 Parts = list[onnx.NodeProto]

@@ -18,7 +18,7 @@ from graphprune.backends.search.rung import climb
 from graphprune.check import Proof, ProofFile, Refused, read, read_model, verify, write
 from graphprune.check.container import Claims, Scope
 from graphprune.check.model import Model
-from graphprune.ir import Domain
+from graphprune.region import Domain
 from tests.conftest import MODELS
 
 RADIUS = 0.0783

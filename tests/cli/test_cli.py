@@ -13,9 +13,9 @@ import onnx
 import pytest
 
 import graphprune as gp
-from graphprune.backends.onnxruntime import run_original
-from graphprune.backends.reference import forward64
 from graphprune.cli.app import run
+from graphprune.runtime.original import run_original
+from graphprune.runtime.reference import forward64
 from tests.conftest import MODELS
 from tests.oracles import Perceptron
 

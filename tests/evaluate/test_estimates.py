@@ -8,25 +8,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import graphprune as gp
-from graphprune.backends.onnxruntime import run_original
+from graphprune.attacks.attack import Attack
+from graphprune.bounds.certify import certified_margins
+from graphprune.bounds.entry import Method
 from graphprune.evaluate.documents import estimate_text
-from graphprune.evaluate.estimates import (
-    Metric,
-    estimate,
-    estimated,
-    parse_estimate,
-)
+from graphprune.evaluate.estimates import Metric, estimate, estimated, parse_estimate
 from graphprune.evaluate.estimates.base import Question
 from graphprune.evaluate.estimates.extrapolate import PowerLaw, Walk, tangent
 from graphprune.evaluate.estimates.substitute import _certify, _solve
 from graphprune.evaluate.settings import Settings
-from graphprune.ir import NORMS, Domain, Norm
-from graphprune.ir.points import linf
-from graphprune.passes.analysis.attack import Attack
-from graphprune.passes.analysis.bounds import Method
-from graphprune.passes.analysis.bounds_pass import BallBounds
-from graphprune.passes.analysis.certify import certified_margins
+from graphprune.passes.analysis.bounds import BallBounds
 from graphprune.progress import quiet
+from graphprune.region import NORMS, Domain, Norm
+from graphprune.region.points import linf
+from graphprune.runtime.original import run_original
 from graphprune.testing import anchors
 from tests.canonical.models import model_of, node
 from tests.conftest import MODELS

@@ -23,7 +23,7 @@ from graphprune.evaluate.experiment import (
     read_experiment,
     summarise,
 )
-from graphprune.ir import Domain
+from graphprune.region import Domain
 from tests.conftest import MODELS
 from tests.measurements import measured_on, on_three_domains, plan_of, record_of
 

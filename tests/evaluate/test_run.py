@@ -17,7 +17,6 @@ import numpy as np
 import pytest
 
 import graphprune as gp
-from graphprune.backends.onnxruntime import run_original
 from graphprune.cli.app import run
 from graphprune.evaluate import run as module
 from graphprune.evaluate.archive import of_outcome
@@ -30,6 +29,7 @@ from graphprune.evaluate.tasks import Task, perform
 from graphprune.progress import Interval
 from graphprune.report.rows import as_csv
 from graphprune.report.table import causes, results_table
+from graphprune.runtime.original import run_original
 from tests.conftest import MODELS
 
 TOY, POINTS = str(MODELS / "toy-2d.onnx"), str(MODELS / "toy-2d-anchors.npz")

@@ -7,15 +7,15 @@ from hypothesis import strategies as st
 
 import graphprune as gp
 from graphprune.backends.condensed import bounds_of, condense
-from graphprune.backends.onnxruntime import run_original
 from graphprune.backends.protocol import Ledger, Limits, Problem
 from graphprune.backends.scip.influence import most_damaging
+from graphprune.bounds.certify import margin_rows
+from graphprune.bounds.entry import Boxes, pre_activation_bounds
 from graphprune.evaluate.estimates import estimate, parse_estimate
 from graphprune.evaluate.estimates.sound import Ladder, Sound
 from graphprune.evaluate.settings import Settings
-from graphprune.ir import Ball
-from graphprune.passes.analysis.bounds import Boxes, pre_activation_bounds
-from graphprune.passes.analysis.certify import margin_rows
+from graphprune.region import Ball
+from graphprune.runtime.original import run_original
 from tests.evaluate.test_estimates import perceptrons
 from tests.oracles import Perceptron, brute_force_distance
 

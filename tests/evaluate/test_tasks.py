@@ -11,7 +11,7 @@ from graphprune.evaluate import tasks
 from graphprune.evaluate.estimates import longest
 from graphprune.evaluate.settings import Settings
 from graphprune.evaluate.tasks import Result, assemble, names, needs, perform
-from graphprune.ir import Domain
+from graphprune.region import Domain
 
 ADV = Result({"value": 0.5, "target": 3, "seconds": 0.1}, [])
 ROB = Result({"value": 0.2, "method": "crown", "complete": False, "seconds": 0.1}, [])

@@ -14,11 +14,11 @@ from graphprune.vnnlib import parse_property
 from tests.oracles import Perceptron
 
 KERNELS = (
-    "search.kernels",
-    "compact.kernels",
-    "compact.lanes",
-    "compact.optimise",
-    "verify.kernels",
+    "backends.search.kernels",
+    "bounds.compact.kernels",
+    "bounds.compact.lanes",
+    "bounds.compact.optimise",
+    "backends.verify.kernels",
 )
 
 
@@ -26,7 +26,7 @@ def compiled() -> dict[str, int]:
     """Signatures of every kernel called from Python."""
     counts = {}
     for name in KERNELS:
-        module: Any = importlib.import_module(f"graphprune.backends.{name}")
+        module: Any = importlib.import_module(f"graphprune.{name}")
         for kernel, value in vars(module).items():
             if hasattr(value, "signatures"):
                 counts[f"{name}.{kernel}"] = len(value.signatures)

@@ -11,10 +11,10 @@ import onnx
 import pytest
 
 import graphprune as gp
-from graphprune.backends.onnxruntime import run_original
 from graphprune.evaluate.documents import check_writable
-from graphprune.ir import Box
 from graphprune.ir.export import write_bytes
+from graphprune.region import Box
+from graphprune.runtime.original import run_original
 from tests.conftest import random_points
 from tests.oracles import Perceptron
 

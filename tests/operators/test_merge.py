@@ -6,7 +6,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import graphprune as gp
-from graphprune.backends.reference import Reference
 from graphprune.ir import GraphBuilder, Network
 from graphprune.ir.network import BATCH, AffineOperator, NetworkBuilder, operator
 from graphprune.ir.source import Layout, Source
@@ -14,6 +13,7 @@ from graphprune.operators import Add, Conv, Dense, Relu, Reshape, Scale, Shift, 
 from graphprune.operators import merge as rules
 from graphprune.operators.merge import merge, parallel
 from graphprune.operators.simplify import simplify
+from graphprune.runtime.reference import Reference
 from tests.oracles import Perceptron
 
 Draw = st.DrawFn
@@ -161,7 +161,7 @@ def test_graphs_shrink_to_their_activations() -> None:
     after = simplify(before)
     assert kinds(after) == ["Conv", "Relu", "Conv", "Reshape", "Dense"]
     x = r.normal(size=(3, 2, 4, 4))
-    from graphprune.backends.reference import forward64
+    from graphprune.runtime.reference import forward64
 
     assert np.allclose(forward64(before, x)[0], forward64(after, x)[0])
     assert after.multiply_adds < before.multiply_adds

@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from graphprune.backends.reference import Reference, forward64
 from graphprune.errors import GraphpruneError
 from graphprune.ir import GraphBuilder, Network
 from graphprune.ir.network import BATCH, AffineOperator, Operator, Shape, is_affine, operator
@@ -37,6 +36,7 @@ from graphprune.operators import (
 )
 from graphprune.operators.merge import PAIRS, merge
 from graphprune.operators.simplify import simplify
+from graphprune.runtime.reference import Reference, forward64
 from graphprune.testing import assert_adjoint, networks
 from tests.conftest import random_points
 

@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from graphprune.backends.onnxruntime import Executable
 from graphprune.ir import GraphBuilder
 from graphprune.ir.network import BATCH
 from graphprune.operators import Gelu, GeluTanh, Relu, Sigmoid, Softplus, Tanh
 from graphprune.operators.smooth import Smooth
+from graphprune.runtime.session import Executable
 
 KINDS: list[Smooth] = [Sigmoid(), Tanh(), Softplus(), Gelu(), GeluTanh()]
 # With a jump and a cube large enough to be seen.

@@ -8,18 +8,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import graphprune as gp
-from graphprune.backends.onnxruntime import run_original
-from graphprune.backends.reference import forward64
-from graphprune.ir import Ball, Box, annotation
+from graphprune.attacks.attack import Attack
+from graphprune.attacks.confirm import Witness
+from graphprune.bounds.entry import PreActivationBounds
+from graphprune.ir import annotation
 from graphprune.ir.network import operator, pre_activation
 from graphprune.operators import Conv
 from graphprune.passes.analysis.activations import RecordedActivations
-from graphprune.passes.analysis.attack import Attack
-from graphprune.passes.analysis.bounds import PreActivationBounds
-from graphprune.passes.analysis.witness import Witness
 from graphprune.passes.rewrite.lines import secant
 from graphprune.passes.rewrite.schedule import rounds_of
 from graphprune.pipeline.verify import samples_in
+from graphprune.region import Ball, Box
+from graphprune.runtime.original import run_original
+from graphprune.runtime.reference import forward64
 from graphprune.testing import anchors, assert_equivalent, networks
 from tests.conftest import random_points
 from tests.oracles import Perceptron

@@ -9,12 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import graphprune as gp
-from graphprune.backends.onnxruntime import run_original
-from graphprune.backends.reference import forward64
 from graphprune.cli.app import run
-from graphprune.ir import Ball, Box
 from graphprune.passes.rewrite.sequential import is_chain
 from graphprune.pipeline.verify import samples_in
+from graphprune.region import Ball, Box
+from graphprune.runtime.original import run_original
+from graphprune.runtime.reference import forward64
 from graphprune.testing import anchors, networks
 from tests.conftest import MODELS
 

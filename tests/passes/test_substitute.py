@@ -7,14 +7,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import graphprune as gp
-from graphprune.backends.reference import forward64
-from graphprune.ir import Ball, Domain
-from graphprune.passes.analysis.attack import Attack
-from graphprune.passes.analysis.witness import Witness
+from graphprune.attacks.attack import Attack
+from graphprune.attacks.confirm import Witness
 from graphprune.passes.rewrite.lines import LINES, By, through_kept
 from graphprune.passes.rewrite.ranks import RANKS, Rank
 from graphprune.passes.rewrite.scene import KeptPoints, Scene
 from graphprune.passes.rewrite.schedule import replace_least
+from graphprune.region import Ball, Domain
+from graphprune.runtime.reference import forward64
 from graphprune.testing import anchors, networks
 from graphprune.transforms.replace import apply
 from tests.conftest import random_points
@@ -150,7 +150,7 @@ def test_sensitivity_is_the_derivative_of_the_margin(
     target = next(int(t) for t in order[::-1] if t != anchor.label)
     # The last layer is read by one affine map: its derivative is that map's row.
     last = tiny.segments[-1]
-    from graphprune.backends.reference.runtime import run_segment
+    from graphprune.runtime.reference import run_segment
 
     units = np.eye(len(scene.sensitivity[-1]))
     image = run_segment(tiny, last, [units], linear=True)

@@ -8,14 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import graphprune as gp
-from graphprune.backends.reference import forward64
-from graphprune.passbase import ANALYSES, Rewrite, State, execute
+from graphprune.attacks.attack import Attack
+from graphprune.bounds.certify import Certificate, certified_margins
 from graphprune.passes.analysis.activations import Recorded, record
-from graphprune.passes.analysis.attack import Attack
-from graphprune.passes.analysis.bounds_pass import BallBounds
-from graphprune.passes.analysis.certify import Certificate, certified_margins
+from graphprune.passes.analysis.bounds import BallBounds
+from graphprune.passes.base import ANALYSES, Rewrite, State, execute
 from graphprune.pipeline.text import known_passes
 from graphprune.pipeline.verify import check_promise, samples_in
+from graphprune.runtime.reference import forward64
 from graphprune.testing import anchors, networks
 
 PASSES = sorted(known_passes())

@@ -116,7 +116,7 @@ def test_without_the_plugin_the_node_is_named(tmp_path: Path) -> None:
         ("import no_such_module_anywhere", "ModuleNotFoundError: No module named"),
         ("raise RuntimeError('first line\\nsecond')", "RuntimeError: first line second"),
         (
-            "from graphprune.passbase import register_pass\nfrom graphprune.passes.analysis.attack"
+            "from graphprune.passes.base import register_pass\nfrom graphprune.attacks.attack"
             " import AttackPass\n@register_pass\nclass Mine(AttackPass): pass",
             "two passes are called 'attack'",
         ),

@@ -10,13 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import graphprune as gp
-from graphprune.backends.reference import forward64
 from graphprune.cli.app import run
-from graphprune.ir import Ball, Box
-from graphprune.ir.points import Norm, contains, lengths
-from graphprune.passbase import PASSES, Facts, Promise, State, register_pass
+from graphprune.passes.base import PASSES, Facts, Promise, State, register_pass
 from graphprune.pipeline import BrokenPromiseError
 from graphprune.pipeline.verify import samples_in
+from graphprune.region import Ball, Box, Norm
+from graphprune.region.points import contains, lengths
+from graphprune.runtime.reference import forward64
 from graphprune.testing import anchors, networks
 from graphprune.transforms.replace import Replacement, apply
 from tests.conftest import MODELS

@@ -9,12 +9,7 @@ import pytest
 
 from graphprune.cli.app import run as command
 from graphprune.evaluate.experiment import Measured, summarise
-from graphprune.report.numbers import (
-    experiment_table,
-    markdown_tables,
-    read_panels,
-    write_numbers,
-)
+from graphprune.report.numbers import experiment_table, markdown_tables, read_panels, write_numbers
 from tests.conftest import MODELS
 from tests.measurements import on_three_domains, plan_of, record_of
 

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 
 import graphprune as gp
+from graphprune.attacks.confirm import Witness
 from graphprune.cli.app import run
 from graphprune.evaluate.archive import Case, Evaluated, of_outcome, read_run
 from graphprune.evaluate.documents import summary
 from graphprune.evaluate.run import Job, evaluate
 from graphprune.evaluate.settings import Settings
-from graphprune.passes.analysis.witness import Witness
 from graphprune.report.curves import curves, interval
 from graphprune.report.page import render
 from graphprune.report.rows import as_csv, as_markdown, as_parquet, rows

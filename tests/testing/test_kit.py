@@ -14,13 +14,13 @@ from hypothesis import find, given, reject, settings
 from hypothesis import strategies as st
 
 import graphprune as gp
-from graphprune.backends.reference import forward64
-from graphprune.ir import Ball, Box
+from graphprune.bounds.entry import Boxes, pre_activation_bounds
 from graphprune.ir.network import AffineOperator, affine
 from graphprune.operators import Dense
-from graphprune.passbase import PASSES, Facts, Promise, State
-from graphprune.passes.analysis.bounds import Boxes, pre_activation_bounds
+from graphprune.passes.base import PASSES, Facts, Promise, State
 from graphprune.pipeline import BrokenPromiseError
+from graphprune.region import Ball, Box
+from graphprune.runtime.reference import forward64
 from graphprune.testing import (
     affine_segments,
     anchors,

@@ -6,10 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import graphprune as gp
-from graphprune.backends.onnxruntime import run_original
-from graphprune.backends.reference import forward64
-from graphprune.ir import Ball
-from graphprune.passes.analysis.bounds import Boxes, pre_activation_bounds
+from graphprune.bounds.entry import Boxes, pre_activation_bounds
+from graphprune.region import Ball
+from graphprune.runtime.original import run_original
+from graphprune.runtime.reference import forward64
 from graphprune.testing import assert_encloses, many_operator_models
 from tests.conftest import random_points
 

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import graphprune as gp
-from graphprune.backends.reference import run_segment
 from graphprune.ir.network import affine, data_inputs, is_affine, sample_shape, size
+from graphprune.runtime.reference import run_segment
 from graphprune.testing import networks
 from graphprune.transforms.matrix import _by_units, matrices, segment_matrix
 

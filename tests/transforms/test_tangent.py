@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 import graphprune as gp
 from graphprune import transforms
-from graphprune.backends.onnxruntime import compiled
-from graphprune.backends.reference import forward64
 from graphprune.ir.network import pre_activation, sample_shape
+from graphprune.runtime.reference import forward64
+from graphprune.runtime.session import compiled
 from graphprune.testing import networks
 from tests.conftest import random_points
 from tests.oracles import Perceptron

@@ -10,10 +10,8 @@ from hypothesis import strategies as st
 
 import graphprune as gp
 from graphprune import transforms
-from graphprune.backends.onnxruntime import compiled
-from graphprune.backends.reference import forward64
-from graphprune.ir import Ball
-from graphprune.passes.analysis.bounds import (
+from graphprune.bounds.certify import certified_margins, margin_rows
+from graphprune.bounds.entry import (
     METHODS,
     Boxes,
     Method,
@@ -23,8 +21,10 @@ from graphprune.passes.analysis.bounds import (
     round_down,
     round_up,
 )
-from graphprune.passes.analysis.certify import certified_margins, margin_rows
 from graphprune.pipeline.verify import samples_in
+from graphprune.region import Ball
+from graphprune.runtime.reference import forward64
+from graphprune.runtime.session import compiled
 from graphprune.testing import networks
 from graphprune.transforms.replace import Replacement, apply
 from tests.conftest import random_points

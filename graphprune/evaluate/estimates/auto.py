@@ -5,15 +5,15 @@ from typing import ClassVar
 
 import numpy as np
 
+from graphprune.attacks.attack import Attack
+from graphprune.attacks.confirm import Witness
+from graphprune.bounds.entry import Boxes, pre_activation_bounds
 from graphprune.errors import GraphpruneError
 from graphprune.evaluate.estimates.base import Answer, Metric, Question
 from graphprune.evaluate.estimates.extrapolate import Extrapolate
 from graphprune.evaluate.estimates.nearest import Nearest
 from graphprune.evaluate.estimates.reanchored import ReAnchored
-from graphprune.ir import Ball
-from graphprune.passes.analysis.attack import Attack
-from graphprune.passes.analysis.bounds import Boxes, pre_activation_bounds
-from graphprune.passes.analysis.witness import Witness
+from graphprune.region import Ball
 
 # Unstable neurons in the ball of the nearest point. Up to `FEW`, a fast attack is off by some
 # thousandths; up to `SOME`, an attack from random points too finds what it misses, and the exact

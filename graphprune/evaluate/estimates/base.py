@@ -4,11 +4,12 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Any, ClassVar, Literal, Protocol
 
+from graphprune.attacks.attack import Attack
+from graphprune.attacks.confirm import Witness
 from graphprune.evaluate.settings import Settings
-from graphprune.ir import Anchor, Network
-from graphprune.passes.analysis.attack import Attack
-from graphprune.passes.analysis.witness import Witness
+from graphprune.ir import Network
 from graphprune.progress import Progress
+from graphprune.region import Anchor
 
 Metric = Literal["rob", "bnd"]
 Status = Literal["ok", "exact", "interval", "collapsed"]

@@ -23,14 +23,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graphprune import transforms
-from graphprune.backends.onnxruntime import compiled
+from graphprune.bounds.certify import margin_rows, margins_on
+from graphprune.bounds.entry import LayerBounds, Method
 from graphprune.errors import GraphpruneError
 from graphprune.evaluate.estimates.base import Answer, Metric, Question, Status
-from graphprune.ir import Ball
-from graphprune.ir.points import dual
-from graphprune.passes.analysis.bounds import LayerBounds, Method
-from graphprune.passes.analysis.certify import margin_rows, margins_on
 from graphprune.progress import Progress, quiet
+from graphprune.region import Ball
+from graphprune.region.points import dual
+from graphprune.runtime.session import compiled
 
 Floats = NDArray[np.float64]
 Margins = Callable[[float], Floats]

@@ -5,13 +5,13 @@ from typing import ClassVar
 
 import numpy as np
 
+from graphprune.attacks.confirm import closest_on_ray
 from graphprune.backends.condensed import bounds_of, condense
 from graphprune.backends.scip import solve_target
+from graphprune.bounds.entry import Boxes, Method, pre_activation_bounds
 from graphprune.errors import GraphpruneError
 from graphprune.evaluate.estimates.base import Answer, Metric, Question
-from graphprune.ir import Ball
-from graphprune.passes.analysis.bounds import Boxes, Method, pre_activation_bounds
-from graphprune.passes.analysis.witness import closest_on_ray
+from graphprune.region import Ball
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ than building one substitute takes.
 from dataclasses import dataclass
 from typing import ClassVar
 
+from graphprune.attacks.attack import Effort, attack
 from graphprune.evaluate.estimates.base import Answer, Metric, Question, Status
-from graphprune.passes.analysis.attack import Effort, attack
 
 
 @dataclass(frozen=True)

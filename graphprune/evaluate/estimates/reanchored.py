@@ -13,12 +13,12 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from graphprune.attacks.attack import Attack
+from graphprune.attacks.confirm import Witness, closest_on_ray
+from graphprune.attacks.polish import polish
 from graphprune.errors import GraphpruneError, OutOfTimeError
 from graphprune.evaluate.distance import distance
 from graphprune.evaluate.estimates.base import Answer, Metric, Question
-from graphprune.passes.analysis.attack import Attack
-from graphprune.passes.analysis.attack_polish import polish
-from graphprune.passes.analysis.witness import Witness, closest_on_ray
 from graphprune.passes.rewrite.fuse_affine import FuseAffine
 from graphprune.passes.rewrite.scene import KeptPoints
 from graphprune.passes.rewrite.substitute import Substitute

@@ -3,6 +3,8 @@
 from time import monotonic
 from typing import Any
 
+from graphprune.attacks.attack import Attack
+from graphprune.attacks.confirm import Witness
 from graphprune.errors import GraphpruneError, PipelineError, nearest
 from graphprune.evaluate.estimates.auto import Auto
 from graphprune.evaluate.estimates.base import Estimator, Metric, Question
@@ -13,12 +15,11 @@ from graphprune.evaluate.estimates.reanchored import ReAnchored
 from graphprune.evaluate.estimates.sound import Sound
 from graphprune.evaluate.estimates.substitute import Substituted
 from graphprune.evaluate.settings import Settings
-from graphprune.ir import Anchor, Network
-from graphprune.passes.analysis.attack import Attack
-from graphprune.passes.analysis.witness import Witness
+from graphprune.ir import Network
 from graphprune.pipeline import Pipeline
 from graphprune.pipeline.text import build, known_passes, split
 from graphprune.progress import Progress, quiet
+from graphprune.region import Anchor
 
 ESTIMATORS: dict[str, type[Estimator]] = {
     cls.name: cls for cls in (Auto, Extrapolate, Nearest, PlainMilp, ReAnchored, Sound)

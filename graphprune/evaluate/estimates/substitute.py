@@ -4,14 +4,14 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import ClassVar, NamedTuple
 
+from graphprune.attacks.attack import Attack, attack
+from graphprune.attacks.confirm import closest_on_ray
+from graphprune.bounds.certify import certify
 from graphprune.errors import OutOfTimeError
 from graphprune.evaluate.distance import distance
 from graphprune.evaluate.estimates.base import Answer, Metric, Question, Status
 from graphprune.ir import Network
 from graphprune.ir.export import with_own_source
-from graphprune.passes.analysis.attack import Attack, attack
-from graphprune.passes.analysis.certify import certify
-from graphprune.passes.analysis.witness import closest_on_ray
 from graphprune.pipeline import Pipeline
 
 

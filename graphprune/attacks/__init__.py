@@ -1,0 +1,1 @@
+"""Attacks: minimum-norm descent, PGD, polish, and the confirmation of points."""

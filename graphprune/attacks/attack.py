@@ -1,0 +1,329 @@
+"""d_adv: the closest adversarial point that is found in the time an effort allows.
+
+Minimum-norm descent for every target from the anchor, then from random points for the most
+endangered targets; the best ends are polished, by linear programs or in l2 quadratic ones. More
+effort is the same start and more of it, and nothing found is ever given up for something farther.
+Random points come from one generator on the host, so a seed gives the same result again.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from graphprune.attacks import (
+    descent as attack_descent,
+)
+from graphprune.attacks import (
+    polish as attack_polish,
+)
+from graphprune.attacks import (
+    radius as attack_radius,
+)
+from graphprune.attacks.confirm import Witness, closest_on_ray, confirm
+from graphprune.attacks.local import Indices, Question
+from graphprune.errors import GraphpruneError, check_known
+from graphprune.ir import Network
+from graphprune.progress import Interrupted, Progress, quiet
+from graphprune.region import NORMS, Anchor, Domain, Norm
+from graphprune.runtime.original import run_original
+
+Floats = NDArray[np.float64]
+Effort = Literal["fast", "standard", "thorough"]
+AttackMethod = Literal["descent", "pgd"]
+
+# Targets of one batch: of many classes, those with the largest logits at the anchor.
+TARGETS = 12
+# Steps of one minimum-norm descent.
+ITERATIONS = 16
+# Random points all over the domain, where descents from the anchor find nothing.
+AFAR = 48
+# Where a point is sought between an end and what the polish made of it.
+BACK = np.array([0.0, 0.5, 0.9, 0.99, 0.999, 0.9999])
+# Linearisations that a candidate gets to show what it is worth, and then as the best.
+TRIAL, FINISH = 1, 2
+
+
+@dataclass(frozen=True)
+class Round:
+    """Descents from random points, and which of their ends are polished.
+
+    Attributes
+    ----------
+    targets
+        The most endangered ones so far.
+    starts
+        Random points per target.
+    spread
+        Where they lie: a ball of this many times the best distance. Far points reach regions of
+        the boundary that descents from the anchor never see.
+    keep
+        Ends that get a trial polish; the best of them is finished.
+    """
+
+    targets: int
+    starts: int
+    spread: float
+    keep: int
+
+
+_STANDARD = (Round(2, 8, 5.0, 1), Round(1, 24, 8.0, 1))
+_MORE = (
+    Round(1, 16, 8.0, 8),
+    Round(4, 8, 5.0, 8),
+    Round(1, 16, 3.0, 8),
+    Round(9, 4, 5.0, 8),
+    Round(1, 32, 5.0, 12),
+    Round(2, 16, 8.0, 12),
+    Round(1, 8, 1.0, 4),
+)
+# Stages of rounds; the best point is polished to the end after each, so that what a stage finds is
+# never farther than what the effort below it does.
+STAGES: dict[Effort, Sequence[Sequence[Round]]] = {
+    "fast": (),
+    "standard": (_STANDARD,),
+    "thorough": (_STANDARD, _MORE),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Attack:
+    """Result of an attack.
+
+    Attributes
+    ----------
+    witness
+        The closest adversarial point found; None when there is none.
+    seconds
+        Wall time.
+    norm
+        Of its distance.
+    """
+
+    witness: Witness | None
+    seconds: float
+    norm: Norm = "linf"
+
+    @property
+    def distance(self) -> float | None:
+        """d_adv, the norm of the perturbation; None when nothing was found."""
+        return None if self.witness is None else self.witness.distance
+
+
+def attack(
+    network: Network,
+    anchor: Anchor,
+    *,
+    domain: Domain | None = None,
+    method: AttackMethod = "descent",
+    effort: Effort = "standard",
+    norm: Norm = "linf",
+    seed: int = 0,
+    time_limit: float = np.inf,
+    progress: Progress = quiet,
+) -> Attack:
+    """Search the closest adversarial point to a correctly classified anchor.
+
+    Parameters
+    ----------
+    network
+        With two classes or more.
+    anchor
+        In the network's sample shape, inside the domain.
+    domain
+        Of perturbed points; [0, 1] unless given.
+    method
+        ``descent``: as this module says. ``pgd``: PGD and bisection alone, the paper's baseline,
+        whatever the effort.
+    effort
+        ``fast``: descents from the anchor; ``standard`` and ``thorough``: from random points too.
+        A higher effort goes on from where the lower one ends, so its result is never farther.
+    norm
+        Of the distance.
+    seed
+        Of the random points.
+    time_limit
+        Seconds; the best point so far is returned when they are over.
+    progress
+        Told in a few words what is being done.
+
+    Returns
+    -------
+    Attack
+        Its distance is an upper bound of d_bnd, by a point that the original model confirms.
+
+    Raises
+    ------
+    GraphpruneError
+        The network has one output, the anchor does not fit it, or a name is unknown.
+    Interrupted
+        Ctrl-C; its `found` is the attack with the best point so far.
+    """
+    if network.classes < 2:
+        raise GraphpruneError("the network has one output: no decision boundary is defined")
+    check_known("attack", method, get_args(AttackMethod))
+    check_known("effort", effort, STAGES)
+    check_known("norm", norm, NORMS)
+    domain = domain or Domain()
+    anchor.require(network.input_shape, network.classes, domain)
+    start = monotonic()
+    question = Question(network, anchor, domain, norm)
+    search = _Search(question, start + time_limit, progress)
+    try:
+        if search.in_time() and not search.at_anchor():
+            if method == "pgd":
+                search.offer(attack_radius.bisect(question, search.targets, search.in_time))
+            else:
+                search.descend(STAGES[effort], np.random.default_rng([seed, anchor.index]))
+    except KeyboardInterrupt:
+        if search.best is None:
+            raise
+        raise Interrupted(Attack(search.best, monotonic() - start, norm)) from None
+    return Attack(search.best, monotonic() - start, norm)
+
+
+@dataclass(eq=False)
+class _Search:
+    """The best witness so far, and what may make it better."""
+
+    question: Question
+    deadline: float
+    progress: Progress
+    best: Witness | None = None
+    targets: Indices = field(init=False)
+    # The shortest step that descents have found for each target.
+    reached: dict[int, float] = field(init=False)
+
+    def __post_init__(self) -> None:
+        question = self.question
+        logits = run_original(question.network, question.anchor.x[None])[0]
+        if not np.all(np.isfinite(logits)):
+            raise GraphpruneError("the network's logits at the anchor are not finite")
+        order = np.argsort(-logits[question.targets], kind="stable")
+        self.targets = question.targets[order[:TARGETS]]
+        self.reached = dict.fromkeys(self.targets.tolist(), np.inf)
+
+    def in_time(self) -> bool:
+        return monotonic() < self.deadline
+
+    @property
+    def distance(self) -> float:
+        return np.inf if self.best is None else self.best.distance
+
+    def offer(self, witness: Witness | None) -> None:
+        """Keep a witness that is closer than the best."""
+        if witness is not None and witness.distance < self.distance:
+            self.best = witness
+            self.progress(f"attack {witness.distance:.5f}")
+
+    def at_anchor(self) -> bool:
+        """Whether the anchor itself is adversarial: a tie."""
+        question = self.question
+        point = question.anchor.x[None]
+        self.offer(
+            confirm(question.network, question.anchor, question.domain, point, question.norm)
+        )
+        return self.best is not None
+
+    def descend(self, stages: Sequence[Sequence[Round]], rng: np.random.Generator) -> None:
+        """Descents from the anchor, then the stages."""
+        self._descents(np.zeros((len(self.targets), self.question.start.size)), self.targets)
+        if self.best is None and self.in_time():
+            self._from_afar(rng)
+        if self.best is None and self.in_time():
+            self._from_pgd()
+        for stage in stages:
+            for round_ in stage:
+                self._round(round_, rng)
+            self._finish()
+
+    def _descents(self, steps: Floats, targets: Indices, *, keep: int = 1) -> None:
+        """Descents from `steps`, the best ends of which are polished."""
+        question, deadline = self.question, self.deadline
+        ends, sizes = attack_descent.descend(question, steps, targets, ITERATIONS, deadline)
+        for target, size in zip(targets.tolist(), sizes.tolist(), strict=True):
+            self.reached[target] = min(self.reached[target], size)
+        self._polish(ends, sizes, targets, keep=keep)
+
+    def _round(self, round_: Round, rng: np.random.Generator) -> None:
+        """Descents from random points around the anchor, for the targets reached nearest."""
+        if self.best is None or not self.in_time():
+            return
+        question = self.question
+        order = np.array(sorted(self.reached, key=lambda t: self.reached[t]))
+        chosen = np.repeat(order[: round_.targets], round_.starts)
+        random = rng.uniform(-1.0, 1.0, (len(chosen), question.start.size))
+        scale = round_.spread * self.distance / question.lengths(random).max()
+        self._descents(question.clip(scale * random), chosen, keep=round_.keep)
+
+    def _from_afar(self, rng: np.random.Generator) -> None:
+        """Descents from all over the domain, where none from the anchor arrives: a network that
+        is flat around it gives them no direction."""
+        question = self.question
+        reach = question.domain.search_limit(question.anchor.x)
+        random = rng.uniform(-1.0, 1.0, (AFAR, question.start.size))
+        random[::2] = np.sign(random[::2])  # corners, which points inside seldom come near
+        sides = np.where(random < 0, -question.lower, question.upper)
+        # How far is known where there is a domain, and not even the order of magnitude elsewhere.
+        scales = np.ones(AFAR) if question.domain.bounded else np.geomspace(1.0, 1e-5, AFAR)
+        steps = scales[:, None] * random * np.minimum(sides, reach)
+        self._descents(steps, np.resize(self.targets, AFAR), keep=2)
+
+    def _finish(self) -> None:
+        """Polish the best point to the end."""
+        if self.best is not None and self.in_time():
+            step = self.best.x.astype(np.float64).reshape(-1) - self.question.start
+            self._confirm(self._polished(step, self.best.target, attack_polish.ROUNDS))
+
+    def _polish(self, steps: Floats, sizes: Floats, targets: Indices, *, keep: int) -> None:
+        """Polish the shortest steps a little; finish the best of several; confirm it."""
+        order = [i for i in np.argsort(sizes, kind="stable")[:keep] if np.isfinite(sizes[i])]
+        question, trials = self.question, []
+        for i in order:
+            step = self._polished(steps[i], int(targets[i]), TRIAL, attack_polish.COARSE)
+            trials.append((float(question.lengths(step[None])[0]), i, step))
+        if not trials:
+            return
+        length, i, step = min(trials, key=lambda trial: trial[0])
+        # What is far from the best after its trial stays behind it.
+        if keep > 1 and length < 1.05 * self.distance:
+            step = self._polished(step, int(targets[i]), FINISH)
+        before = self.distance
+        self._confirm(step)
+        # A polished step may end where float32 sees a tie and float64 does not: at the tip of a
+        # region, from which no ray leads into it.
+        if self.distance == before and sizes[i] < before:
+            back = question.start + steps[i] + BACK[:, None] * (step - steps[i])
+            points = back.reshape(-1, *question.network.input_shape)
+            self.offer(
+                confirm(question.network, question.anchor, question.domain, points, question.norm)
+            )
+
+    def _polished(
+        self, step: Floats, target: int, rounds: int, negligible: float = attack_polish.NEGLIGIBLE
+    ) -> Floats:
+        return attack_polish.descend(
+            self.question, step, target,
+            rounds=rounds, negligible=negligible, deadline=self.deadline,
+        )  # fmt: skip
+
+    def _confirm(self, step: Floats, low: float = 0.97) -> None:
+        question = self.question
+        self.offer(
+            closest_on_ray(
+                question.network, question.anchor, question.domain, question.start + step,
+                self.distance, question.norm, low=low, deadline=self.deadline,
+            )
+        )  # fmt: skip
+
+    def _from_pgd(self) -> None:
+        """A first point where descents found none, polished."""
+        found = attack_radius.bisect(self.question, self.targets, self.in_time)
+        self.offer(found)
+        if found is not None:
+            step = found.x.astype(np.float64).reshape(-1) - self.question.start
+            self._confirm(step, 0.0)
+            self._confirm(self._polished(step, found.target, attack_polish.ROUNDS))

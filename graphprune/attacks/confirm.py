@@ -1,0 +1,145 @@
+"""Points that count: adversarial in the file's model in ONNX Runtime and in float64."""
+
+from dataclasses import dataclass
+from time import monotonic
+
+import numpy as np
+from numpy.typing import NDArray
+
+from graphprune.ir import Network
+from graphprune.region import Anchor, Domain, Norm
+from graphprune.region.points import length, lengths
+from graphprune.runtime.original import run_original
+from graphprune.runtime.reference import forward64
+
+Floating = NDArray[np.floating]
+
+# How far past the boundary a point may be pushed along its ray, relative to its distance.
+PUSH = 1e-3
+
+
+@dataclass(frozen=True, eq=False)
+class Witness:
+    """A confirmed adversarial point.
+
+    Attributes
+    ----------
+    x
+        Sample shape, in the dtype of the original model.
+    distance
+        ||x - x0|| in the norm asked for, computed in float64.
+    target
+        The class whose logit is at least the label's, both in ONNX Runtime and in float64.
+    """
+
+    x: Floating
+    distance: float
+    target: int
+
+
+def margins(logits: Floating, label: int) -> NDArray[np.float64]:
+    """f_y - f_t for every class t, (N, classes); +inf at t = y."""
+    wide = logits.astype(np.float64)
+    out = wide[:, label : label + 1] - wide
+    out[:, label] = np.inf
+    return out
+
+
+def confirm(
+    network: Network, anchor: Anchor, domain: Domain, points: Floating, norm: Norm = "linf"
+) -> Witness | None:
+    """The closest of `points` (N, *sample) that ONNX Runtime and float64 both call adversarial."""
+    return _closest(network, anchor, [_judge(network, anchor, domain, points, norm)])
+
+
+@dataclass(frozen=True, eq=False)
+class _Judged:
+    """Points (N, *sample), their distances (N,), the classes (N, classes) ONNX Runtime says."""
+
+    points: Floating
+    distances: NDArray[np.float64]
+    adversarial: NDArray[np.bool_]
+
+    @property
+    def nearest(self) -> float:
+        """The least distance of an adversarial point; inf where there is none."""
+        return float(np.min(self.distances[self.adversarial.any(axis=1)], initial=np.inf))
+
+
+def _judge(
+    network: Network, anchor: Anchor, domain: Domain, points: Floating, norm: Norm
+) -> _Judged:
+    points = _clip(points.astype(network.source.dtype), domain)
+    adversarial = margins(run_original(network, points), anchor.label) <= 0
+    distances = lengths(points.astype(np.float64) - anchor.x.astype(np.float64), norm)
+    return _Judged(points, distances, adversarial)
+
+
+def _closest(network: Network, anchor: Anchor, judged: list[_Judged]) -> Witness | None:
+    """The closest point that float64 calls adversarial too, for a class both agree on."""
+    points = np.concatenate([j.points for j in judged])
+    distances = np.concatenate([j.distances for j in judged])
+    adversarial = np.concatenate([j.adversarial for j in judged])
+    candidates = np.flatnonzero(adversarial.any(axis=1))
+    for i in candidates[np.argsort(distances[candidates], kind="stable")]:
+        both = adversarial[i] & (
+            margins(forward64(network, points[i : i + 1])[0], anchor.label)[0] <= 0
+        )
+        if both.any():
+            return Witness(points[i], float(distances[i]), int(np.flatnonzero(both)[0]))
+    return None
+
+
+def closest_on_ray(
+    network: Network,
+    anchor: Anchor,
+    domain: Domain,
+    x: Floating,
+    best: float = np.inf,
+    norm: Norm = "linf",
+    *,
+    low: float = 0.0,
+    deadline: float = np.inf,
+) -> Witness | None:
+    """The closest confirmed point on the ray from the anchor through `x`, up to just beyond `x`.
+
+    Parameters
+    ----------
+    best
+        Only a point closer than this is of interest.
+    low
+        Share of the way to `x` at which to begin looking.
+    deadline
+        On the clock of :func:`time.monotonic`: past it the look is a coarse one.
+    """
+    start = anchor.x.astype(np.float64)
+    step = x.astype(np.float64).reshape(start.shape) - start
+    whole = length(step, norm)
+    if whole == 0.0:
+        return confirm(network, anchor, domain, start[None], norm)
+
+    def judge(fractions: NDArray[np.float64]) -> _Judged:
+        points = start + fractions.reshape(-1, *(1,) * start.ndim) * step
+        return _judge(network, anchor, domain, points, norm)
+
+    # From coarse to fine: first anywhere on the ray, then around the first crossing found.
+    high = min(1.0 + PUSH, best / whole)
+    if high <= low:
+        return None
+    judged: list[_Judged] = []
+    for _ in range(3):
+        fractions = np.linspace(low, high, 33)[1:]
+        judged.append(judge(fractions))
+        if not np.isfinite(judged[-1].nearest) or monotonic() >= deadline:
+            break
+        high = min(high, judged[-1].nearest / whole)
+        low = max(low, high - (fractions[1] - fractions[0]))
+    found = _closest(network, anchor, judged)
+    # The last word beyond x itself: a solver's point misses the boundary by its tolerance.
+    if found is None:
+        found = _closest(network, anchor, [judge(1.0 + np.geomspace(1e-9, PUSH, 24))])
+    return found if found is not None and found.distance < best else None
+
+
+def _clip(points: Floating, domain: Domain) -> Floating:
+    return np.clip(points, *domain.ends(points.dtype))

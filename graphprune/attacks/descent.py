@@ -1,0 +1,106 @@
+"""Minimum-norm descent: every target and start as one batch, down to the boundary.
+
+The steps are those of :func:`attack_loop.descent`, and their state stays on the device: only the
+best points come back.
+"""
+
+from dataclasses import replace
+from time import monotonic
+
+import numpy as np
+from numpy.typing import NDArray
+
+from graphprune.attacks import loop as attack_loop
+from graphprune.attacks.local import Indices, Question
+from graphprune.region import Norm
+from graphprune.runtime.session import Resident, compiled
+
+Floats = NDArray[np.float64]
+# Of a descent, one row per start: what the loop reads and writes, by name.
+State = dict[str, Resident]
+
+# Shares of the way to the projection of the first and of the last step.
+FIRST: dict[Norm, float] = {"linf": 0.7, "l2": 0.7, "l1": 0.5}
+LAST = 0.1
+# In l1, where descents begin on the way to an end that was found in l2, and the share of the steps
+# that each of the two gets: they are cheap.
+BACK, SHARE = 0.7, 0.5
+# Steps between looks at the clock, at most.
+PIECE = 10
+# Steps after which only those go on that are at most this many times as long as the shortest
+# adversarial one: what is farther then has never been seen to win.
+AHEAD, BEHIND = 6, 1.25
+
+
+def paces(norm: Norm, iterations: int) -> NDArray[np.float32]:
+    """Shares of the way to the projection: long steps first, then ever more careful ones."""
+    turn = np.cos(np.linspace(0.0, np.pi, iterations))
+    return (LAST + 0.5 * (FIRST[norm] - LAST) * (1.0 + turn)).astype(np.float32)
+
+
+def descend(
+    question: Question, steps: Floats, targets: Indices, iterations: int, deadline: float
+) -> tuple[Floats, Floats]:
+    """Shortest adversarial steps found from `steps` (N, n), each for its target.
+
+    Steps in l1 move few elements as far as they go, which from afar is a poor path: there, a
+    descent in l2 goes first.
+
+    Returns
+    -------
+    steps, lengths
+        (N, n) and (N,); infinite lengths where nothing adversarial was met.
+    """
+    if question.norm != "l1":
+        return walk(question, steps, targets, iterations, deadline)
+    count = max(1, round(SHARE * iterations))
+    round_steps, known = walk(replace(question, norm="l2"), steps, targets, count, deadline)
+    sizes = np.where(np.isfinite(known), question.lengths(round_steps), np.inf)
+    found, lengths = walk(question, BACK * round_steps, targets, count, deadline)
+    shorter = lengths < sizes
+    return np.where(shorter[:, None], found, round_steps), np.where(shorter, lengths, sizes)
+
+
+def walk(
+    question: Question, steps: Floats, targets: Indices, iterations: int, deadline: float
+) -> tuple[Floats, Floats]:
+    """`descend` in the question's norm alone."""
+    network, norm = question.network, question.norm
+    run = compiled(network, ("descent", norm), lambda: attack_loop.descent(network, norm))
+    finish = compiled(network, ("rays", norm), lambda: attack_loop.rays(network, norm))
+    shares = paces(norm, iterations)
+    most = attack_loop.at_once(PIECE, steps.size)
+
+    def advance(state: State, shares: NDArray[np.float32]) -> State:
+        for done in range(0, len(shares), most):
+            if monotonic() >= deadline:
+                break
+            piece = shares[done : done + most]
+            trips = {"trips": np.array(len(piece)), "paces": piece}
+            step, best, length = run.resident({**state, **trips, **question.held})
+            state = state | {"step": step, "best": best, "length": length}
+        return state
+
+    step = Resident.of(steps.astype(np.float32))
+    far = np.full((len(targets), 1), attack_loop.FAR, np.float32)
+    rows = Resident.of(question.rows(targets))
+    state = {"step": step, "best": step, "length": Resident.of(far), "rows": rows}
+    state = advance(state, shares[:AHEAD])
+    found, sizes = _ends(question, state)
+    ahead = np.minimum(sizes, question.lengths(_wide(state["step"]))) <= BEHIND * sizes.min()
+    if not ahead.all():
+        state = {name: Resident.of(value.numpy()[ahead]) for name, value in state.items()}
+    state = advance(state, shares[AHEAD:])
+    best, length = finish.resident({**state, **question.held})
+    found[ahead], sizes[ahead] = _ends(question, state | {"best": best, "length": length})
+    return found, sizes
+
+
+def _ends(question: Question, state: State) -> tuple[Floats, Floats]:
+    """The best steps (N, n) of a state and their lengths (N,), inf where there is none."""
+    best, known = _wide(state["best"]), state["length"].numpy()[:, 0] < attack_loop.FAR
+    return best, np.where(known, question.lengths(best), np.inf)
+
+
+def _wide(value: Resident) -> Floats:
+    return value.numpy().astype(np.float64)

@@ -1,0 +1,1 @@
+"""Pre-activation bounds and certified margins: one entry, three engines."""

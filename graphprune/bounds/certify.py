@@ -1,0 +1,247 @@
+"""d_rob: the largest radius that a linear relaxation certifies, by root finding on the margin."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from time import monotonic
+
+import numpy as np
+from numpy.typing import NDArray
+
+from graphprune.bounds.entry import (
+    METHODS,
+    Boxes,
+    LayerBounds,
+    Method,
+    linear_bounds,
+    pre_activation_bounds,
+)
+from graphprune.errors import GraphpruneError, check_known
+from graphprune.ir import Network
+from graphprune.progress import Interrupted, Progress, quiet
+from graphprune.region import NORMS, Anchor, Ball, Domain, Norm
+from graphprune.runtime.session import provider
+
+# The search stops when failed / certified radius is at most this.
+PRECISION = 1.001
+# Networks of at most so many neurons gain from two radii in one pass on a CPU: much of what a pass
+# costs does not depend on its balls.
+SMALL = 3000
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """Result of a radius search.
+
+    Attributes
+    ----------
+    radius
+        Largest radius certified: nothing in the ball is adversarial, rounding included.
+    complete
+        The whole domain is certified: there is no adversarial point at all.
+    method
+        The bounds used.
+    seconds
+        Wall time.
+    stopped
+        The time limit (or Ctrl-C) ended the search: larger radii may be certifiable.
+    norm
+        Of the radius.
+    """
+
+    radius: float
+    complete: bool
+    method: str
+    seconds: float
+    stopped: bool = False
+    norm: Norm = "linf"
+
+
+def margin_rows(network: Network, label: int) -> NDArray[np.float64]:
+    """Rows (classes - 1, classes) of f_y - f_t, targets in increasing order."""
+    rows = -np.eye(network.classes)
+    rows[:, label] += 1.0
+    others: NDArray[np.float64] = np.delete(rows, label, axis=0)
+    return others
+
+
+def certified_margins(
+    network: Network,
+    anchor: Anchor,
+    radius: float,
+    domain: Domain,
+    method: Method = "crown",
+    norm: Norm = "linf",
+) -> NDArray[np.float64]:
+    """Proven lower bounds (classes - 1,) of the margins on a ball, targets increasing."""
+    ball = Ball(anchor.x.astype(np.float64), radius, domain, norm)
+    margins: NDArray[np.float64] = margins_on(network, anchor, [ball], method)[0][0]
+    return margins
+
+
+def margins_on(
+    network: Network,
+    anchor: Anchor,
+    balls: Sequence[Ball],
+    method: Method,
+    outer: Sequence[LayerBounds] | None = None,
+    enough: float = np.inf,
+    *,
+    below: Method | None = None,
+) -> tuple[NDArray[np.float64], list[LayerBounds]]:
+    """Margins (B, classes - 1) and bounds of layers.
+
+    Parameters
+    ----------
+    outer
+        Bounds of layers on a ball around all of these.
+    below
+        The method of the layers' bounds, where it is another one.
+    """
+    boxes = Boxes.of(*balls)
+    if outer is not None:
+        outer = [LayerBounds.stack([layer] * len(balls)) for layer in outer]
+    layers = pre_activation_bounds(network, boxes, below or method, outer=outer)
+    rows = margin_rows(network, anchor.label)
+    return linear_bounds(network, boxes, layers, rows, method, enough=enough), layers
+
+
+def certify(
+    network: Network,
+    anchor: Anchor,
+    *,
+    domain: Domain | None = None,
+    method: Method = "crown",
+    norm: Norm = "linf",
+    upper: float | None = None,
+    time_limit: float = np.inf,
+    progress: Progress = quiet,
+) -> Certificate:
+    """Largest certified radius around a correctly classified anchor, to 0.1 %.
+
+    Parameters
+    ----------
+    network
+        With two classes or more.
+    anchor
+        In the network's sample shape, inside the domain.
+    domain
+        Of perturbed points; [0, 1] unless given.
+    method
+        ``fastlin``, ``crown``, ``alpha-crown`` (or ``ibp``, ``fastlin-ibp``).
+    norm
+        Of the radius. ``ibp`` bounds the box around the ball.
+    upper
+        A distance known to hold an adversarial point: where the search may stop looking.
+    time_limit
+        Seconds; the largest radius certified so far is returned when they are over.
+    progress
+        Told in a few words what is being done.
+
+    Returns
+    -------
+    Certificate
+        Its radius is d_rob, a lower bound of d_bnd.
+
+    Raises
+    ------
+    GraphpruneError
+        The network has one output, or a method or norm is unknown.
+    AnchorError
+        The anchor does not fit the network, or lies outside the domain.
+    Interrupted
+        Ctrl-C; its `found` is the certificate of the largest radius so far.
+    """
+    check_known("method", method, METHODS)
+    check_known("norm", norm, NORMS)
+    if network.classes < 2:
+        raise GraphpruneError("the network has one output: no decision boundary is defined")
+    domain = domain or Domain()
+    anchor.require(network.input_shape, network.classes, domain)
+    start = monotonic()
+    reach = domain.search_limit(anchor.x, norm)
+    search = _Search(min(upper or np.inf, reach))
+    center = anchor.x.astype(np.float64)
+    outer: list[LayerBounds] | None = None
+    radii = [min(0.5 * upper, reach) if upper else min(0.01, reach)]
+    cheap = network.neurons <= SMALL and method != "alpha-crown"
+    together = 2 if cheap or provider() == "cuda" else 1
+    stopped = True
+    try:
+        while monotonic() - start < time_limit:
+            balls = [Ball(center, radius, domain, norm) for radius in radii]
+            try:
+                # At a radius above 0 a proof needs no better margin than a positive one.
+                margins, layers = margins_on(network, anchor, balls, method, outer, 0.0)
+                least = margins.min(axis=1).tolist()
+            except GraphpruneError:  # the bounds overflow
+                if len(radii) > 1:
+                    radii = radii[:1]
+                    continue
+                least, layers = [-np.inf], []
+            for radius, margin in zip(radii, least, strict=True):
+                search.add(radius, margin)
+            if search.high in radii and layers and method != "fastlin":
+                # Every later radius is smaller: what holds on this ball holds on those.
+                part = radii.index(search.high)
+                outer = [layer.take(slice(part, part + 1)) for layer in layers]
+            progress(f"certified {search.low:.5f}")
+            if search.low >= reach or search.high <= PRECISION * search.low or search.high < 1e-9:
+                stopped = False
+                break
+            radii = search.next(together)
+    except KeyboardInterrupt:
+        if search.low == 0.0:
+            raise
+        found = Certificate(search.low, False, method, monotonic() - start, stopped, norm)
+        raise Interrupted(found) from None
+    complete = bool(search.low >= domain.reach(anchor.x, norm))
+    return Certificate(float(search.low), complete, method, monotonic() - start, stopped, norm)
+
+
+class _Search:
+    """Root finding on the certified margin: a bracket [low, high] and a model through points."""
+
+    def __init__(self, limit: float) -> None:
+        self.limit = limit
+        self.low, self.high = 0.0, np.inf
+        self.points: list[tuple[float, float]] = []
+
+    def add(self, radius: float, margin: float) -> None:
+        if margin > 0:
+            self.low = max(self.low, radius)
+        else:
+            self.high = min(self.high, radius)
+        if np.isfinite(margin):
+            self.points.append((radius, margin))
+
+    def next(self, count: int = 1) -> list[float]:
+        """Grow, shrink, or the model's root kept inside the bracket: up to `count` radii."""
+        low, high = self.low, self.high
+        if not np.isfinite(high):
+            return [min(2.0 * low, self.limit) if low < self.limit else low * 2.0]
+        root = self._root() if len(self.points) > 1 else None
+        if root is None or not np.isfinite(root):
+            return [0.5 * (low + high)]
+        # A little to the side of the root: one evaluation on each side closes the bracket.
+        below, above = root * 0.9996, root * 1.0004
+        if count > 1 and len(self.points) > 2 and low < below and above < high:
+            return [below, above]
+        aim = below if low < below and below - low > 0.3 * (high - low) else above
+        width = high - low
+        return [float(np.clip(aim, low + 0.05 * width, high - 0.05 * width))]
+
+    def _root(self) -> float | None:
+        """Where the line or parabola through the points nearest to the bracket vanishes.
+
+        Inverse interpolation: the radius as a polynomial of the margin, taken at 0.
+        """
+        middle = 0.5 * (self.low + self.high)
+        nearest = sorted(self.points, key=lambda point: abs(point[0] - middle))[:3]
+        radii, margins = (np.array(part) for part in zip(*nearest, strict=True))
+        if len(np.unique(margins)) < len(margins):
+            return None
+        total = 0.0
+        for i, r in enumerate(radii):
+            others = np.delete(margins, i)
+            total += r * np.prod(others / (others - margins[i]))
+        return total if self.low < total < self.high else None

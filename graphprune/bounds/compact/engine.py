@@ -1,0 +1,200 @@
+"""Bounds by compiled kernels in float64 on the CPU: rows touch their receptive fields only."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from graphprune.bounds.compact import Compact, compact
+from graphprune.bounds.problem import Floats, LayerBounds, Problem, finite, round_down, round_up
+from graphprune.ir.network import activation_of
+from graphprune.transforms.optimisation import RATE
+from graphprune.transforms.rounding import gamma64
+
+if TYPE_CHECKING:
+    from graphprune.bounds.compact import kernels
+
+# Larger numbers are refused. An underflow is less than 1e-320: of a row, it moves a bound by less
+# than TINY; of what a row multiplies, by less than gamma times the layout's FLOOR times the row.
+LARGEST = 1e100
+TINY = 1e-150
+
+
+class CompactEngine:
+    """One problem on the arrays of a :class:`~graphprune.bounds.compact.Compact`.
+
+    Parameters
+    ----------
+    steps, enough
+        Of alpha-CROWN: steps per row, and the bound at which a row is good enough.
+    """
+
+    def __init__(self, problem: Problem, *, steps: int = 20, enough: float = np.inf) -> None:
+        from graphprune.bounds.compact import kernels, lanes
+
+        self.kernels, self.lanes = kernels, lanes
+        self.problem = problem
+        self.steps, self.enough = steps, enough
+        self.compact: Compact = compact(problem.network)
+        self.net = kernels.Net.of(self.compact)
+        self.state = kernels.State.empty(problem.batch, self.compact.total)
+        self.gamma = gamma64(self.compact.roundings)
+        order = self.compact.order[0]
+        self.state.low[:, self.compact.place(0)] = problem.boxes.lower[:, order]
+        self.state.high[:, self.compact.place(0)] = problem.boxes.upper[:, order]
+        self._balls = self._ball_arrays()
+        self._known = self._carried = 0
+        self._middle: Floats | None = None
+        self._other: kernels.State | None = None
+
+    def interval(self, index: int) -> LayerBounds:
+        """Interval image of a segment."""
+        lower, upper, magnitude = (self._flat(index, part) for part in self._interval(index))
+        layer = LayerBounds(round_down(lower), round_up(upper), round_up(magnitude))
+        finite(layer.lower, layer.upper, layer.magnitude)
+        return layer
+
+    def _interval(self, index: int) -> tuple[Floats, Floats, Floats]:
+        """Lower, upper, magnitude (B, n) in layout order; the magnitude is noted for `_bounds`."""
+        self._update()
+        lower, upper = np.empty_like(self.state.low), np.empty_like(self.state.low)
+        self.kernels.interval(self.net, self.state, index + 1, self.gamma, lower, upper)
+        place = self.compact.place(index + 1)
+        magnitude = self.state.magnitude[:, place]
+        finite(lower[:, place], upper[:, place])
+        if not np.all(magnitude < LARGEST):
+            finite(np.full(1, np.inf))
+        return lower[:, place], upper[:, place], magnitude
+
+    def neurons(
+        self, index: int, chosen: NDArray[np.bool_], *, until_stable: bool
+    ) -> tuple[Floats, Floats]:
+        """Relaxation bounds (B, n) of the chosen (B, n) neurons, infinite for the others."""
+        self._update()
+        order = self.compact.order[index + 1]
+        box, neuron = np.nonzero(chosen[:, order])
+        lower = np.full(chosen.shape, -np.inf)
+        upper = np.full(chosen.shape, np.inf)
+        sign = np.ones(len(box))
+        if until_stable:
+            # Only one side can show the sign of a neuron: that of its value at the middle.
+            sign[self._at_middle(index)[box, neuron] < 0.0] = -1.0
+        for _ in range(2):
+            out = self._bounds(index, box, np.arange(len(box) + 1), neuron, sign, until_stable)
+            up = sign > 0.0
+            lower[box[up], order[neuron[up]]] = out[up]
+            upper[box[~up], order[neuron[~up]]] = -out[~up]
+            left = (out < 0.0) | (not until_stable)
+            box, neuron, sign = box[left], neuron[left], -sign[left]
+        return lower, upper
+
+    def _at_middle(self, index: int) -> Floats:
+        """About the values (B, n) of a pre-activation at the middles of the boxes."""
+        points = self._middle
+        if points is None:
+            points = self._middle = np.zeros_like(self.state.low)
+            place = self.compact.place(0)
+            points[:, place] = 0.5 * self.state.low[:, place] + 0.5 * self.state.high[:, place]
+        for below in range(self._carried, index + 1):
+            place = self.compact.place(below + 1)
+            self.kernels.forward(self.net, below + 1, points)
+            if below < index:
+                activation = activation_of(self.problem.network.activations[below])
+                image = activation.interval(points[:, place], points[:, place])[0]
+                points[:, place] = np.clip(
+                    image, self.state.low[:, place], self.state.high[:, place]
+                )
+        self._carried = index
+        return points[:, self.compact.place(index + 1)]
+
+    def rows(self, index: int, rows: Floats) -> Floats:
+        """Lower bounds (B, R) of rows (R, n) times the target of a segment."""
+        self._interval(index)
+        batch, count = self.problem.batch, len(rows)
+        ordered = rows[:, self.compact.order[index + 1]]
+        row, column = np.nonzero(ordered)
+        per_row = np.bincount(row, minlength=count)
+        out = self._bounds(
+            index,
+            np.repeat(np.arange(batch), count),
+            np.concatenate([[0], np.cumsum(np.tile(per_row, batch))]),
+            np.tile(column, batch),
+            np.tile(ordered[row, column], batch),
+            False,
+            optimise=self.problem.method == "alpha-crown",
+        )
+        return out.reshape(batch, count)
+
+    def _bounds(
+        self,
+        index: int,
+        box: NDArray[np.int64],
+        pointer: NDArray[np.int64],
+        column: NDArray[np.int64],
+        coefficient: Floats,
+        until_stable: bool,
+        *,
+        optimise: bool = False,
+    ) -> Floats:
+        out = np.empty(len(box))
+        method = self.problem.method
+        self.lanes.lower_bounds(
+            self.net, self.state, self._balls, index + 1, index + 1 if method == "ibp" else 1,
+            self.gamma, TINY, method != "fastlin", until_stable,
+            box, pointer, column, coefficient, out,
+        )  # fmt: skip
+        if optimise:
+            self._optimise(index, box, pointer, column, coefficient, out)
+        finite(out)
+        return out
+
+    def _optimise(
+        self,
+        index: int,
+        box: NDArray[np.int64],
+        pointer: NDArray[np.int64],
+        column: NDArray[np.int64],
+        coefficient: Floats,
+        out: Floats,
+    ) -> None:
+        """Improve the bounds `out` of rows by the lines that suit each of them best."""
+        from graphprune.bounds.compact.optimise import optimised_bounds
+
+        if self._other is None:
+            self._other = self.kernels.State.empty(self.problem.batch, self.compact.total)
+            for below in range(len(self.problem.layers)):
+                lines = self.problem.lines(below, alternative=True)
+                order, place = self.compact.order[below + 1], self.compact.place(below + 1)
+                for whole, line in zip(self._other[:4], lines, strict=True):
+                    whole[:, place] = line[:, order]
+        optimised_bounds(
+            self.net, self.state, self._other, self._balls, index + 1, self.gamma, TINY,
+            self.steps, RATE, self.enough, box, pointer, column, coefficient, out,
+        )  # fmt: skip
+
+    def _update(self) -> None:
+        """Take over what the problem has learnt about layers."""
+        problem, state = self.problem, self.state
+        for index in range(self._known, len(problem.layers)):
+            order, place = self.compact.order[index + 1], self.compact.place(index + 1)
+            ends, size = problem.image(index), problem.layers[index].magnitude
+            # Intervals alone need no lines.
+            lines = () if problem.method == "ibp" else problem.lines(index)
+            arrays: list[NDArray[np.floating]] = [*lines, *ends, size]
+            for name, array in zip(state._fields[-len(arrays) :], arrays, strict=True):
+                whole: Floats = getattr(state, name)
+                whole[:, place] = array[:, order]
+        self._known = len(problem.layers)
+
+    def _ball_arrays(self) -> "kernels.Balls":
+        boxes = self.problem.boxes
+        if boxes.center is None or boxes.radius is None:
+            return self.kernels.Balls(np.zeros((1, 1)), np.zeros(1), 0)
+        center = np.ascontiguousarray(boxes.center[:, self.compact.order[0]])
+        return self.kernels.Balls(center, boxes.radius, {"l1": 1, "l2": 2}[boxes.norm])
+
+    def _flat(self, index: int, array: Floats) -> Floats:
+        """A layer from layout order into flat order."""
+        result = np.empty((len(array), array.shape[1]))
+        result[:, self.compact.order[index + 1]] = array
+        return result

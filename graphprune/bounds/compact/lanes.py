@@ -1,0 +1,314 @@
+"""Backward relaxation of many rows at a time, as small matrix products.
+
+The rows of one group (up to `LANES`, on the same box, neighbours in the layout) stand side by
+side: ``x[i * n + r]`` is the coefficient of row r of n at index i. Going down a segment is then
+one product per block, its live neurons' weights times their coefficients, and what belongs to a
+neuron (its lines and bounds) is read once for all rows. Neighbours share most of their receptive
+field. Neurons that no row uses (inactive ones among them) are left out of the products; a row
+that is known to be positive leaves the group.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from graphprune.bounds.compact.kernels import (
+    Balls,
+    Floats,
+    Ints,
+    Net,
+    State,
+    input_minimum,
+    reached,
+)
+from graphprune.runtime.jit import fast_kernel
+
+Flags = NDArray[np.uint8]
+
+LANES = 32
+# Fewer rows on networks whose groups would hold more numbers than this.
+MOST = 1 << 24
+# Rows leave a group when at least this many can.
+LEAVE = 4
+# A block is used whole when at least this part of its neurons is live.
+FULL = 0.8
+
+
+@fast_kernel
+def living(here: Floats, live: Ints) -> int:
+    """Put the rows of `here` that are not 0 into `live`, all where few are; their number."""
+    neurons, n = here.shape
+    count = 0
+    for k in range(neurons):
+        used = False
+        for r in range(n):
+            used |= here[k, r] != 0.0
+        live[count] = k
+        count += used
+    # A few zeros cost less than putting the others together.
+    if FULL * neurons <= count < neurons:
+        for k in range(neurons):
+            live[k] = k
+        count = neurons
+    return count
+
+
+@fast_kernel
+def chosen(net: Net, w: int, width: int, live: Ints, whole: bool, room: Floats) -> Floats:
+    """The weights (len(live), width) of neurons of a group: where they are, or put into `room`."""
+    count = len(live)
+    if whole:
+        return net.weights[w : w + count * width].reshape(count, width)
+    weights = room[: count * width].reshape(count, width)
+    for k in range(count):
+        at = w + live[k] * width
+        weights[k] = net.weights[at : at + width]
+    return weights
+
+
+@fast_kernel
+def push(net: Net, target: int, n: int, x: Floats, flags: Flags, scratch: Floats) -> None:
+    """Rows at a pre-activation become rows at the sources of its segment; leaves zeros behind."""
+    block = net.block[target]
+    live = np.empty(block, dtype=np.int64)
+    for b in range(net.first_block[target], net.first_block[target + 1]):
+        if not flags[b]:
+            continue
+        flags[b] = 0
+        number = b - net.first_block[target]
+        base = net.start[target] + number * block
+        neurons = min(block, net.width[target] - number * block)
+        here = x[base * n : (base + neurons) * n].reshape(neurons, n)
+        count = living(here, live)
+        if count == 0:
+            continue
+        rows = scratch[: count * n].reshape(count, n)
+        for k in range(count):
+            rows[k] = here[live[k]]
+        here[:] = 0.0
+        free = count * n
+        for e in range(net.edge_start[target - 1], net.edge_start[target]):
+            first = net.edge_group[e] + number * (1 if net.edge_block[e] == block else block)
+            if net.edge_block[e] == block:  # the neurons of a block form one group
+                width = net.group_width[first]
+                w, y = net.group_weight[first], free + count * width
+                weights = chosen(net, w, width, live[:count], count == neurons, scratch[free:])
+                into = scratch[y : y + width * n]
+                np.dot(weights.T, rows, into.reshape(width, n))
+                _scatter(net, first, n, into, x, flags)
+                continue
+            for k in range(count):
+                group = first + live[k]
+                width, w = net.group_width[group], net.group_weight[group]
+                into = scratch[free : free + width * n]
+                for j in range(width):
+                    weight = net.weights[w + j]
+                    for r in range(n):
+                        into[j * n + r] = weight * rows[k, r]
+                _scatter(net, group, n, into, x, flags)
+
+
+@fast_kernel
+def _scatter(net: Net, group: int, n: int, rows: Floats, x: Floats, flags: Flags) -> None:
+    """Add `n` rows to the elements that a group reads."""
+    o = 0
+    for run in range(net.group_run[group], net.group_run[group + 1]):
+        flags[net.run_first[run] : net.run_last[run] + 1] = 1
+        at, length = net.run_column[run] * n, net.run_length[run] * n
+        into, more = x[at : at + length], rows[o : o + length]
+        for j in range(length):
+            into[j] += more[j]
+        o += length
+
+
+@fast_kernel
+def constants(
+    net: Net, state: State, box: int, value: int, n: int, x: Floats, flags: Flags,
+    total: Floats, size: Floats,
+) -> None:  # fmt: skip
+    """Add the segment's offset, and its absolute terms, of rows at a pre-activation."""
+    block = net.first_block[value]
+    while True:
+        i, end, block = reached(net, value, block, flags)
+        if i == end:
+            return
+        for j in range(i, end):
+            offset, magnitude, row = net.offset[j], state.magnitude[box, j], x[j * n : (j + 1) * n]
+            for r in range(n):
+                total[r] += row[r] * offset
+                size[r] += abs(row[r]) * magnitude
+
+
+@fast_kernel
+def _minimum(
+    net: Net, state: State, box: int, value: int, n: int, x: Floats, flags: Flags,
+    total: Floats, size: Floats,
+) -> None:  # fmt: skip
+    """Add the smallest value of the rows on one value within its bounds; absolute terms."""
+    block = net.first_block[value]
+    while True:
+        i, end, block = reached(net, value, block, flags)
+        if i == end:
+            return
+        for j in range(i, end):
+            low, high, row = state.low[box, j], state.high[box, j], x[j * n : (j + 1) * n]
+            largest = max(abs(low), abs(high))
+            if largest == 0.0:
+                continue
+            for r in range(n):
+                a = row[r]
+                total[r] += max(a, 0.0) * low + min(a, 0.0) * high
+                size[r] += abs(a) * largest
+
+
+@fast_kernel
+def relax(
+    net: Net, state: State, box: int, value: int, n: int, x: Floats, flags: Flags,
+    total: Floats, size: Floats,
+) -> None:  # fmt: skip
+    """Rows at an activation become rows at its pre-activation; constants and absolute terms.
+
+    Includes what `constants` counts for the rows it leaves.
+    """
+    block = net.first_block[value]
+    while True:
+        i, end, block = reached(net, value, block, flags)
+        if i == end:
+            return
+        for j in range(i, end):
+            ls, lo = state.lower_slope[box, j], state.lower_offset[box, j]
+            us, uo = state.upper_slope[box, j], state.upper_offset[box, j]
+            offset, magnitude, row = net.offset[j], state.magnitude[box, j], x[j * n : (j + 1) * n]
+            if ls == us and lo == 0.0 and uo == 0.0:  # a stable neuron
+                for r in range(n):
+                    below = row[r] * ls
+                    total[r] += below * offset
+                    size[r] += abs(below) * magnitude
+                    row[r] = below
+                continue
+            for r in range(n):
+                positive, negative = max(row[r], 0.0), min(row[r], 0.0)
+                below = positive * ls + negative * us
+                total[r] += positive * lo + negative * uo + below * offset
+                size[r] += positive * abs(lo) - negative * abs(uo) + abs(below) * magnitude
+                row[r] = below
+
+
+@fast_kernel
+def _leave(net: Net, last: int, n: int, kept: Ints, x: Floats, spare: Floats, flags: Flags) -> None:
+    """Move the kept ones of n rows, on values 0 to `last`, to zeros; leaves zeros behind."""
+    m = len(kept)
+    for value in range(last + 1):
+        block = net.first_block[value]
+        while True:
+            i, end, block = reached(net, value, block, flags)
+            if i == end:
+                break
+            for j in range(i, end):
+                for r in range(m):
+                    spare[j * m + r] = x[j * n + kept[r]]
+            x[i * n : end * n] = 0.0
+
+
+@fast_kernel
+def clear(net: Net, last: int, n: int, x: Floats, flags: Flags) -> None:
+    """Zeros on everything that rows have reached among values 0 to `last`."""
+    for value in range(last + 1):
+        first = block = net.first_block[value]
+        while True:
+            i, end, block = reached(net, value, block, flags)
+            if i == end:
+                break
+            x[i * n : end * n] = 0.0
+        flags[first : net.first_block[value + 1]] = 0
+
+
+@fast_kernel
+def _bound(
+    net: Net, state: State, balls: Balls, box: int, value: int, n: int, x: Floats, flags: Flags,
+    total: Floats, size: Floats,
+) -> None:  # fmt: skip
+    """Add the smallest value of the rows on the values 0 to `value`; absolute terms."""
+    ball = balls.order > 0 and value == 0
+    if ball:
+        inputs = net.width[0]
+        point = np.empty(inputs)
+        for r in range(n):
+            row = x[: inputs * n].reshape(inputs, n)[:, r].copy()
+            least, terms = input_minimum(state, balls, box, row, point)
+            total[r] += least
+            size[r] += terms
+    for v in range(1 if ball else 0, value + 1):
+        _minimum(net, state, box, v, n, x, flags, total, size)
+
+
+@fast_kernel
+def lower_bounds(
+    net: Net, state: State, balls: Balls, target: int, depth: int, gamma: float, tiny: float,
+    every_depth: bool, until_stable: bool,
+    box: Ints, pointer: Ints, index: Ints, coefficient: Floats, out: Floats,
+) -> None:  # fmt: skip
+    """Lower bounds of rows on the pre-activation of value `target`.
+
+    Parameters
+    ----------
+    depth
+        Activations below this value are taken by their bounds, not by their lines (1: none).
+    every_depth
+        Take the best of stopping at any activation on the way down.
+    until_stable
+        A row is finished as soon as its bound is not negative.
+    box
+        (R,) the box of every row, increasing.
+    pointer, index, coefficient
+        The rows as a sparse matrix; indices count in the target's layout order.
+    out
+        (R,) receives the bounds.
+    """
+    lanes = max(1, min(LANES, MOST // len(net.offset)))
+    x, spare = np.zeros(len(net.offset) * lanes), np.zeros(len(net.offset) * lanes)
+    flags = np.zeros(net.first_block[-1], dtype=np.uint8)
+    widest, tallest = np.max(net.group_width), np.max(net.block)
+    scratch = np.empty(tallest * lanes + widest * (tallest + lanes))
+    rows, open_ = np.empty(lanes, dtype=np.int64), np.empty(lanes, dtype=np.bool_)
+    total, size, least, terms = np.empty(lanes), np.empty(lanes), np.empty(lanes), np.empty(lanes)
+    base, block = net.start[target], net.block[target]
+    begin = 0
+    while begin < len(out):
+        at, n = box[begin], 0
+        total[:] = size[:] = 0.0
+        while n < lanes and begin + n < len(out) and box[begin + n] == at:
+            n += 1
+        for r in range(n):
+            for i in range(pointer[begin + r], pointer[begin + r + 1]):
+                x[(base + index[i]) * n + r] = coefficient[i]
+                flags[net.first_block[target] + index[i] // block] = 1
+            rows[r], out[begin + r] = begin + r, -np.inf
+        begin += n
+        constants(net, state, at, target, n, x, flags, total, size)
+        push(net, target, n, x, flags, scratch)
+        value = target - 1
+        while True:
+            if every_depth or value < depth:
+                least[:n], terms[:n] = total[:n], size[:n]
+                _bound(net, state, balls, at, value, n, x, flags, least, terms)
+                for r in range(n):
+                    good = abs(least[r]) < np.inf
+                    bound = max(out[rows[r]], least[r] - gamma * terms[r] - tiny)
+                    out[rows[r]] = bound if good else np.nan
+            if value < depth:
+                break
+            if until_stable:
+                for r in range(n):
+                    open_[r] = not out[rows[r]] >= 0.0
+                kept = np.flatnonzero(open_[:n])
+                if len(kept) == 0:
+                    break
+                if len(kept) <= n - LEAVE:
+                    _leave(net, value, n, kept, x, spare, flags)
+                    x, spare, n = spare, x, len(kept)
+                    for r in range(n):
+                        rows[r], total[r], size[r] = rows[kept[r]], total[kept[r]], size[kept[r]]
+            relax(net, state, at, value, n, x, flags, total, size)
+            push(net, value, n, x, flags, scratch)
+            value -= 1
+        clear(net, value, n, x, flags)

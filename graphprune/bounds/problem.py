@@ -1,0 +1,211 @@
+"""What a bounds computation is about: boxes, bounds of layers, and the lines they allow."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, get_args
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from graphprune.errors import GraphpruneError
+from graphprune.ir import Network
+from graphprune.ir.network import activation_of
+from graphprune.region import Ball, Norm, Region
+from graphprune.transforms.replace import Replacement
+
+Floats = NDArray[np.float64]
+Singles = NDArray[np.float32]
+Lines = tuple[Floats, Floats, Floats, Floats]
+Method = Literal["ibp", "fastlin", "fastlin-ibp", "crown", "alpha-crown"]
+METHODS: tuple[Method, ...] = get_args(Method)
+
+
+@dataclass(frozen=True, eq=False)
+class Boxes:
+    """A batch of boxes, and of the balls they surround where the norm is not ``linf``.
+
+    Attributes
+    ----------
+    lower, upper
+        (B, input size) float32, rounded outward.
+    center, radius
+        (B, input size) and (B,) float64, the balls in `norm`; None for ``linf``.
+    """
+
+    lower: Singles
+    upper: Singles
+    center: Floats | None = None
+    radius: Floats | None = None
+    norm: Norm = "linf"
+
+    def take(self, part: slice) -> "Boxes":
+        """Some of the boxes."""
+        center = None if self.center is None else self.center[part]
+        radius = None if self.radius is None else self.radius[part]
+        return Boxes(self.lower[part], self.upper[part], center, radius, self.norm)
+
+    @classmethod
+    def of(cls, *regions: Region) -> "Boxes":
+        """Boxes around balls (of one norm) or boxes."""
+        points, numbers = zip(*(_sides(region) for region in regions), strict=True)
+        below, above = (
+            np.stack(ends).reshape(len(regions), -1) for ends in zip(*points, strict=True)
+        )
+        radius, low, high = np.array(numbers, dtype=np.float64).T[:, :, None]
+        lower = np.maximum(_below(below, -radius), low)
+        upper = np.minimum(-_below(-above, -radius), high)
+        balls = [region for region in regions if isinstance(region, Ball)]
+        norms = {ball.norm for ball in balls}
+        if norms <= {"linf"}:
+            return cls(round_down(lower), round_up(upper))
+        if len(norms) > 1 or len(balls) < len(regions):
+            raise GraphpruneError("a batch of balls must have one norm")
+        return cls(round_down(lower), round_up(upper), below, radius[:, 0], norms.pop())
+
+
+@dataclass(frozen=True, eq=False)
+class LayerBounds:
+    """Bounds of one pre-activation over a batch of boxes.
+
+    Attributes
+    ----------
+    lower, upper
+        (B, neurons) float32, valid in real arithmetic.
+    magnitude
+        (B, neurons) float32, |W| max|h| + |b|: what rounding errors are proportional to.
+    """
+
+    lower: Singles
+    upper: Singles
+    magnitude: Singles
+
+    def take(self, part: slice) -> "LayerBounds":
+        """The bounds on some of the boxes."""
+        return LayerBounds(self.lower[part], self.upper[part], self.magnitude[part])
+
+    @classmethod
+    def stack(cls, parts: Sequence["LayerBounds"]) -> "LayerBounds":
+        """The bounds on several batches of boxes, one after the other."""
+        names = ("lower", "upper", "magnitude")
+        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+
+    @property
+    def unstable(self) -> NDArray[np.bool_]:
+        mask: NDArray[np.bool_] = (self.lower < 0) & (self.upper > 0)
+        return mask
+
+
+def _sides(region: Region) -> tuple[tuple[Floats, Floats], tuple[float, float, float]]:
+    """Points that the ends are a radius beside; the radius, and how far they reach."""
+    if isinstance(region, Ball):
+        domain = region.domain
+        return (region.center, region.center), (region.radius, domain.low, domain.high)
+    return (region.lower, region.upper), (0.0, -np.inf, np.inf)
+
+
+def _below(a: Floats, b: Floats) -> Floats:
+    """Float64 numbers that are at most a + b."""
+    total = a + b
+    # Knuth's exact difference: where it is negative, one step down.
+    part = total - a
+    rest = (a - (total - part)) + (b - part)
+    _step_down(total.view(np.int64), rest < 0)
+    return total
+
+
+def _step_down(bits: NDArray[np.signedinteger], where: NDArray[np.bool_]) -> None:
+    """Replace floating-point numbers, given as integers, by the next ones below.
+
+    Not for +0.0: a number that a rounded one is above of is never rounded to it.
+    """
+    sign = bits >> (8 * bits.itemsize - 1)
+    bits += ~(sign << 1) * where
+
+
+def round_down(x: Floats) -> Singles:
+    with np.errstate(over="ignore"):  # infinities are refused by who reads them
+        single = x.astype(np.float32)
+    _step_down(single.view(np.int32), single > x)
+    return single
+
+
+def round_up(x: Floats) -> Singles:
+    return -round_down(-x)
+
+
+@dataclass(eq=False)
+class Problem:
+    """A network on boxes, with the bounds of the layers known so far.
+
+    Attributes
+    ----------
+    replaced
+        Activation layers (by index) whose neurons are partly replaced by lines.
+    layers
+        Bounds of the first pre-activations, in graph order.
+    """
+
+    network: Network
+    boxes: Boxes
+    method: Method
+    replaced: Mapping[int, Replacement]
+    layers: list[LayerBounds] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if self.method not in METHODS:
+            raise GraphpruneError(
+                f"unknown bounds method '{self.method}'; known: {', '.join(METHODS)}"
+            )
+
+    @property
+    def batch(self) -> int:
+        return len(self.boxes.lower)
+
+    def source(self, value: ir.Value) -> tuple[Singles, Singles]:
+        """Bounds (B, n) of a segment's source: the box, or an activation's output."""
+        if value is self.network.input:
+            return self.boxes.lower, self.boxes.upper
+        outputs = [a.outputs[0] for a in self.network.activations]
+        return self.image(outputs.index(value))
+
+    def image(self, index: int) -> tuple[Singles, Singles]:
+        """Bounds (B, n) of the output of an activation layer."""
+        layer = self.layers[index]
+        activation = activation_of(self.network.activations[index])
+        lower, upper = layer.lower.astype(np.float64), layer.upper.astype(np.float64)
+        low, high = activation.interval(lower, upper)
+        replacement = self.replaced.get(index)
+        if replacement is not None:
+            ends = np.stack([lower, upper]) * replacement.slope + replacement.offset
+            low = np.where(replacement.removed, ends.min(axis=0), low)
+            high = np.where(replacement.removed, ends.max(axis=0), high)
+        return round_down(low), round_up(high)
+
+    def lines(self, index: int, *, alternative: bool = False) -> Lines:
+        """The relaxation (B, n) of an activation layer, in the order of `relaxation.LINES`.
+
+        With `alternative` the second choice, which alpha-CROWN mixes with the first.
+        """
+        layer = self.layers[index]
+        activation = activation_of(self.network.activations[index])
+        lower, upper = layer.lower.astype(np.float64), layer.upper.astype(np.float64)
+        method = "alternative" if alternative else self.method
+        lines = activation.lines(lower, upper, method)
+        replacement = self.replaced.get(index)
+        if replacement is None:
+            return lines
+        slope, offset = replacement.slope, replacement.offset
+        exact = (slope, offset, slope, offset)
+        ls, lo, us, uo = (
+            np.where(replacement.removed, new, line) for line, new in zip(lines, exact, strict=True)
+        )
+        return ls, lo, us, uo
+
+
+def finite(*arrays: NDArray[np.floating]) -> None:
+    """Raise a `GraphpruneError` where a bound is not a number to rely on."""
+    if not all(np.all(np.isfinite(array)) for array in arrays):
+        raise GraphpruneError(
+            "bounds overflow: the weights or the radius are too large for this network"
+        )

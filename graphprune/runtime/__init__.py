@@ -1,0 +1,1 @@
+"""Running things: graphs in ONNX Runtime or its reference, compiled kernels, HiGHS, processes."""

@@ -1,0 +1,172 @@
+"""Loops that run whole on the device, against the same steps one by one on the host."""
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+import graphprune as gp
+from graphprune import transforms
+from graphprune.attacks import (
+    descent as attack_descent,
+)
+from graphprune.attacks import (
+    loop as attack_loop,
+)
+from graphprune.attacks import (
+    radius as attack_radius,
+)
+from graphprune.attacks.local import Indices, Question
+from graphprune.region import NORMS, Norm
+from graphprune.region.points import lengths
+from graphprune.runtime import session
+from graphprune.runtime.session import Executable, configure
+
+Floats = NDArray[np.float64]
+TARGETS = np.array([0, 3, 8])
+
+
+def slopes(question: Question, steps: Floats, targets: Indices) -> tuple[Floats, Floats]:
+    """Margins (N,) and their gradients (N, n)."""
+    run = Executable(transforms.gradient(question.network))
+    rows = question.rows(targets)
+    logits, gradient = run({"x": question.points(steps), "rows": rows})
+    return np.sum(rows * logits, axis=1), gradient.reshape(len(steps), -1).astype(np.float64)
+
+
+def nearest(question: Question, constant: float, gradient: Floats) -> Floats:
+    """The shortest step into a half-space, by bisection on how far every element moves."""
+    size, norm = np.abs(gradient), question.norm
+    caps = np.where(gradient > 0, -question.lower, question.upper)
+
+    def moves(t: float) -> Floats:
+        if norm == "l1":  # all elements steeper than 1 / t, and a share of the next ones
+            order = np.argsort(-size, kind="stable")
+            share = np.clip(t * len(size) - np.arange(len(size)), 0.0, 1.0)
+            out = np.zeros(len(size))
+            out[order] = caps[order] * share
+            return out
+        return np.minimum(t * (np.sign(size) if norm == "linf" else size), caps)
+
+    low, high = 0.0, 1.0
+    while constant - size @ moves(high) > 0 and high < 1e6:
+        high *= 2
+    for _ in range(80):
+        middle = 0.5 * (low + high)
+        low, high = (middle, high) if constant - size @ moves(middle) > 0 else (low, middle)
+    return -np.sign(gradient) * moves(high)
+
+
+def descend(question: Question, steps: Floats, iterations: int) -> tuple[Floats, Floats]:
+    best, known = steps.copy(), np.full(len(steps), np.inf)
+    ahead = np.ones(len(steps), bool)
+    for number, pace in enumerate(attack_descent.paces(question.norm, iterations), 1):
+        margins, gradients = slopes(question, steps, TARGETS)
+        size = lengths(steps, question.norm)
+        better = (margins <= 0) & (size < known) & ahead
+        best[better], known[better] = steps[better], size[better]
+        constants = margins - np.einsum("ij,ij->i", gradients, steps)
+        goals = np.stack(
+            [nearest(question, c, g) for c, g in zip(constants, gradients, strict=True)]
+        )
+        beyond = np.where(margins > 0, attack_loop.OVERSHOOT, 1.0)[:, None]
+        steps = question.clip(beyond * (steps + pace * (goals - steps)))
+        if number == min(iterations, attack_descent.AHEAD):
+            ahead = np.minimum(known, lengths(steps, question.norm)) <= (
+                attack_descent.BEHIND * known.min()
+            )
+    for i in np.flatnonzero(ahead):
+        adversarial = bool(np.isfinite(known[i]))
+        end = best[i] if adversarial else steps[i]
+        scales = attack_loop.SHORTER if adversarial else attack_loop.LONGER
+        ray = question.clip(scales[:, None] * end)
+        hits = np.flatnonzero(question.margins(ray, np.full(len(ray), TARGETS[i])) <= 0)
+        if len(hits) and lengths(ray, question.norm)[hits[0]] < known[i]:
+            best[i], known[i] = ray[hits[0]], lengths(ray, question.norm)[hits[0]]
+    return best, known
+
+
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("iterations", [3, 12])
+def test_descents_are_those_of_the_host(
+    tiny: gp.Network, images: list[gp.Anchor], norm: Norm, iterations: int
+) -> None:
+    """Also across pieces: 12 steps are two of them, and rows left behind stay where they were."""
+    question = Question(tiny, images[1], gp.Domain(), norm)
+    rng = np.random.default_rng(0)
+    starts = question.clip(0.1 * rng.uniform(-1, 1, (3, question.start.size)))
+    found = attack_descent.walk(question, starts, TARGETS, iterations, np.inf)
+    expected = descend(question, starts, iterations)
+    assert iterations == 3 or np.isfinite(expected[1]).any()
+    assert np.array_equal(np.isfinite(found[1]), np.isfinite(expected[1]))
+    close = np.isfinite(found[1])
+    # A kink that float32 and float64 see on different sides bends a path: a little is allowed.
+    assert np.allclose(found[1][close], expected[1][close], rtol=2e-3)
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_pgd_ends_where_the_host_does(
+    tiny: gp.Network, images: list[gp.Anchor], norm: Norm
+) -> None:
+    question = Question(tiny, images[1], gp.Domain(), norm)
+    radius = {"linf": 0.1, "l2": 1.5, "l1": 15.0}[norm]
+    steps = attack_radius.pgd(question, TARGETS, radius, lambda: True)
+    assert np.all(lengths(steps, norm) <= radius * (1 + 1e-5))
+    margins, _ = slopes(question, steps, TARGETS)
+    assert margins.min() <= 0
+    # It stops at the first step that is adversarial.
+    small = attack_radius.pgd(question, TARGETS, radius / 100, lambda: True)
+    assert slopes(question, small, TARGETS)[0].min() > 0
+    first = attack_radius.pgd(question, TARGETS, 1e3 * radius, lambda: True)
+    assert slopes(question, first, TARGETS)[0].min() <= 0
+
+
+def test_large_inputs_look_at_the_clock_after_every_step(
+    mnist_a: gp.Network, images: list[gp.Anchor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pieces of one step end where whole ones do, and where time is over at the first."""
+    question = Question(mnist_a, images[0], gp.Domain())
+    start = np.zeros((len(TARGETS), question.start.size))
+    whole, lengths_ = attack_descent.descend(question, start, TARGETS, 6, np.inf)
+    monkeypatch.setattr(attack_loop, "ELEMENTS", 1)
+    pieces, sizes = attack_descent.descend(question, start, TARGETS, 6, np.inf)
+    np.testing.assert_array_equal(pieces, whole)
+    np.testing.assert_array_equal(sizes, lengths_)
+    late, _ = attack_descent.descend(question, start, TARGETS, 6, -np.inf)
+    assert not np.array_equal(late, whole)
+    looks = []
+
+    def look() -> bool:
+        looks.append(True)
+        return True
+
+    pieces = attack_radius.pgd(question, TARGETS, 0.01, look)
+    assert len(looks) == attack_radius.STEPS
+    monkeypatch.undo()
+    np.testing.assert_array_equal(pieces, attack_radius.pgd(question, TARGETS, 0.01, lambda: True))
+
+
+def test_a_seed_gives_the_same_points_twice(mnist_a: gp.Network, images: list[gp.Anchor]) -> None:
+    one, two, other = (gp.attack(mnist_a, images[3], seed=seed).witness for seed in (5, 5, 6))
+    assert one is not None
+    assert two is not None
+    assert other is not None
+    assert np.array_equal(one.x, two.x)
+    assert not np.array_equal(one.x, other.x)
+
+
+@pytest.mark.cuda
+def test_attacks_on_cuda_and_cpu_end_as_close(mnist_a: gp.Network, images: list[gp.Anchor]) -> None:
+    if problem := session._cuda_problem():
+        pytest.skip(problem)
+    for norm in NORMS:
+        ends = []
+        for provider in ("cpu", "cuda"):
+            configure(provider=provider)
+            try:
+                network = gp.load(str(mnist_a.source.path))
+                ends.append(gp.attack(network, images[0], norm=norm, effort="fast").distance)
+            finally:
+                configure()
+        assert ends[0] is not None
+        assert ends[1] is not None
+        assert abs(ends[1] / ends[0] - 1) <= 0.02

@@ -1,0 +1,102 @@
+"""Attack and certificate: sides of the distance, and their order."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import graphprune as gp
+from graphprune.bounds import certify
+from graphprune.bounds.certify import certified_margins
+from graphprune.region.points import linf
+from graphprune.runtime.original import run_original
+from graphprune.runtime.reference import forward64
+from graphprune.testing import anchors, networks
+from tests.oracles import Perceptron
+
+
+@given(st.data())
+def test_certified_radius_is_at_most_the_attacked_one(data: st.DataObject) -> None:
+    network = data.draw(networks())
+    anchor = data.draw(anchors(network))
+    found = gp.attack(network, anchor, effort="fast")
+    for method in ("ibp", "fastlin", "fastlin-ibp", "crown"):
+        proof = gp.certify(network, anchor, method=method)
+        assert found.distance is None or proof.radius <= found.distance
+        if proof.complete:
+            assert found.distance is None
+    if found.witness is not None:
+        x = found.witness.x
+        assert linf(x, anchor.x) == found.distance
+        assert np.all((x >= 0) & (x <= 1))
+        for logits in (run_original(network, x[None])[0], forward64(network, x[None])[0][0]):
+            assert logits[found.witness.target] >= logits[anchor.label]
+
+
+@pytest.mark.parametrize("small", [0, 1000])
+def test_certificate_is_largest_to_a_thousandth(
+    small: int, monkeypatch: pytest.MonkeyPatch, tiny: gp.Network, images: list[gp.Anchor]
+) -> None:
+    """One radius at a time, and two."""
+    monkeypatch.setattr(certify, "SMALL", small)
+    proof = gp.certify(tiny, images[0])
+    domain = gp.Domain()
+    assert np.min(certified_margins(tiny, images[0], proof.radius, domain)) > 0
+    assert np.min(certified_margins(tiny, images[0], 1.0011 * proof.radius, domain)) <= 0
+
+
+def test_crown_is_at_least_fastlin_and_ibp_on_images(
+    mnist_a: gp.Network, images: list[gp.Anchor]
+) -> None:
+    for anchor in images[:5]:
+        radii = [gp.certify(mnist_a, anchor, method=m).radius for m in ("ibp", "fastlin", "crown")]
+        assert radii == sorted(radii)
+
+
+def test_a_tie_at_the_anchor_is_distance_zero() -> None:
+    net = Perceptron([np.array([[1.0], [1.0]])], [np.zeros(2)])
+    network = gp.from_proto(net.model())
+    anchor = gp.Anchor(np.array([0.5], np.float32), 0)
+    assert gp.attack(network, anchor).distance == 0.0
+    assert gp.certify(network, anchor).radius == 0.0
+    result = gp.distance(network, anchor)
+    assert (result.lower, result.upper, result.status) == (0.0, 0.0, "exact")
+
+
+def test_a_constant_network_is_robust_in_the_whole_domain() -> None:
+    net = Perceptron([np.zeros((2, 3)), np.zeros((2, 2))], [np.ones(2), np.array([1.0, 0.0])])
+    network = gp.from_proto(net.model())
+    anchor = gp.Anchor(np.full(3, 0.25, np.float32), 0)
+    assert gp.attack(network, anchor).distance is None
+    proof = gp.certify(network, anchor)
+    assert proof.complete
+    result = gp.distance(network, anchor)
+    assert (result.status, result.upper) == ("robust", None)
+    assert result.lower == pytest.approx(0.75)
+
+
+def test_without_a_domain_points_may_leave_the_unit_box() -> None:
+    net = Perceptron([np.array([[1.0], [-1.0]])], [np.array([0.0, 6.0])])
+    network = gp.from_proto(net.model())  # boundary at x = 3
+    anchor = gp.Anchor(np.array([0.5], np.float32), 1)
+    free = gp.Domain(-np.inf, np.inf)
+    assert gp.attack(network, anchor).distance is None
+    assert gp.attack(network, anchor, domain=free).distance == pytest.approx(2.5, rel=1e-3)
+    assert gp.certify(network, anchor, domain=free).radius == pytest.approx(2.5, rel=1e-3)
+    result = gp.distance(network, anchor, domain=free)
+    assert result.status == "exact"
+    assert result.upper == pytest.approx(2.5, rel=1e-4)
+
+
+@pytest.mark.parametrize("metric", [gp.attack, gp.certify, gp.distance])
+def test_what_is_no_anchor_is_said(metric: Callable[..., object], tiny: gp.Network) -> None:
+    x = np.full(tiny.input_shape, 0.5, np.float32)
+    for anchor, said in (
+        (gp.Anchor(x.tolist(), 0), "no array of float32 or float64, but list"),
+        (gp.Anchor((255 * x).astype(np.uint8), 0), "no array of float32 or float64, but uint8"),
+        (gp.Anchor(x, 1.5), "label is no integer, but 1.5"),  # type: ignore[arg-type]
+    ):
+        with pytest.raises(gp.AnchorError, match=said):
+            metric(tiny, anchor)

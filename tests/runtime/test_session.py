@@ -1,0 +1,84 @@
+"""The executor: provider choice, both packages installed, CUDA against the CPU."""
+
+from importlib import metadata
+
+import numpy as np
+import pytest
+
+import graphprune as gp
+from graphprune.bounds import entry as bounds
+from graphprune.bounds.certify import margin_rows
+from graphprune.bounds.entry import Boxes, Method, linear_bounds, pre_activation_bounds
+from graphprune.region import Ball, Norm
+from graphprune.runtime import session
+from graphprune.runtime.session import Executable, Resident, configure, provider
+from graphprune.transforms import forward, gradient
+
+BALLS: tuple[tuple[Norm, float], ...] = (("linf", 0.02), ("l2", 0.3), ("l1", 1.0))
+
+
+def test_both_packages_side_by_side_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    session._runtime.cache_clear()
+    monkeypatch.setattr(metadata, "version", lambda name: "1.0")
+    try:
+        with pytest.raises(gp.GraphpruneError, match="both installed.*pip uninstall"):
+            session._runtime()
+    finally:
+        session._runtime.cache_clear()
+
+
+def test_cuda_asked_for_where_there_is_none_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session, "_cuda_problem", lambda: "no CUDA device or driver is usable")
+    with pytest.raises(gp.GraphpruneError, match="provider cuda: no CUDA device"):
+        configure(provider="cuda")
+    assert provider() == "cpu"
+
+
+def test_resident_buffers_give_the_same_numbers(
+    mnist_a: gp.Network, images: list[gp.Anchor]
+) -> None:
+    """I/O binding, on whatever device sessions run on: inputs, outputs and mixtures."""
+    run = Executable(gradient(mnist_a))
+    x, rows = images[0].x[None], np.eye(10, dtype=np.float32)[:1]
+    expected = run({"x": x, "rows": rows})
+    held = Resident.of(x)
+    assert np.array_equal(held.numpy(), x)
+    mixed = run({"x": held, "rows": rows})
+    kept = run.resident({"x": held, "rows": Resident.of(rows)})
+    again = run({"x": kept[1], "rows": rows})
+    assert np.allclose(again[0], run({"x": expected[1], "rows": rows})[0], atol=1e-5)
+    for one, two, three in zip(expected, mixed, kept, strict=True):
+        assert np.array_equal(one, two)
+        assert np.array_equal(one, three.numpy())
+
+
+def cuda_or_skip() -> None:
+    if problem := session._cuda_problem():
+        pytest.skip(problem)
+
+
+@pytest.mark.cuda
+def test_cuda_and_cpu_give_the_same_numbers(mnist_a: gp.Network, images: list[gp.Anchor]) -> None:
+    cuda_or_skip()
+    results: list[list[np.ndarray]] = []
+    methods: tuple[Method, ...] = ("crown", "alpha-crown")
+    for name in ("cpu", "cuda"):
+        configure(provider=name)
+        bounds.configure(engine="graph")
+        try:
+            network = gp.load(str(mnist_a.source.path))
+            run = Executable(forward(network, "float32"))
+            found = [run({"x": images[0].x[None]})[0]]
+            for norm, radius in BALLS:
+                boxes = Boxes.of(Ball(images[0].x.astype(float), radius, norm=norm))
+                rows = margin_rows(network, images[0].label)
+                for method in methods:
+                    layers = pre_activation_bounds(network, boxes, method)
+                    found += [layer.lower for layer in layers]
+                    found.append(linear_bounds(network, boxes, layers, rows, method))
+        finally:
+            configure()
+            bounds.configure()
+        results.append(found)
+    for one, two in zip(*results, strict=True):
+        assert np.allclose(one, two, atol=1e-2, rtol=1e-2)
