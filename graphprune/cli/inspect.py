@@ -24,6 +24,7 @@ def register(app: typer.Typer) -> None:
         from graphprune.canonical import canonicalise
         from graphprune.canonical.survey import unsupported
         from graphprune.errors import UnsupportedError
+        from graphprune.evaluate.pixels import RULE
         from graphprune.ir.load import half_precision, read_model
         from graphprune.ir.network import activation_of, operator, pre_activation, sample_shape
 
@@ -48,6 +49,7 @@ def register(app: typer.Typer) -> None:
         print(
             f"input       {source.input_name} {network.input_shape}, batch {batch}, {source.dtype}"
         )
+        print(f"anchors     {RULE}")
         below = f" (scores below its {source.softmax})" if source.softmax else ""
         print(f"output      {source.file_output}{below}, {network.classes} classes")
         if network.classes < 2:

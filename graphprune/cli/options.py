@@ -10,7 +10,9 @@ from graphprune.errors import GraphpruneError
 Anchors = Annotated[
     list[str],
     typer.Option(
-        "--anchors", help="Points: .npz, .npy, IDX, .csv, a folder of PNG (repeat for PNG files)."
+        "--anchors",
+        help="Points: .npz, .npy, IDX, .csv, a folder of PNG (repeat for PNG files). Whole"
+        " numbers are divided by 255 for a domain within [0, 1], kept for one that ends above 1.",
     ),
 ]
 OptionalAnchors = Annotated[

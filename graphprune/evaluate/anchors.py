@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graphprune.errors import AnchorError
+from graphprune.evaluate.pixels import as_floats
 from graphprune.ir import Network
 from graphprune.region import Anchor, Domain
 from graphprune.runtime.original import run_original
@@ -30,8 +31,9 @@ def load_anchors(
     ----------
     path
         ``.npz`` with ``x`` (N, sample shape) and optionally ``y`` (N,); ``.npy``; an IDX image
-        file, ``.gz`` or not; ``.csv`` with the label first; PNG files. uint8 is divided by 255,
-        and so are whole numbers above 1 in a ``.csv`` where the domain ends at 1.
+        file, ``.gz`` or not; ``.csv`` with the label first; PNG files. Bytes and other integers,
+        and whole numbers above 1 in a ``.csv``, are divided by 255 where the domain lies in
+        [0, 1], and kept where it ends above 1 (:mod:`graphprune.evaluate.pixels`).
     network
         Fixes the sample shape and the number of classes; its predictions are the labels where
         the file has none.
@@ -48,11 +50,11 @@ def load_anchors(
     name = str(path) if isinstance(path, str | Path) else f"{len(path)} PNG files"
     domain = domain or Domain()
     raw, y = _read(path)
-    if name.endswith(".csv") and domain.high <= 1 and _are_bytes(raw):
+    if name.endswith(".csv") and np.max(domain.high) <= 1 and _are_bytes(raw):
         raw = raw.astype(np.uint8)
     if labels is not None:
         y = _read_labels(Path(labels))
-    x = _floats(raw, name)
+    x = as_floats(raw, domain, name)
     if network is not None:
         x = _fit(x, network.input_shape, name)
     _check_points(x, domain, name)
@@ -177,14 +179,6 @@ def _read_labels(file: Path) -> Array:
         return np.load(file, allow_pickle=False) if file.suffix == ".npy" else _idx(file)
     except (OSError, ValueError, EOFError, zlib.error) as error:
         raise AnchorError(f"{file}: not a readable label file: {error}") from None
-
-
-def _floats(x: Array, name: str) -> NDArray[np.floating]:
-    if x.dtype == np.uint8:
-        return np.asarray(x.astype(np.float32) / np.float32(255))
-    if x.dtype in (np.float32, np.float64):
-        return x.astype(x.dtype, copy=False)
-    raise AnchorError(f"{name}: points have type {x.dtype}; known are uint8, float32, float64")
 
 
 def _fit(x: NDArray[np.floating], shape: tuple[int, ...], name: str) -> NDArray[np.floating]:

@@ -125,6 +125,48 @@ def test_whole_numbers_of_a_csv_are_bytes_where_the_domain_ends_at_one(
         gp.load_anchors(tmp_path / "b.csv", tiny)
 
 
+@pytest.mark.parametrize("kind", ["npy", "npz", "idx", "png", "csv", "int16", "int64"])
+def test_bytes_are_read_by_one_rule(
+    tiny: gp.Network, tmp_path: Path, raw: dict[str, np.ndarray], kind: str
+) -> None:
+    """Bytes stay bytes for a network that takes bytes, whatever file they lie in."""
+    x = raw["x"]
+    path = tmp_path / f"a.{kind}"
+    if kind == "npz":
+        np.savez(path, x=x)
+    elif kind == "idx":
+        path.write_bytes(idx(x[:, 0]))
+    elif kind == "png":
+        path.mkdir()
+        for i, image in enumerate(x):
+            Image.fromarray(image[0]).save(path / f"{i}.png")
+    elif kind == "csv":
+        rows = np.hstack([raw["y"][:, None], x.reshape(4, -1)])
+        np.savetxt(path, rows, delimiter=",", fmt="%d")
+    else:
+        path = tmp_path / "a.npy"
+        np.save(path, x if kind == "npy" else x.astype(kind))
+    scaled = gp.load_anchors(path, tiny)
+    kept = gp.load_anchors(path, tiny, domain=gp.Domain(0, 255))
+    for i, (a, b) in enumerate(zip(scaled, kept, strict=True)):
+        np.testing.assert_array_equal(a.x, x[i].astype(np.float32) / np.float32(255))
+        np.testing.assert_array_equal(b.x, x[i].astype(np.float32))
+    if kind == "csv":  # its numbers are what the file says
+        return
+    for domain in (gp.Domain(-np.inf, np.inf), gp.Domain(-1, 1), gp.Domain(0, np.inf)):
+        with pytest.raises(gp.AnchorError, match="divide by 255 or the inputs themselves"):
+            gp.load_anchors(path, tiny, domain=domain)
+
+
+def test_integers_that_are_no_bytes_are_kept_or_refused(tiny: gp.Network, tmp_path: Path) -> None:
+    for value in (-3, 300, 1):
+        np.save(tmp_path / "a.npy", np.full((1, 784), value, np.int32))
+        with pytest.raises(gp.AnchorError, match="type int32"):
+            gp.load_anchors(tmp_path / "a.npy", tiny)
+        (kept,) = gp.load_anchors(tmp_path / "a.npy", tiny, domain=gp.Domain(-500, 500))
+        assert np.all(kept.x == value)
+
+
 def test_images_of_16_bits_are_refused(tmp_path: Path, tiny: gp.Network) -> None:
     """As 8 bits all but their darkest values would be white."""
     values = np.linspace(0, 65535, 28 * 28).astype(np.uint16).reshape(28, 28)
