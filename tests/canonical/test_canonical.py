@@ -1,5 +1,6 @@
 """The canonical form computes what the file computes."""
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -122,11 +123,34 @@ def test_dynamic_axes_other_than_the_batch_are_refused() -> None:
         gp.from_proto(model)
 
 
+# Folders whose every network is in the supported language; of later ones some are refused.
+LOADABLE = ("barrier", "hard", "tiny", "vnncomp", "wk17a", "zoo")
+
+
 def test_every_truth_network_loads_and_agrees(truth: Path) -> None:
     """With ONNX Runtime on the file, and with the recorded float64 outputs."""
-    files = sorted(truth.rglob("*.onnx"))
+    files = sorted(file for folder in LOADABLE for file in (truth / folder).rglob("*.onnx"))
     assert len(files) >= 30
     for file in files:
-        _, runtime, recorded = deviations(file)
-        assert runtime <= 1e-5, file
-        assert recorded is None or recorded <= 1e-7, file
+        _agrees(file)
+
+
+def test_competition_networks_agree_or_are_refused(truth: Path) -> None:
+    """A network that loads is the file's; whatever is not supported says so."""
+    files = sorted(
+        file for part in ("vnncomp2", "vnnlib2") for file in (truth / part).rglob("*.onnx")
+    )
+    if not files:
+        pytest.skip("these folders are not there")
+    agreeing = 0
+    for file in files:
+        with contextlib.suppress(gp.GraphpruneError):
+            _agrees(file)
+            agreeing += 1
+    assert agreeing >= 30
+
+
+def _agrees(file: Path) -> None:
+    _, runtime, recorded = deviations(file)
+    assert runtime <= 1e-5, file
+    assert recorded is None or recorded <= 1e-7, file
