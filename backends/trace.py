@@ -28,7 +28,7 @@ class Case:
     path
         Its splits.
     theta, mix
-        (rows,) parameters of the bound, as in :mod:`graphprune.backends.search.kernels`; None:
+        (rows,) parameters of the bound, as in :mod:`graphprune.backends.relaxation.kernels`; None:
         not kept, or no planes.
     """
 

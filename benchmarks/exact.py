@@ -25,10 +25,12 @@ import numpy as np
 
 import graphprune as gp
 from graphprune.attacks.attack import Attack
+from graphprune.backends.relaxation import kernels, tighten
+from graphprune.backends.relaxation.kernels import ascent, branching
+from graphprune.backends.relaxation.specification import Target
 from graphprune.backends.scip import solve_target
 from graphprune.backends.scip.formulate import layer
-from graphprune.backends.search import kernels, rung, tighten, tree
-from graphprune.backends.search.target import Target
+from graphprune.backends.search import rung, tree
 from graphprune.bounds.entry import Boxes, pre_activation_bounds
 from graphprune.clock import processor_seconds
 from graphprune.evaluate import distance
@@ -47,12 +49,12 @@ def recompiled(**constants: float) -> list[AbstractContextManager[object]]:
     """
     with ExitStack() as stack:
         for name, value in constants.items():
-            stack.enter_context(patch.object(kernels, name, value))
+            stack.enter_context(patch.object(ascent, name, value))
         made = {}
         for name in ("optimise", "expand"):
             old = getattr(kernels, name)
             made[name] = numba.njit(nogil=True, error_model="numpy")(old.py_func)
-            stack.enter_context(patch.object(kernels, name, made[name]))
+            stack.enter_context(patch.object(branching, name, made[name]))
             for signature in old.signatures:
                 made[name].compile(signature)
     return [patch.object(kernels, name, function) for name, function in made.items()]

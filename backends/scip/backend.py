@@ -7,9 +7,9 @@ from time import monotonic
 import numpy as np
 from numpy.typing import NDArray
 
-from graphprune.backends.condensed import Condensed, bounds_of, condense
 from graphprune.backends.primal import pursue
 from graphprune.backends.protocol import ABSOLUTE, Ledger, Limits, is_exact
+from graphprune.backends.relaxation.condensed import Condensed, bounds_of, condense
 from graphprune.backends.scip.formulate import Form, Layered, formulate, layer, prefers_layers
 from graphprune.backends.scip.influence import priorities
 from graphprune.backends.scip.process import Heard

@@ -24,7 +24,7 @@ from typing import Literal
 import numpy as np
 from scipy import sparse
 
-from graphprune.backends.condensed import UNIT, Condensed
+from graphprune.backends.relaxation.condensed import UNIT, Condensed
 from graphprune.backends.scip.program import (
     Bools,
     Builder,

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from graphprune.backends.condensed import Condensed
+from graphprune.backends.relaxation.condensed import Condensed
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from graphprune.backends.condensed import Condensed
+from graphprune.backends.relaxation.condensed import Condensed
 from graphprune.backends.scip import process
 from graphprune.backends.scip.formulate import Layered, formulate
 from graphprune.backends.scip.process import Heard, Listener

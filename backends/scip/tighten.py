@@ -10,7 +10,7 @@ from time import monotonic
 import numpy as np
 from numpy.typing import NDArray
 
-from graphprune.backends.condensed import Condensed
+from graphprune.backends.relaxation.condensed import Condensed
 from graphprune.backends.scip.formulate import formulate
 from graphprune.backends.scip.relaxation import Relaxation
 from graphprune.region import Ball

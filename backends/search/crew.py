@@ -5,9 +5,10 @@ from dataclasses import replace
 from time import monotonic
 
 from graphprune.backends.protocol import Limits
+from graphprune.backends.relaxation.specification import Target
+from graphprune.backends.search.node import Node
 from graphprune.backends.search.parcel import Growth, Paths, Portion, Way, pack, unpack
 from graphprune.backends.search.pool import Team
-from graphprune.backends.search.target import Node, Target
 from graphprune.backends.search.tree import PURSUIT, Points, Tree
 from graphprune.runtime.process import Helper
 

@@ -11,7 +11,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from graphprune.backends.search.target import Node, Singles, Target
+from graphprune.backends.relaxation.specification import Target
+from graphprune.backends.search.node import Node, Singles
 from graphprune.backends.search.tree import Pace
 from graphprune.backends.trace import Path
 from graphprune.region import Ball

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from functools import partial
 
 from graphprune.backends.protocol import Limits
-from graphprune.backends.search import tighten
-from graphprune.backends.search.cuts import add_planes
+from graphprune.backends.relaxation import tighten
+from graphprune.backends.relaxation.cuts import add_planes
+from graphprune.backends.relaxation.specification import Target
 from graphprune.backends.search.pool import Team
-from graphprune.backends.search.target import Target
 from graphprune.runtime.process import Helper
 
 # Seconds to wait for messages at a time.

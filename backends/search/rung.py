@@ -10,14 +10,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from graphprune.backends.condensed import bounds_of, condense
 from graphprune.backends.primal import pursue
 from graphprune.backends.protocol import ABSOLUTE, RELATIVE, Ledger, Limits
-from graphprune.backends.search import tighten
+from graphprune.backends.relaxation import tighten
+from graphprune.backends.relaxation.condensed import bounds_of, condense
+from graphprune.backends.relaxation.specification import Target
 from graphprune.backends.search.crew import Crew
+from graphprune.backends.search.node import root_of
 from graphprune.backends.search.pool import Team
 from graphprune.backends.search.roots import prepare_all
-from graphprune.backends.search.target import Target
 from graphprune.backends.search.tree import Tree
 from graphprune.backends.trace import Trace
 from graphprune.bounds.certify import margin_rows
@@ -208,7 +209,7 @@ class _Rung:
         if self.trace is not None:
             for target in targets:
                 target.begin(self.trace)
-        tree.add([target.root() for target in targets])
+        tree.add([root_of(target) for target in targets])
         return tree
 
     def _grow(self, tree: Tree, targets: list[Target]) -> bool:

@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graphprune.backends.protocol import Limits
-from graphprune.backends.search import kernels
-from graphprune.backends.search.leaf import relax, solve_leaf
-from graphprune.backends.search.target import CANDIDATES, NODE_STEPS, RATE, Node, Singles
-from graphprune.backends.search.tighten import constrained
+from graphprune.backends.relaxation import kernels
+from graphprune.backends.relaxation.node_lp import relax, solve_leaf
+from graphprune.backends.relaxation.specification import CANDIDATES, NODE_STEPS, RATE
+from graphprune.backends.relaxation.tighten import constrained
+from graphprune.backends.search.node import Node, Singles
 from graphprune.backends.trace import Path
 from graphprune.region import Ball
 

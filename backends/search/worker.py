@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graphprune.backends.protocol import Limits
+from graphprune.backends.relaxation.specification import Target
 from graphprune.backends.search.parcel import (
     Growth,
     Note,
@@ -37,7 +38,6 @@ from graphprune.backends.search.parcel import (
     way_of,
 )
 from graphprune.backends.search.roots import Prepared, Root, prepare
-from graphprune.backends.search.target import Target
 from graphprune.backends.search.tree import Tree
 from graphprune.backends.trace import Path
 from graphprune.region import Ball

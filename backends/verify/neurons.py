@@ -13,12 +13,18 @@ from time import monotonic
 import numpy as np
 from numpy.typing import NDArray
 
-from graphprune.backends.condensed import Condensed, condense
 from graphprune.backends.protocol import Limits
-from graphprune.backends.search import kernels, tighten
-from graphprune.backends.search.cuts import add_planes
-from graphprune.backends.search.leaf import Leaf, solve_leaf
-from graphprune.backends.search.target import CANDIDATES, NODE_STEPS, RATE, Bounds, Target
+from graphprune.backends.relaxation import kernels, tighten
+from graphprune.backends.relaxation.condensed import Condensed, condense
+from graphprune.backends.relaxation.cuts import add_planes
+from graphprune.backends.relaxation.node_lp import Leaf, solve_leaf
+from graphprune.backends.relaxation.specification import (
+    CANDIDATES,
+    NODE_STEPS,
+    RATE,
+    Bounds,
+    Target,
+)
 from graphprune.backends.verify.attack import attack_from
 from graphprune.backends.verify.goals import boxes_of
 from graphprune.backends.verify.problem import Counterexample, Problem, Proof
@@ -194,7 +200,7 @@ class _Search:
         return True
 
     def _cut(self, targets: list[Target], rounds: int) -> list[Target]:
-        """Planes from cuts (:mod:`graphprune.backends.search.cuts`), where there is time."""
+        """Planes from cuts (:mod:`graphprune.backends.relaxation.cuts`), where there is time."""
         for number, target in enumerate(targets):
             if len(target.rows.values) <= MOST_ENTRIES:
                 self.progress(f"cutting, constraint {number + 1} of {len(targets)}")

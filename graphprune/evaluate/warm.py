@@ -17,11 +17,11 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from graphprune.backends.condensed import bounds_of, condense
 from graphprune.backends.protocol import Ledger, Limits, Problem
-from graphprune.backends.search.leaf import solve_leaf
+from graphprune.backends.relaxation.condensed import bounds_of, condense
+from graphprune.backends.relaxation.node_lp import solve_leaf
+from graphprune.backends.relaxation.specification import Target
 from graphprune.backends.search.rung import climb
-from graphprune.backends.search.target import Target
 from graphprune.bounds.certify import certify, margin_rows
 from graphprune.bounds.entry import Boxes, pre_activation_bounds
 from graphprune.canonical import from_proto

@@ -1,17 +1,23 @@
 """Compiling loops with Numba; importing this module imports it: do it where kernels are defined.
 
-Compiled functions are kept on disk. The date of the file that defines a kernel decides whether
-its kept code is still good, so kernels that call each other are best kept in one file.
+Compiled functions are kept on disk. Numba itself looks at the date of the file that defines a
+kernel, and would go on with a kernel into which an older version of another file's kernel was
+compiled. Kernels made here are compiled anew when the text of any file changes that they take
+kernels, types or constants from.
 """
 
+import hashlib
 import logging
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numba
 from numba.core import event
+from numba.core.registry import CPUDispatcher
 
 from graphprune.progress import Progress
 
@@ -50,10 +56,44 @@ def told_of_compiling(progress: Progress) -> Iterator[None]:
 def _compile(function: F, **options: Any) -> F:
     options |= {"nogil": True, "error_model": "numpy"}
     try:
-        return cast(F, numba.njit(cache=True, **options)(function))
+        compiled: Any = numba.njit(cache=True, **options)(function)
     except RuntimeError:  # no writable cache folder
         _say_uncached()
         return cast(F, numba.njit(**options)(function))
+    if hasattr(compiled, "_cache"):  # not where NUMBA_DISABLE_JIT is set
+        # What Numba compares with the stamp that is kept beside a compiled function.
+        compiled._cache._cache_file._source_stamp = _stamp(function)
+    return cast(F, compiled)
+
+
+def _stamp(function: Callable[..., Any]) -> str:
+    """A digest of everything that a function may be compiled from."""
+    known: dict[str, str] = {}
+    _collect(function.__module__, function.__globals__, known)
+    return hashlib.sha256(repr(sorted(known.items())).encode()).hexdigest()
+
+
+def _collect(module: str, names: dict[str, Any], known: dict[str, str]) -> None:
+    """Note a module's text, the numbers it has from elsewhere, and the modules it uses."""
+    file = names.get("__file__")
+    known[module] = _digest(file) if file else ""
+    for name, value in list(names.items()):
+        if isinstance(value, int | float):
+            known[f"{module}.{name}"] = repr(value)
+            continue
+        if isinstance(value, CPUDispatcher):
+            other = value.py_func.__module__
+        elif isinstance(value, type) and issubclass(value, tuple) and hasattr(value, "_fields"):
+            other = value.__module__
+        else:
+            continue
+        if other not in known and other in sys.modules:
+            _collect(other, vars(sys.modules[other]), known)
+
+
+@cache
+def _digest(file: str) -> str:
+    return hashlib.sha256(Path(file).read_bytes()).hexdigest()
 
 
 @cache

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import graphprune as gp
-from graphprune.backends.condensed import bounds_of, condense
+from graphprune.backends.relaxation.condensed import bounds_of, condense
 from graphprune.backends.scip import backend, formulate
 from graphprune.bounds.entry import Boxes, pre_activation_bounds
 from graphprune.pipeline.verify import samples_in

@@ -209,7 +209,7 @@ def test_messages_are_plain(tiny: gp.Network) -> None:
     """What travels to the helper must not need graphprune there."""
     import pickle
 
-    from graphprune.backends.condensed import bounds_of, condense
+    from graphprune.backends.relaxation.condensed import bounds_of, condense
     from graphprune.backends.scip.formulate import formulate
     from graphprune.bounds.entry import Boxes, pre_activation_bounds
     from graphprune.region import Ball

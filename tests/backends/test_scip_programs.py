@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 import graphprune as gp
 from graphprune.backends.choose import Solver
-from graphprune.backends.condensed import bounds_of, condense
 from graphprune.backends.protocol import Ledger, Limits, Problem
+from graphprune.backends.relaxation.condensed import bounds_of, condense
 from graphprune.backends.scip import Scip
 from graphprune.backends.scip import backend as scip_backend
 from graphprune.backends.scip.formulate import FORMS, Form, formulate, layer

@@ -11,14 +11,20 @@ from hypothesis import strategies as st
 
 import graphprune as gp
 from graphprune.backends.choose import Solver
-from graphprune.backends.condensed import bounds_of, condense
 from graphprune.backends.primal import pursue
 from graphprune.backends.protocol import Ledger, Limits, Problem
-from graphprune.backends.search import kernels
-from graphprune.backends.search.cuts import Cuts, add_planes
-from graphprune.backends.search.form import margin_goal, neuron_goal, no_planes, region_of, rows_of
-from graphprune.backends.search.leaf import relax, solve_leaf
-from graphprune.backends.search.target import Target
+from graphprune.backends.relaxation import kernels
+from graphprune.backends.relaxation.arrays import (
+    margin_goal,
+    neuron_goal,
+    no_planes,
+    region_of,
+    rows_of,
+)
+from graphprune.backends.relaxation.condensed import bounds_of, condense
+from graphprune.backends.relaxation.cuts import Cuts, add_planes
+from graphprune.backends.relaxation.node_lp import relax, solve_leaf
+from graphprune.backends.relaxation.specification import Target
 from graphprune.bounds.certify import margin_rows
 from graphprune.bounds.entry import Boxes, pre_activation_bounds
 from graphprune.evaluate.distance import Distance

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 import graphprune as gp
 from graphprune.backends.protocol import Ledger, Limits, Problem
 from graphprune.backends.search import crew, parcel, pool, rung
+from graphprune.backends.search.node import Node
 from graphprune.backends.search.pool import Pool, Team
 from graphprune.backends.search.rung import climb
-from graphprune.backends.search.target import Node
 from graphprune.backends.trace import Path
 from graphprune.evaluate.distance import Distance
 from graphprune.progress import Interrupted

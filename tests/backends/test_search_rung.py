@@ -8,8 +8,9 @@ import pytest
 
 import graphprune as gp
 from graphprune.backends.protocol import Ledger, Limits, Problem
+from graphprune.backends.relaxation.node_lp import solve_leaf
 from graphprune.backends.search.crew import Crew
-from graphprune.backends.search.leaf import solve_leaf
+from graphprune.backends.search.node import root_of
 from graphprune.backends.search.parcel import Growth, pack
 from graphprune.backends.search.pool import Team
 from graphprune.backends.search.rung import FEW, _Rung
@@ -60,7 +61,7 @@ def test_open_cases_prove_nothing_beyond_the_ball() -> None:
     rung = next(r for r, _ in prepared() if (found := r._targets()) and found[0].neurons)
     target = rung._targets()[0]
     tree = Tree(rung.ball, Limits(), None)
-    node = target.root()
+    node = root_of(target)
     node.radius = 0.9 * RADIUS
     tree.add([node])
     assert tree.radius == 0.9 * RADIUS
@@ -88,7 +89,7 @@ def test_what_a_worker_closed_on_a_smaller_ball_is_no_proof_of_the_larger() -> N
     rung = next(r for r, _ in prepared() if (found := r._targets()) and found[0].neurons)
     target = rung._targets()[0]
     tree = Tree(rung.ball, Limits(), None)
-    tree.add([target.root()])
+    tree.add([root_of(target)])
     crew = Crew(tree, [target], rung.points, Limits(), Team(1))
     ticket, lent = tree.lend(1)
     empty = pack([], [target], [])
@@ -145,6 +146,6 @@ def test_a_case_that_time_stopped_stays_open() -> None:
     assert leaf.stopped
     assert not leaf.closed
     tree = Tree(rung.ball, Limits(monotonic() - 1.0), None)
-    node = target.root()
+    node = root_of(target)
     tree._leaf(node, node.state.copy(), node.bound, node.radius, rung.points)
     assert (tree.waiting, tree.cases[1]) == (1, [])

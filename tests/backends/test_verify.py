@@ -14,8 +14,8 @@ from scipy.optimize import linprog
 
 import graphprune as gp
 from graphprune.backends.protocol import Limits
-from graphprune.backends.search.cuts import add_planes
-from graphprune.backends.search.target import Target
+from graphprune.backends.relaxation.cuts import add_planes
+from graphprune.backends.relaxation.specification import Target
 from graphprune.backends.verify import Verdict, kernels, neurons, verify
 from graphprune.backends.verify.goals import goals_and_errors
 from graphprune.backends.verify.inputs import split_inputs

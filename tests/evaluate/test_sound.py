@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import graphprune as gp
-from graphprune.backends.condensed import bounds_of, condense
 from graphprune.backends.protocol import Ledger, Limits, Problem
+from graphprune.backends.relaxation.condensed import bounds_of, condense
 from graphprune.backends.scip.influence import most_damaging
 from graphprune.bounds.certify import margin_rows
 from graphprune.bounds.entry import Boxes, pre_activation_bounds

@@ -14,7 +14,7 @@ from graphprune.vnnlib import parse_property
 from tests.oracles import Perceptron
 
 KERNELS = (
-    "backends.search.kernels",
+    "backends.relaxation.kernels",
     "bounds.compact.kernels",
     "bounds.compact.lanes",
     "bounds.compact.optimise",

@@ -1,8 +1,11 @@
-"""Kernels where nothing can be kept on disk, as in a read-only installation."""
+"""Compiled kernels: which of those kept on disk are still good, and what happens without a disk."""
 
+import importlib
 import logging
+import sys
 import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -55,3 +58,56 @@ def test_compiling_is_told_and_nothing_else() -> None:
         third(2.0)
     third(1)  # of another type
     assert said == ["compiling kernels for this machine, once (half a minute)"]
+
+
+@pytest.fixture
+def pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of two modules: a kernel, and one that calls it with a number of a third's."""
+    (tmp_path / "a_number.py").write_text("FACTOR = 2.0\n")
+    (tmp_path / "a_type.py").write_text(
+        "from typing import NamedTuple\n\nclass Pair(NamedTuple):\n    x: float\n    y: float\n"
+    )
+    (tmp_path / "a_callee.py").write_text(
+        "from graphprune.runtime.jit import kernel\n@kernel\ndef inner(x):\n    return x + 1.0\n"
+    )
+    (tmp_path / "a_caller.py").write_text(
+        "from a_callee import inner\nfrom a_number import FACTOR\nfrom a_type import Pair\n"
+        "from graphprune.runtime.jit import kernel\n"
+        "@kernel\ndef outer(pair):\n    return FACTOR * inner(pair.x)\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return tmp_path
+
+
+def outer_of(pair: Path) -> tuple[float, int]:
+    """The result of a new process' kernel on (3, 5), and how many were read from disk for it."""
+    importlib.invalidate_caches()
+    jit._digest.cache_clear()
+    for name in ("a_number", "a_type", "a_callee", "a_caller"):
+        sys.modules.pop(name, None)
+    # Python's own check of compiled files is as coarse as Numba's.
+    for kept in pair.glob("__pycache__/*.pyc"):
+        kept.unlink()
+    caller = importlib.import_module("a_caller")
+    result = caller.outer(caller.Pair(3.0, 5.0))
+    return result, sum(caller.outer.stats.cache_hits.values())
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "expected"),
+    [
+        ("a_callee", "x + 1.0", "x + 2.0", 10.0),
+        ("a_number", "2.0", "3.0", 12.0),
+        ("a_type", "x: float\n    y: float", "y: float\n    x: float", 12.0),
+        ("a_caller", "FACTOR * inner", "inner", 4.0),
+    ],
+)
+def test_a_kernel_is_compiled_anew_when_a_file_that_it_needs_changes(
+    pair: Path, file: str, old: str, new: str, expected: float
+) -> None:
+    assert outer_of(pair) == (8.0, 0)
+    assert outer_of(pair) == (8.0, 1)
+    path = pair / f"{file}.py"
+    path.write_text(path.read_text().replace(old, new))
+    assert outer_of(pair) == (expected, 0)
+    assert outer_of(pair) == (expected, 1)

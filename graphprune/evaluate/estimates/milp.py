@@ -6,7 +6,7 @@ from typing import ClassVar
 import numpy as np
 
 from graphprune.attacks.confirm import closest_on_ray
-from graphprune.backends.condensed import bounds_of, condense
+from graphprune.backends.relaxation.condensed import bounds_of, condense
 from graphprune.backends.scip import solve_target
 from graphprune.bounds.entry import Boxes, Method, pre_activation_bounds
 from graphprune.errors import GraphpruneError

@@ -19,8 +19,8 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from graphprune.backends.condensed import Condensed, bounds_of, condense
 from graphprune.backends.protocol import Ledger, Limits, is_exact
+from graphprune.backends.relaxation.condensed import Condensed, bounds_of, condense
 from graphprune.backends.scip.influence import most_damaging
 from graphprune.backends.scip.solve import solve_target
 from graphprune.bounds.certify import margin_rows

@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graphprune.backends.protocol import Limits
-from graphprune.backends.search import kernels
-from graphprune.backends.search.form import neuron_goal
-from graphprune.backends.search.target import CANDIDATES, RATE, Target
+from graphprune.backends.relaxation import kernels
+from graphprune.backends.relaxation.arrays import neuron_goal
+from graphprune.backends.relaxation.specification import CANDIDATES, RATE, Target
 
 Floats = NDArray[np.float64]
 

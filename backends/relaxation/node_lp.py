@@ -11,10 +11,10 @@ from time import monotonic
 import numpy as np
 from numpy.typing import NDArray
 
-from graphprune.backends.search import kernels
-from graphprune.backends.search.form import region_of
-from graphprune.backends.search.program import Program, Solution, mixes, slopes
-from graphprune.backends.search.target import Target
+from graphprune.backends.relaxation import kernels
+from graphprune.backends.relaxation.arrays import region_of
+from graphprune.backends.relaxation.linear_program import Program, Solution, mixes, slopes
+from graphprune.backends.relaxation.specification import Target
 from graphprune.region import Ball
 
 Floats = NDArray[np.float64]
@@ -67,7 +67,7 @@ class Proof:
     bound, radius
         Of the margin on the whole ball; nothing adversarial is nearer.
     theta, mix
-        As in :mod:`graphprune.backends.search.kernels`.
+        As in :mod:`graphprune.backends.relaxation.kernels`.
     """
 
     bound: float

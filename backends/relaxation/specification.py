@@ -8,16 +8,21 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from graphprune.backends.condensed import Condensed, condense
-from graphprune.backends.search import kernels
-from graphprune.backends.search.form import layer_starts, margin_goal, no_planes, region_of, rows_of
-from graphprune.backends.search.kernels import Goal, Planes, Region, Rows
-from graphprune.backends.trace import Outline, Path, Trace
+from graphprune.backends.relaxation import kernels
+from graphprune.backends.relaxation.arrays import (
+    layer_starts,
+    margin_goal,
+    no_planes,
+    region_of,
+    rows_of,
+)
+from graphprune.backends.relaxation.condensed import Condensed, condense
+from graphprune.backends.relaxation.kernels import Goal, Planes, Region, Rows
+from graphprune.backends.trace import Outline, Trace
 from graphprune.ir import Network
 from graphprune.region import Ball
 
 Floats = NDArray[np.float64]
-Singles = NDArray[np.float32]
 Bounds = list[tuple[Floats, Floats]]
 
 # Optimiser steps at a root and at a node, and their size.
@@ -25,57 +30,6 @@ ROOT_STEPS, NODE_STEPS = 30, 8
 RATE = 0.3
 # Neurons per node whose two children are bounded.
 CANDIDATES = 64
-
-
-# Bytes of a node's Python objects: itself, arrays' headers, numbers, path, place in a heap.
-OBJECTS = 900
-
-
-@dataclass(eq=False, slots=True)
-class Node:
-    """A case: some neurons split.
-
-    Attributes
-    ----------
-    target
-        With bounds and a box that hold in this case.
-    bound, radius
-        The parent's bound on the ball; the radius proven for the case.
-    estimate
-        Orders the nodes.
-    state, theta, mix
-        Splits and parameters, as in :mod:`graphprune.backends.search.kernels`; `mix` is empty
-        where the target has no planes.
-    fresh, dry
-        Splits since the target's bounds were computed, and since the last linear program.
-    path
-        Its splits in order: (path before, row, phase), None at the root.
-    """
-
-    target: "Target"
-    bound: float
-    radius: float
-    estimate: float
-    state: NDArray[np.int8]
-    theta: Singles
-    mix: Singles
-    fresh: int = 0
-    path: Path = None
-    dry: int = 0
-
-    def parameters(self) -> tuple[Floats, Floats]:
-        """Copies of `theta` and `mix`, for the kernels."""
-        theta, mix = self.theta.astype(np.float64), self.mix.astype(np.float64)
-        return theta, mix if len(mix) else np.zeros(len(theta))
-
-    def weights(self, mix: Floats) -> Singles:
-        """`mix` as a node of the same tree keeps it."""
-        return mix.astype(np.float32) if len(self.mix) else self.mix
-
-    @property
-    def bytes(self) -> int:
-        """Memory of an open case, without its target's; parameters may be shared with a sibling."""
-        return OBJECTS + self.state.nbytes + self.theta.nbytes + self.mix.nbytes
 
 
 @dataclass(eq=False)
@@ -214,13 +168,6 @@ class Target:
             a, v, np.empty(m), np.empty(m),
         )  # fmt: skip
         kernels.cut_box(a, constant, self.region, self.region.lower, self.region.upper)
-
-    def root(self) -> Node:
-        mix = self.mix if np.any(self.planes.has) else self.mix[:0]
-        return Node(
-            self, self.bound, self.radius, self.radius, self.state.copy(),
-            self.theta.astype(np.float32), mix.astype(np.float32),
-        )  # fmt: skip
 
     @property
     def excluded(self) -> int:

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from graphprune.backends.search.kernels import Region, Rows
-from graphprune.backends.search.target import Target
+from graphprune.backends.relaxation.kernels import Region, Rows
+from graphprune.backends.relaxation.specification import Target
 from graphprune.runtime.highs import INFINITY, Solver
 
 Floats = NDArray[np.float64]

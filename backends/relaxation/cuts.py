@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from graphprune.backends.protocol import Limits
-from graphprune.backends.search.kernels import Planes, Rows
-from graphprune.backends.search.program import matrix_of
-from graphprune.backends.search.target import Target
+from graphprune.backends.relaxation.kernels import Planes, Rows
+from graphprune.backends.relaxation.linear_program import matrix_of
+from graphprune.backends.relaxation.specification import Target
 from graphprune.runtime.highs import INFINITY, Solver
 
 Floats = NDArray[np.float64]

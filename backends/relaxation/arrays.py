@@ -3,8 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from graphprune.backends.condensed import UNIT, Condensed
-from graphprune.backends.search.kernels import Goal, Planes, Region, Rows
+from graphprune.backends.relaxation.condensed import UNIT, Condensed
+from graphprune.backends.relaxation.kernels import Goal, Planes, Region, Rows
 from graphprune.region import Ball
 
 Floats = NDArray[np.float64]
