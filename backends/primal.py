@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graphprune.attacks import polish as attack_polish
-from graphprune.attacks.local import Question
+from graphprune.attacks.local import AttackProblem
 from graphprune.backends.protocol import Ledger
 
 Floats = NDArray[np.float64]
@@ -30,15 +30,14 @@ def pursue(ledger: Ledger, target: int, x: Floats, deadline: float) -> bool:
     bool
         True when the ledger took the end: the closest point so far.
     """
-    problem = ledger.problem
-    question = Question(problem.network, problem.anchor, problem.domain)
-    steps = question.clip(SCALES[:, None] * (x - question.start))
-    crossed = np.flatnonzero(question.margins(steps, target) <= 0)
+    problem = AttackProblem(ledger.problem.query)
+    steps = problem.clip(SCALES[:, None] * (x - problem.start))
+    crossed = np.flatnonzero(problem.margins(steps, target) <= 0)
     if not len(crossed):
         return False
     end = attack_polish.descend(
-        question, steps[crossed[0]], target, rounds=attack_polish.ROUNDS, deadline=deadline
+        problem, steps[crossed[0]], target, rounds=attack_polish.ROUNDS, deadline=deadline
     )
-    if question.lengths(end[None])[0] >= ledger.upper * (1.0 - NEARER):
+    if problem.lengths(end[None])[0] >= ledger.upper * (1.0 - NEARER):
         return False
-    return ledger.offer(question.start + end, deadline=deadline)
+    return ledger.offer(problem.start + end, deadline=deadline)

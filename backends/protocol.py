@@ -8,6 +8,7 @@ can work on the same question one after the other.
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from time import monotonic
 from typing import Any, Protocol
 
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from graphprune.attacks.confirm import Witness, closest_on_ray, confirm
 from graphprune.attacks.polish import polish
 from graphprune.backends.trace import Trace
-from graphprune.ir import Network
+from graphprune.ir import Network, Query
 from graphprune.progress import Interval, Progress, quiet
 from graphprune.region import Anchor, Domain
 
@@ -53,6 +54,11 @@ class Problem:
     domain: Domain
     cutoff: float
     gap: float = RELATIVE
+
+    @cached_property
+    def query(self) -> Query:
+        """The question that confirmed points answer."""
+        return Query(self.network, self.anchor, self.domain)
 
 
 @dataclass(frozen=True)
@@ -153,7 +159,7 @@ class Ledger:
         """Try a point (flat or sample shape): True when it, polished, is the closest so far."""
         p = self.problem
         x = x.reshape(p.anchor.x.shape)
-        found = closest_on_ray(p.network, p.anchor, p.domain, x, self.upper)
+        found = closest_on_ray(p.query, x, self.upper)
         return found is not None and self.take(found, deadline=deadline)
 
     def take(self, found: Witness, *, deadline: float = np.inf) -> bool:
@@ -162,7 +168,7 @@ class Ledger:
         if found.distance >= self.upper:
             return False
         self.witness = found
-        better = polish(p.network, p.anchor, p.domain, found, deadline=deadline)
+        better = polish(p.query, found, deadline=deadline)
         if better.distance < found.distance:
             self.witness = better
         self._sharpen()
@@ -200,7 +206,7 @@ class Ledger:
         for width in SHARPEN:
             shares = 1.0 - width * np.linspace(0.0, 1.0, 33)[1:]
             points = start + shares.reshape(-1, *(1,) * start.ndim) * step
-            closer = confirm(p.network, p.anchor, p.domain, points)
+            closer = confirm(p.query, points)
             if closer is not None and closer.distance < self.upper:
                 self.witness = closer
                 step = closer.x.astype(np.float64) - start

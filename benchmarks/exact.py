@@ -36,7 +36,6 @@ from graphprune.clock import processor_seconds
 from graphprune.evaluate import distance
 from graphprune.region import Ball
 from graphprune.runtime.original import run_original
-from graphprune.runtime.session import configure
 
 MODELS = Path(__file__).parent.parent / "models"
 Patches = Callable[[], list[AbstractContextManager[object]]]
@@ -190,7 +189,6 @@ def main() -> None:
     parser.add_argument("--processor", action="store_true", help="limits in processor seconds")
     parser.add_argument("--ablate", action="store_true")
     options = parser.parse_args()
-    configure(threads=1)
     path = Path(options.network)
     network = gp.load(path if path.exists() else MODELS / f"{options.network}.onnx")
     anchors = [

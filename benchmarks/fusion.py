@@ -15,7 +15,7 @@ import numpy as np
 
 import graphprune as gp
 from graphprune.runtime.original import run_original
-from graphprune.runtime.session import configure
+from graphprune.runtime.resources import Resources, using
 from graphprune.runtime.timing import milliseconds
 
 MODELS = Path(__file__).parent.parent / "models"
@@ -75,16 +75,16 @@ def main() -> None:
     parser.add_argument("--only", action="append", help="Part of a file's name; repeatable.")
     parser.add_argument("--largest", type=int, default=8_000_000)
     options = parser.parse_args()
-    configure(provider="cpu", threads=1)
     print("| network | graph | nodes | parameters | multiply-adds | ms (ratio) |")
     print("|---|---|---|---|---|---|")
-    for path in files(options.largest):
-        if options.only and not any(part in path.name for part in options.only):
-            continue
-        try:
-            rows(path)
-        except gp.GraphpruneError as error:
-            print(f"| {path.stem} | refused | {error} |", flush=True)
+    with using(Resources(provider="cpu")):
+        for path in files(options.largest):
+            if options.only and not any(part in path.name for part in options.only):
+                continue
+            try:
+                rows(path)
+            except gp.GraphpruneError as error:
+                print(f"| {path.stem} | refused | {error} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -53,3 +53,19 @@ def check_known(kind: str, name: str, known: Iterable[str]) -> None:
     """
     if name not in known:
         raise GraphpruneError(f"unknown {kind} '{name}'{nearest(name, list(known))}")
+
+
+def check_options(function: str, given: Iterable[str], known: Iterable[str]) -> None:
+    """Refuse keywords that a function with typed ``**options`` does not have.
+
+    Raises
+    ------
+    TypeError
+        As Python words it for a function that lists its parameters.
+    """
+    names = list(known)
+    for name in given:
+        if name not in names:
+            raise TypeError(
+                f"{function}() got an unexpected keyword argument '{name}'{nearest(name, names)}"
+            )

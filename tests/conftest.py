@@ -1,6 +1,7 @@
 """Shared fixtures; Hypothesis profiles: `HYPOTHESIS_PROFILE=thorough` for ten times as many."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,6 +35,15 @@ def mnist_a() -> gp.Network:
 @pytest.fixture(scope="session")
 def images() -> list[gp.Anchor]:
     return gp.load_anchors(MODELS / "mnist-test-100.npz")
+
+
+@pytest.fixture(params=["compact", "graph"])
+def engine(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Both ways of computing bounds."""
+    from graphprune.bounds.entry import using_engine
+
+    with using_engine(request.param):
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ Random points come from one generator on the host, so a seed gives the same resu
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from time import monotonic
-from typing import Literal, get_args
+from typing import Literal, TypedDict, Unpack, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,12 +24,13 @@ from graphprune.attacks import (
     radius as attack_radius,
 )
 from graphprune.attacks.confirm import Witness, closest_on_ray, confirm
-from graphprune.attacks.local import Indices, Question
-from graphprune.errors import GraphpruneError, check_known
-from graphprune.ir import Network
+from graphprune.attacks.local import AttackProblem, Indices
+from graphprune.errors import GraphpruneError, check_known, check_options
+from graphprune.ir import Network, Query
 from graphprune.progress import Interrupted, Progress, quiet
-from graphprune.region import NORMS, Anchor, Domain, Norm
+from graphprune.region import Anchor, Domain, Norm
 from graphprune.runtime.original import run_original
+from graphprune.runtime.resources import Resources, current, using
 
 Floats = NDArray[np.float64]
 Effort = Literal["fast", "standard", "thorough"]
@@ -113,18 +114,19 @@ class Attack:
         return None if self.witness is None else self.witness.distance
 
 
-def attack(
-    network: Network,
-    anchor: Anchor,
-    *,
-    domain: Domain | None = None,
-    method: AttackMethod = "descent",
-    effort: Effort = "standard",
-    norm: Norm = "linf",
-    seed: int = 0,
-    time_limit: float = np.inf,
-    progress: Progress = quiet,
-) -> Attack:
+class AttackOptions(TypedDict, total=False):
+    """Options of `attack`, as it documents them."""
+
+    domain: Domain | None
+    method: AttackMethod
+    effort: Effort
+    norm: Norm
+    seed: int
+    time_limit: float
+    progress: Progress
+
+
+def attack(network: Network, anchor: Anchor, **options: Unpack[AttackOptions]) -> Attack:
     """Search the closest adversarial point to a correctly classified anchor.
 
     Parameters
@@ -136,15 +138,16 @@ def attack(
     domain
         Of perturbed points; [0, 1] unless given.
     method
-        ``descent``: as this module says. ``pgd``: PGD and bisection alone, the paper's baseline,
-        whatever the effort.
+        ``descent`` (the default): as this module says. ``pgd``: PGD and bisection alone, the
+        paper's baseline, whatever the effort.
     effort
-        ``fast``: descents from the anchor; ``standard`` and ``thorough``: from random points too.
-        A higher effort goes on from where the lower one ends, so its result is never farther.
+        ``fast``: descents from the anchor; ``standard`` (the default) and ``thorough``: from random
+        points too. A higher effort goes on from where the lower one ends, so its result is never
+        farther.
     norm
-        Of the distance.
+        Of the distance: ``linf`` (the default), ``l2`` or ``l1``.
     seed
-        Of the random points.
+        Of the random points; 0 unless given.
     time_limit
         Seconds; the best point so far is returned when they are over.
     progress
@@ -162,52 +165,67 @@ def attack(
     Interrupted
         Ctrl-C; its `found` is the attack with the best point so far.
     """
-    if network.classes < 2:
-        raise GraphpruneError("the network has one output: no decision boundary is defined")
+    check_options("attack", options, AttackOptions.__annotations__)
+    domain, norm = options.get("domain") or Domain(), options.get("norm", "linf")
+    query = Query(network, anchor, domain, norm, options.get("seed", 0))
+    resources = current().telling(options.get("progress", quiet))
+    return closest_adversarial(
+        query,
+        resources.within(options.get("time_limit", np.inf)),
+        options.get("method", "descent"),
+        options.get("effort", "standard"),
+    )
+
+
+def closest_adversarial(
+    query: Query,
+    resources: Resources,
+    method: AttackMethod = "descent",
+    effort: Effort = "standard",
+) -> Attack:
+    """`attack` on a query: the form that the rest of the package calls."""
     check_known("attack", method, get_args(AttackMethod))
     check_known("effort", effort, STAGES)
-    check_known("norm", norm, NORMS)
-    domain = domain or Domain()
-    anchor.require(network.input_shape, network.classes, domain)
     start = monotonic()
-    question = Question(network, anchor, domain, norm)
-    search = _Search(question, start + time_limit, progress)
-    try:
-        if search.in_time() and not search.at_anchor():
-            if method == "pgd":
-                search.offer(attack_radius.bisect(question, search.targets, search.in_time))
-            else:
-                search.descend(STAGES[effort], np.random.default_rng([seed, anchor.index]))
-    except KeyboardInterrupt:
-        if search.best is None:
-            raise
-        raise Interrupted(Attack(search.best, monotonic() - start, norm)) from None
-    return Attack(search.best, monotonic() - start, norm)
+    with using(resources):
+        problem = AttackProblem(query)
+        search = _Search(problem, resources)
+        try:
+            if search.in_time() and not search.at_anchor():
+                if method == "pgd":
+                    search.offer(attack_radius.bisect(problem, search.targets, search.in_time))
+                else:
+                    rng = np.random.default_rng([query.seed, query.anchor.index])
+                    search.descend(STAGES[effort], rng)
+        except KeyboardInterrupt:
+            if search.best is None:
+                raise
+            raise Interrupted(Attack(search.best, monotonic() - start, query.norm)) from None
+    return Attack(search.best, monotonic() - start, query.norm)
 
 
 @dataclass(eq=False)
 class _Search:
     """The best witness so far, and what may make it better."""
 
-    question: Question
-    deadline: float
-    progress: Progress
+    problem: AttackProblem
+    resources: Resources
     best: Witness | None = None
     targets: Indices = field(init=False)
     # The shortest step that descents have found for each target.
     reached: dict[int, float] = field(init=False)
 
     def __post_init__(self) -> None:
-        question = self.question
-        logits = run_original(question.network, question.anchor.x[None])[0]
+        problem = self.problem
+        logits = run_original(problem.network, problem.query.anchor.x[None])[0]
         if not np.all(np.isfinite(logits)):
             raise GraphpruneError("the network's logits at the anchor are not finite")
-        order = np.argsort(-logits[question.targets], kind="stable")
-        self.targets = question.targets[order[:TARGETS]]
+        order = np.argsort(-logits[problem.targets], kind="stable")
+        self.targets = problem.targets[order[:TARGETS]]
         self.reached = dict.fromkeys(self.targets.tolist(), np.inf)
 
     def in_time(self) -> bool:
-        return monotonic() < self.deadline
+        return not self.resources.over
 
     @property
     def distance(self) -> float:
@@ -217,20 +235,17 @@ class _Search:
         """Keep a witness that is closer than the best."""
         if witness is not None and witness.distance < self.distance:
             self.best = witness
-            self.progress(f"attack {witness.distance:.5f}")
+            self.resources.progress(f"attack {witness.distance:.5f}")
 
     def at_anchor(self) -> bool:
         """Whether the anchor itself is adversarial: a tie."""
-        question = self.question
-        point = question.anchor.x[None]
-        self.offer(
-            confirm(question.network, question.anchor, question.domain, point, question.norm)
-        )
+        query = self.problem.query
+        self.offer(confirm(query, query.anchor.x[None]))
         return self.best is not None
 
     def descend(self, stages: Sequence[Sequence[Round]], rng: np.random.Generator) -> None:
         """Descents from the anchor, then the stages."""
-        self._descents(np.zeros((len(self.targets), self.question.start.size)), self.targets)
+        self._descents(np.zeros((len(self.targets), self.problem.start.size)), self.targets)
         if self.best is None and self.in_time():
             self._from_afar(rng)
         if self.best is None and self.in_time():
@@ -242,8 +257,8 @@ class _Search:
 
     def _descents(self, steps: Floats, targets: Indices, *, keep: int = 1) -> None:
         """Descents from `steps`, the best ends of which are polished."""
-        question, deadline = self.question, self.deadline
-        ends, sizes = attack_descent.descend(question, steps, targets, ITERATIONS, deadline)
+        problem, deadline = self.problem, self.resources.deadline
+        ends, sizes = attack_descent.descend(problem, steps, targets, ITERATIONS, deadline)
         for target, size in zip(targets.tolist(), sizes.tolist(), strict=True):
             self.reached[target] = min(self.reached[target], size)
         self._polish(ends, sizes, targets, keep=keep)
@@ -252,39 +267,40 @@ class _Search:
         """Descents from random points around the anchor, for the targets reached nearest."""
         if self.best is None or not self.in_time():
             return
-        question = self.question
+        problem = self.problem
         order = np.array(sorted(self.reached, key=lambda t: self.reached[t]))
         chosen = np.repeat(order[: round_.targets], round_.starts)
-        random = rng.uniform(-1.0, 1.0, (len(chosen), question.start.size))
-        scale = round_.spread * self.distance / question.lengths(random).max()
-        self._descents(question.clip(scale * random), chosen, keep=round_.keep)
+        random = rng.uniform(-1.0, 1.0, (len(chosen), problem.start.size))
+        scale = round_.spread * self.distance / problem.lengths(random).max()
+        self._descents(problem.clip(scale * random), chosen, keep=round_.keep)
 
     def _from_afar(self, rng: np.random.Generator) -> None:
         """Descents from all over the domain, where none from the anchor arrives: a network that
         is flat around it gives them no direction."""
-        question = self.question
-        reach = question.domain.search_limit(question.anchor.x)
-        random = rng.uniform(-1.0, 1.0, (AFAR, question.start.size))
+        problem = self.problem
+        domain = problem.query.domain
+        reach = domain.search_limit(problem.query.anchor.x)
+        random = rng.uniform(-1.0, 1.0, (AFAR, problem.start.size))
         random[::2] = np.sign(random[::2])  # corners, which points inside seldom come near
-        sides = np.where(random < 0, -question.lower, question.upper)
+        sides = np.where(random < 0, -problem.lower, problem.upper)
         # How far is known where there is a domain, and not even the order of magnitude elsewhere.
-        scales = np.ones(AFAR) if question.domain.bounded else np.geomspace(1.0, 1e-5, AFAR)
+        scales = np.ones(AFAR) if domain.bounded else np.geomspace(1.0, 1e-5, AFAR)
         steps = scales[:, None] * random * np.minimum(sides, reach)
         self._descents(steps, np.resize(self.targets, AFAR), keep=2)
 
     def _finish(self) -> None:
         """Polish the best point to the end."""
         if self.best is not None and self.in_time():
-            step = self.best.x.astype(np.float64).reshape(-1) - self.question.start
+            step = self.best.x.astype(np.float64).reshape(-1) - self.problem.start
             self._confirm(self._polished(step, self.best.target, attack_polish.ROUNDS))
 
     def _polish(self, steps: Floats, sizes: Floats, targets: Indices, *, keep: int) -> None:
         """Polish the shortest steps a little; finish the best of several; confirm it."""
         order = [i for i in np.argsort(sizes, kind="stable")[:keep] if np.isfinite(sizes[i])]
-        question, trials = self.question, []
+        problem, trials = self.problem, []
         for i in order:
             step = self._polished(steps[i], int(targets[i]), TRIAL, attack_polish.COARSE)
-            trials.append((float(question.lengths(step[None])[0]), i, step))
+            trials.append((float(problem.lengths(step[None])[0]), i, step))
         if not trials:
             return
         length, i, step = min(trials, key=lambda trial: trial[0])
@@ -296,34 +312,29 @@ class _Search:
         # A polished step may end where float32 sees a tie and float64 does not: at the tip of a
         # region, from which no ray leads into it.
         if self.distance == before and sizes[i] < before:
-            back = question.start + steps[i] + BACK[:, None] * (step - steps[i])
-            points = back.reshape(-1, *question.network.input_shape)
-            self.offer(
-                confirm(question.network, question.anchor, question.domain, points, question.norm)
-            )
+            back = problem.start + steps[i] + BACK[:, None] * (step - steps[i])
+            points = back.reshape(-1, *problem.network.input_shape)
+            self.offer(confirm(problem.query, points))
 
     def _polished(
         self, step: Floats, target: int, rounds: int, negligible: float = attack_polish.NEGLIGIBLE
     ) -> Floats:
         return attack_polish.descend(
-            self.question, step, target,
-            rounds=rounds, negligible=negligible, deadline=self.deadline,
+            self.problem, step, target,
+            rounds=rounds, negligible=negligible, deadline=self.resources.deadline,
         )  # fmt: skip
 
     def _confirm(self, step: Floats, low: float = 0.97) -> None:
-        question = self.question
-        self.offer(
-            closest_on_ray(
-                question.network, question.anchor, question.domain, question.start + step,
-                self.distance, question.norm, low=low, deadline=self.deadline,
-            )
-        )  # fmt: skip
+        x = self.problem.start + step
+        deadline = self.resources.deadline
+        query = self.problem.query
+        self.offer(closest_on_ray(query, x, self.distance, low=low, deadline=deadline))
 
     def _from_pgd(self) -> None:
         """A first point where descents found none, polished."""
-        found = attack_radius.bisect(self.question, self.targets, self.in_time)
+        found = attack_radius.bisect(self.problem, self.targets, self.in_time)
         self.offer(found)
         if found is not None:
-            step = found.x.astype(np.float64).reshape(-1) - self.question.start
+            step = found.x.astype(np.float64).reshape(-1) - self.problem.start
             self._confirm(step, 0.0)
             self._confirm(self._polished(step, found.target, attack_polish.ROUNDS))

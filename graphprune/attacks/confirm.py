@@ -6,8 +6,8 @@ from time import monotonic
 import numpy as np
 from numpy.typing import NDArray
 
-from graphprune.ir import Network
-from graphprune.region import Anchor, Domain, Norm
+from graphprune.ir import Query
+from graphprune.region import Domain
 from graphprune.region.points import length, lengths
 from graphprune.runtime.original import run_original
 from graphprune.runtime.reference import forward64
@@ -45,11 +45,9 @@ def margins(logits: Floating, label: int) -> NDArray[np.float64]:
     return out
 
 
-def confirm(
-    network: Network, anchor: Anchor, domain: Domain, points: Floating, norm: Norm = "linf"
-) -> Witness | None:
+def confirm(query: Query, points: Floating) -> Witness | None:
     """The closest of `points` (N, *sample) that ONNX Runtime and float64 both call adversarial."""
-    return _closest(network, anchor, [_judge(network, anchor, domain, points, norm)])
+    return _closest(query, [_judge(query, points)])
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,37 +64,32 @@ class _Judged:
         return float(np.min(self.distances[self.adversarial.any(axis=1)], initial=np.inf))
 
 
-def _judge(
-    network: Network, anchor: Anchor, domain: Domain, points: Floating, norm: Norm
-) -> _Judged:
-    points = _clip(points.astype(network.source.dtype), domain)
+def _judge(query: Query, points: Floating) -> _Judged:
+    network, anchor = query.network, query.anchor
+    points = _clip(points.astype(network.source.dtype), query.domain)
     adversarial = margins(run_original(network, points), anchor.label) <= 0
-    distances = lengths(points.astype(np.float64) - anchor.x.astype(np.float64), norm)
+    distances = lengths(points.astype(np.float64) - anchor.x.astype(np.float64), query.norm)
     return _Judged(points, distances, adversarial)
 
 
-def _closest(network: Network, anchor: Anchor, judged: list[_Judged]) -> Witness | None:
+def _closest(query: Query, judged: list[_Judged]) -> Witness | None:
     """The closest point that float64 calls adversarial too, for a class both agree on."""
     points = np.concatenate([j.points for j in judged])
     distances = np.concatenate([j.distances for j in judged])
     adversarial = np.concatenate([j.adversarial for j in judged])
     candidates = np.flatnonzero(adversarial.any(axis=1))
     for i in candidates[np.argsort(distances[candidates], kind="stable")]:
-        both = adversarial[i] & (
-            margins(forward64(network, points[i : i + 1])[0], anchor.label)[0] <= 0
-        )
+        logits = forward64(query.network, points[i : i + 1])[0]
+        both = adversarial[i] & (margins(logits, query.anchor.label)[0] <= 0)
         if both.any():
             return Witness(points[i], float(distances[i]), int(np.flatnonzero(both)[0]))
     return None
 
 
 def closest_on_ray(
-    network: Network,
-    anchor: Anchor,
-    domain: Domain,
+    query: Query,
     x: Floating,
     best: float = np.inf,
-    norm: Norm = "linf",
     *,
     low: float = 0.0,
     deadline: float = np.inf,
@@ -112,15 +105,15 @@ def closest_on_ray(
     deadline
         On the clock of :func:`time.monotonic`: past it the look is a coarse one.
     """
-    start = anchor.x.astype(np.float64)
+    start = query.anchor.x.astype(np.float64)
     step = x.astype(np.float64).reshape(start.shape) - start
-    whole = length(step, norm)
+    whole = length(step, query.norm)
     if whole == 0.0:
-        return confirm(network, anchor, domain, start[None], norm)
+        return confirm(query, start[None])
 
     def judge(fractions: NDArray[np.float64]) -> _Judged:
         points = start + fractions.reshape(-1, *(1,) * start.ndim) * step
-        return _judge(network, anchor, domain, points, norm)
+        return _judge(query, points)
 
     # From coarse to fine: first anywhere on the ray, then around the first crossing found.
     high = min(1.0 + PUSH, best / whole)
@@ -134,10 +127,10 @@ def closest_on_ray(
             break
         high = min(high, judged[-1].nearest / whole)
         low = max(low, high - (fractions[1] - fractions[0]))
-    found = _closest(network, anchor, judged)
+    found = _closest(query, judged)
     # The last word beyond x itself: a solver's point misses the boundary by its tolerance.
     if found is None:
-        found = _closest(network, anchor, [judge(1.0 + np.geomspace(1e-9, PUSH, 24))])
+        found = _closest(query, [judge(1.0 + np.geomspace(1e-9, PUSH, 24))])
     return found if found is not None and found.distance < best else None
 
 

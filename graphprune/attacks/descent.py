@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graphprune.attacks import loop as attack_loop
-from graphprune.attacks.local import Indices, Question
+from graphprune.attacks.local import AttackProblem, Indices
 from graphprune.region import Norm
 from graphprune.runtime.session import Resident, compiled
 
@@ -39,7 +39,7 @@ def paces(norm: Norm, iterations: int) -> NDArray[np.float32]:
 
 
 def descend(
-    question: Question, steps: Floats, targets: Indices, iterations: int, deadline: float
+    problem: AttackProblem, steps: Floats, targets: Indices, iterations: int, deadline: float
 ) -> tuple[Floats, Floats]:
     """Shortest adversarial steps found from `steps` (N, n), each for its target.
 
@@ -51,21 +51,22 @@ def descend(
     steps, lengths
         (N, n) and (N,); infinite lengths where nothing adversarial was met.
     """
-    if question.norm != "l1":
-        return walk(question, steps, targets, iterations, deadline)
+    if problem.norm != "l1":
+        return walk(problem, steps, targets, iterations, deadline)
+    in_l2 = AttackProblem(replace(problem.query, norm="l2"))
     count = max(1, round(SHARE * iterations))
-    round_steps, known = walk(replace(question, norm="l2"), steps, targets, count, deadline)
-    sizes = np.where(np.isfinite(known), question.lengths(round_steps), np.inf)
-    found, lengths = walk(question, BACK * round_steps, targets, count, deadline)
+    round_steps, known = walk(in_l2, steps, targets, count, deadline)
+    sizes = np.where(np.isfinite(known), problem.lengths(round_steps), np.inf)
+    found, lengths = walk(problem, BACK * round_steps, targets, count, deadline)
     shorter = lengths < sizes
     return np.where(shorter[:, None], found, round_steps), np.where(shorter, lengths, sizes)
 
 
 def walk(
-    question: Question, steps: Floats, targets: Indices, iterations: int, deadline: float
+    problem: AttackProblem, steps: Floats, targets: Indices, iterations: int, deadline: float
 ) -> tuple[Floats, Floats]:
-    """`descend` in the question's norm alone."""
-    network, norm = question.network, question.norm
+    """`descend` in the problem's norm alone."""
+    network, norm = problem.network, problem.norm
     run = compiled(network, ("descent", norm), lambda: attack_loop.descent(network, norm))
     finish = compiled(network, ("rays", norm), lambda: attack_loop.rays(network, norm))
     shares = paces(norm, iterations)
@@ -77,29 +78,29 @@ def walk(
                 break
             piece = shares[done : done + most]
             trips = {"trips": np.array(len(piece)), "paces": piece}
-            step, best, length = run.resident({**state, **trips, **question.held})
+            step, best, length = run.resident({**state, **trips, **problem.held})
             state = state | {"step": step, "best": best, "length": length}
         return state
 
     step = Resident.of(steps.astype(np.float32))
     far = np.full((len(targets), 1), attack_loop.FAR, np.float32)
-    rows = Resident.of(question.rows(targets))
+    rows = Resident.of(problem.rows(targets))
     state = {"step": step, "best": step, "length": Resident.of(far), "rows": rows}
     state = advance(state, shares[:AHEAD])
-    found, sizes = _ends(question, state)
-    ahead = np.minimum(sizes, question.lengths(_wide(state["step"]))) <= BEHIND * sizes.min()
+    found, sizes = _ends(problem, state)
+    ahead = np.minimum(sizes, problem.lengths(_wide(state["step"]))) <= BEHIND * sizes.min()
     if not ahead.all():
         state = {name: Resident.of(value.numpy()[ahead]) for name, value in state.items()}
     state = advance(state, shares[AHEAD:])
-    best, length = finish.resident({**state, **question.held})
-    found[ahead], sizes[ahead] = _ends(question, state | {"best": best, "length": length})
+    best, length = finish.resident({**state, **problem.held})
+    found[ahead], sizes[ahead] = _ends(problem, state | {"best": best, "length": length})
     return found, sizes
 
 
-def _ends(question: Question, state: State) -> tuple[Floats, Floats]:
+def _ends(problem: AttackProblem, state: State) -> tuple[Floats, Floats]:
     """The best steps (N, n) of a state and their lengths (N,), inf where there is none."""
     best, known = _wide(state["best"]), state["length"].numpy()[:, 0] < attack_loop.FAR
-    return best, np.where(known, question.lengths(best), np.inf)
+    return best, np.where(known, problem.lengths(best), np.inf)
 
 
 def _wide(value: Resident) -> Floats:

@@ -7,10 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graphprune import transforms
-from graphprune.ir import Network
+from graphprune.ir import Network, Query
 from graphprune.ir.network import operator, sample_shape
 from graphprune.operators import Relu
-from graphprune.region import Anchor, Domain, Norm
+from graphprune.region import Norm
 from graphprune.region.points import lengths
 from graphprune.runtime.session import Resident, compiled
 
@@ -22,42 +22,44 @@ Feeds = dict[str, NDArray[np.generic] | Resident]
 
 
 @dataclass(frozen=True, eq=False)
-class Question:
-    """Where an attack looks: points near the anchor, in a domain, measured in a norm.
+class AttackProblem:
+    """A query in terms of steps from its anchor: (N, input size) arrays, float64."""
 
-    Points are flat: (N, input size) arrays of steps from the anchor (float64), or of positions.
-    """
+    query: Query
 
-    network: Network
-    anchor: Anchor
-    domain: Domain
-    norm: Norm = "linf"
+    @property
+    def network(self) -> Network:
+        return self.query.network
+
+    @property
+    def norm(self) -> Norm:
+        return self.query.norm
 
     @cached_property
     def start(self) -> Floats:
         """The anchor, flat."""
-        return self.anchor.x.astype(np.float64).reshape(-1)
+        return self.query.anchor.x.astype(np.float64).reshape(-1)
 
     @cached_property
     def lower(self) -> Floats:
         """Smallest steps that stay in the domain, <= 0."""
-        return np.minimum(self.domain.low - self.start, 0.0)
+        return np.minimum(self.query.domain.low - self.start, 0.0)
 
     @cached_property
     def upper(self) -> Floats:
         """Largest steps that stay in the domain, >= 0."""
-        return np.maximum(self.domain.high - self.start, 0.0)
+        return np.maximum(self.query.domain.high - self.start, 0.0)
 
     @cached_property
     def held(self) -> dict[str, Resident]:
-        """What the loops read of the question, (1, n) each, on the device."""
+        """What the loops read of the problem, (1, n) each, on the device."""
         arrays = {"start": self.start, "lower": self.lower, "upper": self.upper}
         return {name: Resident.of(a.astype(np.float32)[None]) for name, a in arrays.items()}
 
     @cached_property
     def targets(self) -> Indices:
         """Every class but the label."""
-        return np.delete(np.arange(self.network.classes), self.anchor.label)
+        return np.delete(np.arange(self.network.classes), self.query.anchor.label)
 
     def clip(self, steps: Floats) -> Floats:
         """The nearest steps inside the domain."""
@@ -75,7 +77,7 @@ class Question:
         """Rows (N, classes) of f_y - f_t."""
         rows = np.zeros((len(targets), self.network.classes), np.float32)
         rows[np.arange(len(targets)), targets] = -1.0
-        rows[:, self.anchor.label] = 1.0
+        rows[:, self.query.anchor.label] = 1.0
         return rows
 
     def margins(self, steps: Floats, targets: int | Indices) -> Singles:
@@ -85,7 +87,7 @@ class Question:
         )
         logits = run({"x": self.points(steps)})[0]
         others = logits[np.arange(len(steps)), targets]
-        margins: Singles = logits[:, self.anchor.label] - others
+        margins: Singles = logits[:, self.query.anchor.label] - others
         return margins
 
 
@@ -125,13 +127,13 @@ class Linearisation:
         By layer, of the layers whose activation is a ReLU.
     """
 
-    def __init__(self, question: Question, step: Floats, target: int) -> None:
-        network = self.network = question.network
+    def __init__(self, problem: AttackProblem, step: Floats, target: int) -> None:
+        network = self.network = problem.network
         self.step = step
         run = compiled(network, "linearise", lambda: transforms.linearise(network))
-        row = question.rows(np.array([target]))
+        row = problem.rows(np.array([target]))
         found = dict(
-            zip(run.outputs, run({"x": question.points(step[None]), "rows": row}), strict=True)
+            zip(run.outputs, run({"x": problem.points(step[None]), "rows": row}), strict=True)
         )
         wide = {name: a.astype(np.float64).reshape(-1) for name, a in found.items()}
         logits = wide["logits"]
@@ -139,7 +141,7 @@ class Linearisation:
         # Zero or no number: nothing that a program could be made of.
         self.usable = bool(steepest > 0 and np.isfinite(steepest) and np.all(np.isfinite(logits)))
         unit = steepest if self.usable else 1.0
-        self.margin = float(logits[question.anchor.label] - logits[target]) / unit
+        self.margin = float(logits[problem.query.anchor.label] - logits[target]) / unit
         self.gradient: Floats = wide["gradient"] / unit
         self._slopes = {name: a for name, a in found.items() if name.startswith("slope")}
         self.kinks: dict[int, Kinks] = {}

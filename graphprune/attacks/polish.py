@@ -17,10 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graphprune.attacks.confirm import Witness, closest_on_ray
-from graphprune.attacks.local import Linearisation, Question
+from graphprune.attacks.local import AttackProblem, Linearisation
 from graphprune.attacks.program import Program, program
-from graphprune.ir import Network
-from graphprune.region import Anchor, Domain, Norm
+from graphprune.ir import Query
 from graphprune.region.points import dual
 
 Floats = NDArray[np.float64]
@@ -45,12 +44,9 @@ GAIN = 2e-4
 
 
 def polish(
-    network: Network,
-    anchor: Anchor,
-    domain: Domain,
+    query: Query,
     witness: Witness,
     *,
-    norm: Norm = "linf",
     rounds: int = ROUNDS,
     deadline: float = np.inf,
 ) -> Witness:
@@ -68,16 +64,16 @@ def polish(
     Witness
         Never farther than `witness`, which is returned where nothing better is found.
     """
-    question = Question(network, anchor, domain, norm)
-    step = witness.x.astype(np.float64).reshape(-1) - question.start
-    best = descend(question, step, witness.target, rounds=rounds, deadline=deadline)
-    x = question.start + best
-    found = closest_on_ray(network, anchor, domain, x, witness.distance, norm, deadline=deadline)
+    problem = AttackProblem(query)
+    step = witness.x.astype(np.float64).reshape(-1) - problem.start
+    best = descend(problem, step, witness.target, rounds=rounds, deadline=deadline)
+    x = problem.start + best
+    found = closest_on_ray(query, x, witness.distance, deadline=deadline)
     return witness if found is None else found
 
 
 def descend(
-    question: Question,
+    problem: AttackProblem,
     step: Floats,
     target: int,
     *,
@@ -86,26 +82,26 @@ def descend(
     deadline: float = np.inf,
 ) -> Floats:
     """Shorten a step (n,) that is adversarial for `target`; by the float32 graph alone."""
-    best = float(question.lengths(step[None])[0])
+    best = float(problem.lengths(step[None])[0])
     region = REGION * float(np.max(np.abs(step), initial=0.0))
     for _ in range(rounds):
         if best == 0.0 or monotonic() >= deadline:
             break
-        around = Linearisation(question, step, target)
+        around = Linearisation(problem, step, target)
         if not around.usable:
             break
-        least = negligible * best * dual(question.norm, around.gradient)
-        goal = _propose(question, around, best, region, least, deadline)
+        least = negligible * best * dual(problem.norm, around.gradient)
+        goal = _propose(problem, around, best, region, least, deadline)
         if goal is None:
             break
-        expected = best - float(question.lengths(goal[None])[0])
+        expected = best - float(problem.lengths(goal[None])[0])
         if expected <= 1e-6 * best:
             break
-        found = _search(question, target, step, goal, best)
+        found = _search(problem, target, step, goal, best)
         gain = 0.0
         if found is not None:
             step = found
-            shorter = float(question.lengths(step[None])[0])
+            shorter = float(problem.lengths(step[None])[0])
             gain, best = best - shorter, shorter
         if gain >= 0.75 * expected:
             region *= 2.0
@@ -118,7 +114,7 @@ def descend(
 
 
 def _propose(
-    question: Question,
+    problem: AttackProblem,
     around: Linearisation,
     best: float,
     region: float,
@@ -127,10 +123,10 @@ def _propose(
 ) -> Floats | None:
     """The shortest step in the trust region whose modelled margin is <= 0."""
     step = around.step
-    lower = np.minimum(np.maximum(question.lower, step - region), step)
-    upper = np.maximum(np.minimum(question.upper, step + region), step)
+    lower = np.minimum(np.maximum(problem.lower, step - region), step)
+    upper = np.maximum(np.minimum(problem.upper, step + region), step)
     constant = around.margin - float(around.gradient @ step)
-    model = program(question.norm, constant, around.gradient, lower, upper, best)
+    model = program(problem.norm, constant, around.gradient, lower, upper, best)
     known = {i: np.zeros(len(k.z), dtype=bool) for i, k in around.kinks.items()}
     goal: Floats | None = None
     for _ in range(SOLVES):
@@ -172,25 +168,25 @@ def _add_crossed(
 
 
 def _search(
-    question: Question, target: int, step: Floats, goal: Floats, best: float
+    problem: AttackProblem, target: int, step: Floats, goal: Floats, best: float
 ) -> Floats | None:
     """The shortest adversarial step on rays between `step` and `goal`; None below `best`."""
     found: Floats | None = None
     fractions = np.array([1.0, 0.75, 0.5, 0.25])
     for rays in (fractions[:1], fractions[1:]):
         directions = step + rays[:, None] * (goal - step)
-        sizes = np.maximum(question.lengths(directions), 1e-30)  # a goal may be the anchor
+        sizes = np.maximum(problem.lengths(directions), 1e-30)  # a goal may be the anchor
         low, high = 2.0 * sizes - best, np.full(len(rays), best)
         for _ in range(2):
             # Lengths from where the model may be too careful by as much as it gains, to `best`.
             grid = low[:, None] + (high - low)[:, None] * (np.arange(8) / 8.0 + 1e-6)
-            steps = question.clip(
+            steps = problem.clip(
                 ((grid / sizes[:, None])[:, :, None] * directions[:, None, :]).reshape(
                     -1, len(step)
                 )
             )
-            adversarial = question.margins(steps, target) <= 0
-            reached = np.where(adversarial, question.lengths(steps), np.inf)
+            adversarial = problem.margins(steps, target) <= 0
+            reached = np.where(adversarial, problem.lengths(steps), np.inf)
             first = int(np.argmin(reached))
             if not reached[first] < best:
                 break

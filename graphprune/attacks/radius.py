@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from graphprune.attacks import loop as attack_loop
 from graphprune.attacks.confirm import Witness, confirm
-from graphprune.attacks.local import Feeds, Indices, Question
+from graphprune.attacks.local import AttackProblem, Feeds, Indices
 from graphprune.runtime.session import Resident, compiled
 
 Floats = NDArray[np.float64]
@@ -23,23 +23,22 @@ PIECE = 25
 PRECISION = 0.02
 
 
-def bisect(question: Question, targets: Indices, in_time: Callable[[], bool]) -> Witness | None:
+def bisect(problem: AttackProblem, targets: Indices, in_time: Callable[[], bool]) -> Witness | None:
     """The closest point that PGD finds; None where it finds none in the whole domain.
 
     The radius is doubled while nothing is found, up to where the domain ends.
     """
-    network, anchor, domain, norm = (
-        question.network, question.anchor, question.domain, question.norm,
-    )  # fmt: skip
-    reach = domain.search_limit(anchor.x, norm)
-    shape = network.input_shape
+    query = problem.query
+    domain, norm = query.domain, query.norm
+    reach = domain.search_limit(query.anchor.x, norm)
+    shape = query.network.input_shape
     first = min(0.5 if norm == "linf" or not domain.bounded else 0.5 * reach, reach)
     low, high, radius = 0.0, np.inf, first
     best: Witness | None = None
     while in_time() and radius > 0:
-        steps = pgd(question, targets, radius, in_time)
-        points = (question.start + steps).reshape(-1, *shape)
-        found = confirm(network, anchor, domain, points, norm)
+        steps = pgd(problem, targets, radius, in_time)
+        points = (problem.start + steps).reshape(-1, *shape)
+        found = confirm(query, points)
         if found is not None and found.distance < high:
             best, high = found, min(radius, found.distance)
         elif found is None:
@@ -55,18 +54,20 @@ def bisect(question: Question, targets: Indices, in_time: Callable[[], bool]) ->
     return best
 
 
-def pgd(question: Question, targets: Indices, radius: float, in_time: Callable[[], bool]) -> Floats:
+def pgd(
+    problem: AttackProblem, targets: Indices, radius: float, in_time: Callable[[], bool]
+) -> Floats:
     """The last iterates (N, n) of a batch of one row per target: those of the step at which one
     of them became adversarial, where one did."""
-    network, norm = question.network, question.norm
+    network, norm = problem.network, problem.norm
     run = compiled(network, ("pgd", norm), lambda: attack_loop.pgd(network, norm))
     held: Feeds = {
-        **question.held,
-        "rows": Resident.of(question.rows(targets)),
+        **problem.held,
+        "rows": Resident.of(problem.rows(targets)),
         "radius": np.array([radius], np.float32),
         "pace": np.array([radius / 50], np.float32),
     }
-    start = np.zeros((len(targets), question.start.size), np.float32)
+    start = np.zeros((len(targets), problem.start.size), np.float32)
     step, most = Resident.of(start), attack_loop.at_once(PIECE, start.size)
     for done in range(0, STEPS, most):
         trips = np.array(min(most, STEPS - done))

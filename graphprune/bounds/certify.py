@@ -16,10 +16,10 @@ from graphprune.bounds.entry import (
     pre_activation_bounds,
 )
 from graphprune.errors import GraphpruneError, check_known
-from graphprune.ir import Network
+from graphprune.ir import Network, Query
 from graphprune.progress import Interrupted, Progress, quiet
-from graphprune.region import NORMS, Anchor, Ball, Domain, Norm
-from graphprune.runtime.session import provider
+from graphprune.region import Anchor, Ball, Domain, Norm
+from graphprune.runtime.resources import Resources, current, using
 
 # The search stops when failed / certified radius is at most this.
 PRECISION = 1.001
@@ -64,23 +64,15 @@ def margin_rows(network: Network, label: int) -> NDArray[np.float64]:
     return others
 
 
-def certified_margins(
-    network: Network,
-    anchor: Anchor,
-    radius: float,
-    domain: Domain,
-    method: Method = "crown",
-    norm: Norm = "linf",
-) -> NDArray[np.float64]:
+def certified_margins(query: Query, radius: float, method: Method = "crown") -> NDArray[np.float64]:
     """Proven lower bounds (classes - 1,) of the margins on a ball, targets increasing."""
-    ball = Ball(anchor.x.astype(np.float64), radius, domain, norm)
-    margins: NDArray[np.float64] = margins_on(network, anchor, [ball], method)[0][0]
+    ball = Ball(query.anchor.x.astype(np.float64), radius, query.domain, query.norm)
+    margins: NDArray[np.float64] = margins_on(query, [ball], method)[0][0]
     return margins
 
 
 def margins_on(
-    network: Network,
-    anchor: Anchor,
+    query: Query,
     balls: Sequence[Ball],
     method: Method,
     outer: Sequence[LayerBounds] | None = None,
@@ -97,11 +89,11 @@ def margins_on(
     below
         The method of the layers' bounds, where it is another one.
     """
-    boxes = Boxes.of(*balls)
+    network, boxes = query.network, Boxes.of(*balls)
     if outer is not None:
         outer = [LayerBounds.stack([layer] * len(balls)) for layer in outer]
     layers = pre_activation_bounds(network, boxes, below or method, outer=outer)
-    rows = margin_rows(network, anchor.label)
+    rows = margin_rows(network, query.anchor.label)
     return linear_bounds(network, boxes, layers, rows, method, enough=enough), layers
 
 
@@ -151,60 +143,96 @@ def certify(
     Interrupted
         Ctrl-C; its `found` is the certificate of the largest radius so far.
     """
+    query = Query(network, anchor, domain or Domain(), norm)
+    resources = current().within(time_limit).telling(progress)
+    return certified_radius(query, resources, method, upper)
+
+
+def certified_radius(
+    query: Query,
+    resources: Resources,
+    method: Method = "crown",
+    upper: float | None = None,
+) -> Certificate:
+    """`certify` on a query: the form that the rest of the package calls."""
     check_known("method", method, METHODS)
-    check_known("norm", norm, NORMS)
-    if network.classes < 2:
-        raise GraphpruneError("the network has one output: no decision boundary is defined")
-    domain = domain or Domain()
-    anchor.require(network.input_shape, network.classes, domain)
     start = monotonic()
-    reach = domain.search_limit(anchor.x, norm)
-    search = _Search(min(upper or np.inf, reach))
-    center = anchor.x.astype(np.float64)
-    outer: list[LayerBounds] | None = None
-    radii = [min(0.5 * upper, reach) if upper else min(0.01, reach)]
-    cheap = network.neurons <= SMALL and method != "alpha-crown"
-    together = 2 if cheap or provider() == "cuda" else 1
-    stopped = True
+    limit = query.domain.search_limit(query.anchor.x, query.norm)
+    bracket = _Bracket(min(upper or np.inf, limit), limit)
+
+    def found(*, complete: bool = False, stopped: bool) -> Certificate:
+        seconds = monotonic() - start
+        return Certificate(float(bracket.low), complete, method, seconds, stopped, query.norm)
+
     try:
-        while monotonic() - start < time_limit:
-            balls = [Ball(center, radius, domain, norm) for radius in radii]
-            try:
-                # At a radius above 0 a proof needs no better margin than a positive one.
-                margins, layers = margins_on(network, anchor, balls, method, outer, 0.0)
-                least = margins.min(axis=1).tolist()
-            except GraphpruneError:  # the bounds overflow
-                if len(radii) > 1:
-                    radii = radii[:1]
-                    continue
-                least, layers = [-np.inf], []
-            for radius, margin in zip(radii, least, strict=True):
-                search.add(radius, margin)
-            if search.high in radii and layers and method != "fastlin":
-                # Every later radius is smaller: what holds on this ball holds on those.
-                part = radii.index(search.high)
-                outer = [layer.take(slice(part, part + 1)) for layer in layers]
-            progress(f"certified {search.low:.5f}")
-            if search.low >= reach or search.high <= PRECISION * search.low or search.high < 1e-9:
-                stopped = False
-                break
-            radii = search.next(together)
+        with using(resources):
+            stopped = not _close(bracket, query, resources, method, _first_radius(limit, upper))
     except KeyboardInterrupt:
-        if search.low == 0.0:
+        if bracket.low == 0.0:
             raise
-        found = Certificate(search.low, False, method, monotonic() - start, stopped, norm)
-        raise Interrupted(found) from None
-    complete = bool(search.low >= domain.reach(anchor.x, norm))
-    return Certificate(float(search.low), complete, method, monotonic() - start, stopped, norm)
+        raise Interrupted(found(stopped=True)) from None
+    complete = bool(bracket.low >= query.domain.reach(query.anchor.x, query.norm))
+    return found(complete=complete, stopped=stopped)
 
 
-class _Search:
-    """Root finding on the certified margin: a bracket [low, high] and a model through points."""
+def _first_radius(limit: float, upper: float | None) -> float:
+    return min(0.5 * upper if upper else 0.01, limit)
 
-    def __init__(self, limit: float) -> None:
-        self.limit = limit
+
+def _close(
+    bracket: "_Bracket", query: Query, resources: Resources, method: Method, first: float
+) -> bool:
+    """Narrow the bracket to the precision, beginning with a radius; False when time was over."""
+    center = query.anchor.x.astype(np.float64)
+    outer: list[LayerBounds] | None = None
+    radii = [first]
+    cheap = query.network.neurons <= SMALL and method != "alpha-crown"
+    together = 2 if cheap or resources.device == "cuda" else 1
+    while not resources.over:
+        balls = [Ball(center, radius, query.domain, query.norm) for radius in radii]
+        try:
+            # At a radius above 0 a proof needs no better margin than a positive one.
+            margins, layers = margins_on(query, balls, method, outer, 0.0)
+            least = margins.min(axis=1).tolist()
+        except GraphpruneError:  # the bounds overflow
+            if len(radii) > 1:
+                radii = radii[:1]
+                continue
+            least, layers = [-np.inf], []
+        for radius, margin in zip(radii, least, strict=True):
+            bracket.add(radius, margin)
+        if bracket.high in radii and layers and method != "fastlin":
+            # Every later radius is smaller: what holds on this ball holds on those.
+            part = radii.index(bracket.high)
+            outer = [layer.take(slice(part, part + 1)) for layer in layers]
+        resources.progress(f"certified {bracket.low:.5f}")
+        if bracket.closed:
+            return True
+        radii = bracket.next(together)
+    return False
+
+
+class _Bracket:
+    """Root finding on the certified margin: [low, high] and a model through points.
+
+    Parameters
+    ----------
+    limit
+        Radii beyond it are of no interest.
+    end
+        The largest radius that may be tried at all.
+    """
+
+    def __init__(self, limit: float, end: float) -> None:
+        self.limit, self.end = limit, end
         self.low, self.high = 0.0, np.inf
         self.points: list[tuple[float, float]] = []
+
+    @property
+    def closed(self) -> bool:
+        """The root is known to the precision, or beyond what may be tried."""
+        known = self.high <= PRECISION * self.low or self.high < 1e-9
+        return self.low >= self.end or known
 
     def add(self, radius: float, margin: float) -> None:
         if margin > 0:

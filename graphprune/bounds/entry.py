@@ -15,7 +15,9 @@ All of them are sound in floating point (see :mod:`graphprune.transforms.roundin
 runs in float32, all layers in one graph; its rounding margin is about 1e-5 of the values.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -38,7 +40,7 @@ from graphprune.bounds.problem import (
 )
 from graphprune.ir import Network
 from graphprune.ir.network import activation_of, size
-from graphprune.runtime.session import provider
+from graphprune.runtime.resources import current
 from graphprune.transforms.relaxation import ancestors
 from graphprune.transforms.replace import Replacement
 
@@ -48,12 +50,12 @@ __all__ = [
     "LayerBounds",
     "Method",
     "PreActivationBounds",
-    "configure",
     "linear_bounds",
     "optimised_bounds",
     "pre_activation_bounds",
     "round_down",
     "round_up",
+    "using_engine",
 ]
 
 
@@ -61,28 +63,24 @@ __all__ = [
 ARRAYS = 24
 
 
-@dataclass
-class _Settings:
-    memory: int = 2 << 30
-    engine: Literal["auto", "compact", "graph"] = "auto"
+EngineName = Literal["auto", "compact", "graph"]
+_chosen: ContextVar[EngineName] = ContextVar("engine", default="auto")
 
 
-_settings = _Settings()
-
-
-def configure(
-    *, memory: int = 2 << 30, engine: Literal["auto", "compact", "graph"] = "auto"
-) -> None:
-    """Set how bounds are computed from now on; every choice is sound.
+@contextmanager
+def using_engine(name: EngineName) -> Iterator[None]:
+    """Compute bounds by one engine until the block ends; each of them is sound.
 
     Parameters
     ----------
-    memory
-        Bytes that intermediate results may take; more work is done in chunks.
-    engine
+    name
         ``compact`` (compiled kernels on the CPU), ``graph`` (ONNX Runtime), or the faster one.
     """
-    _settings.memory, _settings.engine = memory, engine
+    token = _chosen.set(name)
+    try:
+        yield
+    finally:
+        _chosen.reset(token)
 
 
 class Engine(Protocol):
@@ -107,13 +105,13 @@ class Engine(Protocol):
 
 
 def _engine(problem: Problem, steps: int = 20, enough: float = np.inf) -> Engine:
-    chosen = _settings.engine
+    resources, chosen = current(), _chosen.get()
     if chosen == "auto":
-        fits = worthwhile(problem.network, _settings.memory // 2)
-        chosen = "compact" if provider() == "cpu" and fits else "graph"
+        fits = worthwhile(problem.network, resources.memory // 2)
+        chosen = "compact" if resources.device == "cpu" and fits else "graph"
     if chosen == "compact":
         return CompactEngine(problem, steps=steps, enough=enough)
-    return GraphEngine(problem, _settings.memory // 4, steps=steps, enough=enough)
+    return GraphEngine(problem, resources.memory // 4, steps=steps, enough=enough)
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,7 +176,7 @@ def pre_activation_bounds(
         ]  # fmt: skip
         return [LayerBounds.stack(layers) for layers in zip(*found, strict=True)]
     problem = Problem(network, boxes, method, dict(replaced or {}))
-    if interval_engine.suits(problem, _settings.memory // 2):
+    if interval_engine.suits(problem, current().memory // 2):
         return interval_engine.layers(problem)
     engine = _engine(problem)
     for index in range(len(network.activations)):
@@ -226,7 +224,7 @@ def optimised_bounds(
 def _parts(network: Network, boxes: Boxes) -> list[slice] | None:
     """How to split a batch whose state would not fit into memory; None where it fits."""
     numbers = sum(size(v) for v in (network.input, *(n.outputs[0] for n in network.nodes)))
-    at_once = max(1, _settings.memory // (2 * ARRAYS * 8 * numbers))
+    at_once = max(1, current().memory // (2 * ARRAYS * 8 * numbers))
     batch = len(boxes.lower)
     if batch <= at_once:
         return None
@@ -300,6 +298,6 @@ def linear_bounds(
         ])  # fmt: skip
     problem = Problem(network, boxes, method, dict(replaced or {}), list(layers))
     top = len(network.segments) - 1 if segment is None else segment
-    if interval_engine.suits(problem, _settings.memory // 2):
+    if interval_engine.suits(problem, current().memory // 2):
         return interval_engine.rows(problem, top, rows.astype(np.float64))
     return _engine(problem, steps, enough).rows(top, rows.astype(np.float64))

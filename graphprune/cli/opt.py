@@ -85,33 +85,35 @@ def register(app: typer.Typer) -> None:
         from graphprune.ir.export import save
         from graphprune.pipeline import Pipeline
         from graphprune.region import Domain
-        from graphprune.runtime.session import configure
+        from graphprune.runtime.resources import Resources, using
 
         check_writable(output)
         pipeline = Pipeline.parse(", ".join([passes] * bool(passes) + ["sequential"] * sequential))
         where = Domain(*o.parse_domain(domain))
         o.one_of("--provider", provider, ("auto", "cpu", "cuda"))
-        configure(provider=provider, threads=threads)  # type: ignore[arg-type]
-        network = load(model, output=output_name)
-        region = None if box is None else read_box(box, network, where)
-        anchor = None
-        if anchors:
-            source = anchors[0] if len(anchors) == 1 else anchors
-            found = load_anchors(source, network, labels=labels, domain=where)
-            if index >= len(found):
-                raise AnchorError(f"--index {index}: the file has anchors 0 to {len(found) - 1}")
-            anchor = found[index]
-        try:
-            result = pipeline.run(
-                network, anchor, domain=where, box=region, verify=verify_each, dump=dump
-            )
-        except OSError as error:
-            raise OutputError(f"--dump {dump}: {error.strerror}") from None
-        save(result.network, output)
-        if timing or stats:
-            _print_reports(result.report, timing, stats)
-        if not quiet:
-            print(f"{output}: {compare(network, result.network)}")
+        with using(Resources(provider=provider, threads=threads)):  # type: ignore[arg-type]
+            network = load(model, output=output_name)
+            region = None if box is None else read_box(box, network, where)
+            anchor = None
+            if anchors:
+                source = anchors[0] if len(anchors) == 1 else anchors
+                found = load_anchors(source, network, labels=labels, domain=where)
+                if index >= len(found):
+                    raise AnchorError(
+                        f"--index {index}: the file has anchors 0 to {len(found) - 1}"
+                    )
+                anchor = found[index]
+            try:
+                result = pipeline.run(
+                    network, anchor, domain=where, box=region, verify=verify_each, dump=dump
+                )
+            except OSError as error:
+                raise OutputError(f"--dump {dump}: {error.strerror}") from None
+            save(result.network, output)
+            if timing or stats:
+                _print_reports(result.report, timing, stats)
+            if not quiet:
+                print(f"{output}: {compare(network, result.network)}")
 
 
 def read_box(text: str, network: "Network", domain: "Domain") -> "Box":

@@ -79,13 +79,13 @@ def _decide(
     from graphprune.backends.verify import verify as decide
     from graphprune.canonical import load
     from graphprune.cli.options import one_of
-    from graphprune.runtime.session import configure
+    from graphprune.runtime.resources import Resources, using
     from graphprune.vnnlib import read_property
 
     one_of("--provider", provider, ("auto", "cpu", "cuda"))
-    configure(provider=provider, threads=threads)  # type: ignore[arg-type]
-    question, network = read_property(prop), load(model)
-    return decide(network, question, time_limit=watchdog.left, seed=seed, progress=watch.doing)
+    with using(Resources(provider=provider, threads=threads)):  # type: ignore[arg-type]
+        question, network = read_property(prop), load(model)
+        return decide(network, question, time_limit=watchdog.left, seed=seed, progress=watch.doing)
 
 
 def _late(watch: Events | Line) -> None:

@@ -7,19 +7,20 @@ from typing import Literal
 
 import numpy as np
 
-from graphprune.attacks.attack import Attack, Effort, attack
+from graphprune.attacks.attack import Attack, Effort, closest_adversarial
 from graphprune.attacks.confirm import Witness
 from graphprune.backends.choose import Solver, attempt, survive
 from graphprune.backends.protocol import RELATIVE, Backend, Ledger, Limits, Problem, is_exact
 from graphprune.backends.search import opening
 from graphprune.backends.trace import Trace
-from graphprune.bounds.certify import Certificate, certified_margins, certify
+from graphprune.bounds.certify import Certificate, certified_margins, certified_radius
 from graphprune.errors import GraphpruneError
 from graphprune.evaluate.warm import warm_up
 from graphprune.ir import Network
 from graphprune.ir.html import table
 from graphprune.progress import Interrupted, Progress, quiet
 from graphprune.region import Anchor, Domain
+from graphprune.runtime.resources import Resources, current
 
 Status = Literal["exact", "interval", "robust"]
 
@@ -191,7 +192,7 @@ def _robust(ledger: Ledger, limits: Limits) -> bool:
     if limits.over:
         return False
     try:
-        margins = certified_margins(problem.network, problem.anchor, problem.cutoff, problem.domain)
+        margins = certified_margins(problem.query, problem.cutoff)
     except GraphpruneError:
         return False
     if np.min(margins) > 0:
@@ -214,20 +215,21 @@ def _first(
     settles the question, nothing else is done.
     """
     problem = ledger.problem
-    network, anchor, domain = problem.network, problem.anchor, problem.domain
     share = FIRST_SHARE * time_limit
 
+    def resources() -> Resources:
+        """A share of the time for one step."""
+        left = min(share, limits.remaining())
+        return current().within(left).telling(ledger.progress)
+
     def take(effort: Effort) -> None:
-        found = known_attack or attack(
-            network, anchor, domain=domain, effort=effort,
-            time_limit=min(share, limits.remaining()), progress=ledger.progress,
-        )  # fmt: skip
+        found = known_attack or closest_adversarial(problem.query, resources(), effort=effort)
         if found.witness is not None:
             ledger.take(found.witness, deadline=limits.deadline)
 
     if known_certificate is not None:
         ledger.raise_lower(known_certificate.radius, certified=True)
-    if solver == "scip" or not network.piecewise_linear:
+    if solver == "scip" or not problem.network.piecewise_linear:
         take("standard")
     else:
         take("fast")
@@ -237,10 +239,8 @@ def _first(
         if known_attack is None:
             take("standard")
     if known_certificate is None:
-        proof = certify(
-            network, anchor, domain=domain, upper=ledger.upper if ledger.witness else None,
-            time_limit=min(share, limits.remaining()), progress=ledger.progress,
-        )  # fmt: skip
+        upper = ledger.upper if ledger.witness else None
+        proof = certified_radius(problem.query, resources(), upper=upper)
         ledger.raise_lower(proof.radius, certified=True)
 
 

@@ -20,7 +20,6 @@ from typing import Any
 
 import onnx
 
-from graphprune.bounds import entry as bounds
 from graphprune.canonical import from_proto
 from graphprune.errors import GraphpruneError
 from graphprune.evaluate.settings import Settings
@@ -28,7 +27,7 @@ from graphprune.evaluate.tasks import Result, Task, perform
 from graphprune.ir import Network
 from graphprune.progress import Interval, Progress, quiet
 from graphprune.region import Anchor
-from graphprune.runtime.session import configure
+from graphprune.runtime.resources import using
 
 Models = Mapping[str, bytes]
 # Hears what a task says while it runs.
@@ -86,12 +85,11 @@ def work(
     """One task in a worker process."""
     with _early.task():
         if model not in _networks:
-            configure(provider=settings.provider, threads=settings.threads)
-            bounds.configure(memory=int(settings.memory * 2**30))
             _networks[model] = from_proto(onnx.load_model_from_string(_models[model]))
         task = Task(model, anchor.index, name)
         progress = _pulsed(_listener[0], task) if _listener else quiet
-        return perform(_networks[model], anchor, name, settings, known, progress)
+        with using(settings.resources(progress)):
+            return perform(_networks[model], anchor, name, settings, known, progress)
 
 
 def _pulsed(listener: Listener, task: Task) -> Progress:

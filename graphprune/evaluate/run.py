@@ -10,7 +10,6 @@ from typing import Any, Protocol
 
 from graphprune.attacks.confirm import Witness
 from graphprune.backends.search import pool
-from graphprune.bounds import entry as bounds
 from graphprune.check.container import Proof
 from graphprune.errors import GraphpruneError, OutputError
 from graphprune.evaluate.anchor import Record
@@ -26,7 +25,7 @@ from graphprune.evaluate.warm import warm_up
 from graphprune.ir import Network
 from graphprune.ir.html import table
 from graphprune.region import Anchor
-from graphprune.runtime.session import configure
+from graphprune.runtime.resources import using
 
 # A task whose worker died is tried once more, then reported.
 TRIES = 2
@@ -155,14 +154,13 @@ def evaluate(
     OutputError
         The run directory cannot be used, or belongs to other settings, models or anchors.
     """
-    configure(provider=settings.provider, threads=settings.threads)
-    bounds.configure(memory=int(settings.memory * 2**30))
     pool.configure(memory=memory)
     for job in jobs:
         if job.network.classes < 2:
             label = job.network.source.path or "the network"
             raise GraphpruneError(f"{label}: has one output; a decision boundary needs two classes")
     with ExitStack() as stack:
+        stack.enter_context(using(settings.resources()))
         store = None
         if run_dir is not None:
             store = stack.enter_context(Store(Path(run_dir), settings, new=new))

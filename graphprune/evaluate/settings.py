@@ -9,8 +9,10 @@ from graphprune.attacks.attack import AttackMethod, Effort
 from graphprune.backends.choose import Solver
 from graphprune.bounds.entry import Method
 from graphprune.errors import GraphpruneError
+from graphprune.progress import Progress, quiet
 from graphprune.region import Domain, Norm
-from graphprune.runtime.session import Provider
+from graphprune.runtime.provider import Provider
+from graphprune.runtime.resources import Resources
 
 METRICS = ("adv", "rob", "bnd")
 
@@ -85,6 +87,13 @@ class Settings:
     @property
     def limit(self) -> float:
         return float("inf") if self.time_limit is None else self.time_limit
+
+    def resources(self, progress: Progress = quiet) -> Resources:
+        """What a task may use; its deadline is the task's own."""
+        return Resources(
+            memory=int(self.memory * 2**30), threads=self.threads, workers=self.workers,
+            provider=self.provider, progress=progress,
+        )  # fmt: skip
 
     def to_json(self) -> dict[str, Any]:
         """For the document; infinite ends of the domain as null, both of them as one."""

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from graphprune.attacks.attack import Attack, attack
-from graphprune.bounds.certify import Certificate, certify
+from graphprune.attacks.attack import Attack, closest_adversarial
+from graphprune.bounds.certify import Certificate, certified_radius
 from graphprune.bounds.entry import Boxes, pre_activation_bounds
 from graphprune.check.container import Proof
 from graphprune.clock import processor_seconds
@@ -18,7 +18,7 @@ from graphprune.evaluate.distance import Distance, distance, interval_text
 from graphprune.evaluate.documents import estimate_text
 from graphprune.evaluate.estimates import Metric, estimate, estimated
 from graphprune.evaluate.settings import Settings
-from graphprune.ir import Network
+from graphprune.ir import Network, Query
 from graphprune.ir.network import activation_of
 from graphprune.progress import Interrupted, Progress, quiet
 from graphprune.region import Anchor, Ball, Norm
@@ -169,10 +169,9 @@ def _points(found: Attack) -> Points:
 def _adv(
     network: Network, anchor: Anchor, s: Settings, known: Mapping[str, Result], progress: Progress
 ) -> Result:
-    found = attack(
-        network, anchor, domain=s.domain, method=s.attack, effort=s.effort,
-        norm=s.norm, seed=s.seed, time_limit=s.limit, progress=progress,
-    )  # fmt: skip
+    query = Query(network, anchor, s.domain, s.norm, s.seed)
+    resources = s.resources(progress).within(s.limit)
+    found = closest_adversarial(query, resources, s.attack, s.effort)
     return Result(attack_json(found), _points(found))
 
 
@@ -181,10 +180,10 @@ def _rob(
 ) -> Result:
     found = _attack_of(known, s.norm)
     start = processor_seconds()
-    proof = certify(
-        network, anchor, domain=s.domain, method=s.method, norm=s.norm,
-        upper=None if found is None else found.distance, time_limit=s.limit, progress=progress,
-    )  # fmt: skip
+    query = Query(network, anchor, s.domain, s.norm, s.seed)
+    resources = s.resources(progress).within(s.limit)
+    upper = None if found is None else found.distance
+    proof = certified_radius(query, resources, s.method, upper)
     value = certificate_json(proof) | {"cpu_seconds": processor_seconds() - start}
     return Result(value | {"layers": _stability(network, anchor, proof, s)}, [])
 

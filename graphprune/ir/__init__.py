@@ -3,6 +3,7 @@
 from graphprune.ir.annotations import annotate, annotation
 from graphprune.ir.builder import GraphBuilder
 from graphprune.ir.network import Activation, AffineOperator, Network, Operator, Segment
+from graphprune.ir.query import Query
 from graphprune.ir.source import Layout, Source
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "Layout",
     "Network",
     "Operator",
+    "Query",
     "Segment",
     "Source",
     "annotate",

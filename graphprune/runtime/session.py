@@ -1,95 +1,16 @@
-"""Sessions: provider choice, threads, compilation."""
+"""Sessions of ONNX Runtime: graphs compiled for the current device and threads."""
 
-import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import cache
-from importlib import metadata
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import onnx
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from graphprune.errors import GraphpruneError
 from graphprune.ir.network import Network
-
-Provider = Literal["auto", "cpu", "cuda"]
-log = logging.getLogger("graphprune")
-
-
-@dataclass
-class _Settings:
-    provider: Provider = "auto"
-    threads: int = 1
-
-
-_settings = _Settings()
-
-
-def configure(*, provider: Provider = "auto", threads: int = 1) -> None:
-    """Choose the provider and the number of threads of sessions made from now on.
-
-    Raises
-    ------
-    GraphpruneError
-        CUDA is asked for and not usable; the message says why.
-    """
-    if provider == "cuda" and (reason := _cuda_problem()):
-        raise GraphpruneError(f"provider cuda: {reason}; use --provider cpu")
-    _settings.provider, _settings.threads = provider, threads
-
-
-def provider() -> str:
-    """``cuda`` or ``cpu``: what sessions made now run on."""
-    if _settings.provider == "cpu":
-        return "cpu"
-    return "cpu" if _cuda_problem() else "cuda"
-
-
-@cache
-def _runtime() -> Any:
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise GraphpruneError(f"ONNX Runtime cannot be imported: {error}") from None
-    installed = set()
-    for name in ("onnxruntime", "onnxruntime-gpu"):
-        try:
-            metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-        installed.add(name)
-    if len(installed) == 2:
-        raise GraphpruneError(
-            "onnxruntime and onnxruntime-gpu are both installed and overwrite each other;"
-            " run: pip uninstall -y onnxruntime onnxruntime-gpu && pip install onnxruntime-gpu"
-        )
-    onnxruntime.set_default_logger_severity(4)
-    return onnxruntime
-
-
-@cache
-def _cuda_problem() -> str:
-    """Why CUDA cannot be used, or an empty string when it can; says once which is used."""
-    ort = _runtime()
-    if "CUDAExecutionProvider" not in ort.get_available_providers():
-        problem = "this ONNX Runtime has no CUDA provider"
-    else:
-        node = onnx.helper.make_node("Relu", ["x"], ["y"])
-        value = [onnx.helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, [1]) for n in "xy"]
-        graph = onnx.helper.make_graph([node], "probe", value[:1], value[1:])
-        probe = onnx.helper.make_model(
-            graph, ir_version=8, opset_imports=[onnx.helper.make_opsetid("", 17)]
-        )
-        session = ort.InferenceSession(
-            probe.SerializeToString(), providers=["CUDAExecutionProvider", "CPUExecutionProvider"]
-        )
-        used = "CUDAExecutionProvider" in session.get_providers()
-        problem = "" if used else "no CUDA device or driver is usable"
-    log.info("ONNX Runtime runs on %s", f"the CPU ({problem})" if problem else "CUDA")
-    return problem
+from graphprune.runtime.provider import onnx_runtime
+from graphprune.runtime.resources import current
 
 
 class Resident:
@@ -101,8 +22,8 @@ class Resident:
     @classmethod
     def of(cls, array: NDArray[np.generic]) -> "Resident":
         """Copy an array there."""
-        ort = _runtime()
-        return cls(ort.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(array), provider(), 0))
+        make = onnx_runtime().OrtValue.ortvalue_from_numpy
+        return cls(make(np.ascontiguousarray(array), current().device, 0))
 
     def numpy(self) -> NDArray[Any]:
         """Copy it back."""
@@ -114,15 +35,15 @@ class Executable:
     """A graph ready to run; called with its inputs by name, returns its outputs in order."""
 
     def __init__(self, model: ir.Model | onnx.ModelProto) -> None:
-        ort = _runtime()
+        ort = onnx_runtime()
         proto = model if isinstance(model, onnx.ModelProto) else ir.to_proto(model)
         options = ort.SessionOptions()
-        options.intra_op_num_threads = _settings.threads
+        options.intra_op_num_threads = current().threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 4
         # Freed at the end of a run: batches vary, and an arena keeps the largest one forever.
         options.enable_cpu_mem_arena = False
-        self._device = provider()
+        self._device = current().device
         if self._device == "cuda":
             # TF32 would break the rounding margins, and so would Winograd's or Fourier's
             # convolutions; the default algorithm is a matrix product.
@@ -169,5 +90,6 @@ class Executable:
 
 def compiled(network: Network, key: object, make: Callable[[], ir.Model]) -> Executable:
     """The executable of a transform of `network`, compiled at its first use."""
-    full = (key, provider(), _settings.threads)
+    resources = current()
+    full = (key, resources.device, resources.threads)
     return network.cached(full, lambda: Executable(make()))

@@ -1,11 +1,13 @@
-"""The pass around :func:`graphprune.attacks.attack.attack`."""
+"""The pass around :func:`graphprune.attacks.attack.closest_adversarial`."""
 
 from dataclasses import dataclass
 from typing import ClassVar
 
-from graphprune.attacks.attack import Attack, AttackMethod, Effort, attack
+from graphprune.attacks.attack import Attack, AttackMethod, Effort, closest_adversarial
+from graphprune.ir import Query
 from graphprune.passes.base import Facts, Promise, State, provides, register_pass
 from graphprune.region import Norm
+from graphprune.runtime.resources import current
 
 
 @provides(Attack)
@@ -24,14 +26,8 @@ class AttackPass:
     seed: int = 0
 
     def run(self, state: State) -> State:
-        found = attack(
-            state.network,
-            state.the_anchor(self.name),
-            domain=state.domain,
-            method=self.method,
-            effort=self.effort,
-            norm=self.norm,
-            seed=self.seed,
-            progress=state.progress,
-        )
+        anchor = state.the_anchor(self.name)
+        query = Query(state.network, anchor, state.domain, self.norm, self.seed)
+        resources = current().telling(state.progress)
+        found = closest_adversarial(query, resources, self.method, self.effort)
         return state.with_fact(found)

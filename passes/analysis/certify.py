@@ -1,13 +1,15 @@
-"""The pass around :func:`graphprune.bounds.certify.certify`."""
+"""The pass around :func:`graphprune.bounds.certify.certified_radius`."""
 
 from dataclasses import dataclass
 from typing import ClassVar
 
 from graphprune.attacks.attack import Attack
-from graphprune.bounds.certify import Certificate, certify
+from graphprune.bounds.certify import Certificate, certified_radius
 from graphprune.bounds.problem import Method
+from graphprune.ir import Query
 from graphprune.passes.base import Facts, Promise, State, provides, register_pass
 from graphprune.region import Norm
+from graphprune.runtime.resources import current
 
 
 @provides(Certificate)
@@ -25,13 +27,8 @@ class CertifyPass:
 
     def run(self, state: State) -> State:
         known = state.facts.get(Attack)
-        proof = certify(
-            state.network,
-            state.the_anchor(self.name),
-            domain=state.domain,
-            method=self.method,
-            norm=self.norm,
-            upper=None if known is None else known.distance,
-            progress=state.progress,
-        )
+        query = Query(state.network, state.the_anchor(self.name), state.domain, self.norm)
+        resources = current().telling(state.progress)
+        upper = None if known is None else known.distance
+        proof = certified_radius(query, resources, self.method, upper)
         return state.with_fact(proof)

@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 
 import graphprune as gp
 from graphprune.attacks import attack
-from graphprune.attacks.local import Question
-from graphprune.progress import quiet
+from graphprune.attacks.local import AttackProblem
+from graphprune.ir import Query
 from graphprune.region import NORMS, Norm
 from graphprune.runtime.original import run_original
 from graphprune.runtime.reference import forward64
+from graphprune.runtime.resources import Resources
 from tests.oracles import Perceptron, brute_force_distance
 
 Floats = NDArray[np.float64]
@@ -100,10 +101,10 @@ def test_a_polish_into_a_tip_loses_nothing() -> None:
     rng = np.random.default_rng(77)
     net = Perceptron.random(rng, [2, 4, 3])
     anchor = anchor_of(net, rng.uniform(0, 1, 2).astype(np.float32))
-    question = Question(gp.from_proto(net.model()), anchor, gp.Domain())
-    search = attack._Search(question, np.inf, quiet)
+    problem = AttackProblem(Query(gp.from_proto(net.model()), anchor))
+    search = attack._Search(problem, Resources())
     end = np.array([[0.03056305, 0.31684378]])
-    search._polish(end, question.lengths(end), np.array([2]), keep=1)
+    search._polish(end, problem.lengths(end), np.array([2]), keep=1)
     exact = brute_force_distance(net, anchor.x.astype(float), anchor.label, 0.0, 1.0)
     assert exact * (1 - 1e-6) <= search.distance <= exact * 1.05
 

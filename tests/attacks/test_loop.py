@@ -15,28 +15,30 @@ from graphprune.attacks import (
 from graphprune.attacks import (
     radius as attack_radius,
 )
-from graphprune.attacks.local import Indices, Question
+from graphprune.attacks.local import AttackProblem, Indices
+from graphprune.ir import Query
 from graphprune.region import NORMS, Norm
 from graphprune.region.points import lengths
-from graphprune.runtime import session
-from graphprune.runtime.session import Executable, configure
+from graphprune.runtime.provider import Provider, cuda_problem
+from graphprune.runtime.resources import Resources, using
+from graphprune.runtime.session import Executable
 
 Floats = NDArray[np.float64]
 TARGETS = np.array([0, 3, 8])
 
 
-def slopes(question: Question, steps: Floats, targets: Indices) -> tuple[Floats, Floats]:
+def slopes(problem: AttackProblem, steps: Floats, targets: Indices) -> tuple[Floats, Floats]:
     """Margins (N,) and their gradients (N, n)."""
-    run = Executable(transforms.gradient(question.network))
-    rows = question.rows(targets)
-    logits, gradient = run({"x": question.points(steps), "rows": rows})
+    run = Executable(transforms.gradient(problem.network))
+    rows = problem.rows(targets)
+    logits, gradient = run({"x": problem.points(steps), "rows": rows})
     return np.sum(rows * logits, axis=1), gradient.reshape(len(steps), -1).astype(np.float64)
 
 
-def nearest(question: Question, constant: float, gradient: Floats) -> Floats:
+def nearest(problem: AttackProblem, constant: float, gradient: Floats) -> Floats:
     """The shortest step into a half-space, by bisection on how far every element moves."""
-    size, norm = np.abs(gradient), question.norm
-    caps = np.where(gradient > 0, -question.lower, question.upper)
+    size, norm = np.abs(gradient), problem.norm
+    caps = np.where(gradient > 0, -problem.lower, problem.upper)
 
     def moves(t: float) -> Floats:
         if norm == "l1":  # all elements steeper than 1 / t, and a share of the next ones
@@ -56,32 +58,32 @@ def nearest(question: Question, constant: float, gradient: Floats) -> Floats:
     return -np.sign(gradient) * moves(high)
 
 
-def descend(question: Question, steps: Floats, iterations: int) -> tuple[Floats, Floats]:
+def descend(problem: AttackProblem, steps: Floats, iterations: int) -> tuple[Floats, Floats]:
     best, known = steps.copy(), np.full(len(steps), np.inf)
     ahead = np.ones(len(steps), bool)
-    for number, pace in enumerate(attack_descent.paces(question.norm, iterations), 1):
-        margins, gradients = slopes(question, steps, TARGETS)
-        size = lengths(steps, question.norm)
+    for number, pace in enumerate(attack_descent.paces(problem.norm, iterations), 1):
+        margins, gradients = slopes(problem, steps, TARGETS)
+        size = lengths(steps, problem.norm)
         better = (margins <= 0) & (size < known) & ahead
         best[better], known[better] = steps[better], size[better]
         constants = margins - np.einsum("ij,ij->i", gradients, steps)
         goals = np.stack(
-            [nearest(question, c, g) for c, g in zip(constants, gradients, strict=True)]
+            [nearest(problem, c, g) for c, g in zip(constants, gradients, strict=True)]
         )
         beyond = np.where(margins > 0, attack_loop.OVERSHOOT, 1.0)[:, None]
-        steps = question.clip(beyond * (steps + pace * (goals - steps)))
+        steps = problem.clip(beyond * (steps + pace * (goals - steps)))
         if number == min(iterations, attack_descent.AHEAD):
-            ahead = np.minimum(known, lengths(steps, question.norm)) <= (
+            ahead = np.minimum(known, lengths(steps, problem.norm)) <= (
                 attack_descent.BEHIND * known.min()
             )
     for i in np.flatnonzero(ahead):
         adversarial = bool(np.isfinite(known[i]))
         end = best[i] if adversarial else steps[i]
         scales = attack_loop.SHORTER if adversarial else attack_loop.LONGER
-        ray = question.clip(scales[:, None] * end)
-        hits = np.flatnonzero(question.margins(ray, np.full(len(ray), TARGETS[i])) <= 0)
-        if len(hits) and lengths(ray, question.norm)[hits[0]] < known[i]:
-            best[i], known[i] = ray[hits[0]], lengths(ray, question.norm)[hits[0]]
+        ray = problem.clip(scales[:, None] * end)
+        hits = np.flatnonzero(problem.margins(ray, np.full(len(ray), TARGETS[i])) <= 0)
+        if len(hits) and lengths(ray, problem.norm)[hits[0]] < known[i]:
+            best[i], known[i] = ray[hits[0]], lengths(ray, problem.norm)[hits[0]]
     return best, known
 
 
@@ -91,11 +93,11 @@ def test_descents_are_those_of_the_host(
     tiny: gp.Network, images: list[gp.Anchor], norm: Norm, iterations: int
 ) -> None:
     """Also across pieces: 12 steps are two of them, and rows left behind stay where they were."""
-    question = Question(tiny, images[1], gp.Domain(), norm)
+    problem = AttackProblem(Query(tiny, images[1], norm=norm))
     rng = np.random.default_rng(0)
-    starts = question.clip(0.1 * rng.uniform(-1, 1, (3, question.start.size)))
-    found = attack_descent.walk(question, starts, TARGETS, iterations, np.inf)
-    expected = descend(question, starts, iterations)
+    starts = problem.clip(0.1 * rng.uniform(-1, 1, (3, problem.start.size)))
+    found = attack_descent.walk(problem, starts, TARGETS, iterations, np.inf)
+    expected = descend(problem, starts, iterations)
     assert iterations == 3 or np.isfinite(expected[1]).any()
     assert np.array_equal(np.isfinite(found[1]), np.isfinite(expected[1]))
     close = np.isfinite(found[1])
@@ -107,31 +109,31 @@ def test_descents_are_those_of_the_host(
 def test_pgd_ends_where_the_host_does(
     tiny: gp.Network, images: list[gp.Anchor], norm: Norm
 ) -> None:
-    question = Question(tiny, images[1], gp.Domain(), norm)
+    problem = AttackProblem(Query(tiny, images[1], norm=norm))
     radius = {"linf": 0.1, "l2": 1.5, "l1": 15.0}[norm]
-    steps = attack_radius.pgd(question, TARGETS, radius, lambda: True)
+    steps = attack_radius.pgd(problem, TARGETS, radius, lambda: True)
     assert np.all(lengths(steps, norm) <= radius * (1 + 1e-5))
-    margins, _ = slopes(question, steps, TARGETS)
+    margins, _ = slopes(problem, steps, TARGETS)
     assert margins.min() <= 0
     # It stops at the first step that is adversarial.
-    small = attack_radius.pgd(question, TARGETS, radius / 100, lambda: True)
-    assert slopes(question, small, TARGETS)[0].min() > 0
-    first = attack_radius.pgd(question, TARGETS, 1e3 * radius, lambda: True)
-    assert slopes(question, first, TARGETS)[0].min() <= 0
+    small = attack_radius.pgd(problem, TARGETS, radius / 100, lambda: True)
+    assert slopes(problem, small, TARGETS)[0].min() > 0
+    first = attack_radius.pgd(problem, TARGETS, 1e3 * radius, lambda: True)
+    assert slopes(problem, first, TARGETS)[0].min() <= 0
 
 
 def test_large_inputs_look_at_the_clock_after_every_step(
     mnist_a: gp.Network, images: list[gp.Anchor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Pieces of one step end where whole ones do, and where time is over at the first."""
-    question = Question(mnist_a, images[0], gp.Domain())
-    start = np.zeros((len(TARGETS), question.start.size))
-    whole, lengths_ = attack_descent.descend(question, start, TARGETS, 6, np.inf)
+    problem = AttackProblem(Query(mnist_a, images[0]))
+    start = np.zeros((len(TARGETS), problem.start.size))
+    whole, lengths_ = attack_descent.descend(problem, start, TARGETS, 6, np.inf)
     monkeypatch.setattr(attack_loop, "ELEMENTS", 1)
-    pieces, sizes = attack_descent.descend(question, start, TARGETS, 6, np.inf)
+    pieces, sizes = attack_descent.descend(problem, start, TARGETS, 6, np.inf)
     np.testing.assert_array_equal(pieces, whole)
     np.testing.assert_array_equal(sizes, lengths_)
-    late, _ = attack_descent.descend(question, start, TARGETS, 6, -np.inf)
+    late, _ = attack_descent.descend(problem, start, TARGETS, 6, -np.inf)
     assert not np.array_equal(late, whole)
     looks = []
 
@@ -139,10 +141,10 @@ def test_large_inputs_look_at_the_clock_after_every_step(
         looks.append(True)
         return True
 
-    pieces = attack_radius.pgd(question, TARGETS, 0.01, look)
+    pieces = attack_radius.pgd(problem, TARGETS, 0.01, look)
     assert len(looks) == attack_radius.STEPS
     monkeypatch.undo()
-    np.testing.assert_array_equal(pieces, attack_radius.pgd(question, TARGETS, 0.01, lambda: True))
+    np.testing.assert_array_equal(pieces, attack_radius.pgd(problem, TARGETS, 0.01, lambda: True))
 
 
 def test_a_seed_gives_the_same_points_twice(mnist_a: gp.Network, images: list[gp.Anchor]) -> None:
@@ -156,17 +158,15 @@ def test_a_seed_gives_the_same_points_twice(mnist_a: gp.Network, images: list[gp
 
 @pytest.mark.cuda
 def test_attacks_on_cuda_and_cpu_end_as_close(mnist_a: gp.Network, images: list[gp.Anchor]) -> None:
-    if problem := session._cuda_problem():
+    if problem := cuda_problem():
         pytest.skip(problem)
+    providers: tuple[Provider, ...] = ("cpu", "cuda")
     for norm in NORMS:
         ends = []
-        for provider in ("cpu", "cuda"):
-            configure(provider=provider)
-            try:
+        for provider in providers:
+            with using(Resources(provider=provider)):
                 network = gp.load(str(mnist_a.source.path))
                 ends.append(gp.attack(network, images[0], norm=norm, effort="fast").distance)
-            finally:
-                configure()
         assert ends[0] is not None
         assert ends[1] is not None
         assert abs(ends[1] / ends[0] - 1) <= 0.02

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 import graphprune as gp
 from graphprune.attacks.confirm import Witness, confirm
 from graphprune.attacks.polish import polish
+from graphprune.ir import Query
 from graphprune.region import NORMS, Norm
 from graphprune.region.points import length
 from graphprune.runtime.original import run_original
@@ -18,21 +19,17 @@ from tests.oracles import Perceptron, brute_force_distance
 FREE = gp.Domain(-np.inf, np.inf)
 
 
-def some_witness(
-    network: gp.Network, anchor: gp.Anchor, domain: gp.Domain, norm: Norm, seed: int
-) -> Witness | None:
+def some_witness(query: Query, seed: int) -> Witness | None:
     """A random adversarial point, as far as it happens to be."""
-    points = np.random.default_rng(seed).uniform(0, 1, (64, *network.input_shape))
-    return confirm(network, anchor, domain, points.astype(np.float32), norm)
+    points = np.random.default_rng(seed).uniform(0, 1, (64, *query.network.input_shape))
+    return confirm(query, points.astype(np.float32))
 
 
-def check(
-    network: gp.Network, anchor: gp.Anchor, domain: gp.Domain, norm: Norm, witness: Witness
-) -> None:
+def check(query: Query, witness: Witness) -> None:
     """The witness is what it says."""
-    x = witness.x
-    assert domain.contains(x)
-    assert length(x.astype(float) - anchor.x.astype(float), norm) == witness.distance
+    network, anchor, x = query.network, query.anchor, witness.x
+    assert query.domain.contains(x)
+    assert length(x.astype(float) - anchor.x.astype(float), query.norm) == witness.distance
     for logits in (run_original(network, x[None])[0], forward64(network, x[None])[0][0]):
         assert logits[witness.target] >= logits[anchor.label]
 
@@ -42,13 +39,13 @@ def test_a_polished_point_is_confirmed_and_not_farther(
     data: st.DataObject, norm: Norm, domain: gp.Domain
 ) -> None:
     network = data.draw(networks())
-    anchor = data.draw(anchors(network))
-    witness = some_witness(network, anchor, domain, norm, data.draw(st.integers(0, 99)))
+    query = Query(network, data.draw(anchors(network)), domain, norm)
+    witness = some_witness(query, data.draw(st.integers(0, 99)))
     if witness is None:
         return
-    polished = polish(network, anchor, domain, witness, norm=norm)
+    polished = polish(query, witness)
     assert polished.distance <= witness.distance
-    check(network, anchor, domain, norm, polished)
+    check(query, polished)
 
 
 @pytest.mark.parametrize("norm", NORMS)
@@ -60,10 +57,11 @@ def test_the_distance_to_a_half_space_is_exact(norm: Norm) -> None:
         x = rng.uniform(0.2, 0.8, 6).astype(np.float32)
         anchor = gp.Anchor(x, int(np.argmax(net.logits(x.astype(float)))))
         for domain, (low, high) in ((gp.Domain(), (0, 1)), (FREE, (-np.inf, np.inf))):
-            witness = some_witness(network, anchor, domain, norm, 0)
+            query = Query(network, anchor, domain, norm)
+            witness = some_witness(query, 0)
             if witness is not None:
                 exact = brute_force_distance(net, x.astype(float), anchor.label, low, high, norm)
-                polished = polish(network, anchor, domain, witness, norm=norm)
+                polished = polish(query, witness)
                 assert polished.distance == pytest.approx(exact, rel=1e-4)
 
 
@@ -77,10 +75,11 @@ def test_from_many_starts_the_polish_finds_the_exact_distance(norm: Norm) -> Non
         x = rng.uniform(0.2, 0.8, 4).astype(np.float32)
         anchor = gp.Anchor(x, int(np.argmax(net.logits(x.astype(float)))))
         exact = brute_force_distance(net, x.astype(float), anchor.label, 0.0, 1.0, norm)
+        query = Query(network, anchor, norm=norm)
         found = [
-            polish(network, anchor, gp.Domain(), witness, norm=norm).distance
+            polish(query, witness).distance
             for seed in range(8)
-            if (witness := some_witness(network, anchor, gp.Domain(), norm, seed)) is not None
+            if (witness := some_witness(query, seed)) is not None
         ]
         if found:
             tried += 1
@@ -94,8 +93,8 @@ def test_from_many_starts_the_polish_finds_the_exact_distance(norm: Norm) -> Non
 @given(st.data())
 def test_a_deadline_in_the_past_gives_the_point_back(data: st.DataObject) -> None:
     network = data.draw(networks())
-    anchor = data.draw(anchors(network))
-    witness = some_witness(network, anchor, gp.Domain(), "linf", 0)
+    query = Query(network, data.draw(anchors(network)))
+    witness = some_witness(query, 0)
     if witness is not None:
-        polished = polish(network, anchor, gp.Domain(), witness, deadline=0.0)
+        polished = polish(query, witness, deadline=0.0)
         assert polished.distance <= witness.distance

@@ -6,6 +6,7 @@ import pytest
 import graphprune as gp
 from graphprune.attacks.confirm import Witness, confirm
 from graphprune.attacks.polish import polish
+from graphprune.ir import Query
 from graphprune.region import NORMS, Norm
 from graphprune.region.points import length, lengths
 from graphprune.runtime.original import run_original
@@ -71,10 +72,11 @@ def test_a_polished_point_is_confirmed_and_not_farther(kind: str, norm: Norm) ->
     for seed in range(4):
         network, anchor = case(kind, seed)
         points = np.random.default_rng(seed).uniform(0, 1, (16, 2)).astype(np.float32)
-        witness = confirm(network, anchor, gp.Domain(), points, norm)
+        query = Query(network, anchor, norm=norm)
+        witness = confirm(query, points)
         if witness is None:
             continue
-        polished = polish(network, anchor, gp.Domain(), witness, norm=norm)
+        polished = polish(query, witness)
         assert polished.distance <= witness.distance
         check(network, anchor, norm, polished)
         shorter += polished.distance < 0.9 * witness.distance

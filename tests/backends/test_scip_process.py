@@ -15,6 +15,7 @@ from graphprune.backends.protocol import Ledger, Limits, Problem
 from graphprune.backends.scip import Scip, backend, process, solve
 from graphprune.backends.scip.process import Heard
 from graphprune.clock import processor_seconds
+from graphprune.ir import Query
 
 
 @pytest.fixture(autouse=True)
@@ -174,7 +175,7 @@ def test_a_much_closer_point_ends_the_program_for_one_of_its_ball(
     # As far as a poor attack's: further on through the nearest point.
     start = anchor.x.astype(np.float64)
     step = expected.witness.x.astype(np.float64) - start
-    ledger.witness = confirm(tiny, anchor, gp.Domain(), (start + 1.3 * step)[None])
+    ledger.witness = confirm(Query(tiny, anchor), (start + 1.3 * step)[None])
     assert ledger.upper > 1.1 * expected.upper
     cutoffs: list[float] = []
 

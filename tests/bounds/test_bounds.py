@@ -1,6 +1,5 @@
 """Bounds against exact rational arithmetic, in every norm, and what optimising slopes gains."""
 
-from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any, Literal
 
@@ -16,14 +15,16 @@ from graphprune.bounds.entry import (
     Boxes,
     LayerBounds,
     Method,
-    configure,
     linear_bounds,
     optimised_bounds,
     pre_activation_bounds,
+    using_engine,
 )
+from graphprune.ir import Query
 from graphprune.region import Ball, Norm
 from graphprune.region.points import lengths
 from graphprune.runtime.reference import forward64
+from graphprune.runtime.resources import Resources, using
 from graphprune.runtime.session import Executable, Resident
 from graphprune.testing import assert_encloses, networks
 from tests.canonical.models import model_of, node
@@ -32,14 +33,6 @@ from tests.oracles import Perceptron
 
 FREE = gp.Domain(-np.inf, np.inf)
 ROUND_NORMS: tuple[Norm, ...] = ("l2", "l1")
-
-
-@pytest.fixture(params=["compact", "graph"])
-def engine(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Both ways of computing bounds."""
-    configure(engine=request.param)
-    yield
-    configure()
 
 
 def exact_forward(net: Perceptron, x: np.ndarray) -> list[list[Fraction]]:
@@ -110,7 +103,7 @@ def test_weights_that_are_no_numbers_give_a_refusal(weight: float) -> None:
     net = Perceptron([np.full((2, 2), weight), np.eye(2)], [np.zeros(2), np.zeros(2)])
     with pytest.raises(gp.GraphpruneError):
         network = gp.from_proto(net.model())
-        certified_margins(network, gp.Anchor(np.full(2, 0.5, np.float32), 0), 0.1, FREE)
+        certified_margins(Query(network, gp.Anchor(np.full(2, 0.5, np.float32), 0), FREE), 0.1)
 
 
 def points_of_ball(ball: Ball, count: int, seed: int) -> np.ndarray:
@@ -159,11 +152,8 @@ def test_both_engines_find_the_same_margins(
     found = []
     engines: tuple[Literal["compact", "graph"], ...] = ("compact", "graph")
     for name in engines:
-        configure(engine=name)
-        try:
+        with using_engine(name):
             found.append(linear_bounds(mnist_a, boxes, layers, rows, method))
-        finally:
-            configure()
     compact, graph = found
     assert np.all(np.abs(graph - compact) <= 0.3 + 0.02 * np.abs(compact))
 
@@ -196,7 +186,7 @@ def test_the_domain_cuts_the_ball(norm: Norm, mnist_a: gp.Network, images: list[
 def test_optimised_slopes_gain(mnist_a: gp.Network, images: list[gp.Anchor]) -> None:
     for anchor in images[:3]:
         crown, alpha = (
-            certified_margins(mnist_a, anchor, 0.05, gp.Domain(), method)
+            certified_margins(Query(mnist_a, anchor), 0.05, method)
             for method in ("crown", "alpha-crown")
         )
         assert np.all(alpha >= crown)
@@ -235,11 +225,8 @@ def test_no_step_of_the_graphs_brings_a_tensor_back(
 
     monkeypatch.setattr(Executable, "resident", noted_step)
     monkeypatch.setattr(Resident, "numpy", noted_read)
-    configure(engine="graph")
-    try:
+    with using_engine("graph"):
         linear_bounds(mnist_a, boxes, layers, margin_rows(mnist_a, 0), "alpha-crown", steps=7)
-    finally:
-        configure()
     assert events == ["step"] * 7 + ["read"]
 
 
@@ -261,12 +248,9 @@ def test_a_small_memory_splits_the_batch(mnist_a: gp.Network, images: list[gp.An
     rows = margin_rows(mnist_a, 0)
     found = []
     for memory in (2 << 30, 2 << 20):
-        configure(memory=memory, engine="compact")
-        try:
+        with using(Resources(memory=memory)), using_engine("compact"):
             layers = pre_activation_bounds(mnist_a, boxes)
             found.append((layers, linear_bounds(mnist_a, boxes, layers, rows)))
-        finally:
-            configure()
     (whole, margins), (parts, same) = found
     assert np.array_equal(margins, same)
     for one, two in zip(whole, parts, strict=True):

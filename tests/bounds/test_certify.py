@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 import graphprune as gp
 from graphprune.bounds import certify
 from graphprune.bounds.certify import certified_margins
+from graphprune.ir import Query
 from graphprune.region.points import linf
 from graphprune.runtime.original import run_original
 from graphprune.runtime.reference import forward64
@@ -42,9 +43,9 @@ def test_certificate_is_largest_to_a_thousandth(
     """One radius at a time, and two."""
     monkeypatch.setattr(certify, "SMALL", small)
     proof = gp.certify(tiny, images[0])
-    domain = gp.Domain()
-    assert np.min(certified_margins(tiny, images[0], proof.radius, domain)) > 0
-    assert np.min(certified_margins(tiny, images[0], 1.0011 * proof.radius, domain)) <= 0
+    query = Query(tiny, images[0])
+    assert np.min(certified_margins(query, proof.radius)) > 0
+    assert np.min(certified_margins(query, 1.0011 * proof.radius)) <= 0
 
 
 def test_crown_is_at_least_fastlin_and_ibp_on_images(

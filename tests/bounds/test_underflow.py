@@ -1,6 +1,5 @@
 """Bounds where float32 runs out of small numbers, against exact rational arithmetic."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
@@ -11,21 +10,19 @@ import pytest
 from onnx import TensorProto
 
 import graphprune as gp
-from graphprune.bounds.entry import METHODS, Boxes, configure, linear_bounds, pre_activation_bounds
+from graphprune.bounds.entry import (
+    METHODS,
+    Boxes,
+    linear_bounds,
+    pre_activation_bounds,
+    using_engine,
+)
 from graphprune.region import Ball
 from tests.canonical.models import model_of, node
 
 ENGINES: tuple[Literal["compact", "graph"], ...] = ("compact", "graph")
 FREE = gp.Domain(-np.inf, np.inf)
 Exact = list[Fraction]
-
-
-@pytest.fixture(params=["compact", "graph"])
-def engine(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Both ways of computing bounds."""
-    configure(engine=request.param)
-    yield
-    configure()
 
 
 @dataclass(frozen=True)
@@ -157,12 +154,9 @@ def test_a_neuron_that_is_constantly_zero_is_stable() -> None:
     """What stands in for lost underflows does not make pruned neurons unstable."""
     chain = Chain([[(np.array([[0.0], [1.0]]), np.zeros(2))], [(one(1.0, 1.0), ZERO)]])
     for name in ENGINES:
-        configure(engine=name)
-        try:
+        with using_engine(name):
             network = gp.from_proto(chain.model())
             layers = pre_activation_bounds(network, Boxes.of(UNIT_BALL))
-        finally:
-            configure()
         assert not layers[0].unstable.any(), name
 
 

@@ -17,6 +17,7 @@ from graphprune.evaluate.estimates.base import Question
 from graphprune.evaluate.estimates.extrapolate import PowerLaw, Walk, tangent
 from graphprune.evaluate.estimates.substitute import _certify, _solve
 from graphprune.evaluate.settings import Settings
+from graphprune.ir import Query
 from graphprune.passes.analysis.bounds import BallBounds
 from graphprune.progress import quiet
 from graphprune.region import NORMS, Domain, Norm
@@ -67,7 +68,7 @@ def test_extrapolation_is_close_and_its_lower_end_is_certified(
         truth = gp.certify(tiny, anchor).radius
         errors.append(abs(record["value"] - truth) / truth)
         assert record["lower"] <= truth * (1 + 2e-3)
-        assert certified_margins(tiny, anchor, record["lower"], Domain()).min() >= 0
+        assert certified_margins(Query(tiny, anchor), record["lower"]).min() >= 0
     assert np.mean(errors) < 0.02
 
 
@@ -80,7 +81,7 @@ def test_the_slope_is_how_fast_the_margins_fall_in_the_norm(
     margin, slope = tangent(question)
     # So near the anchor that the network is linear.
     radius = {"linf": 1e-5, "l2": 1e-4, "l1": 1e-3}[norm]
-    found = certified_margins(tiny, images[0], radius, Domain(), norm=norm)
+    found = certified_margins(Query(tiny, images[0], norm=norm), radius)
     assert (margin - found) / radius == pytest.approx(slope, rel=0.05)
 
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 import graphprune as gp
 from graphprune.attacks.attack import Attack
 from graphprune.bounds.certify import Certificate, certified_margins
+from graphprune.ir import Query
 from graphprune.passes.analysis.activations import Recorded, record
 from graphprune.passes.analysis.bounds import BallBounds
 from graphprune.passes.base import ANALYSES, Rewrite, State, execute
@@ -44,7 +45,7 @@ def still_true(fact: object, network: gp.Network, anchor: gp.Anchor) -> bool:
         # Rounding of another graph moves the certified radius a little, never the truth.
         radius = 0.99 * fact.radius
         return fact.radius == 0 or bool(
-            np.min(certified_margins(network, anchor, radius, gp.Domain())) >= -1e-5
+            np.min(certified_margins(Query(network, anchor), radius)) >= -1e-5
         )
     raise AssertionError(f"say when a {type(fact).__name__} is still true")
 

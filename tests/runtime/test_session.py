@@ -6,32 +6,40 @@ import numpy as np
 import pytest
 
 import graphprune as gp
-from graphprune.bounds import entry as bounds
 from graphprune.bounds.certify import margin_rows
-from graphprune.bounds.entry import Boxes, Method, linear_bounds, pre_activation_bounds
+from graphprune.bounds.entry import (
+    Boxes,
+    Method,
+    linear_bounds,
+    pre_activation_bounds,
+    using_engine,
+)
 from graphprune.region import Ball, Norm
-from graphprune.runtime import session
-from graphprune.runtime.session import Executable, Resident, configure, provider
+from graphprune.runtime import provider
+from graphprune.runtime.provider import Provider
+from graphprune.runtime.resources import Resources, current, using
+from graphprune.runtime.session import Executable, Resident
 from graphprune.transforms import forward, gradient
 
 BALLS: tuple[tuple[Norm, float], ...] = (("linf", 0.02), ("l2", 0.3), ("l1", 1.0))
 
 
 def test_both_packages_side_by_side_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    session._runtime.cache_clear()
+    provider.onnx_runtime.cache_clear()
     monkeypatch.setattr(metadata, "version", lambda name: "1.0")
     try:
         with pytest.raises(gp.GraphpruneError, match="both installed.*pip uninstall"):
-            session._runtime()
+            provider.onnx_runtime()
     finally:
-        session._runtime.cache_clear()
+        provider.onnx_runtime.cache_clear()
 
 
 def test_cuda_asked_for_where_there_is_none_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session, "_cuda_problem", lambda: "no CUDA device or driver is usable")
-    with pytest.raises(gp.GraphpruneError, match="provider cuda: no CUDA device"):
-        configure(provider="cuda")
-    assert provider() == "cpu"
+    monkeypatch.setattr(provider, "cuda_problem", lambda: "no CUDA device or driver is usable")
+    asked = using(Resources(provider="cuda"))
+    with pytest.raises(gp.GraphpruneError, match="provider cuda: no CUDA device"), asked:
+        pass
+    assert current().device == "cpu"
 
 
 def test_resident_buffers_give_the_same_numbers(
@@ -53,7 +61,7 @@ def test_resident_buffers_give_the_same_numbers(
 
 
 def cuda_or_skip() -> None:
-    if problem := session._cuda_problem():
+    if problem := provider.cuda_problem():
         pytest.skip(problem)
 
 
@@ -62,10 +70,9 @@ def test_cuda_and_cpu_give_the_same_numbers(mnist_a: gp.Network, images: list[gp
     cuda_or_skip()
     results: list[list[np.ndarray]] = []
     methods: tuple[Method, ...] = ("crown", "alpha-crown")
-    for name in ("cpu", "cuda"):
-        configure(provider=name)
-        bounds.configure(engine="graph")
-        try:
+    devices: tuple[Provider, ...] = ("cpu", "cuda")
+    for name in devices:
+        with using(Resources(provider=name)), using_engine("graph"):
             network = gp.load(str(mnist_a.source.path))
             run = Executable(forward(network, "float32"))
             found = [run({"x": images[0].x[None]})[0]]
@@ -76,9 +83,6 @@ def test_cuda_and_cpu_give_the_same_numbers(mnist_a: gp.Network, images: list[gp
                     layers = pre_activation_bounds(network, boxes, method)
                     found += [layer.lower for layer in layers]
                     found.append(linear_bounds(network, boxes, layers, rows, method))
-        finally:
-            configure()
-            bounds.configure()
         results.append(found)
     for one, two in zip(*results, strict=True):
         assert np.allclose(one, two, atol=1e-2, rtol=1e-2)

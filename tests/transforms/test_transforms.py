@@ -1,6 +1,5 @@
 """Gradient, interval and relaxation against samples, differences and published formulas."""
 
-from collections.abc import Iterator
 from fractions import Fraction
 
 import numpy as np
@@ -15,12 +14,13 @@ from graphprune.bounds.entry import (
     METHODS,
     Boxes,
     Method,
-    configure,
     linear_bounds,
     pre_activation_bounds,
     round_down,
     round_up,
+    using_engine,
 )
+from graphprune.ir import Query
 from graphprune.pipeline.verify import samples_in
 from graphprune.region import Ball
 from graphprune.runtime.reference import forward64
@@ -49,14 +49,6 @@ def test_gradient_equals_differences(network: gp.Network, seed: int) -> None:
     analytic = np.sum(gradient * step, axis=tuple(range(1, x.ndim)))
     scale = 1e-7 * (1 + np.abs(gradient).sum())
     assert np.all(np.abs(difference - analytic)[same] <= 1e-4 * scale)
-
-
-@pytest.fixture(params=["compact", "graph"])
-def engine(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Both ways of computing bounds."""
-    configure(engine=request.param)
-    yield
-    configure()
 
 
 @pytest.mark.usefixtures("engine")
@@ -117,7 +109,7 @@ def test_fastlin_margin_is_the_wong_kolter_dual(seed: int) -> None:
     for radius in (0.01, 0.1, 0.3):
         expected = wong_kolter_margins(net, x0.astype(float), radius, label)
         domain = gp.Domain(-np.inf, np.inf)
-        ours = certified_margins(network, gp.Anchor(x0, label), radius, domain, "fastlin")
+        ours = certified_margins(Query(network, gp.Anchor(x0, label), domain), radius, "fastlin")
         assert np.allclose(ours, expected, rtol=1e-3, atol=1e-3)
         assert np.all(ours <= expected + 1e-9)
 
@@ -177,12 +169,9 @@ def test_both_engines_agree(network: gp.Network, seed: int) -> None:
     for method in methods:
         found = {}
         for engine in ("compact", "graph"):
-            configure(engine=engine)
-            try:
+            with using_engine(engine):
                 layers = pre_activation_bounds(network, boxes, method, every=True)
                 found[engine] = layers, linear_bounds(network, boxes, layers, rows, method)
-            finally:
-                configure()
         for one, two in zip(found["compact"][0], found["graph"][0], strict=True):
             scale = 1e-3 * (1 + one.magnitude)
             assert np.all(one.lower >= two.lower - scale)
@@ -198,9 +187,7 @@ def test_overflow_is_refused() -> None:
     network = gp.from_proto(net.model())
     with pytest.raises(gp.GraphpruneError, match="overflow"):
         pre_activation_bounds(network, Boxes.of(Ball(np.full(3, 0.5), 0.1)), "crown")[0]
-        margins = certified_margins(
-            network, gp.Anchor(np.full(3, 0.5, np.float32), 0), 0.1, gp.Domain()
-        )
+        margins = certified_margins(Query(network, gp.Anchor(np.full(3, 0.5, np.float32), 0)), 0.1)
         del margins
 
 

@@ -1,15 +1,16 @@
 """What an estimator is asked, and what it answers."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import monotonic
 from typing import Any, ClassVar, Literal, Protocol
 
 from graphprune.attacks.attack import Attack
 from graphprune.attacks.confirm import Witness
 from graphprune.evaluate.settings import Settings
-from graphprune.ir import Network
+from graphprune.ir import Network, Query
 from graphprune.progress import Progress
 from graphprune.region import Anchor
+from graphprune.runtime.resources import Resources
 
 Metric = Literal["rob", "bnd"]
 Status = Literal["ok", "exact", "interval", "collapsed"]
@@ -34,6 +35,15 @@ class Question:
     found: Attack
     progress: Progress
     deadline: float
+
+    @property
+    def query(self) -> Query:
+        s = self.settings
+        return Query(self.network, self.anchor, s.domain, s.norm, s.seed)
+
+    @property
+    def resources(self) -> Resources:
+        return replace(self.settings.resources(self.progress), deadline=self.deadline)
 
     @property
     def remaining(self) -> float:

@@ -160,9 +160,7 @@ def margins_of(question: Question, method: Method, below: Method | None = None) 
         # What holds on a ball holds on every smaller one.
         held = outer[1] if outer is not None and radius <= outer[0] else None
         ball = Ball(center, radius, s.domain, s.norm)
-        found, layers = margins_on(
-            question.network, question.anchor, [ball], method, held, below=below
-        )
+        found, layers = margins_on(question.query, [ball], method, held, below=below)
         outer = radius, layers
         only: Floats = found[0]
         return only

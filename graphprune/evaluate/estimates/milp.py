@@ -48,7 +48,7 @@ class PlainMilp:
         witness = None
         if result.point is not None:
             point = result.point.reshape(anchor.x.shape)
-            witness = closest_on_ray(question.network, anchor, domain, point)
+            witness = closest_on_ray(question.query, point)
         if witness is None or witness.distance > found.distance:
             witness = found  # nothing closer is known than what the ball was drawn through
         binaries = sum(len(layer.offset) for layer in condensed.layers)

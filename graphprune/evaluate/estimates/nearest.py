@@ -7,7 +7,7 @@ than building one substitute takes.
 from dataclasses import dataclass
 from typing import ClassVar
 
-from graphprune.attacks.attack import Effort, attack
+from graphprune.attacks.attack import Effort, closest_adversarial
 from graphprune.evaluate.estimates.base import Answer, Metric, Question, Status
 
 
@@ -28,10 +28,7 @@ class Nearest:
         known = (s.attack, s.effort, s.norm) == ("descent", self.effort, "linf")
         found = question.found
         if not known:
-            found = attack(
-                question.network, question.anchor, domain=s.domain, effort=self.effort,
-                seed=s.seed, time_limit=question.remaining, progress=question.progress,
-            )  # fmt: skip
+            found = closest_adversarial(question.query, question.resources, effort=self.effort)
         over = found.witness is None and question.remaining <= 0
         if over:  # what the run's own attack found is true as well
             known, found = True, question.found

@@ -76,7 +76,7 @@ class _Loop:
     def improve(self, witness: Witness) -> None:
         """Polish a point of the network's boundary; it may be the best so far."""
         q = self.question
-        better = polish(q.network, q.anchor, q.settings.domain, witness, deadline=q.deadline)
+        better = polish(q.query, witness, deadline=q.deadline)
         if better.distance < self.best.distance:
             self.best = better
 
@@ -92,7 +92,7 @@ class _Loop:
         substitute = result.network
         self.neurons = substitute.living_neurons
         self.prune_seconds += sum(p.seconds for p in result.report)
-        known = closest_on_ray(substitute, q.anchor, domain, self.best.x)
+        known = closest_on_ray(q.query.about(substitute), self.best.x)
         solved = distance(
             substitute, q.anchor, domain=domain, solver=q.settings.solver,
             time_limit=share * q.remaining, workers=q.settings.workers,
@@ -106,7 +106,7 @@ class _Loop:
         self.seen.append(solved.x)
         start = q.anchor.x.astype(np.float64)
         step = solved.x.astype(np.float64) - start
-        back = closest_on_ray(q.network, q.anchor, domain, start + BEYOND * step)
+        back = closest_on_ray(q.query, start + BEYOND * step)
         if back is not None:
             self.improve(back)
         return True

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import ClassVar, NamedTuple
 
-from graphprune.attacks.attack import Attack, attack
+from graphprune.attacks.attack import Attack, closest_adversarial
 from graphprune.attacks.confirm import closest_on_ray
-from graphprune.bounds.certify import certify
+from graphprune.bounds.certify import certified_radius
 from graphprune.errors import OutOfTimeError
 from graphprune.evaluate.distance import distance
 from graphprune.evaluate.estimates.base import Answer, Metric, Question, Status
@@ -64,10 +64,8 @@ class _Solved(NamedTuple):
 
 def _certify(substitute: Network, question: Question, known: Attack) -> _Solved:
     s = question.settings
-    proof = certify(
-        substitute, question.anchor, domain=s.domain, method=s.method, norm=s.norm,
-        upper=known.distance, time_limit=question.remaining, progress=question.progress,
-    )  # fmt: skip
+    query = question.query.about(substitute)
+    proof = certified_radius(query, question.resources, s.method, known.distance)
     if proof.radius >= s.domain.search_limit(question.anchor.x, s.norm):
         return _Solved(proof.radius, "collapsed", True)
     # Out of time the radius is whatever was certified by then, a lower end.
@@ -96,13 +94,9 @@ def _solve(substitute: Network, question: Question, known: Attack) -> _Solved:
 def attack_on(substitute: Network, question: Question) -> Attack:
     """A first point for the substitute: the original's adversarial, or an attack of its own."""
     s, found = question.settings, question.found
+    query = question.query.about(substitute)
     if found.witness is not None:
-        witness = closest_on_ray(
-            substitute, question.anchor, s.domain, found.witness.x, norm=s.norm
-        )
+        witness = closest_on_ray(query, found.witness.x)
         if witness is not None:
             return Attack(witness, 0.0, s.norm)
-    return attack(
-        substitute, question.anchor, domain=s.domain, method=s.attack, effort=s.effort,
-        norm=s.norm, seed=s.seed, time_limit=question.remaining, progress=question.progress,
-    )  # fmt: skip
+    return closest_adversarial(query, question.resources, s.attack, s.effort)

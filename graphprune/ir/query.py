@@ -1,0 +1,49 @@
+"""The question that attacks, certificates and searches answer: how far is the boundary?"""
+
+from dataclasses import dataclass, field, replace
+
+from graphprune.errors import GraphpruneError, check_known
+from graphprune.ir.network import Network
+from graphprune.region import NORMS, Anchor, Domain, Norm
+
+
+@dataclass(frozen=True, eq=False)
+class Query:
+    """The distance of an anchor to a network's decision boundary, within a domain.
+
+    Attributes
+    ----------
+    network
+        With two classes or more.
+    anchor
+        In the network's sample shape, inside the domain, correctly classified.
+    domain
+        Box that perturbed points stay in.
+    norm
+        Of the distance.
+    seed
+        Of everything that is drawn at random.
+
+    Raises
+    ------
+    GraphpruneError
+        The network has one output, or the norm is unknown.
+    AnchorError
+        The anchor does not fit the network, or lies outside the domain.
+    """
+
+    network: Network
+    anchor: Anchor
+    domain: Domain = field(default_factory=Domain)
+    norm: Norm = "linf"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.network.classes < 2:
+            raise GraphpruneError("the network has one output: no decision boundary is defined")
+        check_known("norm", self.norm, NORMS)
+        self.anchor.require(self.network.input_shape, self.network.classes, self.domain)
+
+    def about(self, network: Network) -> "Query":
+        """The same question about another network, such as a substitute."""
+        return replace(self, network=network)
