@@ -1,8 +1,8 @@
-"""What a search knew when it proved a ball: its trees of cases, their slopes and planes.
+"""Trace of a search that proved a ball: its trees of cases, their slopes and planes.
 
-A recipe, not a proof: :mod:`graphprune.backends.certificate` makes one from it, proves every bound
-anew and mends what is missing. Neurons have their numbers in the network, so that nothing here
-depends on the condensed networks that a search works on.
+A recipe, not a proof: :mod:`graphprune.backends.certificate` makes one from it, evaluates every
+bound anew and mends what is missing. Neurons have their numbers in the network, so that nothing
+here depends on the condensed networks that a search works on.
 """
 
 from dataclasses import dataclass, field, replace
@@ -20,7 +20,7 @@ ROOM: Final = 1 << 28
 
 
 @dataclass(frozen=True, eq=False)
-class Case:
+class ClosedCase:
     """A case that a bound closed.
 
     Attributes
@@ -38,8 +38,8 @@ class Case:
 
 
 @dataclass(frozen=True, eq=False)
-class Outline:
-    """The tree of one target, by the cases that closed it.
+class TargetTrace:
+    """The tree of one target, as the cases that closed it.
 
     Attributes
     ----------
@@ -56,34 +56,34 @@ class Outline:
     neurons: NDArray[np.intp]
     fixed: NDArray[np.int8]
     planes: sparse.csr_array | None
-    cases: list[Case] = field(default_factory=list)
+    cases: list[ClosedCase] = field(default_factory=list)
 
 
 @dataclass(eq=False)
 class Trace:
-    """Outlines of the targets that needed a tree or planes, by class."""
+    """Traces of the targets that needed a tree or planes, by class."""
 
-    outlines: dict[int, Outline] = field(default_factory=dict)
+    targets: dict[int, TargetTrace] = field(default_factory=dict)
     bytes: int = 0
 
     def copy(self) -> "Trace":
         """The same, to be told of other cases."""
-        own = {t: replace(o, cases=list(o.cases)) for t, o in self.outlines.items()}
+        own = {t: replace(x, cases=list(x.cases)) for t, x in self.targets.items()}
         return Trace(own, self.bytes)
 
-    def begin(self, target: int, outline: Outline) -> None:
-        """A target's tree is begun (again)."""
-        self.outlines[target] = outline
+    def begin(self, target: int, root: TargetTrace) -> None:
+        """Begin a target's tree (again)."""
+        self.targets[target] = root
 
     def note(
         self, target: int, path: Path, theta: NDArray[np.floating], mix: NDArray[np.floating]
     ) -> None:
-        """A case of a target is closed."""
-        outline = self.outlines[target]
-        planes = outline.planes is not None
+        """Add a closed case of a target."""
+        own = self.targets[target]
+        planes = own.planes is not None
         if self.bytes > ROOM:
-            outline.cases.append(Case(path, None, None))
+            own.cases.append(ClosedCase(path, None, None))
             return
         single = mix.astype(np.float32) if planes else None
-        outline.cases.append(Case(path, theta.astype(np.float32), single))
+        own.cases.append(ClosedCase(path, theta.astype(np.float32), single))
         self.bytes += 4 * len(theta) * (1 + planes)

@@ -11,7 +11,7 @@ from graphprune.backends.certificate.program import best_multipliers
 from graphprune.backends.certificate.relaxation import Batch, Floats, Relaxation, States
 from graphprune.check.bound import lower_bounds
 from graphprune.check.container import Claims
-from graphprune.check.forms import Form
+from graphprune.check.forms import AffineForm
 
 Singles = NDArray[np.float32]
 NOTHING = np.float32(0.0)
@@ -31,7 +31,7 @@ class UnprovenError(Exception):
 
 
 @dataclass(eq=False)
-class Node:
+class CaseNode:
     """A case of a goal.
 
     Attributes
@@ -50,22 +50,22 @@ class Node:
     mix: Floats
     assumed: float = 0.0
     split: int = -1
-    children: "tuple[Node, Node] | None" = None
+    children: "tuple[CaseNode, CaseNode] | None" = None
     multipliers: Singles | None = None
     planes: Singles | None = None
     stored_assumed: np.float32 = NOTHING
 
-    def divide(self, split: int) -> "tuple[Node, Node]":
+    def divide(self, split: int) -> "tuple[CaseNode, CaseNode]":
         """Split a neuron; the two cases, with multiplier 0 for it."""
         both = []
         for phase in (1, -1):
             state, theta = self.state.copy(), self.theta.copy()
             state[split], theta[split] = phase, 0.0
-            both.append(Node(self.goal, state, theta, self.mix, self.assumed))
+            both.append(CaseNode(self.goal, state, theta, self.mix, self.assumed))
         self.split, self.children = split, (both[0], both[1])
         return self.children
 
-    def leaves(self) -> "Iterator[Node]":
+    def leaves(self) -> "Iterator[CaseNode]":
         """The cases without children, in preorder."""
         stack = [self]
         while stack:
@@ -78,12 +78,12 @@ class Node:
 
 def prove(
     relaxation: Relaxation,
-    goals: Form,
+    goals: AffineForm,
     numbers: NDArray[np.int32],
     *,
     stop: float,
-    assumption: Form | None = None,
-    root: Node | None = None,
+    assumption: AffineForm | None = None,
+    root: CaseNode | None = None,
     nodes: int | None = None,
     over: Callable[[], bool] = lambda: False,
 ) -> tuple[Claims, Floats]:
@@ -119,7 +119,7 @@ def prove(
 
 class _Forest:
     def __init__(
-        self, relaxation: Relaxation, goals: Form, stop: float, assumption: Form | None,
+        self, relaxation: Relaxation, goals: AffineForm, stop: float, assumption: AffineForm | None,
         over: Callable[[], bool],
     ) -> None:  # fmt: skip
         self.relaxation = relaxation
@@ -131,13 +131,13 @@ class _Forest:
         self.assumption = assumption
         self.over = over
 
-    def roots(self) -> list[Node]:
+    def roots(self) -> list[CaseNode]:
         """Unsplit cases with default slopes."""
         start = self.relaxation.batch(self.goals)
         parts = zip(start.states, start.theta, start.mix, strict=True)
-        return [Node(g, *part) for g, part in enumerate(parts)]
+        return [CaseNode(g, *part) for g, part in enumerate(parts)]
 
-    def grow(self, roots: list[Node], limit: int | None) -> None:
+    def grow(self, roots: list[CaseNode], limit: int | None) -> None:
         used = np.zeros(len(roots), np.int64)
         nodes = [leaf for root in roots for leaf in root.leaves()]
         if len(nodes) > len(roots):
@@ -145,9 +145,11 @@ class _Forest:
             parts = [nodes[i : i + CHUNK] for i in range(0, len(nodes), CHUNK)]
             nodes = [node for part in parts for node in self._bound(part, 0)[0]]
             nodes = [node for node in nodes if not (self._deep(node, 1) and self._program(node))]
-        heap: list[tuple[float, int, Node]] = [(-np.inf, i, node) for i, node in enumerate(nodes)]
+        heap: list[tuple[float, int, CaseNode]] = [
+            (-np.inf, i, node) for i, node in enumerate(nodes)
+        ]
         count = len(heap)
-        left: list[Node] = []
+        left: list[CaseNode] = []
         while heap:
             if self.over():
                 raise UnprovenError("time is over")
@@ -184,7 +186,7 @@ class _Forest:
         if left:
             self._store(left)
 
-    def _batch(self, nodes: list[Node]) -> Batch:
+    def _batch(self, nodes: list[CaseNode]) -> Batch:
         which = [n.goal for n in nodes]
         return Batch(
             self.rows[which], self.goals.offset[which], np.stack([n.state for n in nodes]),
@@ -193,7 +195,7 @@ class _Forest:
             np.array([n.assumed for n in nodes]),
         )  # fmt: skip
 
-    def _bound(self, nodes: list[Node], steps: int) -> tuple[list[Node], Batch, Floats]:
+    def _bound(self, nodes: list[CaseNode], steps: int) -> tuple[list[CaseNode], Batch, Floats]:
         """Bound nodes; those that stay open, with their batch and bounds."""
         batch = self._batch(nodes)
         bounds = self.relaxation.ascend(batch, steps, stop=self.stop)
@@ -208,7 +210,7 @@ class _Forest:
         rest = [node for node, o in zip(nodes, is_open, strict=True) if o]
         return rest, batch.take(is_open), bounds[is_open]
 
-    def _store(self, nodes: list[Node]) -> Floats:
+    def _store(self, nodes: list[CaseNode]) -> Floats:
         """Fix the multipliers of leaves; their bounds by the checker's inequality."""
         batch = self._batch(nodes)
         assumed = batch.assumed.astype(np.float32)
@@ -220,7 +222,7 @@ class _Forest:
             node.multipliers, node.planes, node.stored_assumed = own
         return self._values(nodes)
 
-    def _values(self, nodes: list[Node]) -> Floats:
+    def _values(self, nodes: list[CaseNode]) -> Floats:
         goals = self.goals.take(np.array([n.goal for n in nodes], np.intp))
         states = np.stack([n.state for n in nodes])
         multipliers, planes = _stored(nodes)
@@ -228,7 +230,7 @@ class _Forest:
         assumption = None if self.assumption is None else (assumed, self.assumption)
         return lower_bounds(self.relaxation.system, goals, states, multipliers, planes, assumption)
 
-    def _program(self, node: Node) -> bool:
+    def _program(self, node: CaseNode) -> bool:
         """Close a case by the best multipliers there are."""
         goal = self.goals.take(np.array([node.goal]))
         state = np.where(node.state != 0, node.state, self.relaxation.fixed)
@@ -238,20 +240,20 @@ class _Forest:
         node.multipliers, node.planes = (x.astype(np.float32) for x in found)
         return bool(self._values([node])[0] > 0.0)
 
-    def _deep(self, node: Node, every: int) -> bool:
+    def _deep(self, node: CaseNode, every: int) -> bool:
         """Whether a linear program is worth its time."""
         depth = int(np.count_nonzero(node.state))
         least = PROGRAM_FROM * int(np.sum(self.relaxation.fixed == 0))
         return self.assumption is None and depth >= max(1.0, least) and depth % every == 0
 
-    def _last(self, node: Node) -> bool:
+    def _last(self, node: CaseNode) -> bool:
         """No split helps: what is left is a linear program, or a long ascent."""
         found = self.assumption is None and self._program(node)
         return found or not self._bound([node], LAST_STEPS)[0]
 
     def _branch(
-        self, nodes: list[Node], batch: Batch
-    ) -> list[tuple[Node, int, tuple[float, float]]]:
+        self, nodes: list[CaseNode], batch: Batch
+    ) -> list[tuple[CaseNode, int, tuple[float, float]]]:
         """Filtered strong branching: for each node its split and the bounds of both cases."""
         relaxation, n = self.relaxation, self.relaxation.system.inputs
         system = relaxation.system
@@ -287,7 +289,7 @@ class _Forest:
             result.append((node, int(neuron[best]), (float(first[best]), float(second[best]))))
         return result
 
-    def claims(self, roots: list[Node], numbers: NDArray[np.int32]) -> tuple[Claims, Floats]:
+    def claims(self, roots: list[CaseNode], numbers: NDArray[np.int32]) -> tuple[Claims, Floats]:
         trees: list[int] = []
         stack = roots[::-1]
         while stack:
@@ -305,7 +307,7 @@ class _Forest:
         ), values  # fmt: skip
 
 
-def _stored(leaves: list[Node]) -> tuple[Singles, Singles | None]:
+def _stored(leaves: list[CaseNode]) -> tuple[Singles, Singles | None]:
     """The multipliers (leaves, width) and, if there are any, (leaves, planes)."""
     multipliers = np.stack([n.multipliers for n in leaves if n.multipliers is not None])
     planes = np.stack([n.planes for n in leaves if n.planes is not None])

@@ -10,13 +10,13 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from graphprune.backends.certificate.forest import Node
+from graphprune.backends.certificate.forest import CaseNode
 from graphprune.backends.certificate.relaxation import Floats, Relaxation
-from graphprune.backends.trace import Case, Outline, Path
-from graphprune.check.bound import Planes, System, plane_slack
-from graphprune.check.forms import Form, csr
+from graphprune.backends.trace import ClosedCase, Path, TargetTrace
+from graphprune.check.bound import System, UpperPlanes, plane_slack
+from graphprune.check.forms import AffineForm, csr
 
-# Planes lie this much higher than needed: other machines add in other orders.
+# UpperPlanes lie this much higher than needed: other machines add in other orders.
 SLACK = 1e-11
 # Rounds of the search for a plane's best multipliers, and the golden section.
 ROUNDS, GOLDEN = 24, 0.6180339887498949
@@ -31,7 +31,7 @@ class Guide:
         (neurons,) of the scope.
     """
 
-    def __init__(self, outline: Outline, phase: NDArray[np.int8]) -> None:
+    def __init__(self, outline: TargetTrace, phase: NDArray[np.int8]) -> None:
         self.outline = outline
         place = np.full(len(phase), -1)
         place[phase == 0] = np.arange(int(np.sum(phase == 0)))
@@ -39,7 +39,7 @@ class Guide:
         self.place = place[outline.neurons]
         self.phase = phase[outline.neurons]
 
-    def planes(self, system: System) -> Planes | None:
+    def planes(self, system: System) -> UpperPlanes | None:
         """The trace's planes over the system's basis, as low as the checker accepts them."""
         given, n = self.outline.planes, system.inputs
         if given is None or system.width == 0:
@@ -67,21 +67,23 @@ class Guide:
         below = _least(lambda s: -(lowest(s) + s * lower), len(rows))
         above = _least(lambda t: -(lowest(1.0 - t) - t * upper), len(rows))
         offset = -np.minimum(lowest(below) + below * lower, lowest(1.0 - above) - above * upper)
-        planes = Planes(neurons, Form(csr(p), offset, np.zeros(len(rows))), below, above)
+        planes = UpperPlanes(neurons, AffineForm(csr(p), offset, np.zeros(len(rows))), below, above)
         missing = np.maximum(-plane_slack(system, planes), 0.0) + SLACK
-        return Planes(neurons, Form(csr(p), offset + missing, np.zeros(len(rows))), below, above)
+        return UpperPlanes(
+            neurons, AffineForm(csr(p), offset + missing, np.zeros(len(rows))), below, above
+        )
 
-    def root(self, relaxation: Relaxation, goal: Form) -> Node:
+    def root(self, relaxation: Relaxation, goal: AffineForm) -> CaseNode:
         """The trace's tree for a goal (one row), with the parameters of its cases."""
         start = relaxation.batch(goal)
-        root = Node(0, start.states[0], start.theta[0], start.mix[0])
+        root = CaseNode(0, start.states[0], start.theta[0], start.mix[0])
         for case in self.outline.cases:
             leaf = self._descend(root, case.path, relaxation)
             if leaf is not None and case.theta is not None:
                 self._parameters(leaf, case, relaxation)
         return root
 
-    def _descend(self, node: Node, path: Path, relaxation: Relaxation) -> Node | None:
+    def _descend(self, node: CaseNode, path: Path, relaxation: Relaxation) -> CaseNode | None:
         """The leaf of a case, grown where it is missing; None: its splits contradict the scope."""
         for row, phase in splits(path):
             j = int(self.place[row])
@@ -93,7 +95,7 @@ class Guide:
                 node = first if phase > 0 else second
         return node if node.children is None else None
 
-    def _parameters(self, leaf: Node, case: Case, relaxation: Relaxation) -> None:
+    def _parameters(self, leaf: CaseNode, case: ClosedCase, relaxation: Relaxation) -> None:
         known = self.place >= 0
         place = self.place[known]
         theta = leaf.theta.copy()

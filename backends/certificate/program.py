@@ -16,7 +16,7 @@ from scipy.optimize import linprog
 
 from graphprune.backends.certificate.relaxation import Floats
 from graphprune.check.bound import System
-from graphprune.check.forms import Form
+from graphprune.check.forms import AffineForm
 
 # The penalty, relative to the goal's largest coefficient.
 PENALTY = 1e3
@@ -24,7 +24,7 @@ SECONDS = 10.0
 
 
 def best_multipliers(
-    system: System, goal: Form, state: NDArray[np.int8]
+    system: System, goal: AffineForm, state: NDArray[np.int8]
 ) -> tuple[Floats, Floats] | None:
     """Multipliers (width,) of a goal (one row) on a case, and of the planes.
 

@@ -21,7 +21,7 @@ from graphprune.backends.certificate.relaxation import Batch, Floats, Relaxation
 from graphprune.backends.trace import Trace
 from graphprune.check.bound import System, cut_box, linear_bounds, lower_bounds, stack
 from graphprune.check.container import Claims, Margins, Scope
-from graphprune.check.forms import Form, Layer, Propagation, csr, intervals
+from graphprune.check.forms import AffineForm, Propagation, ReluPhases, csr, intervals
 from graphprune.check.model import Model
 from graphprune.check.verify import box, condense, margin_form
 from graphprune.progress import Progress, quiet
@@ -46,14 +46,14 @@ ASSUMED = 0.5
 
 
 @dataclass(frozen=True, eq=False)
-class _Place:
+class _OpenScope:
     """A scope under construction: its number, bounds and system."""
 
     number: int
     target: int
     phase: NDArray[np.int8]
     system: System
-    logits: Form
+    logits: AffineForm
     empty: bool = False
 
     @property
@@ -63,7 +63,7 @@ class _Place:
 
 
 @dataclass(frozen=True, eq=False)
-class Question:
+class BallQuery:
     """What is to be proven: no point within `radius` of `anchor` is adversarial.
 
     Attributes
@@ -83,7 +83,7 @@ class Question:
 
 
 def prove_ball(
-    question: Question, trace: Trace | None = None, *, deadline: float = np.inf,
+    question: BallQuery, trace: Trace | None = None, *, deadline: float = np.inf,
     progress: Progress = quiet,
 ) -> tuple[tuple[Scope, ...], tuple[Margins, ...]]:  # fmt: skip
     """Scopes and margins of a proof.
@@ -103,7 +103,7 @@ def prove_ball(
 
 class _Prover:
     def __init__(
-        self, question: Question, trace: Trace, deadline: float, progress: Progress
+        self, question: BallQuery, trace: Trace, deadline: float, progress: Progress
     ) -> None:
         self.question = question
         self.trace = trace
@@ -131,14 +131,14 @@ class _Prover:
 
     # -- the first scope ---------------------------------------------------------------------
 
-    def _first(self) -> _Place:
+    def _first(self) -> _OpenScope:
         question, model = self.question, self.model
         ball = box(question.anchor, question.radius, question.low, question.high)
-        layers: list[tuple[Form, Floats, Floats]] = []
+        layers: list[tuple[AffineForm, Floats, Floats]] = []
         claims: list[Claims] = []
         phases: list[NDArray[np.int8]] = []
 
-        def decide(node: int, form: Form) -> Layer:
+        def decide(node: int, form: AffineForm) -> ReluPhases:
             system = stack(ball, layers)
             lower, upper = intervals(form, system.low, system.high)
             # Without a variable neuron below, intervals of an affine form are exact.
@@ -151,17 +151,17 @@ class _Prover:
             variable = np.flatnonzero(phase == 0)
             bounds = lower[variable] - SLACK, upper[variable] + SLACK
             layers.append((form.take(variable), *bounds))
-            return Layer(phase, bounds[1])
+            return ReluPhases(phase, bounds[1])
 
         made = Propagation(model, *ball, decide)
         system = stack(ball, layers)
         phase = np.concatenate([np.zeros(0, np.int8), *phases])
         self.scopes.append(Scope(-1, -1, phase, system.lower, system.upper, tuple(claims)))
-        return _Place(0, -1, phase, system, made.logits)
+        return _OpenScope(0, -1, phase, system, made.logits)
 
     def _crown(
-        self, system: System, form: Form, which: NDArray[np.intp], lower: Floats, upper: Floats,
-        offset: int,
+        self, system: System, form: AffineForm, which: NDArray[np.intp], lower: Floats,
+        upper: Floats, offset: int,
     ) -> Claims:  # fmt: skip
         """Bounds of some neurons with default slopes; tightens lower and upper in place."""
         relaxation = Relaxation(system)
@@ -179,11 +179,11 @@ class _Prover:
 
     # -- margins and rounds ------------------------------------------------------------------
 
-    def _stop(self, form: Form) -> float:
+    def _stop(self, form: AffineForm) -> float:
         """What a leaf's bound must exceed before it counts as closed: float32 multipliers."""
         return 1e-7 * float(np.max(np.abs(form.offset), initial=1.0))
 
-    def _close(self, place: _Place, targets: NDArray[np.intp]) -> NDArray[np.intp]:
+    def _close(self, place: _OpenScope, targets: NDArray[np.intp]) -> NDArray[np.intp]:
         """Exclude the targets whose margins slopes alone prove positive; the others."""
         form = margin_form(place.system, place.logits, self.question.label, targets)
         claims, values = prove(
@@ -197,9 +197,9 @@ class _Prover:
         left: NDArray[np.intp] = targets[~done]
         return left
 
-    def _target(self, place: _Place, target: int) -> None:
+    def _target(self, place: _OpenScope, target: int) -> None:
         """Exclude one target."""
-        outline = self.trace.outlines.get(target)
+        outline = self.trace.targets.get(target)
         if outline is None:
             tight, guide = self._rounds(place, target, early=True), None
         else:
@@ -221,7 +221,7 @@ class _Prover:
             if not self._tree(tight, target, guide):
                 raise UnprovenError(f"class {target}: its cases close within rounding only")
 
-    def _rounds(self, place: _Place, target: int, *, early: bool) -> _Place | None:
+    def _rounds(self, place: _OpenScope, target: int, *, early: bool) -> _OpenScope | None:
         """Rounds of bounds and box cuts where `target` wins; None: they exclude it.
 
         `early`: with a small tree after each.
@@ -246,7 +246,7 @@ class _Prover:
                 break
         return None if root is None else place
 
-    def _root(self, place: _Place, target: int) -> tuple[Claims, Batch] | None:
+    def _root(self, place: _OpenScope, target: int) -> tuple[Claims, Batch] | None:
         """The margin's bound without splits, and its slopes; None: it is positive, and claimed."""
         relaxation, margin = Relaxation(place.system), self._margin(place, target)
         batch = relaxation.batch(margin)
@@ -257,12 +257,12 @@ class _Prover:
             return None
         return claims, batch
 
-    def _margin(self, place: _Place, target: int) -> Form:
+    def _margin(self, place: _OpenScope, target: int) -> AffineForm:
         return margin_form(
             place.system, place.logits, self.question.label, np.array([target])
         )  # fmt: skip
 
-    def _cut(self, place: _Place, target: int, claim: Claims) -> _Place:
+    def _cut(self, place: _OpenScope, target: int, claim: Claims) -> _OpenScope:
         """A scope whose box is cut by the margin's bound, where that gains anything."""
         system, n = place.system, self.model.inputs
         margin = self._margin(place, target)
@@ -278,7 +278,7 @@ class _Prover:
         return replace(place, number=len(self.scopes) - 1, target=target, system=system)
 
     def _tree(
-        self, place: _Place, target: int, guide: Guide | None = None, nodes: int | None = None
+        self, place: _OpenScope, target: int, guide: Guide | None = None, nodes: int | None = None
     ) -> bool:
         relaxation, form = Relaxation(place.system), self._margin(place, target)
         claims, values = prove(
@@ -291,7 +291,7 @@ class _Prover:
             return True
         return False
 
-    def _planes(self, place: _Place, target: int, guide: Guide) -> _Place:
+    def _planes(self, place: _OpenScope, target: int, guide: Guide) -> _OpenScope:
         """A scope with the search's planes."""
         system = place.system
         planes = guide.planes(system)
@@ -311,7 +311,7 @@ class _Prover:
         system = replace(system, planes=planes)
         return replace(place, number=len(self.scopes) - 1, target=target, system=system)
 
-    def _constrained(self, place: _Place, target: int, root: Batch) -> _Place:
+    def _constrained(self, place: _OpenScope, target: int, root: Batch) -> _OpenScope:
         """Bounds of all variable neurons where `target` wins, layer by layer.
 
         `root`: the margin's own slopes, to start from.
@@ -341,7 +341,7 @@ class _Prover:
                 break
         return place
 
-    def _layers(self, place: _Place) -> Iterator[tuple[int, NDArray[np.intp]]]:
+    def _layers(self, place: _OpenScope) -> Iterator[tuple[int, NDArray[np.intp]]]:
         """The model's ReLU nodes with variable neurons, and these by their place in the system."""
         variable = np.flatnonzero(place.phase == 0)
         for node, (start, end) in enumerate(pairwise(self.starts)):
@@ -349,7 +349,7 @@ class _Prover:
             if len(which):
                 yield node, which
 
-    def _late(self, place: _Place) -> _Place:
+    def _late(self, place: _OpenScope) -> _OpenScope:
         """Bounds of late layers by small trees, layer by layer, for all targets."""
         for node in range(2, len(self.model.relus)):
             which = dict(self._layers(place)).get(node, np.zeros(0, np.intp))
@@ -363,11 +363,13 @@ class _Prover:
             place = self._tightened(place, -1, claims, values)
         return place
 
-    def _numbers(self, place: _Place, which: NDArray[np.intp]) -> NDArray[np.int32]:
+    def _numbers(self, place: _OpenScope, which: NDArray[np.intp]) -> NDArray[np.int32]:
         own = np.flatnonzero(place.phase == 0)[which]
         return np.concatenate([own, -1 - own]).astype(np.int32)
 
-    def _tightened(self, place: _Place, target: int, claims: Claims, values: Floats) -> _Place:
+    def _tightened(
+        self, place: _OpenScope, target: int, claims: Claims, values: Floats
+    ) -> _OpenScope:
         """A child scope with the bounds of claims."""
         model, system = self.model, place.system
         variable = np.flatnonzero(place.phase == 0)
@@ -402,21 +404,21 @@ class _Prover:
             made, logits = condense(model, ball, phase, low, high)
         self.scopes.append(Scope(place.number, target, phase, low, high, (claims,)))
         empty = target >= 0 and bool(np.any(lower > upper))
-        return _Place(len(self.scopes) - 1, target, phase, made, logits, empty)
+        return _OpenScope(len(self.scopes) - 1, target, phase, made, logits, empty)
 
 
-def _signed(form: Form, which: NDArray[np.intp]) -> Form:
+def _signed(form: AffineForm, which: NDArray[np.intp]) -> AffineForm:
     """The forms `which`, then their negatives: lower bounds of both are both bounds."""
     own = form.take(which)
-    return Form(
+    return AffineForm(
         csr(sparse.vstack([own.rows, -own.rows], format="csr")),
         np.concatenate([own.offset, -own.offset]), np.concatenate([own.error, own.error]),
     )  # fmt: skip
 
 
 def _stored(
-    relaxation: Relaxation, goals: Form, numbers: NDArray[np.int32], batch: Batch,
-    assumption: Form | None = None,
+    relaxation: Relaxation, goals: AffineForm, numbers: NDArray[np.int32], batch: Batch,
+    assumption: AffineForm | None = None,
 ) -> tuple[Claims, Floats]:  # fmt: skip
     """Unsplit claims with a batch's parameters."""
     assumed = batch.assumed.astype(np.float32)
@@ -445,4 +447,4 @@ def _part(claims: Claims, goals: NDArray[np.bool_]) -> Claims:
     )  # fmt: skip
 
 
-__all__ = ["Question", "UnprovenError", "prove_ball"]
+__all__ = ["BallQuery", "UnprovenError", "prove_ball"]

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from graphprune.check.bound import System
-from graphprune.check.forms import Form, csr, times
+from graphprune.check.forms import AffineForm, csr, times
 
 Floats = NDArray[np.float64]
 States = NDArray[np.int8]
@@ -169,7 +169,7 @@ class Relaxation:
         both: States = np.where(batch.states != 0, batch.states, self.fixed)
         return both
 
-    def batch(self, goals: Form) -> Batch:
+    def batch(self, goals: AffineForm) -> Batch:
         """Unsplit goals with default slopes and shares of planes."""
         count, shape = len(goals.offset), (len(goals.offset), self.system.width)
         has = np.concatenate([np.zeros(0, bool), *(block.has for block in self.blocks)])

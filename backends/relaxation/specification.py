@@ -18,7 +18,7 @@ from graphprune.backends.relaxation.arrays import (
 )
 from graphprune.backends.relaxation.condensed import Condensed, condense
 from graphprune.backends.relaxation.kernels import Goal, Planes, Region, Rows
-from graphprune.backends.trace import Outline, Trace
+from graphprune.backends.trace import TargetTrace, Trace
 from graphprune.ir import Network
 from graphprune.region import Ball
 
@@ -189,7 +189,7 @@ class Target:
                 (values, self.rows.indices.copy(), self.rows.indptr.copy()), shape=shape
             )
             planes.eliminate_zeros()
-        trace.begin(self.excluded, Outline(neurons, self.state.copy(), planes))
+        trace.begin(self.excluded, TargetTrace(neurons, self.state.copy(), planes))
 
     def write_back(self) -> None:
         """Take the rows' bounds over into `bounds`, and condense with them."""

@@ -10,10 +10,16 @@ from numpy.typing import NDArray
 from graphprune.backends.primal import pursue
 from graphprune.backends.protocol import ABSOLUTE, Ledger, Limits, is_exact
 from graphprune.backends.relaxation.condensed import Condensed, bounds_of, condense
-from graphprune.backends.scip.formulate import Form, Layered, formulate, layer, prefers_layers
+from graphprune.backends.scip.formulate import (
+    Layered,
+    ProgramForm,
+    formulate,
+    layer,
+    prefers_layers,
+)
 from graphprune.backends.scip.influence import priorities
-from graphprune.backends.scip.process import Heard
-from graphprune.backends.scip.program import Encoding, Program
+from graphprune.backends.scip.process import SolveStatus
+from graphprune.backends.scip.program import Encoding, MixedIntegerProgram
 from graphprune.backends.scip.solve import FEWEST, TargetResult, solve_program
 from graphprune.backends.scip.tighten import root_bound, tighten
 from graphprune.bounds.certify import margin_rows
@@ -66,17 +72,17 @@ class Scip:
     """
 
     encoding: Encoding = "auto"
-    form: Form = "auto"
+    form: ProgramForm = "auto"
 
     name = "scip"
 
     def run(self, ledger: Ledger, limits: Limits) -> None:
         """Solve target after target; what one finds cuts the next."""
-        _Targets(self, ledger, limits).run()
+        _TargetSearch(self, ledger, limits).run()
 
 
 @dataclass(eq=False)
-class _Target:
+class _OpenTarget:
     """An excluded class: its margin's row, and how far it is at least."""
 
     row: Floats
@@ -88,7 +94,7 @@ class _Target:
         return int(np.argmin(self.row))
 
 
-class _Targets:
+class _TargetSearch:
     def __init__(self, options: Scip, ledger: Ledger, limits: Limits) -> None:
         self.options = options
         self.ledger = ledger
@@ -97,7 +103,7 @@ class _Targets:
         self.ball = Ball(self.anchor, np.inf, ledger.problem.domain)
         self.condensed: Condensed | None = None
         self.layered: Layered | None = None
-        self.targets: list[_Target] = []
+        self.targets: list[_OpenTarget] = []
         self.said: set[str] = set()
 
     def run(self) -> None:
@@ -123,7 +129,7 @@ class _Targets:
             waiting = stopped
         self._raise()
 
-    def _convince(self, target: _Target, seconds: float, result: TargetResult) -> None:
+    def _convince(self, target: _OpenTarget, seconds: float, result: TargetResult) -> None:
         """Another look where a target's optimum did not convince the network.
 
         It only touches the boundary, to the solver's tolerances. A point with the margin a little
@@ -155,14 +161,14 @@ class _Targets:
         ledger.raise_lower(min([ledger.cutoff, *(t.proven for t in self.targets)]), certified=True)
         ledger.raise_lower(min([ledger.cutoff, *(t.lower for t in self.targets)]), certified=False)
 
-    def _prove(self, target: _Target, radius: float) -> bool:
+    def _prove(self, target: _OpenTarget, radius: float) -> bool:
         """Write down a certified radius of a target; whether it excludes the target."""
         target.proven = max(target.proven, radius)
         target.lower = max(target.lower, radius)
         self._raise()
         return target.proven >= self.ledger.cutoff
 
-    def _open_targets(self) -> list[_Target]:
+    def _open_targets(self) -> list[_OpenTarget]:
         """The targets that CROWN does not exclude, the most endangered first."""
         problem, ledger = self.ledger.problem, self.ledger
         rows = margin_rows(problem.network, problem.anchor.label)
@@ -172,9 +178,9 @@ class _Targets:
             margins = np.zeros(len(rows))
         # Written so that NaN excludes nothing.
         order = [i for i in np.argsort(margins) if not margins[i] > 0]
-        return [_Target(rows[i], ledger.lower, ledger.proven) for i in order]
+        return [_OpenTarget(rows[i], ledger.lower, ledger.proven) for i in order]
 
-    def _by_relaxation(self, targets: list[_Target]) -> list[_Target]:
+    def _by_relaxation(self, targets: list[_OpenTarget]) -> list[_OpenTarget]:
         """The targets that linear relaxations do not exclude, the nearest first."""
         if self.condensed is None or self.condensed.unstable > TOO_MANY:
             return targets
@@ -188,7 +194,7 @@ class _Targets:
         return sorted(waiting, key=lambda t: t.proven)
 
     def _solve(
-        self, target: _Target, seconds: float, radius: float, strict: float = 0.0
+        self, target: _OpenTarget, seconds: float, radius: float, strict: float = 0.0
     ) -> TargetResult:
         """Solve a target; bounds and points are written down as SCIP finds them.
 
@@ -201,7 +207,7 @@ class _Targets:
         return result
 
     def _attempt(
-        self, target: _Target, deadline: float, radius: float, strict: float
+        self, target: _OpenTarget, deadline: float, radius: float, strict: float
     ) -> TargetResult:
         """One program, to its end or until a much closer point is known."""
         ledger, limits = self.ledger, self.limits
@@ -218,7 +224,7 @@ class _Targets:
         program = self._program(target, ball, condensed, strict)
         nodes, point, relaxed, rested = ledger.nodes, None, None, monotonic()
 
-        def hear(heard: Heard) -> bool:
+        def hear(heard: SolveStatus) -> bool:
             nonlocal point, relaxed, rested
             ledger.nodes = nodes + heard.nodes
             if heard.point is not None and heard.point is not point:
@@ -259,7 +265,7 @@ class _Targets:
             log.warning(text)
 
     def _tighten(
-        self, target: _Target, condensed: Condensed, ball: Ball, until: float
+        self, target: _OpenTarget, condensed: Condensed, ball: Ball, until: float
     ) -> Condensed | None:
         """Bounds by linear programs while they gain; None where they exclude the target."""
         if not MANY <= condensed.unstable <= TOO_MANY:
@@ -293,8 +299,8 @@ class _Targets:
         self.layered = layered if sparse else None
 
     def _program(
-        self, target: _Target, ball: Ball, condensed: Condensed | None, strict: float
-    ) -> Program:
+        self, target: _OpenTarget, ball: Ball, condensed: Condensed | None, strict: float
+    ) -> MixedIntegerProgram:
         """A target's program; guided by the neurons' influence and the witness where ReLU only."""
         chosen = self.layered or condensed
         assert chosen is not None

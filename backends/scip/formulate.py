@@ -27,11 +27,11 @@ from scipy import sparse
 from graphprune.backends.relaxation.condensed import UNIT, Condensed
 from graphprune.backends.scip.program import (
     Bools,
-    Builder,
     Encoding,
     Floats,
     Ints,
-    Program,
+    MixedIntegerProgram,
+    ProgramBuilder,
     without_noise,
 )
 from graphprune.bounds.entry import LayerBounds
@@ -41,8 +41,8 @@ from graphprune.operators import GeluTanh, Relu, Sigmoid, Softplus, Tanh
 from graphprune.region import Ball
 from graphprune.transforms.matrix import matrix_of
 
-Form = Literal["auto", "condensed", "layered"]
-FORMS: tuple[Form, ...] = ("auto", "condensed", "layered")
+ProgramForm = Literal["auto", "condensed", "layered"]
+PROGRAM_FORMS: tuple[ProgramForm, ...] = ("auto", "condensed", "layered")
 
 CURVES: dict[type, str] = {
     Sigmoid: "sigmoid",
@@ -92,7 +92,7 @@ def formulate(
     strict: float = 0.0,
     exact: Sequence[Bools] | None = None,
     encoding: Encoding = "auto",
-) -> Program:
+) -> MixedIntegerProgram:
     """The program of one target.
 
     Parameters
@@ -109,7 +109,7 @@ def formulate(
         Per layer of a condensed problem, the neurons whose ReLU is modelled; the others keep the
         triangle between their bounds, so the result is a lower bound. None: all of them.
     """
-    b = Builder(ball, lower)
+    b = ProgramBuilder(ball, lower)
     if isinstance(problem, Layered):
         _layered(b, row, problem, strict, encoding)
     else:
@@ -121,7 +121,7 @@ def formulate(
 
 
 def _condensed(
-    b: Builder, row: Floats, problem: Condensed, strict: float, exact: Sequence[Bools] | None,
+    b: ProgramBuilder, row: Floats, problem: Condensed, strict: float, exact: Sequence[Bools] | None,
     encoding: Encoding, extent: Floats,
 ) -> None:  # fmt: skip
     basis = b.x
@@ -144,7 +144,9 @@ def _condensed(
            error=error)  # fmt: skip
 
 
-def _layered(b: Builder, row: Floats, problem: Layered, strict: float, encoding: Encoding) -> None:
+def _layered(
+    b: ProgramBuilder, row: Floats, problem: Layered, strict: float, encoding: Encoding
+) -> None:
     network = problem.network
     # Variables of every value's elements; -1 where an element is 0 or nobody reads it.
     values: dict[int, Ints] = {id(network.input): b.x}

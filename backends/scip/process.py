@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from graphprune.backends.scip.program import Program
+from graphprune.backends.scip.program import MixedIntegerProgram
 from graphprune.clock import add_helper
 from graphprune.runtime.process import Helper, Inbox
 
@@ -28,7 +28,7 @@ SLACK = 256 * MEBI
 
 
 @dataclass(eq=False)
-class Heard:
+class SolveStatus:
     """What SCIP said of a program, so far.
 
     Attributes
@@ -55,12 +55,17 @@ class Heard:
     failure: str = ""
 
 
-Listener = Callable[[Heard], bool]
+Listener = Callable[[SolveStatus], bool]
 
 
 def solve(
-    program: Program, options: dict[str, Any], *, deadline: float, memory: int, hear: Listener
-) -> Heard:
+    program: MixedIntegerProgram,
+    options: dict[str, Any],
+    *,
+    deadline: float,
+    memory: int,
+    hear: Listener,
+) -> SolveStatus:
     """Solve a program in the helper; what was heard until the end, whatever the end was.
 
     Parameters
@@ -83,23 +88,23 @@ def solve(
     try:
         helper = _helper(memory)
     except OSError as error:
-        return Heard(status="failed", failure=f"its process cannot be started ({error})")
+        return SolveStatus(status="failed", failure=f"its process cannot be started ({error})")
     heard = helper.solve(program, options | {"limits/memory": memory / MEBI}, deadline, hear)
     if helper.dead:
         _kept = None
     return heard
 
 
-class _Helper(Helper):
+class _ScipWorker(Helper):
     def __init__(self, memory: int) -> None:
         self.memory = memory
         self.messages: Inbox = queue.SimpleQueue()
         super().__init__([str(SERVER), str(memory + SLACK)], self.messages)
 
     def solve(
-        self, program: Program, options: dict[str, Any], deadline: float, hear: Listener
-    ) -> Heard:
-        heard = Heard()
+        self, program: MixedIntegerProgram, options: dict[str, Any], deadline: float, hear: Listener
+    ) -> SolveStatus:
+        heard = SolveStatus()
         self.send("solve", program.message(), options)
         kill_at = deadline + LATE
         stopped = False
@@ -121,7 +126,7 @@ class _Helper(Helper):
             raise
         return heard
 
-    def _take(self, heard: Heard, seconds: float) -> None:
+    def _take(self, heard: SolveStatus, seconds: float) -> None:
         """Wait for a message and write it down."""
         try:
             _, message = self.messages.get(timeout=seconds)
@@ -144,16 +149,16 @@ class _Helper(Helper):
             add_helper(seconds)
 
 
-_kept: _Helper | None = None
+_kept: _ScipWorker | None = None
 
 
-def _helper(memory: int) -> _Helper:
+def _helper(memory: int) -> _ScipWorker:
     """The helper that is kept, or a new one."""
     global _kept
     if _kept is None or not _kept.mine or _kept.dead or _kept.memory != memory:
         if _kept is not None and _kept.mine:
             _kept.kill()
-        _kept = _Helper(memory)
+        _kept = _ScipWorker(memory)
     return _kept
 
 

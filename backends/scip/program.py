@@ -1,7 +1,7 @@
 """A mixed-integer program as arrays: what is solved, whoever solves it.
 
 Variable 0 is the radius, which is minimised; the next ones are the inputs. Formulations
-(:mod:`graphprune.backends.scip.formulate`) add the network with a :class:`Builder`; SCIP solves
+(:mod:`graphprune.backends.scip.formulate`) add the network with a :class:`ProgramBuilder`; SCIP solves
 the program in a process of its own, which knows nothing but these arrays.
 """
 
@@ -31,7 +31,7 @@ UNIT = 2.0**-53
 
 
 @dataclass(frozen=True, eq=False)
-class Neurons:
+class ReluVariables:
     """Variables of a layer: pre-activations `z`, by the rows from `first` on; of the unstable ones
     `kinked`, the outputs `h` and the binaries `a` (-1: none)."""
 
@@ -43,7 +43,7 @@ class Neurons:
 
 
 @dataclass(frozen=True, eq=False)
-class Program:
+class MixedIntegerProgram:
     """minimise variable 0 over low <= rows . v <= high, lower <= v <= upper.
 
     Attributes
@@ -81,7 +81,7 @@ class Program:
     value: Ints
     curves: tuple[tuple[str, int, int, float], ...]
     error: Floats
-    layers: tuple["Neurons", ...]
+    layers: tuple["ReluVariables", ...]
     start: Floats | None = None
     priority: Ints | None = None
 
@@ -116,7 +116,7 @@ class Program:
         }  # fmt: skip
 
 
-class Builder:
+class ProgramBuilder:
     """A program that grows: the ball first, then what the formulation adds."""
 
     def __init__(self, ball: Ball, lower: float) -> None:
@@ -132,7 +132,7 @@ class Builder:
         self._height = 0
         self._curves: list[tuple[str, int, int, float]] = []
         self._error: list[Floats] = []
-        self._layers: list[Neurons] = []
+        self._layers: list[ReluVariables] = []
         center, low, high = (a.reshape(-1) for a in (ball.center, ball.lower, ball.upper))
         radius = self.variables(np.array([lower]), np.array([ball.radius]))
         self.x = self.variables(low, high)
@@ -192,7 +192,7 @@ class Builder:
     def layer(self, z: Ints, first: int) -> None:
         """Say that a layer without binaries is defined by the rows from `first` on."""
         none = np.zeros(0, np.intp)
-        self._layers.append(Neurons(z, first, none, none, none))
+        self._layers.append(ReluVariables(z, first, none, none, none))
 
     def relu(self, z: Ints, first: int, kinked: Ints, exact: Bools, encoding: Encoding) -> Ints:
         """Add h = relu(z) for the `kinked` ones of a layer; the triangle where not exact.
@@ -233,16 +233,16 @@ class Builder:
             self.rows({"h": (ones, h[indicated]), "z": (-ones, z[indicated])}, high=none,
                       switch=who, value=1)  # fmt: skip
             self.rows({"h": (ones, h[indicated])}, high=none, switch=who, value=0)
-        self._layers.append(Neurons(every, first, z, h, a))
+        self._layers.append(ReluVariables(every, first, z, h, a))
         return h
 
-    def build(self) -> Program:
+    def build(self) -> MixedIntegerProgram:
         """The program."""
         data, row, column = (np.concatenate(parts) for parts in zip(*self._rows, strict=True))
         shape = (self._height, self._count)
         rows = sparse.csr_array(sparse.coo_array((data, (row, column)), shape=shape))
         rows.sum_duplicates()
-        return Program(
+        return MixedIntegerProgram(
             len(self.x), np.concatenate(self._lower), np.concatenate(self._upper),
             np.concatenate(self._binary), rows, np.concatenate(self._low),
             np.concatenate(self._high), np.concatenate(self._switch), np.concatenate(self._value),

@@ -19,7 +19,7 @@ from graphprune.clock import processor_seconds
 from graphprune.runtime.process import Parent
 
 
-class Racer:
+class ScipRacer:
     def __init__(self) -> None:
         self.parent = Parent()
         self.better: Witness | None = None
@@ -57,4 +57,4 @@ class Racer:
 
 
 if __name__ == "__main__":
-    Racer().run()
+    ScipRacer().run()

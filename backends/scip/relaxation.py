@@ -19,14 +19,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from graphprune.backends.scip.program import Program
+from graphprune.backends.scip.program import MixedIntegerProgram
 from graphprune.runtime.highs import Solver
 
 Floats = NDArray[np.float64]
 UNIT = 2.0**-53
 
 
-def safe_bound(program: Program, cost: Floats, duals: Floats) -> float:
+def safe_bound(program: MixedIntegerProgram, cost: Floats, duals: Floats) -> float:
     """A lower bound of `cost` . v over the program, from any multipliers (m,) of its rows."""
     rows = program.rows
     y = np.where(np.isfinite(program.low) | (duals <= 0), duals, 0.0)
@@ -47,7 +47,7 @@ def safe_bound(program: Program, cost: Floats, duals: Floats) -> float:
 
 
 @dataclass(eq=False)
-class Relaxation:
+class ProgramRelaxation:
     """The program without integrality, for any objective.
 
     Attributes
@@ -58,7 +58,7 @@ class Relaxation:
         The optimum of the last objective (n,), or None.
     """
 
-    program: Program
+    program: MixedIntegerProgram
     radius: bool = True
     point: Floats | None = None
     highs: Any = field(default_factory=Solver)

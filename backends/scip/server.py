@@ -36,7 +36,7 @@ ROOT = 0.7978845608028654  # sqrt(2 / pi), of the Gelu
 PAUSE = 0.25
 
 
-class Watch(Eventhdlr):
+class ScipWatch(Eventhdlr):
     """Tells every better bound and solution as SCIP finds it, and some relaxations' optima."""
 
     EVENTS = (
@@ -134,7 +134,7 @@ def curve(model: Any, kind: str, z: Any, h: Any, parameter: float) -> None:
         model.addCons(h - z * s == 0)
 
 
-class Server:
+class ScipServer:
     def __init__(self) -> None:
         self.parent = Parent()
         self.todo: queue.SimpleQueue[Message] = queue.SimpleQueue()
@@ -170,7 +170,7 @@ class Server:
             getattr(model, f"set{part}")(getattr(SCIP_PARAMSETTING, setting))
         for name, value in options.items():
             model.setParam(name, value)
-        watch = Watch(self.parent.tell, variables[: program["inputs"] + 1])
+        watch = ScipWatch(self.parent.tell, variables[: program["inputs"] + 1])
         model.includeEventhdlr(watch, "watch", "tells bounds and solutions")
         self.model = model
         if self.stopped:
@@ -200,6 +200,6 @@ def confine(memory: int) -> None:
 
 
 if __name__ == "__main__":
-    server = Server()
+    server = ScipServer()
     confine(int(sys.argv[1]))
     server.serve()

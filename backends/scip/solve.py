@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from graphprune.backends.relaxation.condensed import Condensed
 from graphprune.backends.scip import process
 from graphprune.backends.scip.formulate import Layered, formulate
-from graphprune.backends.scip.process import Heard, Listener
-from graphprune.backends.scip.program import Encoding, Program
+from graphprune.backends.scip.process import Listener, SolveStatus
+from graphprune.backends.scip.program import Encoding, MixedIntegerProgram
 from graphprune.progress import Progress, quiet
 from graphprune.region import Ball
 
@@ -106,7 +106,7 @@ def solve_target(
     )
     told = monotonic()
 
-    def hear(heard: Heard) -> bool:
+    def hear(heard: SolveStatus) -> bool:
         nonlocal told
         if monotonic() - told > PULSE:
             told = monotonic()
@@ -119,7 +119,7 @@ def solve_target(
 
 
 def solve_program(
-    program: Program,
+    program: MixedIntegerProgram,
     *,
     lower: float,
     cutoff: float,

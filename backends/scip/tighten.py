@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from graphprune.backends.relaxation.condensed import Condensed
 from graphprune.backends.scip.formulate import formulate
-from graphprune.backends.scip.relaxation import Relaxation
+from graphprune.backends.scip.relaxation import ProgramRelaxation
 from graphprune.region import Ball
 
 Floats = NDArray[np.float64]
@@ -23,13 +23,13 @@ NEAR = 0.05
 
 
 @dataclass(frozen=True, eq=False)
-class Tightened:
+class TightenedTarget:
     """A target's network with tighter bounds.
 
     Attributes
     ----------
     condensed
-        Neurons whose sign is settled stay rows.
+        ReluVariables whose sign is settled stay rows.
     radius
         Certified: nothing adversarial of this target is nearer; the ball's own radius where the
         target is excluded.
@@ -44,10 +44,10 @@ def root_bound(condensed: Condensed, ball: Ball, row: Floats, deadline: float) -
     program = formulate(condensed, ball, row, encoding="big-m")
     radius = np.zeros(len(program.lower))
     radius[0] = 1.0
-    return min(ball.radius, max(0.0, Relaxation(program).minimise(radius, deadline)))
+    return min(ball.radius, max(0.0, ProgramRelaxation(program).minimise(radius, deadline)))
 
 
-def tighten(condensed: Condensed, ball: Ball, row: Floats, deadline: float) -> Tightened:
+def tighten(condensed: Condensed, ball: Ball, row: Floats, deadline: float) -> TightenedTarget:
     """One round over the layers that read others, as far as the time allows.
 
     Those that read the input alone know their bounds on the ball, and the margin hardly cuts it.
@@ -58,7 +58,7 @@ def tighten(condensed: Condensed, ball: Ball, row: Floats, deadline: float) -> T
         if np.all(layer.rows.indices < condensed.inputs):
             continue
         program = formulate(condensed, ball, row, encoding="big-m")
-        relaxation = Relaxation(program, radius=False)
+        relaxation = ProgramRelaxation(program, radius=False)
         lower, upper = layer.lower.copy(), layer.upper.copy()
         z = program.layers[number].z
         # A bound that some point attains cannot be tightened.
@@ -80,8 +80,8 @@ def tighten(condensed: Condensed, ball: Ball, row: Floats, deadline: float) -> T
                     attained[1.0] |= at <= layer.lower + near
                     attained[-1.0] |= at >= layer.upper - near
             if lower[i] > upper[i]:
-                return Tightened(condensed, ball.radius)
+                return TightenedTarget(condensed, ball.radius)
         layers = list(condensed.layers)
         layers[number] = replace(layer, lower=lower, upper=upper)
         condensed = replace(condensed, layers=tuple(layers))
-    return Tightened(condensed, root_bound(condensed, ball, row, deadline))
+    return TightenedTarget(condensed, root_bound(condensed, ball, row, deadline))

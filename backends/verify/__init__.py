@@ -1,6 +1,13 @@
-"""Deciding VNN-LIB properties: attack, bounds, and branch and bound."""
+"""VNN-LIB properties decided by attack, bounds, and branch and bound.
 
-from graphprune.backends.verify.problem import Counterexample
+In: a network and a property (boxes of inputs, each with a union of unsafe polytopes of outputs).
+Out: a verdict (sat, unsat, unknown, timeout), with a confirmed counterexample where it is sat.
+
+Read first: ``verify.py`` (the order of the stages), ``inputs.py`` (splitting boxes),
+``neurons.py`` (splitting neurons).
+"""
+
+from graphprune.backends.verify.query import Counterexample
 from graphprune.backends.verify.verify import Verdict, verify
 
 __all__ = ["Counterexample", "Verdict", "verify"]

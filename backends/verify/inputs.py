@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 
 from graphprune.backends.verify import kernels
 from graphprune.backends.verify.attack import attack, attack_from
-from graphprune.backends.verify.goals import goals_and_errors
-from graphprune.backends.verify.problem import Problem, Proof
-from graphprune.backends.verify.rows import rows_of
+from graphprune.backends.verify.network_rows import rows_of
+from graphprune.backends.verify.query import RegionResult, VerificationQuery
+from graphprune.backends.verify.specifications import specifications_and_errors
 from graphprune.progress import Progress, quiet
 
 Floats = NDArray[np.float64]
@@ -27,56 +27,52 @@ STARTS = 64
 ATTACK_SHARE = 0.2
 
 
-def split_inputs(problem: Problem, progress: Progress = quiet) -> Proof:
+def split_inputs(query: VerificationQuery, progress: Progress = quiet) -> RegionResult:
     """Decide a region by splitting its box, the box with the least violating point first.
 
     Neither `unsat` nor a point: the deadline has passed, or boxes too small to split are left.
     """
-    rows = rows_of(problem.network)
-    goals, error = goals_and_errors(problem, rows)
-    work = kernels.work(rows)
-    every = np.ones(problem.polytopes, np.bool_)
+    rows = rows_of(query.network)
+    specifications, error = specifications_and_errors(query, rows)
+    workspace = kernels.box_workspace(rows, specifications)
+    every = np.ones(query.polytopes, np.bool_)
     queue: list[tuple[float, int, Floats, Floats, NDArray[np.bool_]]] = [
-        (-np.inf, 0, problem.lower, problem.upper, every)
+        (-np.inf, 0, query.lower, query.upper, every)
     ]
     nodes, made, batch, next_attack = 0, 1, 1, 128
     complete = True
     began, attacking = monotonic(), 0.0
-    while queue and problem.in_time:
+    while queue and query.in_time:
         count = min(batch, len(queue))
         picked = [heapq.heappop(queue) for _ in range(count)]
-        lower, upper = np.array([p[2] for p in picked]), np.array([p[3] for p in picked])
-        still_open = np.array([p[4] for p in picked])
-        bound, dimension = np.empty(count), np.empty(count, np.int64)
-        nearest, points = np.full(count, np.inf), np.empty_like(lower)
+        boxes = kernels.box_batch(*(np.array([p[part] for p in picked]) for part in (2, 3, 4)))
+        lower, upper, nearest, points = boxes.lower, boxes.upper, boxes.nearest, boxes.points
         start = monotonic()
-        kernels.bound_boxes(
-            rows, error, goals, lower, upper, still_open, work, bound, dimension, nearest, points
-        )
+        kernels.bound_boxes(rows, error, specifications, boxes, workspace)
         seconds = max(monotonic() - start, 1e-6)
         nodes += count
         batch = int(np.clip(count * BATCH_SECONDS / seconds, 1, min(2 * batch, LARGEST_BATCH)))
         if np.any(nearest <= 0.0):
-            point = problem.confirm(points[nearest <= 0.0])
+            point = query.confirm(points[nearest <= 0.0])
             if point is not None:
-                return Proof(False, point, nodes)
+                return RegionResult(False, point, nodes)
         # Infinite: excluded. Written so that NaN excludes nothing.
-        left = np.flatnonzero(~(bound == np.inf))
+        left = np.flatnonzero(~(boxes.bound == np.inf))
         if len(left) and nodes >= next_attack:
             # The best points of boxes are good starts for a descent on the whole region.
             next_attack = 2 * nodes
             best = left[np.argsort(nearest[left], kind="stable")[:STARTS]]
-            point = attack_from(problem, points[best])
+            point = attack_from(query, points[best])
             if point is not None:
-                return Proof(False, point, nodes)
+                return RegionResult(False, point, nodes)
         if len(left) and attacking < ATTACK_SHARE * (monotonic() - began):
             start = monotonic()
-            point = attack(problem, 1, seed=nodes)
+            point = attack(query, 1, seed=nodes)
             attacking += monotonic() - start
             if point is not None:
-                return Proof(False, point, nodes)
+                return RegionResult(False, point, nodes)
         for b in left:
-            i = int(dimension[b])
+            i = int(boxes.dimension[b])
             if i < 0 or len(queue) >= MOST_OPEN:
                 complete = False
                 continue
@@ -84,9 +80,9 @@ def split_inputs(problem: Problem, progress: Progress = quiet) -> Proof:
             for half in (0, 1):
                 low, high = lower[b].copy(), upper[b].copy()
                 (high if half == 0 else low)[i] = middle
-                heapq.heappush(queue, (float(nearest[b]), made, low, high, still_open[b]))
+                heapq.heappush(queue, (float(nearest[b]), made, low, high, boxes.undecided[b]))
                 made += 1
         progress(f"input splitting: {nodes} boxes bounded, {len(queue)} open")
     unsat = complete and not queue
-    reason = "" if unsat or not problem.in_time else "boxes too small to split stay undecided"
-    return Proof(unsat, None, nodes, reason)
+    reason = "" if unsat or not query.in_time else "boxes too small to split stay undecided"
+    return RegionResult(unsat, None, nodes, reason)

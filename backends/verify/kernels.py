@@ -6,8 +6,9 @@ the box and of one error term per unstable neuron; neurons it leaves unstable ge
 unsafe set then get CROWN bounds; what these say of the inputs shrinks the box.
 
 Rounding: every sum of products is off by at most gamma times the sum of its absolute terms
-(Higham 2002, section 3.1), which is carried along as `mass`, and added outward; see
-:class:`~graphprune.backends.verify.rows.Rows`. What materialising a row lost is its `error`.
+(Higham 2002, section 3.1), which is carried along as `magnitude`, and added outward; see
+:class:`~graphprune.backends.verify.network_rows.NetworkRows`. A row's `error` is what
+materialising it lost.
 
 The functions are compiled by Numba at their first call and kept on disk; keep them in this one
 file, whose date decides whether the kept code is still good.
@@ -18,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from graphprune.backends.verify.rows import Rows
+from graphprune.backends.verify.network_rows import NetworkRows
 from graphprune.runtime.jit import kernel
 
 Floats = NDArray[np.float64]
@@ -29,8 +30,8 @@ LINEAR = 0.25
 DUAL_STEPS = 20
 
 
-class Goals(NamedTuple):
-    """Constraints c of the unsafe set as rows over the basis: c . v + offset <= 0.
+class LinearSpecifications(NamedTuple):
+    """Constraints of the unsafe set as rows over the basis: row . v + offset <= 0.
 
     Attributes
     ----------
@@ -39,7 +40,7 @@ class Goals(NamedTuple):
     offset, error
         (K,); `error` includes what materialising the row lost on the region's box.
     first
-        Polytope p is the conjunction of goals ``first[p]:first[p + 1]``.
+        Polytope p is the conjunction of specifications ``first[p]:first[p + 1]``.
     """
 
     rows: Floats
@@ -48,41 +49,101 @@ class Goals(NamedTuple):
     first: NDArray[np.int64]
 
 
-class Work(NamedTuple):
-    """Memory of one thread."""
+class BoxBatch(NamedTuple):
+    """A batch of B boxes, bounded in place.
+
+    Attributes
+    ----------
+    lower, upper
+        (B, inputs); shrunk to the part that can still hold an unsafe point.
+    undecided
+        (B, polytopes) not yet excluded; cleared where the bounds exclude one.
+    bound
+        (B,) the smallest proven violation over the polytopes left (<= 0); inf: none is left.
+    dimension
+        (B,) input to split next, -1 where no float lies between its ends.
+    nearest, points
+        (B,), (B, inputs): a point of the box, and its largest violated constraint in float64.
+    """
+
+    lower: Floats
+    upper: Floats
+    undecided: NDArray[np.bool_]
+    bound: Floats
+    dimension: NDArray[np.int64]
+    nearest: Floats
+    points: Floats
+
+
+class BoxWorkspace(NamedTuple):
+    """Memory of one thread, reused from box to box.
+
+    Attributes
+    ----------
+    forms, center, slack, magnitude
+        The zonotope: every element of the basis as an affine form of the error terms, its
+        constant, its error, and the largest absolute value.
+    lower, upper, row_magnitude
+        Bounds of the pre-activations, and magnitudes of their rows.
+    coefficients, point
+        A backward pass's coefficients; a point of the basis.
+    score, corner
+        (inputs,) parts of the inputs in what the relaxation loses; a box's corner.
+    shrunk, hull
+        (2, inputs) ends of a polytope's box, and of the hull of all polytopes'.
+    planes, values
+        Linear bounds of the constraints, and their minima.
+    """
 
     forms: Floats
     center: Floats
     slack: Floats
-    mass: Floats
+    magnitude: Floats
     lower: Floats
     upper: Floats
-    heft: Floats
-    back: Floats
+    row_magnitude: Floats
+    coefficients: Floats
     point: Floats
+    score: Floats
+    corner: Floats
+    shrunk: Floats
+    hull: Floats
+    planes: Floats
+    values: Floats
 
 
-def work(rows: Rows) -> Work:
+def box_workspace(rows: NetworkRows, specifications: LinearSpecifications) -> BoxWorkspace:
     """Memory for `bound_boxes`."""
-    neurons = int(rows.starts[-1])
-    basis = rows.inputs + neurons
-    return Work(
+    n, neurons, count = rows.inputs, int(rows.starts[-1]), len(specifications.offset)
+    basis = n + neurons
+    return BoxWorkspace(
         np.zeros((basis, basis)), np.zeros(basis), np.zeros(basis), np.zeros(basis),
         np.zeros(neurons), np.zeros(neurons), np.zeros(neurons), np.zeros(basis), np.zeros(basis),
+        np.zeros(n), np.zeros(n), np.zeros((2, n)), np.zeros((2, n)), np.zeros((count, n)),
+        np.zeros(count),
+    )  # fmt: skip
+
+
+def box_batch(lower: Floats, upper: Floats, undecided: NDArray[np.bool_]) -> BoxBatch:
+    """Boxes (B, inputs) that are about to be bounded."""
+    count = len(lower)
+    return BoxBatch(
+        lower, upper, undecided, np.empty(count), np.empty(count, np.int64),
+        np.full(count, np.inf), np.empty_like(lower),
     )  # fmt: skip
 
 
 @kernel
-def backward(rows: Rows, w: Work, top: int) -> tuple[float, float]:
-    """Replace neurons before `top` in coefficients ``w.back`` by lines; (constant, error).
+def backward(rows: NetworkRows, w: BoxWorkspace, top: int) -> tuple[float, float]:
+    """Replace neurons before `top` in ``w.coefficients`` by lines; (constant, magnitude).
 
     The lower line of an unstable neuron is 0 or z, whichever leaves less area.
     """
     n = rows.inputs
     constant = 0.0
-    mass = 0.0
+    magnitude = 0.0
     for j in range(top - 1, -1, -1):
-        c = w.back[n + j]
+        c = w.coefficients[n + j]
         if c == 0.0:
             continue
         low, high = w.lower[j], w.upper[j]
@@ -96,42 +157,44 @@ def backward(rows: Rows, w: Work, top: int) -> tuple[float, float]:
                 c *= min(1.0, high / (high - low) * (1.0 + 1e-15))
                 constant -= c * low
         constant += c * rows.offset[j]
-        mass += abs(c) * w.heft[j]
+        magnitude += abs(c) * w.row_magnitude[j]
         for k in range(rows.indptr[j], rows.indptr[j + 1]):
-            w.back[rows.indices[k]] += c * rows.values[k]
-    return constant, mass
+            w.coefficients[rows.indices[k]] += c * rows.values[k]
+    return constant, magnitude
 
 
 @kernel
-def minimum(rows: Rows, w: Work, lower: Floats, upper: Floats, top: int) -> float:
-    """Lower bound over the box of ``w.back`` times the basis."""
-    constant, mass = backward(rows, w, top)
+def minimum(rows: NetworkRows, w: BoxWorkspace, lower: Floats, upper: Floats, top: int) -> float:
+    """Lower bound over the box of ``w.coefficients`` times the basis."""
+    constant, magnitude = backward(rows, w, top)
     value: float = constant
     for i in range(rows.inputs):
-        c = w.back[i]
+        c = w.coefficients[i]
         value += c * (lower[i] if c > 0.0 else upper[i])
-        mass += abs(c) * max(abs(lower[i]), abs(upper[i]))
-    error = rows.gamma * (mass + abs(constant)) + 1e-300
+        magnitude += abs(c) * max(abs(lower[i]), abs(upper[i]))
+    error = rows.gamma * (magnitude + abs(constant)) + 1e-300
     proven: float = value - error
     return proven
 
 
 @kernel
 def neuron_bound(
-    rows: Rows, w: Work, lower: Floats, upper: Floats, j: int, top: int, sign: float
-) -> float:
+    rows: NetworkRows, w: BoxWorkspace, lower: Floats, upper: Floats, j: int, top: int, sign: float,
+) -> float:  # fmt: skip
     """Lower bound of sign z_j by a backward pass from layer start `top`."""
     n = rows.inputs
-    w.back[: n + top] = 0.0
+    w.coefficients[: n + top] = 0.0
     for k in range(rows.indptr[j], rows.indptr[j + 1]):
-        w.back[rows.indices[k]] = sign * rows.values[k]
+        w.coefficients[rows.indices[k]] = sign * rows.values[k]
     value: float = minimum(rows, w, lower, upper, top)
-    value += sign * rows.offset[j] - rows.gamma * w.heft[j]
+    value += sign * rows.offset[j] - rows.gamma * w.row_magnitude[j]
     return value
 
 
 @kernel
-def propagate(rows: Rows, error: Floats, lower: Floats, upper: Floats, w: Work) -> int:
+def propagate(
+    rows: NetworkRows, error: Floats, lower: Floats, upper: Floats, w: BoxWorkspace
+) -> int:
     """Bounds of every neuron over the box into ``w.lower``, ``w.upper``; number of terms."""
     n = rows.inputs
     terms = n
@@ -140,7 +203,7 @@ def propagate(rows: Rows, error: Floats, lower: Floats, upper: Floats, w: Work) 
         w.center[i] = 0.5 * lower[i] + 0.5 * upper[i]
         w.forms[i, i] = max(upper[i] - w.center[i], w.center[i] - lower[i])
         w.slack[i] = 1e-15 * max(abs(lower[i]), abs(upper[i]))
-        w.mass[i] = max(abs(lower[i]), abs(upper[i]))
+        w.magnitude[i] = max(abs(lower[i]), abs(upper[i]))
     for layer in range(len(rows.starts) - 1):
         top = rows.starts[layer]
         width = terms
@@ -151,25 +214,25 @@ def propagate(rows: Rows, error: Floats, lower: Floats, upper: Floats, w: Work) 
             form[:width] = 0.0
             center = rows.offset[j]
             slack = error[j]
-            mass = abs(center)
+            magnitude = abs(center)
             for k in range(rows.indptr[j], rows.indptr[j + 1]):
                 t = rows.indices[k]
                 value = rows.values[k]
-                if w.mass[t] == 0.0:
+                if w.magnitude[t] == 0.0:
                     continue
                 center += value * w.center[t]
                 slack += abs(value) * w.slack[t]
-                mass += abs(value) * w.mass[t]
+                magnitude += abs(value) * w.magnitude[t]
                 source = w.forms[t]
                 for g in range(width):
                     form[g] += value * source[g]
             radius = 0.0
             for g in range(width):
                 radius += abs(form[g])
-            slack += rows.gamma * mass
+            slack += rows.gamma * magnitude
             low = center - radius - slack
             high = center + radius + slack
-            w.heft[j] = mass + error[j] / rows.gamma
+            w.row_magnitude[j] = magnitude + error[j] / rows.gamma
             if low < 0.0 and high > 0.0 and layer > 0:
                 low = max(low, neuron_bound(rows, w, lower, upper, j, top, 1.0))
                 if low < 0.0:
@@ -181,11 +244,11 @@ def propagate(rows: Rows, error: Floats, lower: Floats, upper: Floats, w: Work) 
             t = n + j
             if high <= 0.0:
                 form[:width] = 0.0
-                w.center[t] = w.slack[t] = w.mass[t] = 0.0
+                w.center[t] = w.slack[t] = w.magnitude[t] = 0.0
             elif low >= 0.0:
                 w.center[t] = center
                 w.slack[t] = slack
-                w.mass[t] = abs(center) + radius + slack
+                w.magnitude[t] = abs(center) + radius + slack
             else:
                 slope = min(1.0, high / (high - low) * (1.0 + 1e-15))
                 half = -0.5 * slope * low
@@ -194,14 +257,14 @@ def propagate(rows: Rows, error: Floats, lower: Floats, upper: Floats, w: Work) 
                 w.center[t] = slope * center + half
                 total = slope * (abs(center) + radius + slack) + 2.0 * half
                 w.slack[t] = slope * slack + 1e-15 * total
-                w.mass[t] = total * (1.0 + 1e-15)
+                w.magnitude[t] = total * (1.0 + 1e-15)
                 form[terms] = half
                 terms += 1
     return terms
 
 
 @kernel
-def outputs_at(rows: Rows, w: Work) -> None:
+def outputs_at(rows: NetworkRows, w: BoxWorkspace) -> None:
     """The network in float64 at the inputs in ``w.point``: neurons into ``w.point``."""
     n = rows.inputs
     for j in range(rows.starts[-1]):
@@ -212,24 +275,24 @@ def outputs_at(rows: Rows, w: Work) -> None:
 
 
 @kernel
-def violation(rows: Rows, goals: Goals, w: Work) -> float:
+def violation(rows: NetworkRows, specifications: LinearSpecifications, w: BoxWorkspace) -> float:
     """Least over the polytopes of the largest constraint at ``w.point``; <= 0: unsafe."""
     outputs_at(rows, w)
     least = np.inf
-    for p in range(len(goals.first) - 1):
+    for p in range(len(specifications.first) - 1):
         largest = -np.inf
-        for r in range(goals.first[p], goals.first[p + 1]):
-            value = goals.offset[r]
+        for r in range(specifications.first[p], specifications.first[p + 1]):
+            value = specifications.offset[r]
             for t in range(len(w.point)):
-                value += goals.rows[r, t] * w.point[t]
+                value += specifications.rows[r, t] * w.point[t]
             largest = max(largest, value)
         least = min(least, largest)
     return least
 
 
 @kernel
-def blame(rows: Rows, w: Work, score: Floats) -> None:
-    """Add each input's part in what the relaxation of the last backward pass loses.
+def attribute_loss(rows: NetworkRows, w: BoxWorkspace) -> None:
+    """Add to the score each input's part in the loss of the last backward pass's relaxation.
 
     An unstable neuron loses up to its coefficient times the height of its triangle; an input's
     share of that is its share of the neuron's range.
@@ -237,14 +300,14 @@ def blame(rows: Rows, w: Work, score: Floats) -> None:
     n = rows.inputs
     for j in range(rows.starts[-1]):
         low, high = w.lower[j], w.upper[j]
-        c = w.back[n + j]
+        c = w.coefficients[n + j]
         if low >= 0.0 or high <= 0.0 or c == 0.0:
             continue
         loss = c * low * high / (high - low) if c < 0.0 else c * min(high, -low)
         share = loss / high  # forms hold the range scaled by the slope high / (high - low)
         form = w.forms[n + j]
         for i in range(n):
-            score[i] += share * abs(form[i])
+            w.score[i] += share * abs(form[i])
 
 
 @kernel
@@ -318,104 +381,114 @@ def shrink(
 
 
 @kernel
-def bound_boxes(
-    rows: Rows,
-    error: Floats,
-    goals: Goals,
-    lower: Floats,
-    upper: Floats,
-    open_: NDArray[np.bool_],
-    w: Work,
-    bound: Floats,
-    dimension: NDArray[np.int64],
-    nearest: Floats,
-    points: Floats,
-) -> None:
-    """Bound a batch of boxes, in place.
+def bound_polytope(
+    specifications: LinearSpecifications,
+    p: int,
+    rows: NetworkRows,
+    low: Floats,
+    high: Floats,
+    w: BoxWorkspace,
+) -> float:
+    """Bound the constraints of a polytope on a box; +inf: one of them excludes it.
 
-    Parameters
-    ----------
-    lower, upper
-        (B, inputs); shrunk to what can still hold an unsafe point.
-    open_
-        (B, polytopes) not yet excluded; what the bounds exclude is cleared.
-    bound
-        (B,) the smallest proven violation over the polytopes left (<= 0).
-    dimension
-        (B,) input to split next, -1 where no float lies between its ends.
-    nearest, points
-        (B,), (B, inputs): a point of the box, and its largest violated constraint in float64.
+    The linear bounds go into ``w.planes``, the minimiser of the greatest one into ``w.corner``.
     """
     n = rows.inputs
-    neurons = rows.starts[-1]
-    score = np.zeros(n)
-    shrunk_lower = np.zeros(n)
-    shrunk_upper = np.zeros(n)
-    hull_lower = np.zeros(n)
-    hull_upper = np.zeros(n)
-    corner = np.zeros(n)
-    planes = np.zeros((len(goals.offset), n))
-    values = np.zeros(len(goals.offset))
-    for b in range(len(lower)):
-        low, high = lower[b], upper[b]
+    worst = -np.inf
+    for r in range(specifications.first[p], specifications.first[p + 1]):
+        w.coefficients[:] = specifications.rows[r]
+        value = minimum(rows, w, low, high, rows.starts[-1])
+        value += specifications.offset[r] - specifications.error[r]
+        if value > 0.0:
+            return np.inf
+        attribute_loss(rows, w)
+        w.planes[r] = w.coefficients[:n]
+        w.values[r] = value
+        for i in range(n):
+            w.score[i] += LINEAR * abs(w.coefficients[i]) * (high[i] - low[i])
+        if value > worst:
+            worst = value
+            for i in range(n):
+                w.corner[i] = low[i] if w.coefficients[i] > 0.0 else high[i]
+    return worst
+
+
+@kernel
+def nearest_point(
+    rows: NetworkRows,
+    specifications: LinearSpecifications,
+    boxes: BoxBatch,
+    b: int,
+    w: BoxWorkspace,
+) -> None:
+    """Evaluate the network at the relaxation's corner and the hull's centre; the better stays."""
+    n = rows.inputs
+    w.point[:n] = w.corner
+    boxes.nearest[b] = violation(rows, specifications, w)
+    boxes.points[b] = w.corner
+    for i in range(n):
+        w.point[i] = 0.5 * w.hull[0, i] + 0.5 * w.hull[1, i]
+    value = violation(rows, specifications, w)
+    if value < boxes.nearest[b]:
+        boxes.nearest[b] = value
+        boxes.points[b] = w.point[:n]
+
+
+@kernel
+def choose_dimension(boxes: BoxBatch, b: int, w: BoxWorkspace) -> None:
+    """Cut a box to the hull of what its polytopes leave, and choose the input to split."""
+    low, high = boxes.lower[b], boxes.upper[b]
+    best = -1.0
+    for i in range(len(low)):
+        low[i] = max(low[i], w.hull[0, i])
+        high[i] = min(high[i], w.hull[1, i])
+        middle = 0.5 * low[i] + 0.5 * high[i]
+        if low[i] < middle < high[i]:
+            share = w.score[i] + 1e-12 * (high[i] - low[i])
+            if share > best:
+                best = share
+                boxes.dimension[b] = i
+
+
+@kernel
+def bound_boxes(
+    rows: NetworkRows,
+    error: Floats,
+    specifications: LinearSpecifications,
+    boxes: BoxBatch,
+    w: BoxWorkspace,
+) -> None:
+    """Bound a batch of boxes, in place; `error`: of every neuron's row, (neurons,)."""
+    n = rows.inputs
+    shrunk_lower, shrunk_upper = w.shrunk[0], w.shrunk[1]
+    for b in range(len(boxes.lower)):
+        low, high = boxes.lower[b], boxes.upper[b]
         propagate(rows, error, low, high, w)
-        score[:] = 0.0
-        bound[b] = np.inf
-        hull_lower[:] = np.inf
-        hull_upper[:] = -np.inf
-        for p in range(len(goals.first) - 1):
-            if not open_[b, p]:
+        w.score[:] = 0.0
+        boxes.bound[b] = np.inf
+        w.hull[0] = np.inf
+        w.hull[1] = -np.inf
+        for p in range(len(specifications.first) - 1):
+            if not boxes.undecided[b, p]:
                 continue
-            first, last = goals.first[p], goals.first[p + 1]
-            worst = -np.inf
-            for r in range(first, last):
-                w.back[:] = goals.rows[r]
-                value = minimum(rows, w, low, high, neurons)
-                value += goals.offset[r] - goals.error[r]
-                if value > 0.0:
-                    open_[b, p] = False
-                    break
-                blame(rows, w, score)
-                planes[r] = w.back[:n]
-                values[r] = value
-                for i in range(n):
-                    score[i] += LINEAR * abs(w.back[i]) * (high[i] - low[i])
-                if value > worst:
-                    worst = value
-                    for i in range(n):
-                        corner[i] = low[i] if w.back[i] > 0.0 else high[i]
-            if not open_[b, p]:
+            worst = bound_polytope(specifications, p, rows, low, high, w)
+            if worst == np.inf:
+                boxes.undecided[b, p] = False
                 continue
+            first, last = specifications.first[p], specifications.first[p + 1]
             shrunk_lower[:] = low
             shrunk_upper[:] = high
-            open_[b, p] = shrink(
-                planes[first:last], values[first:last], low, high, shrunk_lower, shrunk_upper
+            boxes.undecided[b, p] = shrink(
+                w.planes[first:last], w.values[first:last], low, high, shrunk_lower, shrunk_upper
             )
-            if not open_[b, p]:
+            if not boxes.undecided[b, p]:
                 continue
-            bound[b] = min(bound[b], worst)
+            boxes.bound[b] = min(boxes.bound[b], worst)
             for i in range(n):
-                hull_lower[i] = min(hull_lower[i], shrunk_lower[i])
-                hull_upper[i] = max(hull_upper[i], shrunk_upper[i])
-        dimension[b] = -1
-        if bound[b] == np.inf:
+                w.hull[0, i] = min(w.hull[0, i], shrunk_lower[i])
+                w.hull[1, i] = max(w.hull[1, i], shrunk_upper[i])
+        boxes.dimension[b] = -1
+        if boxes.bound[b] == np.inf:
             continue
-        w.point[:n] = corner
-        nearest[b] = violation(rows, goals, w)
-        points[b] = corner
-        for i in range(n):
-            w.point[i] = 0.5 * hull_lower[i] + 0.5 * hull_upper[i]
-        value = violation(rows, goals, w)
-        if value < nearest[b]:
-            nearest[b] = value
-            points[b] = w.point[:n]
-        best = -1.0
-        for i in range(n):
-            low[i] = max(low[i], hull_lower[i])
-            high[i] = min(high[i], hull_upper[i])
-            middle = 0.5 * low[i] + 0.5 * high[i]
-            if low[i] < middle < high[i]:
-                share = score[i] + 1e-12 * (high[i] - low[i])
-                if share > best:
-                    best = share
-                    dimension[b] = i
+        nearest_point(rows, specifications, boxes, b, w)
+        choose_dimension(boxes, b, w)

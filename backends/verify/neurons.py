@@ -26,9 +26,9 @@ from graphprune.backends.relaxation.specification import (
     Target,
 )
 from graphprune.backends.verify.attack import attack_from
-from graphprune.backends.verify.goals import boxes_of
-from graphprune.backends.verify.problem import Counterexample, Problem, Proof
-from graphprune.backends.verify.rows import UNIT
+from graphprune.backends.verify.network_rows import UNIT
+from graphprune.backends.verify.query import Counterexample, RegionResult, VerificationQuery
+from graphprune.backends.verify.specifications import boxes_of
 from graphprune.bounds.entry import pre_activation_bounds
 from graphprune.progress import Progress, quiet
 from graphprune.region import Ball, Domain
@@ -64,9 +64,9 @@ class _Box(Ball):
     high: Floats = field(kw_only=True)
 
     @classmethod
-    def of(cls, problem: Problem) -> "_Box":
-        shape = problem.network.input_shape
-        low, high = problem.lower.reshape(shape), problem.upper.reshape(shape)
+    def of(cls, query: VerificationQuery) -> "_Box":
+        shape = query.network.input_shape
+        low, high = query.lower.reshape(shape), query.upper.reshape(shape)
         center = low + 0.5 * (high - low)
         radius = float(np.max(np.maximum(high - center, center - low), initial=0.0))
         return cls(center, radius, Domain(-np.inf, np.inf), low=low, high=high)
@@ -105,7 +105,7 @@ class _Node:
     mix: Singles
 
 
-def split_neurons(problem: Problem, progress: Progress = quiet) -> Proof:
+def split_neurons(query: VerificationQuery, progress: Progress = quiet) -> RegionResult:
     """Decide a region by splitting neurons.
 
     Neither `unsat` nor a point: the deadline has passed, or a case is undecided within rounding.
@@ -115,23 +115,23 @@ def split_neurons(problem: Problem, progress: Progress = quiet) -> Proof:
     UnsupportedError
         The network has activations other than ReLU.
     """
-    return _Search(problem, progress).run()
+    return _NeuronSearch(query, progress).run()
 
 
-class _Search:
+class _NeuronSearch:
     """The open cases, and what was found."""
 
-    def __init__(self, problem: Problem, progress: Progress) -> None:
-        self.problem = problem
+    def __init__(self, query: VerificationQuery, progress: Progress) -> None:
+        self.query = query
         self.progress = progress
-        self.limits = Limits(problem.deadline)
+        self.limits = Limits(query.deadline)
         self.nodes = 0
         self.undecided = False
         self.point: Counterexample | None = None
         self._starts: list[tuple[float, Floats]] = []
         self._next_attack = FIRST_ATTACK
 
-    def run(self) -> Proof:
+    def run(self) -> RegionResult:
         targets = self._targets()
         targets = self._grow(targets, FIRST_NODES)
         targets = [target for target in targets if self._tighten(target)]
@@ -140,33 +140,33 @@ class _Search:
                 targets = self._cut(targets, cuts)
             targets = self._grow(targets, nodes)
         unsat = not targets and not self.undecided and self.point is None
-        ended = not unsat and self.point is None and self.problem.in_time
+        ended = not unsat and self.point is None and self.query.in_time
         reason = "some cases are undecided within rounding" if ended else ""
-        return Proof(unsat, self.point, self.nodes, reason)
+        return RegionResult(unsat, self.point, self.nodes, reason)
 
     def _targets(self) -> list[Target]:
         """Per open polytope the constraint that its root excludes best."""
-        problem = self.problem
-        ball = _Box.of(problem)
-        layers = pre_activation_bounds(problem.network, boxes_of(problem))
+        query = self.query
+        ball = _Box.of(query)
+        layers = pre_activation_bounds(query.network, boxes_of(query))
         bounds: Bounds = [
             (layer.lower[0].astype(np.float64), layer.upper[0].astype(np.float64))
             for layer in layers
         ]
-        condensed = condense(problem.network, bounds, ball)
+        condensed = condense(query.network, bounds, ball)
         chosen: list[Target] = []
-        for p in range(problem.polytopes):
+        for p in range(query.polytopes):
             best: _Constraint | None = None
-            for r in range(problem.first[p], problem.first[p + 1]):
-                self.progress(f"bounding constraint {r + 1} of {len(problem.limits)}")
+            for r in range(query.first[p], query.first[p + 1]):
+                self.progress(f"bounding constraint {r + 1} of {len(query.limits)}")
                 target = _Constraint(
-                    problem.network, problem.weights[r], ball, bounds, condensed,
-                    limit=float(problem.limits[r]),
+                    query.network, query.weights[r], ball, bounds, condensed,
+                    limit=float(query.limits[r]),
                 )  # fmt: skip
                 target.optimise()
                 if best is None or target.bound > best.bound:
                     best = target
-                if best.bound > 0.0 or not problem.in_time:
+                if best.bound > 0.0 or not query.in_time:
                     break
             if best is not None and not best.bound > 0.0:
                 chosen.append(best)
@@ -219,7 +219,7 @@ class _Search:
         heapq.heapify(heap)
         made, start = len(heap), self.nodes
         while heap and self.point is None:
-            if self.nodes - start >= budget or not self.problem.in_time:
+            if self.nodes - start >= budget or not self.query.in_time:
                 left = {id(node.target.row) for _, _, node in heap}
                 return [target for target in targets if id(target.row) in left]
             node = heapq.heappop(heap)[2]
@@ -253,7 +253,7 @@ class _Search:
         x = v[: target.condensed.inputs].copy()
         self._starts.append((value, x))
         if value <= target.goal.error:
-            self.point = self.problem.confirm(x[None])
+            self.point = self.query.confirm(x[None])
         children = [
             (kernels.ACTIVE, active, active_closed),
             (kernels.INACTIVE, inactive, inactive_closed),
@@ -278,10 +278,10 @@ class _Search:
 
     def _leaf(self, target: Target, state: NDArray[np.int8]) -> Leaf:
         """Solve a case's linear program; its points may be counterexamples."""
-        leaf = solve_leaf(target, state, self.problem.deadline)
+        leaf = solve_leaf(target, state, self.query.deadline)
         points = [x for x in (leaf.inner, leaf.point) if x is not None]
         if points and self.point is None:
-            self.point = self.problem.confirm(np.array(points))
+            self.point = self.query.confirm(np.array(points))
         return leaf
 
     def _attack(self) -> None:
@@ -291,7 +291,7 @@ class _Search:
         points = np.array([x for _, x in self._starts[:STARTS]])
         self._starts.clear()
         if len(points):
-            self.point = self.point or attack_from(self.problem, points)
+            self.point = self.point or attack_from(self.query, points)
 
 
 def _first_tightened(target: Target) -> int:

@@ -1,4 +1,4 @@
-"""The order of things: attack, root bounds, then branch and bound until the time is over."""
+"""Decide a property: attack, root bounds, then branch and bound until the time is over."""
 
 from dataclasses import dataclass
 from time import monotonic
@@ -9,7 +9,7 @@ import numpy as np
 from graphprune.backends.verify.attack import attack
 from graphprune.backends.verify.inputs import split_inputs
 from graphprune.backends.verify.neurons import split_neurons
-from graphprune.backends.verify.problem import Counterexample, Problem, Proof
+from graphprune.backends.verify.query import Counterexample, RegionResult, VerificationQuery
 from graphprune.backends.verify.root import close_at_root
 from graphprune.errors import GraphpruneError, UnsupportedError
 from graphprune.ir import Network
@@ -41,7 +41,7 @@ class Verdict:
     seconds
         Wall time.
     reason
-        Why the answer is ``unknown``.
+        The cause of the answer ``unknown``.
     """
 
     answer: Answer
@@ -78,57 +78,57 @@ def verify(
     _check_sizes(network, prop)
     _check_head(network, prop)
     start = monotonic()
-    problems = [Problem.of(network, region, start + time_limit) for region in prop.regions]
+    queries = [VerificationQuery.of(network, region, start + time_limit) for region in prop.regions]
     nodes, reason, proven = 0, "", 0
 
     def verdict(answer: Answer, point: Counterexample | None = None) -> Verdict:
         return Verdict(answer, point, nodes, monotonic() - start, reason)
 
-    said = [_of(number, len(problems), progress) for number in range(len(problems))]
-    for problem, say in zip(problems, said, strict=True):
-        found = attack(problem, 1, starts=FIRST_STARTS, seed=seed, progress=say)
+    said = [_about(number, len(queries), progress) for number in range(len(queries))]
+    for query, say in zip(queries, said, strict=True):
+        found = attack(query, 1, starts=FIRST_STARTS, seed=seed, progress=say)
         if found is not None:
             return verdict("sat", found)
-    for problem, say in zip(problems, said, strict=True):
-        if not problem.in_time:
+    for query, say in zip(queries, said, strict=True):
+        if not query.in_time:
             break
         with told_of_compiling(say):
-            proof = _decide(problem, seed, say)
-        nodes += proof.nodes
-        if proof.point is not None:
-            return verdict("sat", proof.point)
+            result = _decide(query, seed, say)
+        nodes += result.nodes
+        if result.point is not None:
+            return verdict("sat", result.point)
         # What cannot be told of one region does not hide a counterexample in another.
-        proven += proof.unsat
-        reason = reason or proof.reason
-    if proven == len(problems):
+        proven += result.unsat
+        reason = reason or result.reason
+    if proven == len(queries):
         return verdict("unsat")
     return verdict("unknown" if reason else "timeout")
 
 
-def _of(number: int, regions: int, progress: Progress) -> Progress:
-    """`progress` about one of several regions."""
+def _about(number: int, regions: int, progress: Progress) -> Progress:
+    """Progress messages that name one of several regions."""
     if regions == 1:
         return progress
     return lambda text: progress(f"region {number + 1} of {regions}: {text}")
 
 
-def _decide(problem: Problem, seed: int, progress: Progress) -> Proof:
+def _decide(query: VerificationQuery, seed: int, progress: Progress) -> RegionResult:
     """Decide one region."""
     try:
         progress("bounds of the whole box")
-        problem = close_at_root(problem)
-        if problem.polytopes == 0:
-            return Proof(True, None, 1)
-        found = attack(problem, ROUNDS, seed=seed + 1, progress=progress)
+        query = close_at_root(query)
+        if query.polytopes == 0:
+            return RegionResult(True, None, 1)
+        found = attack(query, ROUNDS, seed=seed + 1, progress=progress)
         if found is not None:
-            return Proof(False, found, 1)
-        if np.count_nonzero(problem.upper > problem.lower) <= FEW_INPUTS:
-            return split_inputs(problem, progress)
-        return split_neurons(problem, progress)
+            return RegionResult(False, found, 1)
+        if np.count_nonzero(query.upper > query.lower) <= FEW_INPUTS:
+            return split_inputs(query, progress)
+        return split_neurons(query, progress)
     except UnsupportedError as error:
-        return Proof(False, None, 1, f"bounds and attack do not decide it, and {error}")
+        return RegionResult(False, None, 1, f"bounds and attack do not decide it, and {error}")
     except GraphpruneError as error:  # bounds that overflow
-        return Proof(False, None, 1, str(error))
+        return RegionResult(False, None, 1, str(error))
 
 
 def _check_sizes(network: Network, prop: Property) -> None:

@@ -25,21 +25,38 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from graphprune.check.forms import MORE, TINY, UNIT, Floats, Form, csr, gamma, intervals, times
+from graphprune.check.forms import (
+    MORE,
+    TINY,
+    UNIT,
+    AffineForm,
+    Floats,
+    csr,
+    gamma,
+    intervals,
+    times,
+)
 
 # Leaves per matrix product.
 CHUNK = 512
 
 
 @dataclass(frozen=True, eq=False)
-class Planes:
-    """relu(z_j) <= p . v + q, the rows of `form`, for the variable neurons j in `neurons`.
+class UpperPlanes:
+    """Upper planes relu(z_j) <= p . v + q of some variable neurons, with what proves them.
 
-    Each with two reals that prove it (see `plane_slack`).
+    Attributes
+    ----------
+    neurons
+        (P,) the variable neurons j.
+    form
+        The rows p and offsets q.
+    below, above
+        (P,) two reals per plane, see `plane_slack`.
     """
 
     neurons: NDArray[np.intp]
-    form: Form
+    form: AffineForm
     below: Floats
     above: Floats
 
@@ -65,10 +82,10 @@ class System:
     inputs: int
     low: Floats
     high: Floats
-    form: Form
+    form: AffineForm
     lower: Floats
     upper: Floats
-    planes: Planes | None = None
+    planes: UpperPlanes | None = None
 
     @property
     def width(self) -> int:
@@ -81,11 +98,12 @@ class System:
         return replace(self, low=low, high=high, lower=lower, upper=upper)
 
     @property
-    def reach(self) -> Floats:
+    def extent(self) -> Floats:
+        """Largest absolute value of every element of the basis."""
         return np.maximum(np.abs(self.low), np.abs(self.high))
 
 
-def stack(inputs: tuple[Floats, Floats], layers: list[tuple[Form, Floats, Floats]]) -> System:
+def stack(inputs: tuple[Floats, Floats], layers: list[tuple[AffineForm, Floats, Floats]]) -> System:
     """The system of the variable neurons of `layers`: (form, lower, upper), bottom first."""
     low, high = inputs
     lower = np.concatenate([np.zeros(0), *(layer[1] for layer in layers)])
@@ -93,7 +111,7 @@ def stack(inputs: tuple[Floats, Floats], layers: list[tuple[Form, Floats, Floats
     basis = len(low) + len(lower)
     forms = [layer[0].widen(basis) for layer in layers]
     rows = csr(sparse.vstack([f.rows for f in forms], format="csr")) if forms else None
-    form = Form(
+    form = AffineForm(
         csr((0, basis)) if rows is None else rows,
         np.concatenate([np.zeros(0), *(f.offset for f in forms)]),
         np.concatenate([np.zeros(0), *(f.error for f in forms)]),
@@ -104,8 +122,8 @@ def stack(inputs: tuple[Floats, Floats], layers: list[tuple[Form, Floats, Floats
     )  # fmt: skip
 
 
-def plane_slack(system: System, planes: Planes) -> Floats:
-    """Proven: the planes are at least this much above their neurons.
+def plane_slack(system: System, planes: UpperPlanes) -> Floats:
+    """Lower bounds of the planes' distances above their neurons.
 
     On the box of v, for any reals s, t and with e = p . v + q,
 
@@ -124,21 +142,21 @@ def plane_slack(system: System, planes: Planes) -> Floats:
     ):
         rows = csr(planes.form.rows - csr(sparse.diags_array(factor) @ z.rows))
         # At most 8 roundings per term until the difference is a form, that of 1 - t included.
-        reach = z.magnitude(system.reach) + np.maximum(np.abs(lower), np.abs(upper))
-        size = planes.form.magnitude(system.reach) + np.abs(factor) * reach + np.abs(rest)
+        largest = z.magnitude(system.extent) + np.maximum(np.abs(lower), np.abs(upper))
+        size = planes.form.magnitude(system.extent) + np.abs(factor) * largest + np.abs(rest)
         error = np.abs(factor) * z.error + 8.0 * UNIT * size
-        form = Form(rows, planes.form.offset - factor * z.offset + rest, MORE * error)
+        form = AffineForm(rows, planes.form.offset - factor * z.offset + rest, MORE * error)
         slack = np.minimum(slack, intervals(form, system.low, system.high)[0])
     return slack
 
 
 def lower_bounds(
     system: System,
-    goals: Form,
+    goals: AffineForm,
     states: NDArray[np.int8],
     multipliers: NDArray[np.floating],
     planes: NDArray[np.floating] | None = None,
-    assumption: tuple[NDArray[np.floating], Form] | None = None,
+    assumption: tuple[NDArray[np.floating], AffineForm] | None = None,
 ) -> Floats:
     """Proven lower bounds (R,) of `goals`, one case each.
 
@@ -170,26 +188,26 @@ def lower_bounds(
 
 def linear_bounds(
     system: System,
-    goals: Form,
+    goals: AffineForm,
     states: NDArray[np.int8],
     multipliers: NDArray[np.floating],
     planes: NDArray[np.floating] | None = None,
-    assumption: tuple[NDArray[np.floating], Form] | None = None,
+    assumption: tuple[NDArray[np.floating], AffineForm] | None = None,
 ) -> tuple[Floats, Floats]:
     """The inequality before its minimum over the box: goal >= c . x + rest; c (R, n), rest (R,).
 
     `rest` pays for rounding, that of the minimum included.
     """
-    n, reach = system.inputs, system.reach
+    n, extent = system.inputs, system.extent
     lower, upper = system.lower, system.upper
     m, pi = multipliers.astype(np.float64), None if planes is None else planes.astype(np.float64)
-    goals = goals.widen(len(reach))
+    goals = goals.widen(len(extent))
     c = goals.rows.toarray() + times(csr(system.form.rows.T), m.T).T
     constant = goals.offset + m @ system.form.offset
     # Proven error of the forms, and the sum of all absolute terms that rounding is relative to.
     error = goals.error + np.abs(m) @ system.form.error
-    weight = system.form.magnitude(reach) + np.maximum(np.abs(lower), np.abs(upper))
-    total = goals.magnitude(reach) + np.abs(m) @ weight
+    weight = system.form.magnitude(extent) + np.maximum(np.abs(lower), np.abs(upper))
+    total = goals.magnitude(extent) + np.abs(m) @ weight
     if pi is not None and system.planes is not None:
         own = system.planes
         c -= times(csr(own.form.rows.T), pi.T).T
@@ -197,15 +215,15 @@ def linear_bounds(
             c[:, n + j] += pi[:, i]
         constant -= pi @ own.form.offset
         outputs = np.maximum(upper[own.neurons], 0.0)
-        total += np.abs(pi) @ (own.form.magnitude(reach) + outputs)
+        total += np.abs(pi) @ (own.form.magnitude(extent) + outputs)
     if assumption is not None:
-        amount, form = assumption[0].astype(np.float64), assumption[1].widen(len(reach))
+        amount, form = assumption[0].astype(np.float64), assumption[1].widen(len(extent))
         c += amount[:, None] * form.rows.toarray()
         constant += amount * form.offset
         error += amount * form.error
-        total += amount * form.magnitude(reach)
+        total += amount * form.magnitude(extent)
     neurons = _neurons(c[:, n:], m, states, lower, upper).sum(axis=1)
-    operations = 16.0 * (len(reach) + system.width + 64)
+    operations = 16.0 * (len(extent) + system.width + 64)
     margin: Floats = MORE * (error + operations * UNIT * total) + TINY
     return c[:, :n], constant + neurons - margin
 
@@ -220,8 +238,8 @@ def cut_box(system: System, c: Floats, rest: float) -> tuple[Floats, Floats]:
     ends = np.minimum(c * low, c * high)
     slack = -(rest + ends.sum()) + gamma(len(c) + 8) * (abs(rest) + np.abs(ends).sum()) + TINY
     with np.errstate(divide="ignore", over="ignore"):
-        reach = MORE * max(float(slack), 0.0) / np.abs(c)
-    lower, upper = np.nextafter(high - reach, -np.inf), np.nextafter(low + reach, np.inf)
+        room = MORE * max(float(slack), 0.0) / np.abs(c)
+    lower, upper = np.nextafter(high - room, -np.inf), np.nextafter(low + room, np.inf)
     return np.where(c < 0, np.maximum(low, lower), low), np.where(
         c > 0, np.minimum(high, upper), high
     )
@@ -230,7 +248,7 @@ def cut_box(system: System, c: Floats, rest: float) -> tuple[Floats, Floats]:
 def _neurons(
     h: Floats, m: Floats, states: NDArray[np.int8], lower: Floats, upper: Floats
 ) -> Floats:
-    """min of h relu(z) - m z over what is left of the two pieces; 0 where none is."""
+    """Minimum of h relu(z) - m z over the pieces that are left; 0 where none is."""
     active = np.minimum((h - m) * np.maximum(lower, 0.0), (h - m) * np.maximum(upper, 0.0))
     inactive = np.minimum(-m * np.minimum(lower, 0.0), -m * np.minimum(upper, 0.0))
     active[(states < 0) | (upper <= 0.0)] = np.inf

@@ -44,13 +44,13 @@ class Refused(Exception):  # noqa: N818  (a verdict, not a malfunction)
 
 @dataclass(frozen=True, eq=False)
 class Claims:
-    """Linear goals that are bounded from below, each over a tree of cases.
+    """Linear specifications (goals) that are bounded from below, each over a tree of cases.
 
     Attributes
     ----------
     goals
-        (G,) what is bounded: neuron s >= 0 from below, or neuron -1 - s from above. Neurons are
-        the elements of ReLU inputs, in the order of the model's ReLU nodes. For the claims of a
+        (G,) neuron s >= 0 is bounded from below, neuron -1 - s from above. Neurons are the
+        elements of ReLU inputs, in the order of the model's ReLU nodes. For the claims of a
         margin: target classes.
     trees
         Every goal's tree in preorder: -1 is a leaf, j >= 0 splits variable neuron j of the system,
@@ -87,7 +87,7 @@ class Scope:
     lower, upper
         (variable neurons,) bounds of z, lower <= upper.
     claims
-        What proves the bounds; for the first scope one element per ReLU node.
+        The bounds' proofs; for the first scope one element per ReLU node.
     cut
         A claim on the target's margin, one leaf, whose linear bound cuts the parent's box.
     plane_neurons

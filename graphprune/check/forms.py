@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from graphprune.check.model import Affine, Model
+from graphprune.check.model import AffineStep, Model
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
@@ -40,31 +40,31 @@ def csr(array: object) -> sparse.csr_array:
 
 
 @dataclass(frozen=True, eq=False)
-class Form:
-    """rows (size, basis so far), offset (size,), error (size,)."""
+class AffineForm:
+    """Values ``rows @ v + offset`` up to `error`: a row per value, over the basis so far."""
 
     rows: sparse.csr_array
     offset: Floats
     error: Floats
 
-    def magnitude(self, reach: Floats) -> Floats:
-        """Sums of absolute terms, (size,), where |v| <= `reach`."""
+    def magnitude(self, extent: Floats) -> Floats:
+        """Sums of absolute terms, one per row, where |v| <= `extent`."""
         width = self.rows.shape[1]
-        return times(abs(self.rows), reach[:width]) + np.abs(self.offset)
+        return times(abs(self.rows), extent[:width]) + np.abs(self.offset)
 
-    def take(self, which: Ints) -> "Form":
-        return Form(csr(self.rows[which]), self.offset[which], self.error[which])
+    def take(self, which: Ints) -> "AffineForm":
+        return AffineForm(csr(self.rows[which]), self.offset[which], self.error[which])
 
-    def widen(self, basis: int) -> "Form":
+    def widen(self, basis: int) -> "AffineForm":
         """The same over a larger basis."""
         r = self.rows
         rows = csr(sparse.csr_array((r.data, r.indices, r.indptr), shape=(r.shape[0], basis)))
-        return Form(rows, self.offset, self.error)
+        return AffineForm(rows, self.offset, self.error)
 
 
 @dataclass(frozen=True, eq=False)
-class Layer:
-    """What becomes of the neurons of one ReLU node.
+class ReluPhases:
+    """Phases of the neurons of one ReLU node.
 
     Attributes
     ----------
@@ -90,24 +90,28 @@ class Propagation:
     """
 
     def __init__(
-        self, model: Model, low: Floats, high: Floats, decide: Callable[[int, Form], Layer]
+        self,
+        model: Model,
+        low: Floats,
+        high: Floats,
+        decide: Callable[[int, AffineForm], ReluPhases],
     ) -> None:
         self.low, self.high = low, high
         # |v| of the basis so far.
-        self.reach = np.maximum(np.abs(low), np.abs(high))
+        self.extent = np.maximum(np.abs(low), np.abs(high))
         self.decide = decide
         eye = csr(sparse.eye_array(model.inputs))
-        forms = {model.input: Form(eye, np.zeros(model.inputs), np.zeros(model.inputs))}
+        forms = {model.input: AffineForm(eye, np.zeros(model.inputs), np.zeros(model.inputs))}
         node = 0
         for step in model.steps:
-            if isinstance(step, Affine):
+            if isinstance(step, AffineStep):
                 forms[step.output] = self._affine(step, forms)
             else:
                 forms[step.output] = self._relu(node, forms[step.input])
                 node += 1
-        self.logits = forms[model.output].widen(len(self.reach))
+        self.logits = forms[model.output].widen(len(self.extent))
 
-    def _affine(self, step: Affine, forms: dict[str, Form]) -> Form:
+    def _affine(self, step: AffineStep, forms: dict[str, AffineForm]) -> AffineForm:
         form = forms[step.input]
         if step.matrix is not None:
             form = self._linear(step.matrix, form)
@@ -117,28 +121,28 @@ class Propagation:
             # The weights themselves may have been rounded (scaled biases).
             size = np.abs(form.offset) + np.abs(step.bias)
             error = MORE * (form.error + gamma(4) * size) + TINY
-            form = Form(form.rows, form.offset + step.bias, error)
+            form = AffineForm(form.rows, form.offset + step.bias, error)
         return form
 
-    def _linear(self, matrix: sparse.csr_array, form: Form) -> Form:
+    def _linear(self, matrix: sparse.csr_array, form: AffineForm) -> AffineForm:
         weights = abs(matrix)
         most = int(np.max(np.diff(matrix.indptr), initial=0))
         # 8: scaled weights, quotients and roots.
-        spread = form.error + gamma(most + 8) * form.magnitude(self.reach)
+        spread = form.error + gamma(most + 8) * form.magnitude(self.extent)
         error = MORE * times(weights, spread) + TINY
-        return Form(csr(matrix @ form.rows), times(matrix, form.offset), error)
+        return AffineForm(csr(matrix @ form.rows), times(matrix, form.offset), error)
 
-    def _sum(self, first: Form, second: Form) -> Form:
+    def _sum(self, first: AffineForm, second: AffineForm) -> AffineForm:
         basis = max(first.rows.shape[1], second.rows.shape[1])
         first, second = first.widen(basis), second.widen(basis)
-        size = first.magnitude(self.reach) + second.magnitude(self.reach)
+        size = first.magnitude(self.extent) + second.magnitude(self.extent)
         error = MORE * (first.error + second.error + gamma(2) * size) + TINY
-        return Form(csr(first.rows + second.rows), first.offset + second.offset, error)
+        return AffineForm(csr(first.rows + second.rows), first.offset + second.offset, error)
 
-    def _relu(self, node: int, form: Form) -> Form:
+    def _relu(self, node: int, form: AffineForm) -> AffineForm:
         layer = self.decide(node, form)
         variable = np.flatnonzero(layer.phase == 0)
-        basis, more = len(self.reach), len(variable)
+        basis, more = len(self.extent), len(variable)
         active = (layer.phase == 1).astype(np.float64)
         kept = csr(sparse.diags_array(active) @ form.widen(basis).rows)
         kept.eliminate_zeros()
@@ -146,12 +150,12 @@ class Propagation:
             sparse.coo_array((np.ones(more), (variable, np.arange(more))), (len(active), more))
         )
         rows = csr(sparse.hstack([kept, units], format="csr"))
-        # A neuron that is off has no size; a negative one would count as a gain.
-        self.reach = np.concatenate([self.reach, np.maximum(layer.upper, 0.0)])
-        return Form(rows, active * form.offset, active * form.error)
+        # An inactive neuron's extent is 0; a negative one would count as a gain.
+        self.extent = np.concatenate([self.extent, np.maximum(layer.upper, 0.0)])
+        return AffineForm(rows, active * form.offset, active * form.error)
 
 
-def intervals(form: Form, low: Floats, high: Floats) -> tuple[Floats, Floats]:
+def intervals(form: AffineForm, low: Floats, high: Floats) -> tuple[Floats, Floats]:
     """Proven bounds of a form on the box of its basis, rounded outward."""
     width = form.rows.shape[1]
     low, high = low[:width], high[:width]
@@ -159,7 +163,7 @@ def intervals(form: Form, low: Floats, high: Floats) -> tuple[Floats, Floats]:
     negative = form.rows - positive
     lower = form.offset + times(positive, low) + times(negative, high)
     upper = form.offset + times(positive, high) + times(negative, low)
-    reach = np.maximum(np.abs(low), np.abs(high))
+    extent = np.maximum(np.abs(low), np.abs(high))
     most = int(np.max(np.diff(form.rows.indptr), initial=0))
-    error = MORE * (form.error + 2.0 * gamma(most + 8) * form.magnitude(reach)) + TINY
+    error = MORE * (form.error + 2.0 * gamma(most + 8) * form.magnitude(extent)) + TINY
     return lower - error, upper + error

@@ -25,7 +25,7 @@ Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True, eq=False)
-class Affine:
+class AffineStep:
     """output = matrix @ input + bias; `matrix` None: the identity.
 
     `input2`: a second tensor that is added.
@@ -39,7 +39,7 @@ class Affine:
 
 
 @dataclass(frozen=True)
-class Relu:
+class ReluStep:
     """output = max(input, 0)."""
 
     output: str
@@ -78,7 +78,7 @@ class Model:
     batch: int
     classes: int
     dtype: np.dtype[np.floating]
-    steps: tuple[Affine | Relu, ...]
+    steps: tuple[AffineStep | ReluStep, ...]
     relus: tuple[int, ...]
 
     @property
@@ -122,7 +122,7 @@ def parse_model(data: bytes, label: str = "model") -> Model:
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
         raise ModelError(f"{label}: not a valid ONNX model: {reason}") from None
-    return _Reader(proto, label).model(data)
+    return _ModelReader(proto, label).model(data)
 
 
 def _refuse_external(tensor: onnx.TensorProto, label: str, name: str) -> None:
@@ -133,7 +133,7 @@ def _refuse_external(tensor: onnx.TensorProto, label: str, name: str) -> None:
         )
 
 
-class _Reader:
+class _ModelReader:
     """Shapes and constants known so far, and the steps made of the nodes."""
 
     def __init__(self, proto: onnx.ModelProto, label: str) -> None:
@@ -141,7 +141,7 @@ class _Reader:
         self.label = label
         self.constants = {t.name: self._array(t, t.name) for t in self.graph.initializer}
         self.shapes: dict[str, Shape] = {}
-        self.steps: list[Affine | Relu] = []
+        self.steps: list[AffineStep | ReluStep] = []
         self.relus: list[int] = []
         self.batch = 1
 
@@ -217,7 +217,7 @@ class _Reader:
 
     def add(self, node: onnx.NodeProto, shape: Shape, **parts: Any) -> None:
         self.shapes[node.output[0]] = shape
-        self.steps.append(Affine(node.output[0], **parts))
+        self.steps.append(AffineStep(node.output[0], **parts))
 
     def same(self, node: onnx.NodeProto, shape: Shape) -> None:
         """The same elements under another shape."""
@@ -227,13 +227,13 @@ class _Reader:
 
 
 class _UnreadableError(Exception):
-    """Why a node cannot be read."""
+    """The reason why a node cannot be read."""
 
 
-Rule = Callable[[_Reader, onnx.NodeProto, dict[str, Any]], None]
+Rule = Callable[[_ModelReader, onnx.NodeProto, dict[str, Any]], None]
 
 
-def _conv(r: _Reader, node: onnx.NodeProto, a: dict[str, Any]) -> None:
+def _conv(r: _ModelReader, node: onnx.NodeProto, a: dict[str, Any]) -> None:
     weight, shape = r.weight(node, 1), r.shape(node.input[0])
     sides, kernel = shape[1:], weight.shape[2:]
     if weight.ndim != len(shape) + 1 or list(a.pop("kernel_shape", kernel)) != list(kernel):
@@ -300,7 +300,7 @@ def _conv_matrix(
     return sparse.csr_array(sparse.coo_array(parts, shape=size))
 
 
-def _gemm(r: _Reader, node: onnx.NodeProto, a: dict[str, Any]) -> None:
+def _gemm(r: _ModelReader, node: onnx.NodeProto, a: dict[str, Any]) -> None:
     weight = r.weight(node, 1)
     if a.pop("transA", 0):
         raise _UnreadableError("transA is not supported")
@@ -309,16 +309,16 @@ def _gemm(r: _Reader, node: onnx.NodeProto, a: dict[str, Any]) -> None:
     bias, beta = r.constant(node, 2), a.pop("beta", 1.0)
     if bias is not None:
         step = r.steps[-1]
-        assert isinstance(step, Affine)
+        assert isinstance(step, AffineStep)
         spread = beta * _spread(bias, (len(matrix),))
-        r.steps[-1] = Affine(step.output, step.input, step.matrix, spread)
+        r.steps[-1] = AffineStep(step.output, step.input, step.matrix, spread)
 
 
-def _matmul(r: _Reader, node: onnx.NodeProto, a: dict[str, Any]) -> None:
+def _matmul(r: _ModelReader, node: onnx.NodeProto, a: dict[str, Any]) -> None:
     _dense(r, node, r.weight(node, 1).T)
 
 
-def _dense(r: _Reader, node: onnx.NodeProto, matrix: Floats) -> None:
+def _dense(r: _ModelReader, node: onnx.NodeProto, matrix: Floats) -> None:
     if matrix.ndim != 2 or r.shape(node.input[0]) != (matrix.shape[1],):
         raise _UnreadableError("weight and input do not fit")
     r.add(node, (len(matrix),), input=node.input[0], matrix=sparse.csr_array(matrix))
@@ -334,7 +334,7 @@ def _spread(constant: NDArray[Any], shape: Shape) -> Floats:
 
 
 def _sum(sign: float) -> Rule:
-    def rule(r: _Reader, node: onnx.NodeProto, a: dict[str, Any]) -> None:
+    def rule(r: _ModelReader, node: onnx.NodeProto, a: dict[str, Any]) -> None:
         first, second = node.input
         if first in r.constants:
             shape = r.shape(second)
@@ -357,7 +357,7 @@ def _diagonal(values: Floats) -> sparse.csr_array:
     return sparse.csr_array(sparse.diags_array(values))
 
 
-def _mul(r: _Reader, node: onnx.NodeProto, a: dict[str, Any]) -> None:
+def _mul(r: _ModelReader, node: onnx.NodeProto, a: dict[str, Any]) -> None:
     first, second = node.input
     constant, tensor = (first, second) if first in r.constants else (second, first)
     shape = r.shape(tensor)
@@ -365,7 +365,7 @@ def _mul(r: _Reader, node: onnx.NodeProto, a: dict[str, Any]) -> None:
     r.add(node, shape, input=tensor, matrix=_diagonal(factors))
 
 
-def _div(r: _Reader, node: onnx.NodeProto, a: dict[str, Any]) -> None:
+def _div(r: _ModelReader, node: onnx.NodeProto, a: dict[str, Any]) -> None:
     shape = r.shape(node.input[0])
     divisors = _spread(r.weight(node, 1), shape)
     if np.any(divisors == 0.0):
@@ -374,7 +374,7 @@ def _div(r: _Reader, node: onnx.NodeProto, a: dict[str, Any]) -> None:
     r.add(node, shape, input=node.input[0], matrix=_diagonal(1.0 / divisors))
 
 
-def _batch_norm(r: _Reader, node: onnx.NodeProto, a: dict[str, Any]) -> None:
+def _batch_norm(r: _ModelReader, node: onnx.NodeProto, a: dict[str, Any]) -> None:
     a.pop("momentum", None)
     if a.pop("training_mode", 0) or a.pop("spatial", 1) != 1 or len(node.output) != 1:
         raise _UnreadableError("training mode is not supported")
@@ -388,26 +388,26 @@ def _batch_norm(r: _Reader, node: onnx.NodeProto, a: dict[str, Any]) -> None:
         raise _UnreadableError("a variance is not positive")
     centred = f"{node.output[0]}/centred"
     r.shapes[centred] = shape
-    r.steps.append(Affine(centred, node.input[0], None, -mean))
+    r.steps.append(AffineStep(centred, node.input[0], None, -mean))
     matrix = _diagonal(scale / np.sqrt(variance + epsilon))
     r.add(node, shape, input=centred, matrix=matrix, bias=shift)
 
 
-def _relu(r: _Reader, node: onnx.NodeProto, a: dict[str, Any]) -> None:
+def _relu(r: _ModelReader, node: onnx.NodeProto, a: dict[str, Any]) -> None:
     shape = r.shape(node.input[0])
     r.shapes[node.output[0]] = shape
-    r.steps.append(Relu(node.output[0], node.input[0]))
+    r.steps.append(ReluStep(node.output[0], node.input[0]))
     r.relus.append(prod(shape))
 
 
-def _flatten(r: _Reader, node: onnx.NodeProto, a: dict[str, Any]) -> None:
+def _flatten(r: _ModelReader, node: onnx.NodeProto, a: dict[str, Any]) -> None:
     shape = r.shape(node.input[0])
     if a.pop("axis", 1) not in (1, -len(shape)):
         raise _UnreadableError("only axis 1 is supported")
     r.same(node, (prod(shape),))
 
 
-def _reshape(r: _Reader, node: onnx.NodeProto, a: dict[str, Any]) -> None:
+def _reshape(r: _ModelReader, node: onnx.NodeProto, a: dict[str, Any]) -> None:
     shape = r.shape(node.input[0])
     wanted = r.constant(node, 1)
     if wanted is None or wanted.ndim != 1 or len(wanted) < 2:
@@ -423,7 +423,7 @@ def _reshape(r: _Reader, node: onnx.NodeProto, a: dict[str, Any]) -> None:
     r.same(node, tuple(prod(shape) // known if s == -1 else s for s in sides))
 
 
-def _identity(r: _Reader, node: onnx.NodeProto, a: dict[str, Any]) -> None:
+def _identity(r: _ModelReader, node: onnx.NodeProto, a: dict[str, Any]) -> None:
     if node.op_type == "Dropout":
         a.clear()
         if len(node.input) > 2 and node.input[2]:
@@ -434,7 +434,7 @@ def _identity(r: _Reader, node: onnx.NodeProto, a: dict[str, Any]) -> None:
         r.same(node, r.shape(node.input[0]))
 
 
-def _constant(r: _Reader, node: onnx.NodeProto, a: dict[str, Any]) -> None:
+def _constant(r: _ModelReader, node: onnx.NodeProto, a: dict[str, Any]) -> None:
     tensor = a.pop("value", None)
     if tensor is None:
         raise _UnreadableError("only a tensor value is supported")

@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from graphprune.check.container import Proof, ProofFile, Refused
 from graphprune.check.forms import MORE, UNIT, Floats, gamma, times
-from graphprune.check.model import Affine, Model
+from graphprune.check.model import AffineStep, Model
 
 
 def check_point(file: ProofFile, model: Model, proof: Proof) -> None:
@@ -69,7 +69,7 @@ def evaluate(model: Model, point: NDArray[np.floating]) -> tuple[Floats, Floats]
     values = {model.input: (x, np.zeros(len(x)))}
     for step in model.steps:
         value, error = values[step.input]
-        if not isinstance(step, Affine):
+        if not isinstance(step, AffineStep):
             # relu is 1-Lipschitz.
             values[step.output] = np.maximum(value, 0.0), error
             continue

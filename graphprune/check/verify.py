@@ -1,4 +1,4 @@
-"""What a certificate must show, checked line by line."""
+"""Verify a certificate against a model: scopes, margins and points, line by line."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from graphprune.check.bound import (
-    Planes,
     System,
+    UpperPlanes,
     cut_box,
     linear_bounds,
     lower_bounds,
@@ -18,7 +18,16 @@ from graphprune.check.bound import (
     stack,
 )
 from graphprune.check.container import Claims, Margins, Proof, ProofFile, Refused, Scope, Singles
-from graphprune.check.forms import MORE, UNIT, Floats, Form, Layer, Propagation, csr, intervals
+from graphprune.check.forms import (
+    MORE,
+    UNIT,
+    AffineForm,
+    Floats,
+    Propagation,
+    ReluPhases,
+    csr,
+    intervals,
+)
 from graphprune.check.model import Model
 from graphprune.check.point import check_point
 
@@ -87,7 +96,7 @@ def verify(file: ProofFile, model: Model, report: Report = lambda text: None) ->
     for number, proof in enumerate(file.proofs):
         report(f"anchor {proof.index} ({number + 1}/{len(file.proofs)})")
         try:
-            results.append(_Checker(file, model, proof).run())
+            results.append(_AnchorChecker(file, model, proof).run())
         except Refused as reason:
             raise Refused(f"anchor {proof.index}: {reason}") from None
     return results
@@ -144,16 +153,16 @@ def cases(trees: NDArray[np.int32] | None, count: int, width: int, leaves: int) 
 
 def condense(
     model: Model, inputs: tuple[Floats, Floats], phase: States, lower: Floats, upper: Floats
-) -> tuple[System, Form]:
+) -> tuple[System, AffineForm]:
     """The system, and the logits over it, of the neurons with phase 0 and their bounds."""
     starts = np.cumsum([0, *model.relus])
-    layers: list[tuple[Form, Floats, Floats]] = []
+    layers: list[tuple[AffineForm, Floats, Floats]] = []
 
-    def decide(node: int, form: Form) -> Layer:
+    def decide(node: int, form: AffineForm) -> ReluPhases:
         part = slice(starts[node], starts[node + 1])
         own = _part(phase, lower, upper, part)
         layers.append((form.take(np.flatnonzero(phase[part] == 0)), *own))
-        return Layer(phase[part], own[1])
+        return ReluPhases(phase[part], own[1])
 
     logits = Propagation(model, *inputs, decide).logits
     return stack(inputs, layers), logits
@@ -166,26 +175,28 @@ def _part(phase: States, lower: Floats, upper: Floats, part: slice) -> tuple[Flo
     return lower[first : first + count], upper[first : first + count]
 
 
-def margin_form(system: System, logits: Form, label: int, targets: NDArray[np.intp]) -> Form:
+def margin_form(
+    system: System, logits: AffineForm, label: int, targets: NDArray[np.intp]
+) -> AffineForm:
     """f_label - f_target for each target."""
     first, second = logits.take(np.full(len(targets), label)), logits.take(targets)
-    rounding = 4.0 * UNIT * (first.magnitude(system.reach) + second.magnitude(system.reach))
-    return Form(
+    rounding = 4.0 * UNIT * (first.magnitude(system.extent) + second.magnitude(system.extent))
+    return AffineForm(
         csr(first.rows - second.rows), first.offset - second.offset,
         MORE * (first.error + second.error + rounding),
     )  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
-class _Known:
-    """What a verified scope says: bounds of all neurons, and the system they make."""
+class _VerifiedScope:
+    """A verified scope: bounds of all neurons, and the system they make."""
 
     target: int
     phase: NDArray[np.int8]
     lower: Floats
     upper: Floats
     system: System
-    logits: Form
+    logits: AffineForm
     empty: bool = False
 
     @property
@@ -193,8 +204,8 @@ class _Known:
         return np.flatnonzero(self.phase == 0)
 
 
-class _Checker:
-    """One anchor's proof."""
+class _AnchorChecker:
+    """Verifies one anchor's proof."""
 
     def __init__(self, file: ProofFile, model: Model, proof: Proof) -> None:
         self.file, self.model, self.proof = file, model, proof
@@ -224,7 +235,7 @@ class _Checker:
 
     def _ball(self) -> None:
         """No point of the ball is adversarial: the scopes hold, and every margin is positive."""
-        known: list[_Known] = []
+        known: list[_VerifiedScope] = []
         for number, scope in enumerate(self.proof.scopes):
             try:
                 if not -1 <= scope.parent < number or not -1 <= scope.target < self.model.classes:
@@ -247,21 +258,21 @@ class _Checker:
         if missing:
             raise Refused(f"class {min(missing)} is not excluded")
 
-    def _first(self, scope: Scope) -> _Known:
+    def _first(self, scope: Scope) -> _VerifiedScope:
         """Bounds layer by layer: of each layer by intervals and claims on the layers below."""
         if scope.target != -1 or len(scope.claims) != len(self.model.relus):
             raise Refused("the first scope has no target, and claims for every layer")
         if scope.cut is not None:
             raise Refused("the first scope's box is the ball")
         ball = box(self.proof.anchor, self.proof.lower, self.file.low, self.file.high)
-        layers: list[tuple[Form, Floats, Floats]] = []
+        layers: list[tuple[AffineForm, Floats, Floats]] = []
 
-        def decide(node: int, form: Form) -> Layer:
+        def decide(node: int, form: AffineForm) -> ReluPhases:
             system = stack(ball, layers)
             lower, upper = intervals(form, system.low, system.high)
             offset = self.starts[node]
 
-            def goal(which: NDArray[np.intp]) -> Form:
+            def goal(which: NDArray[np.intp]) -> AffineForm:
                 which = which - offset
                 if np.any(which < 0) or np.any(which >= len(lower)):
                     raise Refused(f"claims of layer {node} are about another layer")
@@ -273,12 +284,12 @@ class _Checker:
             self._covered(scope.phase[part], own, lower, upper, node)
             variable = np.flatnonzero(scope.phase[part] == 0)
             layers.append((form.take(variable), *own))
-            return Layer(scope.phase[part], own[1])
+            return ReluPhases(scope.phase[part], own[1])
 
         made = Propagation(self.model, *ball, decide)
-        return self._known(scope, stack(ball, layers), made.logits)
+        return self._verified(scope, stack(ball, layers), made.logits)
 
-    def _child(self, scope: Scope, known: list[_Known]) -> _Known:
+    def _child(self, scope: Scope, known: list[_VerifiedScope]) -> _VerifiedScope:
         """Bounds that tighten a parent's, proven on the parent's whole system."""
         parent, n = known[scope.parent], self.model.inputs
         if parent.target not in (-1, scope.target):
@@ -287,7 +298,7 @@ class _Checker:
         position = np.full(len(lower), -1)
         position[parent.variable] = np.arange(parent.system.width)
 
-        def goal(which: NDArray[np.intp]) -> Form:
+        def goal(which: NDArray[np.intp]) -> AffineForm:
             if np.any(which < 0) or np.any(which >= len(position)) or np.any(position[which] < 0):
                 raise Refused("a claim is about a neuron that is not variable in its parent")
             return parent.system.form.take(position[which])
@@ -314,10 +325,10 @@ class _Checker:
             system, logits = parent.system.within(ball, *own), parent.logits
         else:
             system, logits = condense(self.model, ball, scope.phase, *own)
-        return self._known(scope, system, logits, empty)
+        return self._verified(scope, system, logits, empty)
 
     def _cut(
-        self, cut: Claims, system: System, margin: Form | None
+        self, cut: Claims, system: System, margin: AffineForm | None
     ) -> tuple[Floats, Floats]:  # fmt: skip
         """The box where the bound of a margin that is <= 0 leaves room."""
         if margin is None or len(cut.goals) != 1 or cut.trees is not None:
@@ -342,14 +353,14 @@ class _Checker:
             place = "" if node is None else f" of layer {node}"
             raise Refused(f"bounds{place} are tighter than what is proven")
 
-    def _known(
-        self, scope: Scope, system: System, logits: Form, empty: bool = False
-    ) -> _Known:  # fmt: skip
+    def _verified(
+        self, scope: Scope, system: System, logits: AffineForm, empty: bool = False
+    ) -> _VerifiedScope:  # fmt: skip
         lower, upper = np.zeros(self.model.neurons), np.zeros(self.model.neurons)
         lower[scope.phase == 0], upper[scope.phase == 0] = scope.lower, scope.upper
-        return _Known(scope.target, scope.phase, lower, upper, system, logits, empty)
+        return _VerifiedScope(scope.target, scope.phase, lower, upper, system, logits, empty)
 
-    def _with_planes(self, scope: Scope, known: _Known) -> _Known:
+    def _with_planes(self, scope: Scope, known: _VerifiedScope) -> _VerifiedScope:
         neurons, starts, columns = scope.plane_neurons, scope.plane_starts, scope.plane_columns
         values, offsets = scope.plane_values, scope.plane_offsets
         below, above = scope.plane_below, scope.plane_above
@@ -373,8 +384,8 @@ class _Checker:
         parts = (values.astype(np.float64), columns.copy(), starts.copy())
         rows = csr(sparse.csr_array(parts, shape=(count, basis)))
         rows.sum_duplicates()
-        form = Form(rows, offsets, np.zeros(count))
-        planes = Planes(neurons.astype(np.intp), form, below, above)
+        form = AffineForm(rows, offsets, np.zeros(count))
+        planes = UpperPlanes(neurons.astype(np.intp), form, below, above)
         if not np.all(plane_slack(known.system, planes) >= 0.0):
             raise Refused("a plane does not lie above its neuron")
         return replace(known, system=replace(known.system, planes=planes))
@@ -383,8 +394,8 @@ class _Checker:
         self,
         claims: Claims,
         system: System,
-        goal: Callable[[NDArray[np.intp]], Form],
-        assumption: Form | None,
+        goal: Callable[[NDArray[np.intp]], AffineForm],
+        assumption: AffineForm | None,
         lower: Floats,
         upper: Floats,
         offset: int,
@@ -395,7 +406,7 @@ class _Checker:
         which = np.where(above, -1 - goals, goals)
         form = goal(which)
         sign = np.where(above, -1.0, 1.0)
-        signed = Form(
+        signed = AffineForm(
             csr(sparse.diags_array(sign) @ form.rows), sign * form.offset, form.error
         )  # fmt: skip
         values = self._values(claims, system, signed, assumption)
@@ -403,7 +414,7 @@ class _Checker:
         np.minimum.at(upper, which[above] - offset, -values[above])
 
     def _values(
-        self, claims: Claims, system: System, goals: Form, assumption: Form | None
+        self, claims: Claims, system: System, goals: AffineForm, assumption: AffineForm | None
     ) -> Floats:
         """Proven lower bound of every goal: the smallest over its leaves."""
         count = len(goals.offset)
@@ -419,9 +430,9 @@ class _Checker:
         return values
 
     def _leaves(
-        self, claims: Claims, system: System, count: int, assumption: Form | None
+        self, claims: Claims, system: System, count: int, assumption: AffineForm | None
     ) -> tuple[
-        NDArray[np.intp], States, Singles, Singles | None, tuple[Singles, Form] | None
+        NDArray[np.intp], States, Singles, Singles | None, tuple[Singles, AffineForm] | None
     ]:  # fmt: skip
         """Goal, case and multipliers of every leaf: m, of the planes, of the assumption."""
         m = claims.multipliers
@@ -447,7 +458,7 @@ class _Checker:
         self.leaves += len(m)
         return owner, states, m, pi, assumed
 
-    def _margins(self, margins: Margins, known: list[_Known]) -> set[int]:
+    def _margins(self, margins: Margins, known: list[_VerifiedScope]) -> set[int]:
         """Targets whose margins are proven positive on a scope."""
         if not 0 <= margins.scope < len(known):
             raise Refused("margins are claimed on a scope that does not exist")

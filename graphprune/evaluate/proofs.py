@@ -7,7 +7,7 @@ from time import monotonic
 
 import numpy as np
 
-from graphprune.backends.certificate import Question, UnprovenError, prove_ball
+from graphprune.backends.certificate import BallQuery, UnprovenError, prove_ball
 from graphprune.backends.protocol import is_exact
 from graphprune.check import Proof, ProofFile, parse_model, read_model
 from graphprune.check.model import Model
@@ -72,7 +72,7 @@ def prove(
         witness.target if witness else -1, witness.x.astype(model.dtype) if witness else None,
         (), (),
     )  # fmt: skip
-    question = Question(
+    question = BallQuery(
         model, anchor.x, anchor.label, wanted, settings.domain.low, settings.domain.high
     )  # fmt: skip
     sizes = tuple(size(activation.outputs[0]) for activation in network.activations)

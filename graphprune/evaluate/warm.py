@@ -61,7 +61,7 @@ def _run() -> None:
 def warm_verify() -> None:
     """Compile what `verify` needs besides the kernels of `warm_up`."""
     from graphprune.backends.verify.inputs import split_inputs
-    from graphprune.backends.verify.problem import Problem as VerifyProblem
+    from graphprune.backends.verify.query import VerificationQuery
     from graphprune.vnnlib import parse_property
 
     network = from_proto(_model())
@@ -69,7 +69,7 @@ def warm_verify() -> None:
     text = [f"(declare-const {name} Real)" for name in names]
     text += [f"(assert (>= {x} 0.3)) (assert (<= {x} 0.7))" for x in names[:6]]
     prop = parse_property(" ".join([*text, "(assert (>= Y_1 Y_0))"]))
-    split_inputs(VerifyProblem.of(network, prop.regions[0], monotonic() + 60.0))
+    split_inputs(VerificationQuery.of(network, prop.regions[0], monotonic() + 60.0))
 
 
 def _model() -> onnx.ModelProto:

@@ -5,20 +5,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from graphprune.backends.certificate import Question, UnprovenError, prove_ball
+from graphprune.backends.certificate import BallQuery, UnprovenError, prove_ball
 from graphprune.backends.certificate.program import best_multipliers
 from graphprune.backends.certificate.relaxation import Relaxation
 from graphprune.check import read_model
 from graphprune.check.bound import System, lower_bounds
-from graphprune.check.forms import Form, csr
+from graphprune.check.forms import AffineForm, csr
 from tests.check.test_bound import random_system
 from tests.conftest import MODELS
 
 
-def _case(seed: int) -> tuple[System, Form, np.ndarray]:
+def _case(seed: int) -> tuple[System, AffineForm, np.ndarray]:
     rng = np.random.default_rng(seed)
     system = random_system(rng, 3, 5, 0)
-    goal = Form(csr(rng.normal(size=(1, 8))), rng.normal(size=1), np.zeros(1))
+    goal = AffineForm(csr(rng.normal(size=(1, 8))), rng.normal(size=1), np.zeros(1))
     return system, goal, rng.integers(-1, 2, (1, 5)).astype(np.int8)
 
 
@@ -62,9 +62,9 @@ def test_programs_are_no_worse_than_ascent_and_no_better_than_the_truth(seed: in
 def test_a_case_without_points_has_a_positive_bound() -> None:
     # z = x + 2 on [0, 1] cannot be negative.
     low, high = np.array([0.0, 0.0]), np.array([1.0, 3.0])
-    form = Form(csr(np.array([[1.0, 0.0]])), np.array([2.0]), np.zeros(1))
+    form = AffineForm(csr(np.array([[1.0, 0.0]])), np.array([2.0]), np.zeros(1))
     system = System(1, low, high, form, np.array([-1.0]), np.array([3.0]))
-    goal = Form(csr(np.array([[1.0, 1.0]])), np.array([-5.0]), np.zeros(1))
+    goal = AffineForm(csr(np.array([[1.0, 1.0]])), np.array([-5.0]), np.zeros(1))
     state = np.array([[-1]], np.int8)
     found = best_multipliers(system, goal, state[0])
     assert found is not None
@@ -77,7 +77,7 @@ def test_time_limits_and_false_claims_end_the_proof() -> None:
     x = (images["x"][0] / np.float32(255)).astype(np.float32).reshape(model.shape)
     label = int(images["y"][0])
     with pytest.raises(UnprovenError, match="time"):
-        prove_ball(Question(model, x, label, 0.04, 0.0, 1.0), deadline=0.0)
+        prove_ball(BallQuery(model, x, label, 0.04, 0.0, 1.0), deadline=0.0)
     tiny = read_model(MODELS / "mnist-tiny.onnx")
     with pytest.raises(UnprovenError):
-        prove_ball(Question(tiny, x, label, 0.0784, 0.0, 1.0))
+        prove_ball(BallQuery(tiny, x, label, 0.0784, 0.0, 1.0))

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import graphprune as gp
-from graphprune.backends.certificate import Question, prove_ball
+from graphprune.backends.certificate import BallQuery, prove_ball
 from graphprune.backends.protocol import Ledger, Limits, Problem
 from graphprune.backends.search.rung import climb
-from graphprune.backends.trace import Case, Outline, Trace
+from graphprune.backends.trace import ClosedCase, TargetTrace, Trace
 from graphprune.check import Proof, ProofFile, read_model, verify
 from graphprune.check.model import Model
 from graphprune.region import Domain
@@ -37,7 +37,7 @@ def _proof(index: int, trace: Trace | None) -> Proof:
     model, anchor, _ = _traced(index)
     radius = RADII[index] * (1 - 1e-6)
     scopes, margins = prove_ball(
-        Question(model, anchor.x, anchor.label, radius, 0.0, 1.0), trace
+        BallQuery(model, anchor.x, anchor.label, radius, 0.0, 1.0), trace
     )  # fmt: skip
     proof = Proof(index, anchor.label, anchor.x, radius, None, -1, None, scopes, margins)
     (result,) = verify(ProofFile(model.sha256, 0.0, 1.0, (proof,)), model)
@@ -48,16 +48,16 @@ def _proof(index: int, trace: Trace | None) -> Proof:
 @pytest.mark.parametrize("index", RADII)
 def test_traces_become_certificates(index: int) -> None:
     _, _, trace = _traced(index)
-    assert trace.outlines
+    assert trace.targets
     proof = _proof(index, trace)
     excluded = {int(t) for margins in proof.margins for t in margins.claims.goals}
     excluded |= {scope.target for scope in proof.scopes}  # some by bounds that cross
-    assert excluded >= set(trace.outlines)
+    assert excluded >= set(trace.targets)
 
 
 def test_planes_of_a_trace_are_used() -> None:
     proofs = [_proof(index, _traced(index)[2]) for index in RADII]
-    assert any(o.planes is not None for i in RADII for o in _traced(i)[2].outlines.values())
+    assert any(o.planes is not None for i in RADII for o in _traced(i)[2].targets.values())
     scopes = [s for proof in proofs for s in proof.scopes if s.plane_neurons is not None]
     assert scopes
     used = [m.claims.planes for proof in proofs for m in proof.margins]
@@ -69,10 +69,10 @@ def test_planes_of_a_trace_are_used() -> None:
 def test_wrong_traces_cost_time_and_prove_nothing_false(seed: int) -> None:
     rng = np.random.default_rng(seed)
     _, _, trace = _traced(2)
-    _proof(2, Trace({t: _spoiled(o, rng) for t, o in trace.outlines.items()}))
+    _proof(2, Trace({t: _spoiled(o, rng) for t, o in trace.targets.items()}))
 
 
-def _spoiled(outline: Outline, rng: np.random.Generator) -> Outline:
+def _spoiled(outline: TargetTrace, rng: np.random.Generator) -> TargetTrace:
     """Cases missing, parameters exchanged or missing, planes of something else."""
     cases = []
     for case in outline.cases:
@@ -80,7 +80,7 @@ def _spoiled(outline: Outline, rng: np.random.Generator) -> Outline:
             continue
         theta = rng.uniform(0, 3, len(outline.neurons)).astype(np.float32)
         kept = case.theta if rng.random() < 0.5 else theta
-        cases.append(Case(case.path, None if rng.random() < 0.2 else kept, case.mix))
+        cases.append(ClosedCase(case.path, None if rng.random() < 0.2 else kept, case.mix))
     planes = outline.planes
     if planes is not None and rng.random() < 0.5:
         planes = planes.copy()

@@ -13,7 +13,7 @@ import graphprune as gp
 from graphprune.attacks.confirm import confirm
 from graphprune.backends.protocol import Ledger, Limits, Problem
 from graphprune.backends.scip import Scip, backend, process, solve
-from graphprune.backends.scip.process import Heard
+from graphprune.backends.scip.process import SolveStatus
 from graphprune.clock import processor_seconds
 from graphprune.ir import Query
 
@@ -148,7 +148,7 @@ def test_a_listener_that_has_heard_enough_ends_the_solve(
     results: list[solve.TargetResult] = []
 
     def solve_program(program, *, hear, **others):  # type: ignore[no-untyped-def]
-        def go_on(one: Heard) -> bool:
+        def go_on(one: SolveStatus) -> bool:
             return hear(one) and one.relaxed is None
 
         result = solve.solve_program(program, hear=go_on, **others)

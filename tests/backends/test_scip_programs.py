@@ -13,9 +13,9 @@ from graphprune.backends.protocol import Ledger, Limits, Problem
 from graphprune.backends.relaxation.condensed import bounds_of, condense
 from graphprune.backends.scip import Scip
 from graphprune.backends.scip import backend as scip_backend
-from graphprune.backends.scip.formulate import FORMS, Form, formulate, layer
-from graphprune.backends.scip.program import ENCODINGS, Encoding, Program
-from graphprune.backends.scip.relaxation import Relaxation, safe_bound
+from graphprune.backends.scip.formulate import PROGRAM_FORMS, ProgramForm, formulate, layer
+from graphprune.backends.scip.program import ENCODINGS, Encoding, MixedIntegerProgram
+from graphprune.backends.scip.relaxation import ProgramRelaxation, safe_bound
 from graphprune.backends.scip.tighten import root_bound, tighten
 from graphprune.bounds.certify import margin_rows
 from graphprune.bounds.entry import Boxes, pre_activation_bounds
@@ -27,12 +27,12 @@ from tests.oracles import Perceptron, brute_force_distance, region_distance
 
 seeds = st.integers(0, 10_000)
 boxes = st.sampled_from([gp.Domain(), gp.Domain(0.1, 0.9), gp.Domain(-1.0, 2.0)])
-BUILT: tuple[Form, ...] = ("condensed", "layered")
+BUILT: tuple[ProgramForm, ...] = ("condensed", "layered")
 
 
 def program_of(
-    network: gp.Network, ball: Ball, row: np.ndarray, form: Form, encoding: Encoding
-) -> Program:
+    network: gp.Network, ball: Ball, row: np.ndarray, form: ProgramForm, encoding: Encoding
+) -> MixedIntegerProgram:
     bounds = pre_activation_bounds(network, Boxes.of(ball))
     if form == "layered":
         return formulate(layer(network, bounds), ball, row, encoding=encoding)
@@ -44,7 +44,7 @@ def program_of(
 @settings(max_examples=12)
 @given(network=networks(), seed=seeds)
 def test_at_a_fixed_input_a_program_is_the_network(
-    form: Form, encoding: Encoding, network: gp.Network, seed: int
+    form: ProgramForm, encoding: Encoding, network: gp.Network, seed: int
 ) -> None:
     rng = np.random.default_rng(seed)
     ball = Ball(rng.uniform(0.2, 0.8, network.input_shape), 0.15)
@@ -136,7 +136,7 @@ def test_any_duals_give_a_bound(seed: int, kind: str) -> None:
         duals[rng.integers(len(duals))] = np.nan
     cost = rng.normal(size=len(program.lower))
     bound = safe_bound(program, cost, duals)
-    best = Relaxation(program).minimise(cost, np.inf)
+    best = ProgramRelaxation(program).minimise(cost, np.inf)
     assert best >= bound - 1e-6 * (1 + abs(bound))
     for x in samples_in(ball, 20, seed):
         v = program.solution(x.reshape(-1), float(np.max(np.abs(x - ball.center))))
@@ -163,4 +163,4 @@ def test_tightening_changes_no_answer(
 
 
 def test_the_options_are_those_that_are_tested() -> None:
-    assert set(FORMS) == {*BUILT, "auto"}
+    assert set(PROGRAM_FORMS) == {*BUILT, "auto"}

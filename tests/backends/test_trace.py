@@ -10,7 +10,7 @@ from graphprune.backends import trace as traces
 from graphprune.backends.protocol import Ledger, Limits, Problem
 from graphprune.backends.search import rung
 from graphprune.backends.search.rung import climb
-from graphprune.backends.trace import Outline, Path, Trace
+from graphprune.backends.trace import Path, TargetTrace, Trace
 from graphprune.evaluate.distance import distance
 from graphprune.region import Domain
 from tests.conftest import MODELS
@@ -24,7 +24,7 @@ def _splits(path: Path) -> list[tuple[int, int]]:
     return found
 
 
-def _covers(outline: Outline) -> bool:
+def _covers(outline: TargetTrace) -> bool:
     """The cases are the leaves of one binary tree: all of it, and nothing twice."""
     leaves = [frozenset(_splits(case.path)) for case in outline.cases]
     assert all(len({row for row, _ in leaf}) == len(leaf) for leaf in leaves)
@@ -34,8 +34,8 @@ def _covers(outline: Outline) -> bool:
 
 
 def _examine(trace: Trace, network: gp.Network, anchor: gp.Anchor) -> None:
-    assert trace.outlines
-    for target, outline in trace.outlines.items():
+    assert trace.targets
+    for target, outline in trace.targets.items():
         assert target != anchor.label
         assert _covers(outline)
         assert np.all(np.diff(outline.neurons) > 0)
@@ -107,6 +107,6 @@ def test_traces_keep_paths_when_there_is_no_room(monkeypatch: pytest.MonkeyPatch
     anchor = gp.load_anchors(MODELS / "mnist-test-100.npz", network)[2]
     found = distance(network, anchor, record=True)
     assert found.trace is not None
-    assert all(map(_covers, found.trace.outlines.values()))
-    cases = [case for outline in found.trace.outlines.values() for case in outline.cases]
+    assert all(map(_covers, found.trace.targets.values()))
+    cases = [case for outline in found.trace.targets.values() for case in outline.cases]
     assert all(case.theta is None for case in cases)

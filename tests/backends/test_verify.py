@@ -17,11 +17,11 @@ from graphprune.backends.protocol import Limits
 from graphprune.backends.relaxation.cuts import add_planes
 from graphprune.backends.relaxation.specification import Target
 from graphprune.backends.verify import Verdict, kernels, neurons, verify
-from graphprune.backends.verify.goals import goals_and_errors
 from graphprune.backends.verify.inputs import split_inputs
+from graphprune.backends.verify.network_rows import rows_of
 from graphprune.backends.verify.neurons import split_neurons
-from graphprune.backends.verify.problem import Problem, Proof
-from graphprune.backends.verify.rows import rows_of
+from graphprune.backends.verify.query import RegionResult, VerificationQuery
+from graphprune.backends.verify.specifications import specifications_and_errors
 from graphprune.errors import GraphpruneError
 from graphprune.progress import Progress
 from graphprune.runtime.original import run_original
@@ -119,13 +119,13 @@ def test_neuron_splitting_never_contradicts_brute_force(seed: int) -> None:
     """A conjunction is excluded by one of its constraints here, so some stay undecided."""
     network, prop, best = question(seed)
     single = all(len(polytope) == 1 for polytope in prop.regions[0].polytopes)
-    proof = split_neurons(Problem.of(network, prop.regions[0], np.inf))
-    assert not (proof.unsat and best < -1e-6)
-    assert not (proof.point is not None and best > 1e-6)
+    result = split_neurons(VerificationQuery.of(network, prop.regions[0], np.inf))
+    assert not (result.unsat and best < -1e-6)
+    assert not (result.point is not None and best > 1e-6)
     if single and best > 1e-4:
-        assert proof.unsat
-    if proof.point is not None:
-        assert prop.regions[0].violated_by(proof.point.y)
+        assert result.unsat
+    if result.point is not None:
+        assert prop.regions[0].violated_by(result.point.y)
 
 
 def test_both_ways_to_split_agree(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,8 +150,10 @@ def test_both_ways_to_split_agree(monkeypatch: pytest.MonkeyPatch) -> None:
         limit = float(min(margins) - share * (max(margins) - min(margins)) - 1e-3)
         box = [(float(v - 0.8), float(v + 0.8)) for v in center]
         text = property_text(4, 2, box, f"(assert (<= (- Y_0 Y_1) {limit!r}))")
-        problem = Problem.of(gp.from_proto(net.model()), parse_property(text).regions[0], np.inf)
-        by_neurons, by_inputs = split_neurons(problem), split_inputs(problem)
+        query = VerificationQuery.of(
+            gp.from_proto(net.model()), parse_property(text).regions[0], np.inf
+        )
+        by_neurons, by_inputs = split_neurons(query), split_inputs(query)
         assert (by_neurons.unsat, by_neurons.point is None) == (
             by_inputs.unsat, by_inputs.point is None,
         ), seed  # fmt: skip
@@ -170,16 +172,14 @@ def test_bounds_hold_what_points_do(seed: int) -> None:
     pairs = list(zip(low.tolist(), high.tolist(), strict=True))
     limit = float(net.logits(0.5 * (low + high))[0])
     text = property_text(3, 2, pairs, f"(assert (or (<= Y_0 {limit!r}) (>= Y_0 Y_1)))")
-    problem = Problem.of(network, parse_property(text).regions[0], np.inf)
+    query = VerificationQuery.of(network, parse_property(text).regions[0], np.inf)
     rows = rows_of(network)
-    goals, error = goals_and_errors(problem, rows)
-    work = kernels.work(rows)
-    lower, upper = problem.lower[None].copy(), problem.upper[None].copy()
+    specifications, error = specifications_and_errors(query, rows)
+    work = kernels.box_workspace(rows, specifications)
     still = np.ones((1, 2), np.bool_)
-    kernels.bound_boxes(
-        rows, error, goals, lower, upper, still, work,
-        np.empty(1), np.empty(1, np.int64), np.empty(1), np.empty((1, 3)),
-    )  # fmt: skip
+    boxes = kernels.box_batch(query.lower[None].copy(), query.upper[None].copy(), still)
+    lower, upper = boxes.lower, boxes.upper
+    kernels.bound_boxes(rows, error, specifications, boxes, work)
     for x in rng.uniform(low, high, (200, 3)):
         h = np.maximum(net.weights[0] @ x + net.biases[0], 0)
         z = np.concatenate([net.weights[0] @ x + net.biases[0], net.weights[1] @ h + net.biases[1]])
@@ -269,11 +269,15 @@ def test_what_cannot_be_told_of_one_region_hides_no_other(monkeypatch: pytest.Mo
     assert len(prop.regions) == 2
     module = import_module("graphprune.backends.verify.verify")
     decide = module._decide
-    asked: list[Problem] = []
+    asked: list[VerificationQuery] = []
 
-    def shy(problem: Problem, seed: int, progress: Progress) -> Proof:
-        asked.append(problem)
-        return Proof(False, None, 1, "odd") if len(asked) == 1 else decide(problem, seed, progress)
+    def shy(query: VerificationQuery, seed: int, progress: Progress) -> RegionResult:
+        asked.append(query)
+        return (
+            RegionResult(False, None, 1, "odd")
+            if len(asked) == 1
+            else decide(query, seed, progress)
+        )
 
     monkeypatch.setattr(module, "attack", lambda *_, **__: None)
     monkeypatch.setattr(module, "_decide", shy)

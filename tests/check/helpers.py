@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from graphprune.backends.certificate import Question, prove_ball
+from graphprune.backends.certificate import BallQuery, prove_ball
 from graphprune.check import Proof, ProofFile, parse_model
 from graphprune.check.model import Model
 from tests.oracles import Perceptron, brute_force_distance
@@ -34,7 +34,7 @@ class Case:
 
     def proof(self, radius: float) -> Proof:
         """A proof of the ball of `radius`; raises UnprovenError where there is none."""
-        question = Question(self.model, self.x, self.label, radius, 0.0, 1.0)
+        question = BallQuery(self.model, self.x, self.label, radius, 0.0, 1.0)
         scopes, margins = prove_ball(question)
         return Proof(0, self.label, self.x, radius, None, -1, None, scopes, margins)
 

@@ -6,8 +6,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from graphprune.check.bound import Planes, System, lower_bounds, plane_slack
-from graphprune.check.forms import Form, Layer, Propagation, csr, intervals
+from graphprune.check.bound import System, UpperPlanes, lower_bounds, plane_slack
+from graphprune.check.forms import AffineForm, Propagation, ReluPhases, csr, intervals
 from graphprune.check.model import Model, parse_model
 from tests.oracles import Perceptron
 
@@ -31,11 +31,13 @@ def random_system(
         lower, upper = lower + shift, upper + shift
     low = np.concatenate([rng.uniform(-1, 0, inputs), np.zeros(width)])
     high = np.concatenate([rng.uniform(0, 1, inputs), np.maximum(upper, 0.0)])
-    form = Form(csr(rows), rng.normal(size=width), np.zeros(width))
-    own = Form(csr(rng.normal(size=(planes, basis))), rng.normal(size=planes), np.zeros(planes))
+    form = AffineForm(csr(rows), rng.normal(size=width), np.zeros(width))
+    own = AffineForm(
+        csr(rng.normal(size=(planes, basis))), rng.normal(size=planes), np.zeros(planes)
+    )
     neurons = rng.integers(0, width, planes)
     below, above = rng.choice([-0.5, 0.0, 0.5, 1.0], (2, planes))
-    return System(inputs, low, high, form, lower, upper, Planes(neurons, own, below, above))
+    return System(inputs, low, high, form, lower, upper, UpperPlanes(neurons, own, below, above))
 
 
 @settings(max_examples=40)
@@ -48,8 +50,8 @@ def test_bounds_lie_below_the_exact_dual(seed: int, inputs: int, width: int, pla
     m = (rng.normal(size=(1, width)) * 10.0 ** rng.integers(-4, 5, (1, width))).astype(np.float32)
     pi = rng.uniform(0, 2, (1, planes)).astype(np.float32)
     assumed = rng.uniform(0, 2, 1).astype(np.float32)
-    row = Form(csr(rng.normal(size=(1, inputs + width))), rng.normal(size=1), np.zeros(1))
-    form = Form(csr(goal), rng.normal(size=1), np.zeros(1))
+    row = AffineForm(csr(rng.normal(size=(1, inputs + width))), rng.normal(size=1), np.zeros(1))
+    form = AffineForm(csr(goal), rng.normal(size=1), np.zeros(1))
     assert system.planes is not None
     computed = lower_bounds(system, form, states, m, pi, (assumed, row))[0]
 
@@ -101,12 +103,12 @@ def test_forms_and_intervals_hold_at_exact_points(
     net = Perceptron.random(rng, widths)
     model: Model = parse_model(net.model().SerializeToString())
     center = rng.uniform(0, 1, widths[0])
-    forms: list[Form] = []
+    forms: list[AffineForm] = []
     phases: list[np.ndarray] = []
     bounds: list[tuple[np.ndarray, np.ndarray]] = []
     reach: list[np.ndarray] = [np.zeros(0)]
 
-    def decide(node: int, form: Form) -> Layer:
+    def decide(node: int, form: AffineForm) -> ReluPhases:
         low = np.concatenate([center - radius, np.zeros(len(reach[0]))])
         high = np.concatenate([center + radius, reach[0]])
         lower, upper = intervals(form, low, high)
@@ -115,7 +117,7 @@ def test_forms_and_intervals_hold_at_exact_points(
         phases.append(phase)
         bounds.append((lower, upper))
         reach[0] = np.concatenate([reach[0], upper[phase == 0]])
-        return Layer(phase, upper[phase == 0])
+        return ReluPhases(phase, upper[phase == 0])
 
     made = Propagation(model, center - radius, center + radius, decide)
     for x in (center + radius * s for s in rng.uniform(-1, 1, (4, widths[0]))):
@@ -130,7 +132,7 @@ def test_forms_and_intervals_hold_at_exact_points(
         _agrees(made.logits, basis, values[-1])
 
 
-def _agrees(form: Form, basis: list[Fraction], truth: np.ndarray) -> None:
+def _agrees(form: AffineForm, basis: list[Fraction], truth: np.ndarray) -> None:
     rows = exact(form.rows.toarray())
     own = rows @ np.array(basis[: rows.shape[1]], object) + exact(form.offset)
     assert all(abs(a - b) <= Fraction(e) for a, b, e in zip(own, truth, form.error, strict=True))

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import graphprune as gp
-from graphprune.backends.certificate import Question, prove_ball
+from graphprune.backends.certificate import BallQuery, prove_ball
 from graphprune.backends.protocol import Ledger, Limits, Problem
 from graphprune.backends.search.rung import climb
 from graphprune.check import Proof, ProofFile, Refused, read, read_model, verify, write
@@ -32,7 +32,7 @@ def _good() -> tuple[Model, ProofFile]:
     ledger = Ledger(Problem(network, anchor, Domain(), 1.0), record=True)
     climb(ledger, Limits(), RADIUS, 2)
     model = read_model(MODELS / "mnist-tiny.onnx")
-    question = Question(model, anchor.x, anchor.label, RADIUS * (1 - 1e-6), 0.0, 1.0)
+    question = BallQuery(model, anchor.x, anchor.label, RADIUS * (1 - 1e-6), 0.0, 1.0)
     scopes, margins = prove_ball(question, ledger.trace)
     witness = gp.attack(network, anchor).witness
     assert witness is not None

@@ -12,7 +12,7 @@ import onnx
 import pytest
 
 import graphprune as gp
-from graphprune.backends.certificate import Question, UnprovenError, prove_ball
+from graphprune.backends.certificate import BallQuery, UnprovenError, prove_ball
 from graphprune.check import read, verify, write
 from graphprune.errors import GraphpruneError, UnsupportedError
 from graphprune.evaluate import proofs
@@ -75,7 +75,7 @@ def test_a_proof_that_runs_out_of_time_says_both_ends(monkeypatch: pytest.Monkey
     anchor = gp.load_anchors(MODELS / "mnist-test-100.npz", network)[2]
     asked: list[float] = []
 
-    def slow(question: Question, *args: Any, **options: Any) -> Any:
+    def slow(question: BallQuery, *args: Any, **options: Any) -> Any:
         asked.append(question.radius)
         if len(asked) < 4:
             raise UnprovenError("time is over")

@@ -8,7 +8,7 @@ import numpy as np
 import graphprune as gp
 from graphprune.backends.verify import verify
 from graphprune.backends.verify.neurons import split_neurons
-from graphprune.backends.verify.problem import Problem
+from graphprune.backends.verify.query import VerificationQuery
 from graphprune.evaluate.warm import warm_up, warm_verify
 from graphprune.vnnlib import parse_property
 from tests.oracles import Perceptron
@@ -59,5 +59,5 @@ def test_nothing_is_left_to_compile_for_verify() -> None:
     limit = min(net.logits(x)[0] for x in np.random.default_rng(4).uniform(-0.8, 0.8, (500, 4)))
     prop = parse_property(f"{text}(assert (<= Y_0 {float(limit - 3.0)!r}))")
     assert verify(network, prop).answer == "unsat"
-    assert split_neurons(Problem.of(network, prop.regions[0], np.inf)).unsat
+    assert split_neurons(VerificationQuery.of(network, prop.regions[0], np.inf)).unsat
     assert compiled() == before

@@ -1,4 +1,4 @@
-"""The network as sparse rows over its inputs and neurons, in float64: what the kernels read."""
+"""The network as sparse rows over its inputs and neurons, in float64, for the kernels."""
 
 from typing import NamedTuple
 
@@ -16,7 +16,7 @@ Floats = NDArray[np.float64]
 UNIT = 2.0**-53
 
 
-class Rows(NamedTuple):
+class NetworkRows(NamedTuple):
     """Pre-activation j is ``values[a:b] . v[indices[a:b]] + offset[j]``, a, b = indptr[j:j + 2].
 
     Attributes
@@ -24,7 +24,7 @@ class Rows(NamedTuple):
     inputs
         Size of the input; the basis v is the input followed by every neuron's output.
     indptr, indices, values
-        Rows of all activation layers under one another, then the rows of the outputs.
+        NetworkRows of all activation layers under one another, then the rows of the outputs.
     offset
         Their constants.
     starts
@@ -42,7 +42,7 @@ class Rows(NamedTuple):
     gamma: float
 
 
-def rows_of(network: Network) -> Rows:
+def rows_of(network: Network) -> NetworkRows:
     """Materialise every segment of a ReLU network.
 
     Raises
@@ -53,7 +53,7 @@ def rows_of(network: Network) -> Rows:
     return network.cached("verify rows", lambda: _rows_of(network))
 
 
-def _rows_of(network: Network) -> Rows:
+def _rows_of(network: Network) -> NetworkRows:
     inputs = size(network.input)
     places = {id(network.input): 0}
     basis = inputs
@@ -80,7 +80,7 @@ def _rows_of(network: Network) -> Rows:
     stacked.eliminate_zeros()
     stacked.sort_indices()
     longest = int(np.max(np.diff(stacked.indptr), initial=0))
-    return Rows(
+    return NetworkRows(
         inputs, stacked.indptr.astype(np.int64), stacked.indices.astype(np.int64), stacked.data,
         np.concatenate(offsets), np.array(starts, np.int64),
         4.0 * (roundings + longest + basis + 64) * UNIT,

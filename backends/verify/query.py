@@ -1,4 +1,4 @@
-"""One region of a property on one network, and when the time is over."""
+"""One region of a property on one network, with its deadline."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -32,8 +32,8 @@ class Counterexample:
 
 
 @dataclass(frozen=True, eq=False)
-class Proof:
-    """How the search of a region ended.
+class RegionResult:
+    """The end of a region's search.
 
     Attributes
     ----------
@@ -44,7 +44,7 @@ class Proof:
     nodes
         Boxes or subproblems bounded.
     reason
-        Why it ended without an answer before the deadline.
+        The cause of an end without an answer before the deadline.
     """
 
     unsat: bool
@@ -54,8 +54,8 @@ class Proof:
 
 
 @dataclass(frozen=True, eq=False)
-class Problem:
-    """A region on a network.
+class VerificationQuery:
+    """Is there a point of the region whose output is in one of its polytopes?
 
     Attributes
     ----------
@@ -80,7 +80,8 @@ class Problem:
     _inward: tuple[Floats, Floats] = field(repr=False)
 
     @classmethod
-    def of(cls, network: Network, region: Region, deadline: float) -> "Problem":
+    def of(cls, network: Network, region: Region, deadline: float) -> "VerificationQuery":
+        """A property's region on a network."""
         constraints = [c for polytope in region.polytopes for c in polytope]
         rows = [c.row(network.classes) for c in constraints]
         counts = [len(polytope) for polytope in region.polytopes]
@@ -100,7 +101,7 @@ class Problem:
     def polytopes(self) -> int:
         return len(self.first) - 1
 
-    def only(self, polytopes: Sequence[int]) -> "Problem":
+    def only(self, polytopes: Sequence[int]) -> "VerificationQuery":
         """The same box with some of the polytopes."""
         kept = tuple(self.region.polytopes[p] for p in polytopes)
         region = Region(self.region.box, kept)

@@ -1,12 +1,12 @@
-"""The region's constraints and the rows' errors in the kernels' terms."""
+"""A region's constraints and the rows' errors in the kernels' terms."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 from graphprune import transforms
-from graphprune.backends.verify.kernels import Goals
-from graphprune.backends.verify.problem import Problem
-from graphprune.backends.verify.rows import UNIT, Rows
+from graphprune.backends.verify.kernels import LinearSpecifications
+from graphprune.backends.verify.network_rows import UNIT, NetworkRows
+from graphprune.backends.verify.query import VerificationQuery
 from graphprune.bounds.entry import Boxes, LayerBounds, pre_activation_bounds, round_down, round_up
 from graphprune.ir.network import Network, sample_shape
 from graphprune.runtime.session import compiled
@@ -14,15 +14,17 @@ from graphprune.runtime.session import compiled
 Floats = NDArray[np.float64]
 
 
-def boxes_of(problem: Problem) -> Boxes:
+def boxes_of(query: VerificationQuery) -> Boxes:
     """The region's box, rounded outward to float32."""
-    return Boxes(round_down(problem.lower[None]), round_up(problem.upper[None]))
+    return Boxes(round_down(query.lower[None]), round_up(query.upper[None]))
 
 
-def goals_and_errors(problem: Problem, rows: Rows) -> tuple[Goals, Floats]:
+def specifications_and_errors(
+    query: VerificationQuery, rows: NetworkRows
+) -> tuple[LinearSpecifications, Floats]:
     """Constraints as rows over the basis, and every neuron's `error` on the region's box."""
-    network = problem.network
-    layers = pre_activation_bounds(network, boxes_of(problem), "ibp")
+    network = query.network
+    layers = pre_activation_bounds(network, boxes_of(query), "ibp")
     roundings = 2 * max(segment.rounding for segment in network.segments) + 8
     magnitude = np.concatenate([np.zeros(0), *(layer.magnitude[0] for layer in layers)])
     error = 2.0 * roundings * UNIT * magnitude.astype(np.float64) + 1e-300
@@ -32,20 +34,23 @@ def goals_and_errors(problem: Problem, rows: Rows) -> tuple[Goals, Floats]:
     for y in range(network.classes):
         part = slice(rows.indptr[neurons + y], rows.indptr[neurons + y + 1])
         outputs[y, rows.indices[part]] = rows.values[part]
-    heft = _output_magnitude(network, problem, layers)
-    offset = problem.weights @ rows.offset[neurons:] - problem.limits
-    lost = np.abs(problem.weights) @ (rows.gamma * heft) + 8 * UNIT * np.abs(problem.limits)
-    goals = Goals(
-        np.ascontiguousarray(problem.weights @ outputs), offset, lost + 1e-300, problem.first
+    output_magnitude = _output_magnitude(network, query, layers)
+    offset = query.weights @ rows.offset[neurons:] - query.limits
+    lost = np.abs(query.weights) @ (rows.gamma * output_magnitude)
+    lost += 8 * UNIT * np.abs(query.limits)
+    specifications = LinearSpecifications(
+        np.ascontiguousarray(query.weights @ outputs), offset, lost + 1e-300, query.first
     )
-    return goals, error
+    return specifications, error
 
 
-def _output_magnitude(network: Network, problem: Problem, layers: list[LayerBounds]) -> Floats:
-    """(outputs,) what rounding errors of the outputs are proportional to."""
+def _output_magnitude(
+    network: Network, query: VerificationQuery, layers: list[LayerBounds]
+) -> Floats:
+    """Magnitudes (outputs,) that rounding errors of the outputs are proportional to."""
     segment = network.segments[-1]
     index = {id(a.outputs[0]): i for i, a in enumerate(network.activations)}
-    boxes = boxes_of(problem)
+    boxes = boxes_of(query)
     feeds: dict[str, NDArray[np.generic]] = {}
     for i, source in enumerate(segment.sources):
         if source is network.input:
