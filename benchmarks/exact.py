@@ -18,6 +18,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from math import exp, log
 from pathlib import Path
+from time import monotonic
 from unittest.mock import patch
 
 import numba
@@ -36,6 +37,7 @@ from graphprune.clock import processor_seconds
 from graphprune.evaluate import distance
 from graphprune.region import Ball
 from graphprune.runtime.original import run_original
+from graphprune.runtime.resources import Resources
 
 MODELS = Path(__file__).parent.parent / "models"
 Patches = Callable[[], list[AbstractContextManager[object]]]
@@ -116,7 +118,8 @@ def plain(
     layered = layer(network, layers)
     row = np.zeros(network.classes)
     row[anchor.label], row[found.witness.target] = 1.0, -1.0
-    result = solve_target(layered, ball, row, lower=0.0, time_limit=limit, encoding="big-m")
+    resources = Resources(monotonic() + limit)
+    result = solve_target(layered, ball, row, lower=0.0, resources=resources, encoding="big-m")
     word = "exact" if result.finished else f"bound {result.lower:.5f}"
     return word, processor_seconds() - start
 

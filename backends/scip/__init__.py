@@ -1,4 +1,11 @@
-"""Exact distances as mixed-integer programs on SCIP."""
+"""Exact distances as mixed-integer programs on SCIP.
+
+In: a ledger (query, interval, closest point) and limits. Out: the interval, tightened; ends that
+rest on SCIP's numerics alone are marked, those of linear programs' duals are certified.
+
+Read first: ``backend.py`` (targets one after the other), ``formulate.py`` (the programs),
+``process.py`` (SCIP in a process of its own).
+"""
 
 from graphprune.backends.scip.backend import Scip
 from graphprune.backends.scip.solve import TargetResult, solve_target

@@ -162,7 +162,7 @@ class _TargetSearch:
         ledger.raise_lower(min([ledger.cutoff, *(t.lower for t in self.targets)]), certified=False)
 
     def _prove(self, target: _OpenTarget, radius: float) -> bool:
-        """Write down a certified radius of a target; whether it excludes the target."""
+        """Write down a certified radius of a target; True: it excludes the target."""
         target.proven = max(target.proven, radius)
         target.lower = max(target.lower, radius)
         self._raise()
@@ -255,7 +255,7 @@ class _TargetSearch:
         return result
 
     def _much_closer(self, radius: float) -> bool:
-        """Whether new bounds on a smaller ball pay."""
+        """True where new bounds on a smaller ball pay."""
         return radius < (1.0 - SMALLER) * self.ball.radius
 
     def _warn(self, text: str) -> None:

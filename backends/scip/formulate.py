@@ -5,7 +5,7 @@ and the box, one binary per unstable neuron, bounds from certified pre-activatio
 
 condensed   variables for the inputs and the unstable neurons only; everything stable is
             substituted, so rows may be dense
-layered     a variable for every living neuron, rows as sparse as the network's own; smooth
+layered     a variable for every live neuron, rows as sparse as the network's own; smooth
             activations as nonlinear constraints
 
     Sigmoid    h (1 + exp(-z)) = 1
@@ -121,8 +121,8 @@ def formulate(
 
 
 def _condensed(
-    b: ProgramBuilder, row: Floats, problem: Condensed, strict: float, exact: Sequence[Bools] | None,
-    encoding: Encoding, extent: Floats,
+    b: ProgramBuilder, row: Floats, problem: Condensed, strict: float,
+    exact: Sequence[Bools] | None, encoding: Encoding, extent: Floats,
 ) -> None:  # fmt: skip
     basis = b.x
     for number, part in enumerate(problem.layers):
@@ -169,9 +169,9 @@ def _layered(
         outputs = np.full(len(lower), -1)
         outputs[chosen] = z
         if linear:
-            kinked = np.flatnonzero(low < 0)
-            exact = np.ones(len(kinked), bool)
-            outputs[chosen[kinked]] = b.relu(z, first, kinked, exact, encoding)
+            unstable = np.flatnonzero(low < 0)
+            exact = np.ones(len(unstable), bool)
+            outputs[chosen[unstable]] = b.relu(z, first, unstable, exact, encoding)
         else:
             b.layer(z, first)
             h = b.variables(*sigma.interval(low, high))
@@ -196,7 +196,7 @@ def _live(weights: sparse.csr_array, columns: Ints) -> tuple[sparse.csr_array, I
 
 
 def prefers_layers(condensed: Condensed, layered: Layered) -> bool:
-    """Whether the layered form is so much sparser that its additional variables pay."""
+    """True where the layered form is so much sparser that its additional variables pay."""
     own = sum(part.rows.nnz for part in condensed.layers)
     network = layered.network
     sparse_entries = 0

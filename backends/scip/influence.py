@@ -1,4 +1,4 @@
-"""Which neurons matter to a margin: what their relaxation can lower it by."""
+"""Influence of neurons on a margin: the amount that their relaxation can lower it by."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,7 @@ STEPS = 4
 
 
 def influence(condensed: Condensed, row: Floats) -> list[Floats]:
-    """Per layer and neuron, how much its relaxation can lower the margin `row` . logits.
+    """Amount, per layer and neuron, that the relaxation can lower the margin `row` . logits by.
 
     The margin's coefficients, carried down through the triangle's upper line (where negative:
     the side that the relaxation may choose) and its adaptive lower line, times the triangle's

@@ -1,4 +1,4 @@
-"""SCIP as a helper process; one is kept between solves."""
+"""SCIP as a worker process; one is kept between solves."""
 
 import atexit
 import queue
@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +17,7 @@ from graphprune.runtime.process import Helper, Inbox
 Floats = NDArray[np.float64]
 
 SERVER = Path(__file__).with_name("server.py")
-# Seconds that a helper has to end a solve that was stopped, before it is killed.
+# Seconds that a worker has to end a solve that was stopped, before it is killed.
 GRACE = 1.0
 # Beyond the time limit SCIP itself is given.
 LATE = 0.5
@@ -29,7 +28,7 @@ SLACK = 256 * MEBI
 
 @dataclass(eq=False)
 class SolveStatus:
-    """What SCIP said of a program, so far.
+    """SCIP's messages about a program, so far.
 
     Attributes
     ----------
@@ -38,13 +37,13 @@ class SolveStatus:
     point
         Radius and inputs of the best solution, or None.
     relaxed
-        The like of a node's relaxation, now and then.
+        Radius and inputs of a node's relaxation, now and then.
     nodes
         Branch-and-bound nodes.
     status
         SCIP's own word at the end; ``failed`` where it did not come to one.
     failure
-        Then what happened.
+        The cause of that.
     """
 
     dual: float = -np.inf
@@ -56,17 +55,19 @@ class SolveStatus:
 
 
 Listener = Callable[[SolveStatus], bool]
+# SCIP's parameters by name; ``emphasis`` holds settings of whole parts of it.
+ScipOptions = dict[str, float | bool | dict[str, str]]
 
 
 def solve(
     program: MixedIntegerProgram,
-    options: dict[str, Any],
+    options: ScipOptions,
     *,
     deadline: float,
     memory: int,
     hear: Listener,
 ) -> SolveStatus:
-    """Solve a program in the helper; what was heard until the end, whatever the end was.
+    """Solve a program in the worker; its messages until the end, whatever the end was.
 
     Parameters
     ----------
@@ -86,11 +87,11 @@ def solve(
     """
     global _kept
     try:
-        helper = _helper(memory)
+        worker = _worker(memory)
     except OSError as error:
         return SolveStatus(status="failed", failure=f"its process cannot be started ({error})")
-    heard = helper.solve(program, options | {"limits/memory": memory / MEBI}, deadline, hear)
-    if helper.dead:
+    heard = worker.solve(program, options | {"limits/memory": memory / MEBI}, deadline, hear)
+    if worker.dead:
         _kept = None
     return heard
 
@@ -102,7 +103,7 @@ class _ScipWorker(Helper):
         super().__init__([str(SERVER), str(memory + SLACK)], self.messages)
 
     def solve(
-        self, program: MixedIntegerProgram, options: dict[str, Any], deadline: float, hear: Listener
+        self, program: MixedIntegerProgram, options: ScipOptions, deadline: float, hear: Listener
     ) -> SolveStatus:
         heard = SolveStatus()
         self.send("solve", program.message(), options)
@@ -121,7 +122,7 @@ class _ScipWorker(Helper):
                         self.send("stop")
                         stopped, kill_at = True, monotonic() + GRACE
         except BaseException:
-            # Ctrl-C, or what the listener raised: this helper's answer is nobody's any more.
+            # Ctrl-C, or an error of the listener's: nobody waits for this worker's answer.
             self.kill()
             raise
         return heard
@@ -152,8 +153,8 @@ class _ScipWorker(Helper):
 _kept: _ScipWorker | None = None
 
 
-def _helper(memory: int) -> _ScipWorker:
-    """The helper that is kept, or a new one."""
+def _worker(memory: int) -> _ScipWorker:
+    """The worker that is kept, or a new one."""
     global _kept
     if _kept is None or not _kept.mine or _kept.dead or _kept.memory != memory:
         if _kept is not None and _kept.mine:

@@ -1,8 +1,8 @@
-"""A mixed-integer program as arrays: what is solved, whoever solves it.
+"""A mixed-integer program as arrays, independent of its solver.
 
 Variable 0 is the radius, which is minimised; the next ones are the inputs. Formulations
-(:mod:`graphprune.backends.scip.formulate`) add the network with a :class:`ProgramBuilder`; SCIP solves
-the program in a process of its own, which knows nothing but these arrays.
+(:mod:`graphprune.backends.scip.formulate`) add the network with a :class:`ProgramBuilder`; SCIP
+solves the program in a process of its own, which knows nothing but these arrays.
 """
 
 from collections.abc import Mapping
@@ -32,12 +32,21 @@ UNIT = 2.0**-53
 
 @dataclass(frozen=True, eq=False)
 class ReluVariables:
-    """Variables of a layer: pre-activations `z`, by the rows from `first` on; of the unstable ones
-    `kinked`, the outputs `h` and the binaries `a` (-1: none)."""
+    """Variables of a layer.
+
+    Attributes
+    ----------
+    z, first
+        Pre-activations, defined by the rows from `first` on.
+    unstable
+        The pre-activations of the unstable neurons among them.
+    h, a
+        Outputs of the unstable neurons, and their binaries (-1: none).
+    """
 
     z: Ints
     first: int
-    kinked: Ints
+    unstable: Ints
     h: Ints
     a: Ints
 
@@ -99,7 +108,7 @@ class MixedIntegerProgram:
             part = slice(layer.first, layer.first + len(layer.z))
             # row . v - z = low, with z still 0.
             v[layer.z] = self.rows[part] @ v - self.low[part]
-            z = v[layer.kinked]
+            z = v[layer.unstable]
             v[layer.h] = np.maximum(z, 0.0)
             has = layer.a >= 0
             v[layer.a[has]] = z[has] > 0
@@ -194,8 +203,8 @@ class ProgramBuilder:
         none = np.zeros(0, np.intp)
         self._layers.append(ReluVariables(z, first, none, none, none))
 
-    def relu(self, z: Ints, first: int, kinked: Ints, exact: Bools, encoding: Encoding) -> Ints:
-        """Add h = relu(z) for the `kinked` ones of a layer; the triangle where not exact.
+    def relu(self, z: Ints, first: int, unstable: Ints, exact: Bools, encoding: Encoding) -> Ints:
+        """Add h = relu(z) for the unstable neurons of a layer; the triangle where not exact.
 
         A binary a says that a neuron is active. Encoded as big-M,
 
@@ -203,7 +212,7 @@ class ProgramBuilder:
 
         or, where M would be big, as indicators: a = 1 implies h <= z, a = 0 implies h <= 0.
         """
-        every, z = z, z[kinked]
+        every, z = z, z[unstable]
         # A tightened bound may have passed 0: then h >= z and the bounds of z decide.
         lower = np.minimum(np.concatenate(self._lower)[z], 0.0)
         upper = np.maximum(np.concatenate(self._upper)[z], 0.0)

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from time import monotonic
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,15 +10,15 @@ from numpy.typing import NDArray
 from graphprune.backends.relaxation.condensed import Condensed
 from graphprune.backends.scip import process
 from graphprune.backends.scip.formulate import Layered, formulate
-from graphprune.backends.scip.process import Listener, SolveStatus
+from graphprune.backends.scip.process import Listener, ScipOptions, SolveStatus
 from graphprune.backends.scip.program import Encoding, MixedIntegerProgram
-from graphprune.progress import Progress, quiet
 from graphprune.region import Ball
+from graphprune.runtime.resources import Resources
 
 Floats = NDArray[np.float64]
 
 # SCIP's parameters. Its tolerances bound how far its answers are from the program's.
-OPTIONS: dict[str, Any] = {
+OPTIONS: ScipOptions = {
     "timing/clocktype": 2,
     "numerics/feastol": 1e-7,
     "numerics/dualfeastol": 1e-7,
@@ -33,14 +32,12 @@ FEW_BINARIES = 64
 GUIDED = {"Heuristics": "OFF", "Presolve": "FAST", "Separating": "FAST"}
 # So few are solved to the last digits.
 FEWEST = 12
-# Bytes that SCIP may take.
-MEMORY = 1 << 31
 PULSE = 0.5
 
 
 @dataclass(frozen=True, eq=False)
 class TargetResult:
-    """What SCIP says about one target.
+    """SCIP's answer about one target.
 
     Attributes
     ----------
@@ -54,9 +51,9 @@ class TargetResult:
         Branch-and-bound nodes.
     status
         SCIP's own word; ``excluded`` where it was not asked; ``failed`` where its process
-        did not live to say one.
+        ended without one.
     failure
-        Then what became of it: `lower` is what it had proven by then.
+        The cause of that; `lower` is what it had proven by then.
     """
 
     lower: float
@@ -73,12 +70,9 @@ def solve_target(
     row: Floats,
     *,
     lower: float,
-    time_limit: float,
-    strict: float = 0.0,
+    resources: Resources,
     exact: Sequence[NDArray[np.bool_]] | None = None,
     encoding: Encoding = "auto",
-    memory: int = MEMORY,
-    progress: Progress = quiet,
 ) -> TargetResult:
     """Solve the program of one target (see :func:`formulate`) below the ball's radius.
 
@@ -88,34 +82,30 @@ def solve_target(
         The network over `ball`: condensed, or layered.
     ball
         Its radius is the cutoff: a closer point is sought.
-    time_limit
-        Seconds, building the model included.
-    memory
-        Bytes that SCIP may take.
+    resources
+        Deadline (building the model counts), SCIP's memory, progress.
 
     Raises
     ------
     KeyboardInterrupt
         Passed on after SCIP was stopped.
     """
-    deadline = monotonic() + time_limit
-    if time_limit <= 0:
+    if resources.over:
         return TargetResult(lower, False, None, 0, "timelimit")
-    program = formulate(
-        problem, ball, row, lower=lower, strict=strict, exact=exact, encoding=encoding
-    )
+    program = formulate(problem, ball, row, lower=lower, exact=exact, encoding=encoding)
     told = monotonic()
 
     def hear(heard: SolveStatus) -> bool:
         nonlocal told
         if monotonic() - told > PULSE:
             told = monotonic()
-            progress(f"SCIP lower {max(heard.dual, lower):.5f}, {heard.nodes} nodes")
+            resources.progress(f"SCIP lower {max(heard.dual, lower):.5f}, {heard.nodes} nodes")
         return True
 
     return solve_program(
-        program, lower=lower, cutoff=ball.radius, deadline=deadline, memory=memory, hear=hear
-    )
+        program, lower=lower, cutoff=ball.radius, deadline=resources.deadline,
+        memory=resources.memory, hear=hear,
+    )  # fmt: skip
 
 
 def solve_program(

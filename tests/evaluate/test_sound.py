@@ -1,5 +1,7 @@
 """Sound substitutes: their interval holds the exact distance, whatever is enclosed."""
 
+from time import monotonic
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -16,6 +18,7 @@ from graphprune.evaluate.estimates.sound import Ladder, Sound
 from graphprune.evaluate.settings import Settings
 from graphprune.region import Ball
 from graphprune.runtime.original import run_original
+from graphprune.runtime.resources import Resources
 from tests.evaluate.test_estimates import perceptrons
 from tests.oracles import Perceptron, brute_force_distance
 
@@ -93,7 +96,8 @@ def test_more_exact_neurons_are_never_looser(tiny: gp.Network, images: list[gp.A
     for count in (0, 8, condensed.unstable):
         exact = most_damaging(condensed, row, count)
         assert sum(int(e.sum()) for e in exact) == count
-        result = solve_target(condensed, ball, row, lower=0.0, time_limit=60.0, exact=exact)
+        limited = Resources(monotonic() + 60.0)
+        result = solve_target(condensed, ball, row, lower=0.0, resources=limited, exact=exact)
         assert result.finished
         lowers.append(result.lower)
     assert lowers[0] <= lowers[1] * (1 + 1e-4)

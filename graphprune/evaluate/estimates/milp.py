@@ -1,6 +1,7 @@
 """What the substitutes are measured against: the plain big-M program of one target."""
 
 from dataclasses import dataclass
+from time import monotonic
 from typing import ClassVar
 
 import numpy as np
@@ -12,6 +13,7 @@ from graphprune.bounds.entry import Boxes, Method, pre_activation_bounds
 from graphprune.errors import GraphpruneError
 from graphprune.evaluate.estimates.base import Answer, Metric, Question
 from graphprune.region import Ball
+from graphprune.runtime.resources import Resources
 
 
 @dataclass(frozen=True)
@@ -43,8 +45,9 @@ class PlainMilp:
         row = np.zeros(question.network.classes)
         row[anchor.label], row[found.target] = 1.0, -1.0
         result = solve_target(
-            condensed, ball, row, lower=0.0, time_limit=self.seconds, progress=question.progress
-        )
+            condensed, ball, row, lower=0.0,
+            resources=Resources(monotonic() + self.seconds, progress=question.progress),
+        )  # fmt: skip
         witness = None
         if result.point is not None:
             point = result.point.reshape(anchor.x.shape)

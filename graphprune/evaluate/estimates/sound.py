@@ -29,6 +29,7 @@ from graphprune.errors import GraphpruneError
 from graphprune.evaluate.distance import distance
 from graphprune.evaluate.estimates.base import Answer, Metric, Question, Status
 from graphprune.region import Ball
+from graphprune.runtime.resources import Resources
 
 Floats = NDArray[np.float64]
 
@@ -133,13 +134,12 @@ def _rung(
     for target in sorted(lowers, key=lambda t: lowers[t]):
         if lowers[target] >= ledger.upper:
             continue
-        remaining = deadline - monotonic()
-        if remaining <= 0.05:
+        if deadline - monotonic() <= 0.05:
             return False
         result = solve_target(
-            condensed, ball, rows[target], lower=lowers[target], time_limit=remaining,
-            exact=most_damaging(condensed, rows[target], count), memory=memory,
-            progress=ledger.progress,
+            condensed, ball, rows[target], lower=lowers[target],
+            resources=Resources(deadline, memory, progress=ledger.progress),
+            exact=most_damaging(condensed, rows[target], count),
         )  # fmt: skip
         lowers[target] = max(lowers[target], result.lower)
         if result.point is not None:
