@@ -36,7 +36,7 @@ R = TypeVar("R", bound=Rule)
 def legalises(*op_types: str, domain: str = "") -> Callable[[R], R]:
     """Decorator: the rule for these operators of a domain, ONNX's default one unless named.
 
-    The first paragraph of the rule's docstring is its algebra; the README's table shows it.
+    The first paragraph of the rule's docstring is its algebra; docs/operators.md shows it.
     """
 
     def wrap(rule: R) -> R:

@@ -81,7 +81,7 @@ REASONS: dict[str, str] = {
 # What the product of a value with one of these activations is.
 _PRODUCTS = {"Sigmoid": "Swish", "HardSigmoid": "HardSwish", "Tanh": "Mish"}
 
-REMEDY = "the operator is not supported; the README lists what is"
+REMEDY = "the operator is not supported; docs/operators.md lists what is"
 
 
 def folds(op_type: str, inputs: Iterable[str], constants: Container[str]) -> bool:

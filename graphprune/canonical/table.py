@@ -1,8 +1,8 @@
-"""The README's operator table, written from the registry.
+"""The tables of ``docs/operators.md``, written from the registries.
 
-    python -m graphprune.canonical.table README.md
+    python -m graphprune.canonical.table docs/operators.md
 
-rewrites what stands between the two marker lines.
+rewrites the lines between the markers of each table.
 """
 
 import inspect
@@ -12,9 +12,11 @@ from pathlib import Path
 from graphprune.canonical import rules
 from graphprune.canonical.context import RULES, Rule
 from graphprune.canonical.refusals import REASONS
+from graphprune.ir.network import Activation
+from graphprune.operators import REGISTRY
 
-BEGIN, END = "<!-- operators: begin -->", "<!-- operators: end -->"
-# What happens to operators that no rule meets.
+BEGIN, END = "<!-- {}: begin -->", "<!-- {}: end -->"
+# The treatment of operators that no rule meets.
 ELSEWHERE = {
     "`Softmax` `LogSoftmax`": "as the last layer: cut for the metrics, kept in written files",
     "`Concat` of 1 - s and s = `Sigmoid`(z)": "as the last layer of two classes: the softmax of"
@@ -26,41 +28,84 @@ ELSEWHERE = {
 }
 
 
-def table() -> str:
-    """Markdown: every supported operator with its algebra, every refused one with its reason."""
+def supported() -> str:
+    """Every ONNX operator that a rule lowers, with the rule's algebra."""
     rules.install()
     families: dict[Rule, list[str]] = {}
     for name, rule in RULES.items():
-        if rule.__module__.startswith(f"{rules.__name__}."):  # plugins are not ours to list
+        if _ours(rule):
             families.setdefault(rule, []).append(name)
-    rows = {" ".join(f"`{n}`" for n in sorted(names)): _algebra(r) for r, names in families.items()}
-    supported = [f"| {names} | {text} |" for names, text in sorted(rows.items())]
-    supported += [f"| {names} | {text} |" for names, text in ELSEWHERE.items()]
+    found = sorted((_names(names), _algebra(rule)) for rule, names in families.items())
+    return _table("operator", "becomes", [*found, *ELSEWHERE.items()])
+
+
+def refused() -> str:
+    """Every ONNX operator that is refused, with the reason and the remedy."""
     reasons: dict[str, list[str]] = {}
     for name, text in REASONS.items():
         if name not in ("Softmax", "LogSoftmax", "ArgMax"):
             reasons.setdefault(text, []).append(name)
-    refused = [
-        f"| {' '.join(f'`{n}`' for n in sorted(names))} | {text} |"
-        for text, names in sorted(reasons.items(), key=lambda item: sorted(item[1]))
-    ]
-    head = ["| operator | becomes |", "| --- | --- |"]
-    tail = ["", "| refused | why, and what to do |", "| --- | --- |"]
-    return "\n".join([*head, *supported, *tail, *refused])
+    found = sorted((sorted(names), text) for text, names in reasons.items())
+    return _table("refused", "why, and the remedy", [(_names(n), text) for n, text in found])
 
 
-def _algebra(rule: Rule) -> str:
-    """The first paragraph of a rule's docstring, on one line."""
-    return " ".join((inspect.getdoc(rule) or "").split("\n\n")[0].split()).replace("|", r"\|")
+def affine() -> str:
+    """The affine operators of the dialect, with their algebra."""
+    found = {name: cls for name, cls in REGISTRY.items() if _ours(cls)}
+    return _table(
+        "affine operator",
+        "value",
+        [(f"`{n}`", _algebra(c)) for n, c in sorted(found.items()) if not _scalar(c)],
+    )
+
+
+def functions() -> str:
+    """The scalar functions of the dialect, with their algebra."""
+    found = {name: cls for name, cls in REGISTRY.items() if _ours(cls)}
+    return _table(
+        "function",
+        "value",
+        [(f"`{n}`", _algebra(c)) for n, c in sorted(found.items()) if _scalar(c)],
+    )
+
+
+TABLES = (supported, refused, affine, functions)
+
+
+def _ours(item: object) -> bool:
+    """True of what this package registers: plugins are not ours to list."""
+    return getattr(item, "__module__", "").startswith("graphprune.")
+
+
+def _scalar(cls: type) -> bool:
+    return isinstance(cls, type) and all(
+        hasattr(cls, name) for name in vars(Activation) if not name.startswith("_")
+    )
+
+
+def _names(names: list[str]) -> str:
+    return " ".join(f"`{name}`" for name in sorted(names))
+
+
+def _table(left: str, right: str, rows: list[tuple[str, str]]) -> str:
+    head = [f"| {left} | {right} |", "| --- | --- |"]
+    return "\n".join([*head, *(f"| {first} | {second} |" for first, second in rows)])
+
+
+def _algebra(item: object) -> str:
+    """The first paragraph of a docstring, on one line."""
+    return " ".join((inspect.getdoc(item) or "").split("\n\n")[0].split()).replace("|", r"\|")
 
 
 def updated(text: str) -> str:
-    """`text` with the table between its markers written anew."""
-    before, rest = text.split(BEGIN)
-    _, after = rest.split(END)
-    return f"{before}{BEGIN}\n{table()}\n{END}{after}"
+    """`text` with each table between its markers written anew."""
+    for made in TABLES:
+        begin, end = BEGIN.format(made.__name__), END.format(made.__name__)
+        before, rest = text.split(begin)
+        text = f"{before}{begin}\n{made()}\n{end}{rest.split(end)[1]}"
+    return text
 
 
 if __name__ == "__main__":
-    readme = Path(sys.argv[1])
-    readme.write_text(updated(readme.read_text()))
+    page = Path(sys.argv[1])
+    page.write_text(updated(page.read_text(encoding="utf-8")), encoding="utf-8")
