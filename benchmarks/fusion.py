@@ -1,4 +1,4 @@
-"""What fuse-affine does to networks: nodes, parameters, multiply-adds, ONNX Runtime time.
+"""Effect of fuse-affine on networks: nodes, parameters, multiply-adds, ONNX Runtime time.
 
     python benchmarks/fusion.py [--only NAME]... [--largest BYTES]
 

@@ -1,4 +1,4 @@
-"""What long computations say: where they are, and what they have when Ctrl-C ends them."""
+"""Messages of long computations: where they are, and what they have when Ctrl-C ends them."""
 
 from collections.abc import Callable
 from math import inf
@@ -17,7 +17,7 @@ class Interval(str):
     Attributes
     ----------
     doing
-        What the search does; the whole text has the numbers too.
+        Step of the search; the whole text has the numbers too.
     proven, known
         The ends of the interval; `known` is inf where no adversarial point is known.
     """

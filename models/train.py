@@ -28,7 +28,7 @@ BATCH = 128
 
 @dataclass(frozen=True)
 class Recipe:
-    """How one network is made.
+    """Architecture and training of one network.
 
     Attributes
     ----------

@@ -1,6 +1,6 @@
 """The numbers of an experiment: tables for the terminal and pages, CSV and JSON for others.
 
-What is written can be read again: published numbers are drawn beside new ones.
+The written file can be read again: published numbers are drawn beside new ones.
 """
 
 import csv

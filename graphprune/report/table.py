@@ -108,7 +108,7 @@ def _mean_row(
 
 
 def _mean_interval(ends: Sequence[tuple[float | None, float | None]]) -> str:
-    """Of the intervals with two ends, and how many of all these are."""
+    """Mean of the intervals with two ends, and their share of all."""
     closed = [(low, high) for low, high in ends if low is not None and high is not None]
     if not closed:
         return "-"

@@ -1,8 +1,10 @@
 """Property-based testing of networks, operators and passes (extra ``testing``).
 
-Strategies draw random networks and shrink them; assertions state what operators, bounds and
-passes owe. Names are imported at their first use: pytest loads :mod:`graphprune.testing.plugin`
-everywhere, also where Hypothesis is not installed.
+In: a network, operator, pass or region of yours. Out: random ones that shrink (strategies), and a
+failure with the model's text where something owed is not kept (assertions).
+
+Read `strategies`, `assertions` and `plugin` first. Names are imported at their first use: pytest
+loads :mod:`graphprune.testing.plugin` everywhere, also where Hypothesis is not installed.
 """
 
 from importlib import import_module

@@ -1,4 +1,4 @@
-"""What operators, bounds, networks and passes owe, as assertions."""
+"""Assertions of what operators, bounds, networks and passes owe."""
 
 from collections.abc import Sequence
 

@@ -25,7 +25,7 @@ BYTES = 2 << 30
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one file: `verdict`, and the message, exception or deviation behind it."""
+    """End of one file: `verdict`, and the message, exception or deviation behind it."""
 
     verdict: Verdict
     detail: str = ""
@@ -40,7 +40,7 @@ class NotRunError(Exception):
 
 
 def deviation(network: Network, points: int = 3) -> float:
-    """How far ONNX Runtime's logits of the original are from the canonical network's in float64.
+    """Distance of ONNX Runtime's logits of the original from the canonical network's in float64.
 
     In units of what float32 rounding explains (1e-5 of the sum of absolute terms): at most 1
     where both compute the same function. NaN where ONNX Runtime's result overflows.

@@ -1,4 +1,10 @@
-"""Properties in VNN-LIB: boxes of inputs, and unsafe sets of outputs as unions of polytopes."""
+"""Properties in VNN-LIB: boxes of inputs, and unsafe sets of outputs as unions of polytopes.
+
+In: the text of a property. Out: its disjunctive normal form in exact fractions, and the decision
+whether a concrete input and output satisfy it.
+
+Read `property`, `parser` and `normal_form` first.
+"""
 
 from graphprune.vnnlib.parser import parse_property, read_property
 from graphprune.vnnlib.property import Box, Constraint, Property, Region

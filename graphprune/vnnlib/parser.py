@@ -112,7 +112,7 @@ def parse_property(text: str, label: str = "property") -> Property:
     Parameters
     ----------
     label
-        How messages name the text.
+        Name of the text in messages.
 
     Raises
     ------

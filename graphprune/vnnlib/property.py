@@ -1,4 +1,4 @@
-"""What a VNN-LIB file says, in normal form and in exact rational numbers."""
+"""A VNN-LIB file in normal form and in exact rational numbers."""
 
 from dataclasses import dataclass
 from fractions import Fraction
@@ -26,7 +26,7 @@ class Constraint:
     limit: Fraction
 
     def holds(self, outputs: NDArray[np.floating]) -> bool:
-        """Whether the (flat) outputs satisfy it, decided in exact arithmetic."""
+        """Decide in exact arithmetic if the (flat) outputs satisfy it."""
         if not all(np.isfinite(outputs[j]) for j, _ in self.terms):
             return False
         return sum((c * Fraction(float(outputs[j])) for j, c in self.terms), Fraction()) <= (
@@ -82,7 +82,7 @@ class Box:
         return wide_lower, wide_upper
 
     def contains(self, x: Floats) -> bool:
-        """Whether the point (flat), written as the shortest decimals, lies inside exactly."""
+        """Decide if the point (flat), written as the shortest decimals, lies inside exactly."""
         return all(
             low <= Fraction(repr(float(v))) <= high
             for low, v, high in zip(self.lower, x, self.upper, strict=True)
@@ -103,7 +103,7 @@ class Region:
     polytopes: tuple[tuple[Constraint, ...], ...]
 
     def violated_by(self, outputs: NDArray[np.floating]) -> bool:
-        """Whether flat outputs lie in the unsafe set."""
+        """Decide if flat outputs lie in the unsafe set."""
         return any(all(c.holds(outputs) for c in polytope) for polytope in self.polytopes)
 
 
@@ -125,7 +125,7 @@ class Property:
 
     @property
     def compares_outputs(self) -> bool:
-        """Whether it speaks of the order of outputs alone, which a softmax above them keeps."""
+        """True where it speaks of the order of outputs alone, which a softmax above them keeps."""
         return all(
             len(c.terms) == 2 and c.limit == 0 and c.terms[0][1] == -c.terms[1][1]
             for region in self.regions
