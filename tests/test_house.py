@@ -104,6 +104,17 @@ def packages() -> Iterator[str]:
             yield name
 
 
+def named_files() -> Iterator[str]:
+    """Files that documents name and that are not there (any more)."""
+    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "models").glob("*.md")]
+    known = {f"/{name}" for name, _ in _files((*FOLDERS, "docs", ".ci"))}
+    for page in sorted(pages):
+        text = page.read_text(encoding="utf-8").replace("graphprune/backends/", "backends/")
+        for name in re.findall(r"`((?!acme_)[\w./-]+\.py)`", text):
+            if not any(file.endswith(f"/{name}") for file in known):
+                yield f"{page.name}: {name}"
+
+
 RULES: tuple[Callable[[], Iterator[str]], ...] = (
     class_names,
     file_lengths,
@@ -112,6 +123,7 @@ RULES: tuple[Callable[[], Iterator[str]], ...] = (
     openings,
     norms,
     packages,
+    named_files,
 )
 
 
