@@ -1,6 +1,7 @@
 """Shared fixtures; Hypothesis profiles: `HYPOTHESIS_PROFILE=thorough` for ten times as many."""
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +21,11 @@ _COMMON = {"deadline": None, "suppress_health_check": list(HealthCheck), "derand
 settings.register_profile("quick", max_examples=40, **_COMMON)  # type: ignore[arg-type]
 settings.register_profile("thorough", max_examples=400, **_COMMON)  # type: ignore[arg-type]
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
+
+# A shell that starts the suite in the background lets it ignore Ctrl-C, and so all its children:
+# tests that press it need Python's own answer.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,8 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from graphprune.errors import UnsupportedError
-from graphprune.ir.network import NetworkBuilder, Operator, sample_shape
+from graphprune.ir.network import Operator, sample_shape
+from graphprune.ir.rebuild import NetworkBuilder
 from graphprune.ir.source import Layout
 from graphprune.operators import Dense, Gather, Reshape, Transpose
 

@@ -26,7 +26,8 @@ from graphprune.canonical.refusals import folds, reason
 from graphprune.errors import GraphpruneError, ModelError, UnsupportedError
 from graphprune.ir.export import with_own_source
 from graphprune.ir.load import ModelFile, check_model, half_precision, read_model
-from graphprune.ir.network import Network, NetworkBuilder
+from graphprune.ir.network import Network
+from graphprune.ir.rebuild import NetworkBuilder
 from graphprune.ir.source import Layout, Source
 from graphprune.operators.simplify import simplify
 

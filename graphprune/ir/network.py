@@ -306,59 +306,6 @@ class Network:
         return value
 
 
-class NetworkBuilder:
-    """Writes canonical graphs: each operator adds its node and is attached to it."""
-
-    def __init__(self, input_name: str, input_shape: Shape) -> None:
-        self.graph = GraphBuilder(np.float64)
-        self.input = self.graph.input(input_name, [BATCH, *input_shape])
-
-    def add(self, op: Operator, *inputs: ir.Value, name: str | None = None) -> ir.Value:
-        before = len(self.graph.nodes)
-        out = op.forward(self.graph, *inputs)
-        if len(self.graph.nodes) != before + 1:
-            # Written out in parts: here it is one node, which its operator speaks for.
-            self._drop(self.graph.nodes[before:])
-            del self.graph.nodes[before:]
-            out = self.graph.op(type(op).__name__, inputs)
-        node = self.graph.nodes[-1]
-        node.meta["operator"] = op
-        if name is not None:
-            out.name = node.name = self.graph.fresh(name)
-        out.type = ir.TensorType(self.graph.float_type)
-        out.shape = ir.Shape([BATCH, *op.output_shape(*(sample_shape(v) for v in inputs))])
-        return out
-
-    def copy(self, node: ir.Node, values: dict[ir.Value, ir.Value]) -> ir.Value:
-        """Add `node` of another network on the already copied `values` and record its output."""
-        inputs = [values[v] for v in data_inputs(node)]
-        out = self.add(operator(node), *inputs, name=node.outputs[0].name)
-        values[node.outputs[0]] = out
-        return out
-
-    @staticmethod
-    def _drop(nodes: Iterable[ir.Node]) -> None:
-        """Take nodes from the users of what they read."""
-        for node in nodes:
-            for i in range(len(node.inputs)):
-                node.replace_input_with(i, None)
-
-    def finish(self, output: ir.Value, name: str = "network") -> ir.Model:
-        """The model with everything `output` does not need left out."""
-        self.graph.outputs = [output]
-        needed = {id(output)}
-        kept: list[ir.Node] = []
-        for node in reversed(self.graph.nodes):
-            if id(node.outputs[0]) in needed:
-                kept.append(node)
-                needed |= {id(v) for v in node.inputs if v is not None}
-        alive = {id(n) for n in kept}
-        self._drop([node for node in self.graph.nodes if id(node) not in alive])
-        self.graph.nodes = kept[::-1]
-        self.graph.drop_constants(needed)
-        return self.graph.build(name)
-
-
 def operator(node: ir.Node) -> Operator:
     op: Operator = node.meta["operator"]
     return op

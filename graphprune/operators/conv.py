@@ -9,24 +9,12 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from graphprune.ir.builder import Attribute, GraphBuilder
+from graphprune.ir.builder import GraphBuilder
 from graphprune.operators.registry import register
+from graphprune.operators.window import window_attributes
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
-
-    from graphprune.operators.conv_transpose import ConvTranspose
-
-
-def window_attributes(op: "Conv | ConvTranspose") -> dict[str, Attribute]:
-    """What the two operators' ONNX nodes have in common."""
-    return {
-        "strides": op.strides,
-        "pads": op.pads,
-        "dilations": op.dilations,
-        "group": op.group,
-        "kernel_shape": op.weight.shape[2:],
-    }
 
 
 @register

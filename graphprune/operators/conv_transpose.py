@@ -8,8 +8,8 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from graphprune.ir.builder import GraphBuilder
-from graphprune.operators.conv import window_attributes
 from graphprune.operators.registry import register
+from graphprune.operators.window import window_attributes
 
 
 @register

@@ -8,11 +8,11 @@ import onnx_ir as ir
 from graphprune.ir.network import (
     AffineOperator,
     Network,
-    NetworkBuilder,
     Operator,
     data_inputs,
     operator,
 )
+from graphprune.ir.rebuild import NetworkBuilder, rebuilt
 from graphprune.operators.add import Add
 from graphprune.operators.dense import Dense
 from graphprune.operators.merge import absorb_movement, is_identity, merge, parallel
@@ -38,14 +38,14 @@ def simplify(network: Network) -> Network:
     steps, output = _steps(network)
     while any(_rewrite(step, steps, output) for step in tuple(steps)):
         pass
-    builder = NetworkBuilder(str(network.input.name), network.input_shape)
-    values: dict[int, ir.Value] = {}
-    for step in steps:
-        inputs = (builder.input if s is None else values[id(s)] for s in step.inputs)
-        values[id(step)] = builder.add(step.op, *inputs, name=step.name)
-    model = builder.finish(values[id(output)], network.model.graph.name or "network")
-    model.metadata_props.update(network.model.metadata_props)
-    return Network(model, network.source)
+
+    def write(builder: NetworkBuilder) -> ir.Value:
+        values: dict[_Step | None, ir.Value] = {None: builder.input}
+        for step in steps:
+            values[step] = builder.add(step.op, *(values[s] for s in step.inputs), name=step.name)
+        return values[output]
+
+    return rebuilt(network, write)
 
 
 def _steps(network: Network) -> tuple[list[_Step], _Step]:

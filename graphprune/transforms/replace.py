@@ -13,14 +13,8 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from graphprune.ir.network import (
-    Network,
-    NetworkBuilder,
-    Shape,
-    operator,
-    pre_activation,
-    sample_shape,
-)
+from graphprune.ir.network import Network, operator, pre_activation, sample_shape
+from graphprune.ir.rebuild import NetworkBuilder, Values, map_operators
 from graphprune.operators import Add, Scale, Shift
 
 Floats = NDArray[np.float64]
@@ -59,26 +53,17 @@ def apply(network: Network, replacements: Mapping[int, Replacement]) -> Network:
     The result still speaks for the source of `network`; a pass that changes the function calls
     :func:`graphprune.ir.export.with_own_source`.
     """
-    builder = NetworkBuilder(str(network.input.name), network.input_shape)
-    values = {network.input: builder.input}
-    layers = {id(a): replacements.get(i) for i, a in enumerate(network.activations)}
-    for node in network.nodes:
-        replacement = layers.get(id(node))
-        if replacement is None:
-            builder.copy(node, values)
-        else:
-            out = node.outputs[0]
-            z = values[pre_activation(node)]
-            values[out] = _replaced(builder, node, z, replacement, sample_shape(out))
-    model = builder.finish(values[network.output], network.model.graph.name or "network")
-    model.metadata_props.update(network.model.metadata_props)
-    return Network(model, network.source)
+    layers = {a: replacements.get(i) for i, a in enumerate(network.activations)}
+
+    def change(builder: NetworkBuilder, node: ir.Node, values: Values) -> ir.Value | None:
+        new = layers.get(node)
+        return None if new is None else _replaced(builder, node, values[pre_activation(node)], new)
+
+    return map_operators(network, change)
 
 
-def _replaced(
-    builder: NetworkBuilder, node: ir.Node, z: ir.Value, new: Replacement, shape: Shape
-) -> ir.Value:
-    name = str(node.outputs[0].name)
+def _replaced(builder: NetworkBuilder, node: ir.Node, z: ir.Value, new: Replacement) -> ir.Value:
+    name, shape = str(node.outputs[0].name), sample_shape(node.outputs[0])
     parts = []
     if np.any(new.keep):
         kept = builder.add(operator(node), z, name=name)

@@ -11,13 +11,12 @@ from graphprune.attacks.attack import Attack
 from graphprune.bounds.certify import Certificate
 from graphprune.ir.network import (
     Network,
-    NetworkBuilder,
-    Segment,
     affine,
-    operator,
+    pre_activation,
     sample_shape,
     size,
 )
+from graphprune.ir.rebuild import NetworkBuilder, Values, map_operators
 from graphprune.operators import Add, Dense, Reshape
 from graphprune.operators.cost import (
     ELEMENTWISE,
@@ -107,11 +106,15 @@ class _Plan:
         """Whether layer `index` is only the vector of its living neurons."""
         if index == len(self.alive) or not self.dense[index]:
             return False
-        out = self.network.activations[index].outputs[0]
-        readers = [
-            i for i, s in enumerate(self.network.segments) if any(v is out for v in s.sources)
-        ]
-        return all(self.dense[i] for i in readers)
+        node = self.network.activations[index]
+        target, out = pre_activation(node), node.outputs[0]
+        for i, segment in enumerate(self.network.segments):
+            if i != index and segment.target is target:
+                return False
+            reads = out in segment.sources or target.producer() in segment.nodes
+            if reads and not self.dense[i]:
+                return False
+        return True
 
     def _width(self, source: ir.Value, vectors: list[bool]) -> int:
         index = self.index.get(id(source))
@@ -171,33 +174,25 @@ class _Plan:
 
     def build(self) -> Network:
         network = self.network
-        builder = NetworkBuilder(str(network.input.name), network.input_shape)
-        values = {network.input: builder.input}
-        for index, segment in enumerate(network.segments):
-            if self.dense[index]:
-                values[segment.target] = self._matrix(builder, index, segment, values)
-            else:
-                for node in segment.nodes:
-                    if node.outputs[0] not in values:
-                        builder.copy(node, values)
-            if index < len(network.activations):
-                node = network.activations[index]
-                z = values[segment.target]
-                out = node.outputs[0]
-                values[out] = builder.add(operator(node), z, name=str(out.name))
-        name = network.model.graph.name or "network"
-        model = builder.finish(values[network.output], name)
-        model.metadata_props.update(network.model.metadata_props)
-        return Network(model, network.source)
+        matrices = {s.nodes[-1]: i for i, s in enumerate(network.segments) if self.dense[i]}
+        written = {*network.activations, *matrices}.union(
+            *(s.nodes for s, dense in zip(network.segments, self.dense, strict=True) if not dense)
+        )
+
+        def change(builder: NetworkBuilder, node: ir.Node, values: Values) -> ir.Value | None:
+            index = matrices.get(node)
+            return None if index is None else self._matrix(builder, index, values)
+
+        return map_operators(network, change, [n for n in network.nodes if n in written])
 
     def _matrix(
         self,
         builder: NetworkBuilder,
         index: int,
-        segment: Segment,
-        values: dict[ir.Value, ir.Value],
+        values: Values,
     ) -> ir.Value:
         """One Dense per source, summed; the target as a vector or in its own shape."""
+        segment = self.network.segments[index]
         top = index == len(self.alive)
         vector = top or self.vectors[index]
         keep = np.arange(size(segment.target))

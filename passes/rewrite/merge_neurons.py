@@ -1,6 +1,7 @@
 """Neurons that say the same: constant ones go into biases, equal ones become one."""
 
 from dataclasses import dataclass, replace
+from math import prod
 from typing import ClassVar
 
 import numpy as np
@@ -9,7 +10,8 @@ from numpy.typing import NDArray
 
 from graphprune.attacks.attack import Attack
 from graphprune.bounds.certify import Certificate
-from graphprune.ir.network import Network, NetworkBuilder, operator, pre_activation, sample_shape
+from graphprune.ir.network import Network, data_inputs, operator, pre_activation, sample_shape
+from graphprune.ir.rebuild import NetworkBuilder, Values, map_operators
 from graphprune.operators import Conv, Dense, Relu, Reshape
 from graphprune.operators.simplify import simplify
 from graphprune.passes.base import Facts, Promise, State, record, register_pass
@@ -191,17 +193,13 @@ def _rows(op: Conv | Dense, keep: Units) -> Conv | Dense:
 
 
 def _rebuilt(network: Network, edits: Edits) -> Network:
-    builder = NetworkBuilder(str(network.input.name), network.input_shape)
-    values = {network.input: builder.input}
-    for node in network.nodes:
+    def change(builder: NetworkBuilder, node: ir.Node, values: Values) -> ir.Value | None:
         op = edits.get(id(node), operator(node))
-        inputs = [values[v] for v in node.inputs if v in values]
+        inputs = [values[v] for v in data_inputs(node)]
         if isinstance(op, Reshape):
             before = sample_shape(inputs[0])
-            size = int(np.prod(before, dtype=int))
             if before != op.before:
-                op = Reshape(before, (size,))
-        values[node.outputs[0]] = builder.add(op, *inputs, name=str(node.outputs[0].name))
-    model = builder.finish(values[network.output], network.model.graph.name or "network")
-    model.metadata_props.update(network.model.metadata_props)
-    return Network(model, network.source)
+                op = Reshape(before, (prod(before),))
+        return builder.add(op, *inputs, name=node.outputs[0].name)
+
+    return map_operators(network, change)

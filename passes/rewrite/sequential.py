@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from graphprune.bounds.entry import Boxes, Method, pre_activation_bounds
 from graphprune.errors import PipelineError
 from graphprune.ir import Network
-from graphprune.ir.network import NetworkBuilder, operator, size
+from graphprune.ir.network import operator, size
+from graphprune.ir.rebuild import NetworkBuilder, rebuilt
 from graphprune.operators import Conv, Dense, Relu, Reshape
 from graphprune.passes.analysis.bounds import BallBounds
 from graphprune.passes.base import Facts, Promise, State, record, register_pass
@@ -80,9 +81,7 @@ def sequential(network: Network, region: Region, method: Method = "crown") -> tu
         chain.layer(index)
     weight, bias = chain.known[-1]
     chain.layers.append((weight, bias))
-    model = chain.build(relu=False)
-    model.metadata_props.update(network.model.metadata_props)
-    return Network(model, network.source), chain.shifted
+    return chain.build(relu=False), chain.shifted
 
 
 class _Chain:
@@ -165,25 +164,25 @@ class _Chain:
     def _lower(self, rows: Floats) -> Floats:
         """Certified lower bounds of rows . v on the region, below float32's error too."""
         self.layers.append((rows, np.zeros(len(rows))))
-        model = self.build(relu=True)
+        chain = self.build(relu=True)
         self.layers.pop()
-        bounds = pre_activation_bounds(
-            Network(model, self.network.source), self.boxes, self.method, every=True
-        )[-1]
+        bounds = pre_activation_bounds(chain, self.boxes, self.method, every=True)[-1]
         error = 4.0 * gamma(rows.shape[1]) * bounds.magnitude[0].astype(np.float64)
         lower: Floats = bounds.lower[0].astype(np.float64) - error
         return np.minimum(lower, 0.0)
 
-    def build(self, *, relu: bool) -> ir.Model:
-        """The layers as a model; `relu` after the last one too."""
-        network = self.network
-        builder = NetworkBuilder(str(network.input.name), network.input_shape)
-        value = builder.input
-        flat = (size(network.input),)
-        if network.input_shape != flat:
-            value = builder.add(Reshape(network.input_shape, flat), value, name="flat")
-        for i, (weight, bias) in enumerate(self.layers):
-            value = builder.add(Dense(weight, bias), value, name=f"layer{i + 1}")
-            if relu or i + 1 < len(self.layers):
-                value = builder.add(Relu(), value, name=f"relu{i + 1}")
-        return builder.finish(value, network.model.graph.name or "network")
+    def build(self, *, relu: bool) -> Network:
+        """The layers as a network; `relu` after the last one too."""
+
+        def write(builder: NetworkBuilder) -> ir.Value:
+            value = builder.input
+            shape, flat = self.network.input_shape, (size(self.network.input),)
+            if shape != flat:
+                value = builder.add(Reshape(shape, flat), value, name="flat")
+            for i, (weight, bias) in enumerate(self.layers):
+                value = builder.add(Dense(weight, bias), value, name=f"layer{i + 1}")
+                if relu or i + 1 < len(self.layers):
+                    value = builder.add(Relu(), value, name=f"relu{i + 1}")
+            return value
+
+        return rebuilt(self.network, write)

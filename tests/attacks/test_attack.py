@@ -1,7 +1,7 @@
 """The attack: its points count, more effort is never worse, limits are obeyed."""
 
 import re
-from time import monotonic
+from time import process_time
 
 import numpy as np
 import pytest
@@ -109,11 +109,11 @@ def test_without_a_boundary_nothing_is_found() -> None:
 
 def test_limits_are_obeyed(mnist_a: gp.Network, images: list[gp.Anchor]) -> None:
     assert gp.attack(mnist_a, images[0], time_limit=0.0).witness is None
-    start = monotonic()
+    start = process_time()
     for limit in (1e-3, 0.05):
         gp.attack(mnist_a, images[0], effort="thorough", time_limit=limit)
     # Far below what the effort takes; how far depends on the machine.
-    assert monotonic() - start < 5.0
+    assert process_time() - start < 5.0
 
 
 def test_pgd_is_the_bisection_of_the_paper(tiny: gp.Network, images: list[gp.Anchor]) -> None:

@@ -1,6 +1,5 @@
 """The MILP against brute force, and the interval it must always give."""
 
-import time
 from itertools import pairwise
 
 import numpy as np
@@ -12,6 +11,7 @@ import graphprune as gp
 from graphprune.backends.relaxation.condensed import bounds_of, condense
 from graphprune.backends.scip import backend, formulate
 from graphprune.bounds.entry import Boxes, pre_activation_bounds
+from graphprune.clock import processor_seconds
 from graphprune.pipeline.verify import samples_in
 from graphprune.region import Ball
 from graphprune.runtime.reference import forward64
@@ -98,9 +98,9 @@ def test_exact_on_a_real_image(tiny: gp.Network, images: list[gp.Anchor]) -> Non
 def test_time_limits_are_obeyed_with_an_honest_interval(
     mnist_a: gp.Network, images: list[gp.Anchor], limit: float
 ) -> None:
-    start = time.monotonic()
+    start = processor_seconds()
     result = gp.distance(mnist_a, images[0], time_limit=limit)
-    assert time.monotonic() - start < limit + 2.0
+    assert processor_seconds() - start < limit + 2.0
     assert result.status == "interval"
     assert result.upper is None or result.lower <= result.upper
 

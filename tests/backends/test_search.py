@@ -361,9 +361,9 @@ def test_condensed_goals_speak_of_the_network(tiny: gp.Network, images: list[gp.
 def test_limits_end_the_search_with_an_honest_interval(
     mnist_a: gp.Network, images: list[gp.Anchor], limit: float
 ) -> None:
-    start = time.monotonic()
+    start = time.process_time()
     result = gp.distance(mnist_a, images[0], solver="search", time_limit=limit)
-    assert time.monotonic() - start < limit + 2.0
+    assert time.process_time() - start < limit + 2.0
     assert result.status == "interval"
     assert result.certified
     assert result.upper is None or result.lower <= result.upper

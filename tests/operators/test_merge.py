@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 import graphprune as gp
 from graphprune.ir import GraphBuilder, Network
-from graphprune.ir.network import BATCH, AffineOperator, NetworkBuilder, operator
+from graphprune.ir.network import BATCH, AffineOperator, operator
+from graphprune.ir.rebuild import NetworkBuilder
 from graphprune.ir.source import Layout, Source
 from graphprune.operators import Add, Conv, Dense, Relu, Reshape, Scale, Shift, Transpose
 from graphprune.operators import merge as rules
