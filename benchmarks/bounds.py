@@ -20,8 +20,8 @@ import onnx
 from onnx import numpy_helper
 
 import graphprune as gp
+from graphprune.bounds import Boxes, Method, linear_bounds, pre_activation_bounds
 from graphprune.bounds.certify import margin_rows
-from graphprune.bounds.entry import Boxes, Method, linear_bounds, pre_activation_bounds
 from graphprune.region import Ball
 
 MODELS = Path(__file__).parent.parent / "models"

@@ -32,7 +32,7 @@ from graphprune.backends.relaxation.specification import Target
 from graphprune.backends.scip import solve_target
 from graphprune.backends.scip.formulate import layer
 from graphprune.backends.search import rung, tree
-from graphprune.bounds.entry import Boxes, pre_activation_bounds
+from graphprune.bounds import Boxes, pre_activation_bounds
 from graphprune.clock import processor_seconds
 from graphprune.evaluate import distance
 from graphprune.region import Ball

@@ -46,7 +46,7 @@ def images() -> list[gp.Anchor]:
 @pytest.fixture(params=["compact", "graph"])
 def engine(request: pytest.FixtureRequest) -> Iterator[None]:
     """Both ways of computing bounds."""
-    from graphprune.bounds.entry import using_engine
+    from graphprune.bounds import using_engine
 
     with using_engine(request.param):
         yield

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from graphprune.bounds.entry import LayerBounds
+from graphprune.bounds import LayerBounds
 from graphprune.errors import UnsupportedError
 from graphprune.ir.network import Network, activation_of, size
 from graphprune.operators import Relu

@@ -22,8 +22,8 @@ from graphprune.backends.scip.process import SolveStatus
 from graphprune.backends.scip.program import Encoding, MixedIntegerProgram
 from graphprune.backends.scip.solve import FEWEST, TargetResult, solve_program
 from graphprune.backends.scip.tighten import root_bound, tighten
+from graphprune.bounds import Boxes, linear_bounds, optimised_bounds, pre_activation_bounds
 from graphprune.bounds.certify import margin_rows
-from graphprune.bounds.entry import Boxes, linear_bounds, optimised_bounds, pre_activation_bounds
 from graphprune.errors import GraphpruneError
 from graphprune.region import Ball
 

@@ -34,7 +34,7 @@ from graphprune.backends.scip.program import (
     ProgramBuilder,
     without_noise,
 )
-from graphprune.bounds.entry import LayerBounds
+from graphprune.bounds import LayerBounds
 from graphprune.errors import UnsupportedError
 from graphprune.ir.network import Network, activation_of
 from graphprune.operators import GeluTanh, Relu, Sigmoid, Softplus, Tanh

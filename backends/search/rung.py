@@ -21,8 +21,8 @@ from graphprune.backends.search.pool import Team
 from graphprune.backends.search.roots import prepare_all
 from graphprune.backends.search.tree import Tree
 from graphprune.backends.trace import Trace
+from graphprune.bounds import Boxes, pre_activation_bounds
 from graphprune.bounds.certify import margin_rows
-from graphprune.bounds.entry import Boxes, pre_activation_bounds
 from graphprune.region import Ball
 
 Floats = NDArray[np.float64]

@@ -29,7 +29,7 @@ from graphprune.backends.verify.attack import attack_from
 from graphprune.backends.verify.network_rows import UNIT
 from graphprune.backends.verify.query import Counterexample, RegionResult, VerificationQuery
 from graphprune.backends.verify.specifications import boxes_of
-from graphprune.bounds.entry import pre_activation_bounds
+from graphprune.bounds import pre_activation_bounds
 from graphprune.progress import Progress, quiet
 from graphprune.region import Ball, Domain
 

@@ -5,7 +5,7 @@ import numpy as np
 from graphprune.backends.verify.network_rows import UNIT
 from graphprune.backends.verify.query import VerificationQuery
 from graphprune.backends.verify.specifications import boxes_of
-from graphprune.bounds.entry import linear_bounds, pre_activation_bounds
+from graphprune.bounds import linear_bounds, pre_activation_bounds
 
 
 def close_at_root(query: VerificationQuery) -> VerificationQuery:

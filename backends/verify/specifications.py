@@ -7,7 +7,7 @@ from graphprune import transforms
 from graphprune.backends.verify.kernels import LinearSpecifications
 from graphprune.backends.verify.network_rows import UNIT, NetworkRows
 from graphprune.backends.verify.query import VerificationQuery
-from graphprune.bounds.entry import Boxes, LayerBounds, pre_activation_bounds, round_down, round_up
+from graphprune.bounds import Boxes, LayerBounds, pre_activation_bounds, round_down, round_up
 from graphprune.ir.network import Network, sample_shape
 from graphprune.runtime.session import compiled
 

@@ -7,8 +7,9 @@ from time import monotonic
 import numpy as np
 from numpy.typing import NDArray
 
-from graphprune.bounds.entry import (
+from graphprune.bounds import (
     METHODS,
+    Ascent,
     Boxes,
     LayerBounds,
     Method,
@@ -94,7 +95,7 @@ def margins_on(
         outer = [LayerBounds.stack([layer] * len(balls)) for layer in outer]
     layers = pre_activation_bounds(network, boxes, below or method, outer=outer)
     rows = margin_rows(network, query.anchor.label)
-    return linear_bounds(network, boxes, layers, rows, method, enough=enough), layers
+    return linear_bounds(network, boxes, layers, rows, method, ascent=Ascent(enough=enough)), layers
 
 
 def certify(

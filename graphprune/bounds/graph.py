@@ -7,6 +7,7 @@ the memory of the device that the graphs run on.
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import ClassVar
 
 import numpy as np
 import onnx_ir as ir
@@ -14,10 +15,12 @@ from numpy.typing import NDArray
 
 from graphprune import transforms
 from graphprune.bounds import underflow
-from graphprune.bounds.problem import Floats, LayerBounds, Problem, Singles, finite, round_up
+from graphprune.bounds.problem import BoundsProblem, Floats, LayerBounds, Singles, finite, round_up
+from graphprune.bounds.protocol import Ascent, EngineName
 from graphprune.ir.network import Network, sample_shape, size
 from graphprune.region import Norm
 from graphprune.runtime.reference import segment_offset
+from graphprune.runtime.resources import Resources
 from graphprune.runtime.session import Executable, Resident, compiled
 from graphprune.transforms.optimisation import CHANGES, NEXT, STATE
 from graphprune.transforms.relaxation import LINES, ancestors
@@ -26,24 +29,21 @@ Feeds = dict[str, "NDArray[np.generic] | Resident"]
 
 
 class GraphEngine:
-    """Runs the transforms of one problem; rows of all boxes go down together.
+    """Runs the transforms of one problem; rows of all boxes go down together."""
 
-    Parameters
-    ----------
-    memory
-        Bytes that the tensors of one run may take.
-    steps, enough
-        Of alpha-CROWN: steps per row, and the bound at which no row needs any.
-    """
+    name: ClassVar[EngineName] = "graph"
 
-    def __init__(
-        self, problem: Problem, memory: int, *, steps: int = 20, enough: float = np.inf
-    ) -> None:
+    def __init__(self, problem: BoundsProblem, resources: Resources, ascent: Ascent) -> None:
         self.problem = problem
-        self.memory = memory
-        self.steps, self.enough = steps, enough
+        # Bytes that the tensors of one run may take.
+        self.memory = resources.memory // 4
+        self.ascent = ascent
         # What every chunk of rows reads stays on the device.
         self._held: dict[str, Resident] = {}
+
+    @staticmethod
+    def suits(problem: BoundsProblem, resources: Resources) -> bool:
+        return True
 
     def interval(self, index: int) -> LayerBounds:
         """Interval image of a segment."""
@@ -97,7 +97,7 @@ class GraphEngine:
             part = singles[start : start + step]
             stacked = np.ascontiguousarray(np.broadcast_to(part, (batch, *part.shape)))
             bound = self._bounds(index, fed, stacked)
-            if mixed and not np.all(bound > self.enough):
+            if mixed and not np.all(bound > self.ascent.enough):
                 bound = np.maximum(bound, self._optimised(index, fed, stacked))
             parts.append(bound)
         return np.concatenate(parts, axis=1)
@@ -127,7 +127,7 @@ class GraphEngine:
         state = {name: Resident.of(array) for name, array in start.items()}
         fixed = {**fed.feeds, "rows": Resident.of(rows)}
         names = [name.removesuffix(NEXT) for name in run.outputs]
-        for _ in range(self.steps):
+        for _ in range(self.ascent.steps):
             state = dict(zip(names, run.resident({**fixed, **state}), strict=True))
         return state["best"].numpy().astype(np.float64) - fed.lost
 

@@ -1,7 +1,7 @@
-"""What a bounds computation is about: boxes, bounds of layers, and the lines they allow."""
+"""The problem of a bounds computation: boxes, bounds of layers, and the lines they allow."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from typing import Literal, get_args
 
 import numpy as np
@@ -135,28 +135,39 @@ def round_up(x: Floats) -> Singles:
 
 
 @dataclass(eq=False)
-class Problem:
+class BoundsProblem:
     """A network on boxes, with the bounds of the layers known so far.
 
     Attributes
     ----------
     replaced
         Activation layers (by index) whose neurons are partly replaced by lines.
-    layers
+    known
         Bounds of the first pre-activations, in graph order.
     """
 
     network: Network
     boxes: Boxes
     method: Method
-    replaced: Mapping[int, Replacement]
-    layers: list[LayerBounds] = field(default_factory=list)
+    replaced: Mapping[int, Replacement] = field(default_factory=dict)
+    known: InitVar[Sequence[LayerBounds]] = ()
+    _layers: list[LayerBounds] = field(init=False)
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, known: Sequence[LayerBounds]) -> None:
+        self._layers = list(known)
         if self.method not in METHODS:
             raise GraphpruneError(
                 f"unknown bounds method '{self.method}'; known: {', '.join(METHODS)}"
             )
+
+    @property
+    def layers(self) -> Sequence[LayerBounds]:
+        """Bounds of the first pre-activations, in graph order."""
+        return self._layers
+
+    def add(self, layer: LayerBounds) -> None:
+        """Take the bounds of the next pre-activation, which engines read from here on."""
+        self._layers.append(layer)
 
     @property
     def batch(self) -> int:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from graphprune.bounds.problem import Floats, Problem, Singles, finite, round_up
+from graphprune.bounds.problem import BoundsProblem, Floats, Singles, finite, round_up
 from graphprune.transforms.relaxation import ancestors
 from graphprune.transforms.rounding import GAMMA, SMALLEST
 from graphprune.transforms.underflow import slack
@@ -11,7 +11,7 @@ from graphprune.transforms.underflow import slack
 OPERATIONS = 16.0
 
 
-def magnitude(problem: Problem, index: int, known: Singles) -> Singles:
+def magnitude(problem: BoundsProblem, index: int, known: Singles) -> Singles:
     """The magnitude (B, n) that a relaxation reads: `known` and what covers the forward slack."""
     segment = problem.network.segments[index]
     reach = np.ones(problem.batch)
@@ -23,7 +23,7 @@ def magnitude(problem: Problem, index: int, known: Singles) -> Singles:
     return raised
 
 
-def lost(problem: Problem, target: int, known: Singles, *, mixed: bool) -> Floats:
+def lost(problem: BoundsProblem, target: int, known: Singles, *, mixed: bool) -> Floats:
     """(B, 1): what a bound of any rows on segment `target` may be off by.
 
     Parameters

@@ -58,7 +58,7 @@ def _settings(
     provider: str, workers: int, output: str | None, memory: float,
 ) -> Any:  # fmt: skip
     from graphprune.backends.choose import SOLVERS
-    from graphprune.bounds.entry import METHODS
+    from graphprune.bounds import METHODS
     from graphprune.evaluate.estimates import parse_estimate
     from graphprune.evaluate.settings import METRICS, Settings
     from graphprune.region import NORMS, Domain

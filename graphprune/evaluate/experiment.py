@@ -15,8 +15,8 @@ from typing import Any
 
 from graphprune.attacks.attack import AttackMethod, Effort
 from graphprune.backends.choose import Solver
+from graphprune.bounds import Method
 from graphprune.bounds.certify import certify
-from graphprune.bounds.entry import Method
 from graphprune.canonical import load
 from graphprune.errors import GraphpruneError
 from graphprune.evaluate.anchors import load_anchors

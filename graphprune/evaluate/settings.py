@@ -7,7 +7,7 @@ from typing import Any
 
 from graphprune.attacks.attack import AttackMethod, Effort
 from graphprune.backends.choose import Solver
-from graphprune.bounds.entry import Method
+from graphprune.bounds import Method
 from graphprune.errors import GraphpruneError
 from graphprune.progress import Progress, quiet
 from graphprune.region import Domain, Norm

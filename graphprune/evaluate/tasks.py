@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from graphprune.attacks.attack import Attack, closest_adversarial
+from graphprune.bounds import Boxes, pre_activation_bounds
 from graphprune.bounds.certify import Certificate, certified_radius
-from graphprune.bounds.entry import Boxes, pre_activation_bounds
 from graphprune.check.container import Proof
 from graphprune.clock import processor_seconds
 from graphprune.errors import GraphpruneError

@@ -22,8 +22,8 @@ from graphprune.backends.relaxation.condensed import bounds_of, condense
 from graphprune.backends.relaxation.node_lp import solve_leaf
 from graphprune.backends.relaxation.specification import Target
 from graphprune.backends.search.rung import climb
+from graphprune.bounds import Boxes, pre_activation_bounds
 from graphprune.bounds.certify import certify, margin_rows
-from graphprune.bounds.entry import Boxes, pre_activation_bounds
 from graphprune.canonical import from_proto
 from graphprune.progress import Progress, quiet
 from graphprune.region import Anchor, Ball, Domain

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from graphprune.bounds.entry import LayerBounds
+from graphprune.bounds import LayerBounds
 from graphprune.ir import GraphBuilder, Network
 from graphprune.ir.network import BATCH, AffineOperator
 from graphprune.passes.base import Pass, State, execute

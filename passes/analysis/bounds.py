@@ -1,4 +1,4 @@
-"""The pass around :mod:`graphprune.bounds.entry`."""
+"""The pass around :mod:`graphprune.bounds`."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -6,7 +6,7 @@ from typing import ClassVar
 import numpy as np
 
 from graphprune.attacks.attack import Attack
-from graphprune.bounds.entry import (
+from graphprune.bounds import (
     Boxes,
     LayerBounds,
     Method,

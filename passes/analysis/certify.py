@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from graphprune.attacks.attack import Attack
+from graphprune.bounds import Method
 from graphprune.bounds.certify import Certificate, certified_radius
-from graphprune.bounds.problem import Method
 from graphprune.ir import Query
 from graphprune.passes.base import Facts, Promise, State, provides, register_pass
 from graphprune.region import Norm

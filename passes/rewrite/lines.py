@@ -18,7 +18,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from graphprune.bounds.entry import LayerBounds
+from graphprune.bounds import LayerBounds
 from graphprune.passes.rewrite.scene import Scene
 
 Floats = NDArray[np.float64]

@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from graphprune.bounds.entry import LayerBounds
+from graphprune.bounds import LayerBounds
 from graphprune.passes.rewrite.lines import Lines, secant
 from graphprune.passes.rewrite.scene import Scene
 

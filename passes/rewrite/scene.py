@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from graphprune import transforms
 from graphprune.attacks.attack import Attack
-from graphprune.bounds.entry import Boxes, LayerBounds, Method, pre_activation_bounds
+from graphprune.bounds import Boxes, LayerBounds, Method, pre_activation_bounds
 from graphprune.errors import PipelineError
 from graphprune.ir import Network
 from graphprune.ir.network import Activation, activation_of

@@ -7,7 +7,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from graphprune.bounds.entry import Boxes, Method, pre_activation_bounds
+from graphprune.bounds import Boxes, Method, pre_activation_bounds
 from graphprune.errors import PipelineError
 from graphprune.ir import Network
 from graphprune.ir.network import operator, size

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from graphprune.attacks.attack import Attack
-from graphprune.bounds.entry import Method
+from graphprune.bounds import Method
 from graphprune.errors import PipelineError
 from graphprune.passes.base import Facts, Promise, State, record, register_pass
 from graphprune.passes.rewrite.lines import LINES, By

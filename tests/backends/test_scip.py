@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 import graphprune as gp
 from graphprune.backends.relaxation.condensed import bounds_of, condense
 from graphprune.backends.scip import backend, formulate
-from graphprune.bounds.entry import Boxes, pre_activation_bounds
+from graphprune.bounds import Boxes, pre_activation_bounds
 from graphprune.clock import processor_seconds
 from graphprune.pipeline.verify import samples_in
 from graphprune.region import Ball

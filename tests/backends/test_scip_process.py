@@ -214,7 +214,7 @@ def test_messages_are_plain(tiny: gp.Network) -> None:
 
     from graphprune.backends.relaxation.condensed import bounds_of, condense
     from graphprune.backends.scip.formulate import formulate
-    from graphprune.bounds.entry import Boxes, pre_activation_bounds
+    from graphprune.bounds import Boxes, pre_activation_bounds
     from graphprune.region import Ball
 
     ball = Ball(np.full(tiny.input_shape, 0.3), 0.02)

@@ -17,8 +17,8 @@ from graphprune.backends.scip.formulate import PROGRAM_FORMS, ProgramForm, formu
 from graphprune.backends.scip.program import ENCODINGS, Encoding, MixedIntegerProgram
 from graphprune.backends.scip.relaxation import ProgramRelaxation, safe_bound
 from graphprune.backends.scip.tighten import root_bound, tighten
+from graphprune.bounds import Boxes, pre_activation_bounds
 from graphprune.bounds.certify import margin_rows
-from graphprune.bounds.entry import Boxes, pre_activation_bounds
 from graphprune.pipeline.verify import samples_in
 from graphprune.region import Ball
 from graphprune.runtime.reference import forward64

@@ -25,8 +25,8 @@ from graphprune.backends.relaxation.condensed import bounds_of, condense
 from graphprune.backends.relaxation.cuts import Cuts, add_planes
 from graphprune.backends.relaxation.node_lp import relax, solve_leaf
 from graphprune.backends.relaxation.specification import Target
+from graphprune.bounds import Boxes, pre_activation_bounds
 from graphprune.bounds.certify import margin_rows
-from graphprune.bounds.entry import Boxes, pre_activation_bounds
 from graphprune.evaluate.distance import Distance
 from graphprune.pipeline.verify import samples_in
 from graphprune.progress import Interrupted

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import graphprune as gp
-from graphprune.bounds.certify import certified_margins, margin_rows
-from graphprune.bounds.entry import (
+from graphprune.bounds import (
     METHODS,
+    Ascent,
     Boxes,
     LayerBounds,
     Method,
@@ -20,6 +20,7 @@ from graphprune.bounds.entry import (
     pre_activation_bounds,
     using_engine,
 )
+from graphprune.bounds.certify import certified_margins, margin_rows
 from graphprune.ir import Query
 from graphprune.region import Ball, Norm
 from graphprune.region.points import lengths
@@ -226,7 +227,9 @@ def test_no_step_of_the_graphs_brings_a_tensor_back(
     monkeypatch.setattr(Executable, "resident", noted_step)
     monkeypatch.setattr(Resident, "numpy", noted_read)
     with using_engine("graph"):
-        linear_bounds(mnist_a, boxes, layers, margin_rows(mnist_a, 0), "alpha-crown", steps=7)
+        linear_bounds(
+            mnist_a, boxes, layers, margin_rows(mnist_a, 0), "alpha-crown", ascent=Ascent(7)
+        )
     assert events == ["step"] * 7 + ["read"]
 
 

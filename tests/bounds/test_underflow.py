@@ -10,7 +10,7 @@ import pytest
 from onnx import TensorProto
 
 import graphprune as gp
-from graphprune.bounds.entry import (
+from graphprune.bounds import (
     METHODS,
     Boxes,
     linear_bounds,

@@ -7,7 +7,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 import graphprune as gp
-from graphprune.bounds.entry import Boxes, linear_bounds, pre_activation_bounds
+from graphprune.bounds import Boxes, linear_bounds, pre_activation_bounds
 from graphprune.region import Ball, Domain
 from graphprune.runtime.original import run_original
 from graphprune.runtime.reference import forward64

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 import graphprune as gp
 from graphprune.attacks.attack import Attack
+from graphprune.bounds import Method
 from graphprune.bounds.certify import certified_margins
-from graphprune.bounds.entry import Method
 from graphprune.evaluate.documents import estimate_text
 from graphprune.evaluate.estimates import Metric, estimate, estimated, parse_estimate
 from graphprune.evaluate.estimates.base import Question

@@ -11,8 +11,8 @@ import graphprune as gp
 from graphprune.backends.protocol import Ledger, Limits, Problem
 from graphprune.backends.relaxation.condensed import bounds_of, condense
 from graphprune.backends.scip.influence import most_damaging
+from graphprune.bounds import Boxes, pre_activation_bounds
 from graphprune.bounds.certify import margin_rows
-from graphprune.bounds.entry import Boxes, pre_activation_bounds
 from graphprune.evaluate.estimates import estimate, parse_estimate
 from graphprune.evaluate.estimates.sound import Ladder, Sound
 from graphprune.evaluate.settings import Settings

@@ -16,7 +16,7 @@ from tests.oracles import Perceptron
 KERNELS = (
     "backends.relaxation.kernels",
     "bounds.compact.kernels",
-    "bounds.compact.lanes",
+    "bounds.compact.backward",
     "bounds.compact.optimise",
     "backends.verify.kernels",
 )

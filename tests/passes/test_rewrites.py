@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 import graphprune as gp
 from graphprune.attacks.attack import Attack
 from graphprune.attacks.confirm import Witness
-from graphprune.bounds.entry import PreActivationBounds
+from graphprune.bounds import PreActivationBounds
 from graphprune.ir import annotation
 from graphprune.ir.network import operator, pre_activation
 from graphprune.operators import Conv

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 import graphprune as gp
-from graphprune.bounds.certify import margin_rows
-from graphprune.bounds.entry import (
+from graphprune.bounds import (
     Boxes,
     Method,
     linear_bounds,
     pre_activation_bounds,
     using_engine,
 )
+from graphprune.bounds.certify import margin_rows
 from graphprune.region import Ball, Norm
 from graphprune.runtime import provider
 from graphprune.runtime.provider import Provider

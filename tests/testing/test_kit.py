@@ -14,7 +14,7 @@ from hypothesis import find, given, reject, settings
 from hypothesis import strategies as st
 
 import graphprune as gp
-from graphprune.bounds.entry import Boxes, pre_activation_bounds
+from graphprune.bounds import Boxes, pre_activation_bounds
 from graphprune.ir.network import AffineOperator, affine
 from graphprune.operators import Dense
 from graphprune.passes.base import PASSES, Facts, Promise, State

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import graphprune as gp
-from graphprune.bounds.entry import Boxes, pre_activation_bounds
+from graphprune.bounds import Boxes, pre_activation_bounds
 from graphprune.region import Ball
 from graphprune.runtime.original import run_original
 from graphprune.runtime.reference import forward64

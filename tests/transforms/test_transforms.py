@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 
 import graphprune as gp
 from graphprune import transforms
-from graphprune.bounds.certify import certified_margins, margin_rows
-from graphprune.bounds.entry import (
+from graphprune.bounds import (
     METHODS,
     Boxes,
     Method,
@@ -20,6 +19,7 @@ from graphprune.bounds.entry import (
     round_up,
     using_engine,
 )
+from graphprune.bounds.certify import certified_margins, margin_rows
 from graphprune.ir import Query
 from graphprune.pipeline.verify import samples_in
 from graphprune.region import Ball

@@ -1,18 +1,27 @@
 """Bounds by compiled kernels in float64 on the CPU: rows touch their receptive fields only."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from graphprune.bounds.compact import Compact, compact
-from graphprune.bounds.problem import Floats, LayerBounds, Problem, finite, round_down, round_up
+from graphprune.bounds.compact import Compact, compact, worthwhile
+from graphprune.bounds.problem import (
+    BoundsProblem,
+    Floats,
+    LayerBounds,
+    finite,
+    round_down,
+    round_up,
+)
+from graphprune.bounds.protocol import Ascent, EngineName
 from graphprune.ir.network import activation_of
+from graphprune.runtime.resources import Resources
 from graphprune.transforms.optimisation import RATE
 from graphprune.transforms.rounding import gamma64
 
 if TYPE_CHECKING:
-    from graphprune.bounds.compact import kernels
+    from graphprune.bounds.compact import backward, kernels
 
 # Larger numbers are refused. An underflow is less than 1e-320: of a row, it moves a bound by less
 # than TINY; of what a row multiplies, by less than gamma times the layout's FLOOR times the row.
@@ -21,20 +30,16 @@ TINY = 1e-150
 
 
 class CompactEngine:
-    """One problem on the arrays of a :class:`~graphprune.bounds.compact.Compact`.
+    """One problem on the arrays of a :class:`~graphprune.bounds.compact.Compact`."""
 
-    Parameters
-    ----------
-    steps, enough
-        Of alpha-CROWN: steps per row, and the bound at which a row is good enough.
-    """
+    name: ClassVar[EngineName] = "compact"
 
-    def __init__(self, problem: Problem, *, steps: int = 20, enough: float = np.inf) -> None:
-        from graphprune.bounds.compact import kernels, lanes
+    def __init__(self, problem: BoundsProblem, resources: Resources, ascent: Ascent) -> None:
+        from graphprune.bounds.compact import backward, kernels
 
-        self.kernels, self.lanes = kernels, lanes
+        self.backward, self.kernels = backward, kernels
         self.problem = problem
-        self.steps, self.enough = steps, enough
+        self.ascent = ascent
         self.compact: Compact = compact(problem.network)
         self.net = kernels.Net.of(self.compact)
         self.state = kernels.State.empty(problem.batch, self.compact.total)
@@ -46,6 +51,10 @@ class CompactEngine:
         self._known = self._carried = 0
         self._middle: Floats | None = None
         self._other: kernels.State | None = None
+
+    @staticmethod
+    def suits(problem: BoundsProblem, resources: Resources) -> bool:
+        return resources.device == "cpu" and worthwhile(problem.network, resources.memory // 2)
 
     def interval(self, index: int) -> LayerBounds:
         """Interval image of a segment."""
@@ -80,7 +89,9 @@ class CompactEngine:
             # Only one side can show the sign of a neuron: that of its value at the middle.
             sign[self._at_middle(index)[box, neuron] < 0.0] = -1.0
         for _ in range(2):
-            out = self._bounds(index, box, np.arange(len(box) + 1), neuron, sign, until_stable)
+            given = self.kernels.SparseRows(box, np.arange(len(box) + 1), neuron, sign)
+            out = self._bounds(index, given, until_stable=until_stable)
+            finite(out)
             up = sign > 0.0
             lower[box[up], order[neuron[up]]] = out[up]
             upper[box[~up], order[neuron[~up]]] = -out[~up]
@@ -114,51 +125,34 @@ class CompactEngine:
         ordered = rows[:, self.compact.order[index + 1]]
         row, column = np.nonzero(ordered)
         per_row = np.bincount(row, minlength=count)
-        out = self._bounds(
-            index,
+        given = self.kernels.SparseRows(
             np.repeat(np.arange(batch), count),
             np.concatenate([[0], np.cumsum(np.tile(per_row, batch))]),
             np.tile(column, batch),
             np.tile(ordered[row, column], batch),
-            False,
-            optimise=self.problem.method == "alpha-crown",
         )
+        out = self._bounds(index, given, until_stable=False)
+        if self.problem.method == "alpha-crown":
+            self._optimise(index, given, out)
+        finite(out)
         return out.reshape(batch, count)
 
-    def _bounds(
-        self,
-        index: int,
-        box: NDArray[np.int64],
-        pointer: NDArray[np.int64],
-        column: NDArray[np.int64],
-        coefficient: Floats,
-        until_stable: bool,
-        *,
-        optimise: bool = False,
-    ) -> Floats:
-        out = np.empty(len(box))
-        method = self.problem.method
-        self.lanes.lower_bounds(
-            self.net, self.state, self._balls, index + 1, index + 1 if method == "ibp" else 1,
-            self.gamma, TINY, method != "fastlin", until_stable,
-            box, pointer, column, coefficient, out,
-        )  # fmt: skip
-        if optimise:
-            self._optimise(index, box, pointer, column, coefficient, out)
-        finite(out)
+    def _bounds(self, index: int, given: "kernels.SparseRows", *, until_stable: bool) -> Floats:
+        out = np.empty(len(given.box))
+        way = self._descent(index, until_stable=until_stable)
+        self.backward.lower_bounds(self.net, self.state, self._balls, given, way, out)
         return out
 
-    def _optimise(
-        self,
-        index: int,
-        box: NDArray[np.int64],
-        pointer: NDArray[np.int64],
-        column: NDArray[np.int64],
-        coefficient: Floats,
-        out: Floats,
-    ) -> None:
-        """Improve the bounds `out` of rows by the lines that suit each of them best."""
-        from graphprune.bounds.compact.optimise import optimised_bounds
+    def _descent(self, index: int, *, until_stable: bool) -> "backward.Descent":
+        method = self.problem.method
+        depth = index + 1 if method == "ibp" else 1
+        return self.backward.Descent(
+            index + 1, depth, self.gamma, TINY, method != "fastlin", until_stable
+        )
+
+    def _optimise(self, index: int, given: "kernels.SparseRows", out: Floats) -> None:
+        """Improve the bounds `out` of rows by the relaxations that suit each of them best."""
+        from graphprune.bounds.compact.optimise import Adam, optimised_bounds
 
         if self._other is None:
             self._other = self.kernels.State.empty(self.problem.batch, self.compact.total)
@@ -167,10 +161,9 @@ class CompactEngine:
                 order, place = self.compact.order[below + 1], self.compact.place(below + 1)
                 for whole, line in zip(self._other[:4], lines, strict=True):
                     whole[:, place] = line[:, order]
-        optimised_bounds(
-            self.net, self.state, self._other, self._balls, index + 1, self.gamma, TINY,
-            self.steps, RATE, self.enough, box, pointer, column, coefficient, out,
-        )  # fmt: skip
+        way = self._descent(index, until_stable=False)
+        adam = Adam(self.ascent.steps, RATE, self.ascent.enough)
+        optimised_bounds(self.net, self.state, self._other, self._balls, given, way, adam, out)
 
     def _update(self) -> None:
         """Take over what the problem has learnt about layers."""

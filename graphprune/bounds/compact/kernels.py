@@ -1,7 +1,7 @@
-"""What the compiled loops share: their arrays, passes upwards, and the minimum over the input.
+"""Arrays of the compiled loops, passes upwards, and the minimum over the input.
 
-Importing this module imports Numba: do it where bounds are computed. Rows go down in `lanes`; a
-block of a value is visited only when a row has reached it.
+Importing this module imports Numba: do it where bounds are computed. Rows go down in `backward`;
+a block of a value is visited only when a row has reached it.
 """
 
 from typing import NamedTuple
@@ -14,6 +14,7 @@ from graphprune.runtime.jit import fast_kernel
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+Flags = NDArray[np.uint8]
 
 
 class Net(NamedTuple):
@@ -73,6 +74,35 @@ class Balls(NamedTuple):
     center: Floats
     radius: Floats
     order: int
+
+
+class SparseRows(NamedTuple):
+    """Rows on a value, as a sparse matrix, and the box each of them is on.
+
+    `box` (R,) does not fall; row r has the entries `pointer[r]` to `pointer[r + 1]`, whose columns
+    count in the value's layout order.
+    """
+
+    box: Ints
+    pointer: Ints
+    column: Ints
+    coefficient: Floats
+
+
+class RowBatch(NamedTuple):
+    """Rows that go down side by side, on one box.
+
+    ``x[i * width + r]`` is the coefficient of row r at index i. `flags` marks the blocks that a
+    row has reached; `total` and `terms` (width,) are the constants so far and the absolute terms
+    that rounding is proportional to.
+    """
+
+    box: int
+    width: int
+    x: Floats
+    flags: Flags
+    total: Floats
+    terms: Floats
 
 
 @fast_kernel
@@ -137,7 +167,7 @@ def forward(net: Net, target: int, points: Floats) -> None:
 
 
 @fast_kernel
-def reached(net: Net, value: int, begin: int, flags: NDArray[np.uint8]) -> tuple[int, int, int]:
+def reached(net: Net, value: int, begin: int, flags: Flags) -> tuple[int, int, int]:
     """The next stretch of touched blocks of a value from block `begin` on.
 
     Returns its first index and the index after it, and the block to go on from (equal indices:

@@ -1,30 +1,36 @@
-"""alpha-CROWN: the lines of every row chosen by projected Adam, inside one compiled loop.
+"""alpha-CROWN: the relaxations of every row chosen by projected Adam, inside one compiled loop.
 
-The method and its formulas are those of :mod:`graphprune.transforms.optimisation`. Here the rows of
-a group stand side by side as in :mod:`graphprune.bounds.compact.lanes`, in every array: the
-number of row r of n at index i is at i * n + r. Rows that are good enough leave the group.
+The method and its formulas are those of :mod:`graphprune.transforms.optimisation`. The rows of a
+batch stand side by side as in :mod:`graphprune.bounds.compact.backward`, in every array: the number
+of row r of n at index i is at i * n + r. Rows that are good enough leave the batch.
 """
+
+from typing import NamedTuple
 
 import numpy as np
 
+from graphprune.bounds.compact.backward import (
+    BATCH,
+    MOST,
+    Descent,
+    batch_end,
+    chosen,
+    clear,
+    constants,
+    enter,
+    live_rows,
+    push,
+)
 from graphprune.bounds.compact.kernels import (
     Balls,
     Floats,
     Ints,
     Net,
+    RowBatch,
+    SparseRows,
     State,
     input_minimum,
     reached,
-)
-from graphprune.bounds.compact.lanes import (
-    LANES,
-    MOST,
-    Flags,
-    chosen,
-    clear,
-    constants,
-    living,
-    push,
 )
 from graphprune.runtime.jit import fast_kernel
 from graphprune.transforms.optimisation import DECAY, FIRST, SECOND
@@ -33,15 +39,49 @@ from graphprune.transforms.optimisation import DECAY, FIRST, SECOND
 ARRAYS = 8
 
 
+class Adam(NamedTuple):
+    """`steps` of ascent at a `rate`; rows whose bound is above `enough` are finished."""
+
+    steps: int
+    rate: float
+    enough: float
+
+
+class Mixtures(NamedTuple):
+    """The mixtures of every row and neuron, and what finds better ones; see the module.
+
+    Attributes
+    ----------
+    alpha
+        Shares of the second relaxation, from 0 to 1.
+    mean, square
+        Running means of the gradient and of its square.
+    gradient
+        Of the bounds by the mixtures.
+    output
+        Rows at the activations' outputs.
+    point
+        Values of the activations at the minimisers of the rows.
+    """
+
+    alpha: Floats
+    mean: Floats
+    square: Floats
+    gradient: Floats
+    output: Floats
+    point: Floats
+
+
 @fast_kernel
 def _relax_mixed(
-    net: Net, state: State, other: State, box: int, value: int, n: int, x: Floats, flags: Flags,
-    alpha: Floats, output: Floats, total: Floats, size: Floats,
-) -> None:  # fmt: skip
-    """`lanes.relax` with mixed lines; notes the rows at the activation in `output`."""
+    net: Net, state: State, other: State, batch: RowBatch, mixtures: Mixtures, value: int
+) -> None:
+    """`backward.relax` with mixtures; notes the rows at the activation in ``mixtures.output``."""
+    box, n, x, total, size = batch.box, batch.width, batch.x, batch.total, batch.terms
+    alpha, output = mixtures.alpha, mixtures.output
     block = net.first_block[value]
     while True:
-        i, end, block = reached(net, value, block, flags)
+        i, end, block = reached(net, value, block, batch.flags)
         if i == end:
             return
         for j in range(i, end):
@@ -65,11 +105,12 @@ def _relax_mixed(
 
 
 @fast_kernel
-def _climb(
-    net: Net, state: State, other: State, box: int, value: int, n: int, scratch: Floats,
-    output: Floats, alpha: Floats, point: Floats, gradient: Floats,
+def _carry_up(
+    net: Net, state: State, other: State, batch: RowBatch, mixtures: Mixtures, value: int,
+    scratch: Floats,
 ) -> None:  # fmt: skip
     """Carry the points of the rows from the values below to `value`; derivatives on the way."""
+    n, output, point = batch.width, mixtures.output, mixtures.point
     block = net.block[value]
     live = np.empty(block, dtype=np.int64)
     for b in range(net.first_block[value], net.first_block[value + 1]):
@@ -77,7 +118,7 @@ def _climb(
         base = net.start[value] + number * block
         neurons = min(block, net.width[value] - number * block)
         here = output[base * n : (base + neurons) * n].reshape(neurons, n)
-        count = living(here, live)
+        count = live_rows(here, live)
         if count == 0:
             continue
         z = scratch[: count * n].reshape(count, n)
@@ -95,7 +136,7 @@ def _climb(
                 one = z[k : k + 1]
                 _values(net, group, n, live[:1], True, point, one, scratch[count * n :])
         for k in range(count):
-            _through(state, other, box, base + live[k], n, z[k], output, alpha, point, gradient)
+            _through(state, other, batch, mixtures, base + live[k], z[k])
 
 
 @fast_kernel
@@ -126,16 +167,16 @@ def _values(
 
 @fast_kernel
 def _through(
-    state: State, other: State, box: int, j: int, n: int, z: Floats, output: Floats,
-    alpha: Floats, point: Floats, gradient: Floats,
-) -> None:  # fmt: skip
-    """The values of the lines the rows used at pre-activations z; derivatives by their mixtures."""
+    state: State, other: State, batch: RowBatch, mixtures: Mixtures, j: int, z: Floats
+) -> None:
+    """Values of the relaxations that the rows used at pre-activations z; derivatives by alpha."""
+    box, n = batch.box, batch.width
     ls, lo = state.lower_slope[box, j], state.lower_offset[box, j]
     us, uo = state.upper_slope[box, j], state.upper_offset[box, j]
     dls, dlo = other.lower_slope[box, j] - ls, other.lower_offset[box, j] - lo
     dus, duo = other.upper_slope[box, j] - us, other.upper_offset[box, j] - uo
-    used, mix = output[j * n : (j + 1) * n], alpha[j * n : (j + 1) * n]
-    to, by = point[j * n : (j + 1) * n], gradient[j * n : (j + 1) * n]
+    used, mix = mixtures.output[j * n : (j + 1) * n], mixtures.alpha[j * n : (j + 1) * n]
+    to, by = mixtures.point[j * n : (j + 1) * n], mixtures.gradient[j * n : (j + 1) * n]
     for r in range(n):
         if used[r] >= 0.0:
             steepness, value = dls * z[r] + dlo, ls * z[r] + lo
@@ -146,10 +187,10 @@ def _through(
 
 
 @fast_kernel
-def _adam(
-    alpha: Floats, gradient: Floats, mean: Floats, square: Floats, rate: float, step: int
-) -> None:
-    """One projected ascent step."""
+def _ascend(mixtures: Mixtures, first: int, last: int, rate: float, step: int) -> None:
+    """One projected step of Adam on the mixtures from `first` to `last`."""
+    alpha, gradient = mixtures.alpha[first:last], mixtures.gradient[first:last]
+    mean, square = mixtures.mean[first:last], mixtures.square[first:last]
     scale = rate * DECAY**step / (1.0 - FIRST ** (step + 1))
     correction = 1.0 / (1.0 - SECOND ** (step + 1))
     for j in range(len(alpha)):
@@ -170,89 +211,87 @@ def _keep(array: Floats, elements: int, n: int, kept: Ints) -> None:
 
 
 @fast_kernel
+def _minima(
+    net: Net, state: State, balls: Balls, batch: RowBatch, point: Floats, least: Floats
+) -> bool:
+    """Add the minimum over the input of every row, found at `point`; False where it is no number.
+
+    `least` (inputs,) is room.
+    """
+    inputs, n = net.width[0], batch.width
+    sound = True
+    for r in range(n):
+        row = batch.x[: inputs * n].reshape(inputs, n)[:, r].copy()
+        t, s = input_minimum(state, balls, batch.box, row, least)
+        point[: inputs * n].reshape(inputs, n)[:, r] = least
+        batch.total[r] += t
+        batch.terms[r] += s
+        sound &= abs(batch.total[r]) < np.inf
+    return sound
+
+
+@fast_kernel
 def optimised_bounds(
-    net: Net, state: State, other: State, balls: Balls, target: int, gamma: float, tiny: float,
-    steps: int, rate: float, enough: float,
-    box: Ints, pointer: Ints, index: Ints, coefficient: Floats, out: Floats,
+    net: Net, state: State, other: State, balls: Balls, given: SparseRows, way: Descent,
+    adam: Adam, out: Floats,
 ) -> None:  # fmt: skip
-    """`lanes.lower_bounds` with lines optimised for every row.
+    """`backward.lower_bounds` with relaxations optimised for every row.
 
     Parameters
     ----------
     other
-        The second line of every side; the first step uses those of `state` alone.
-    steps, rate
-        Of Adam.
-    enough
-        A row is finished when its bound is above this.
+        The second relaxation of every side; the first step uses those of `state` alone.
     out
         (R,) receives the better of what it held and the best bound of all steps.
     """
-    lanes = max(1, min(LANES, MOST // (ARRAYS * len(net.offset))))
-    base, block, inputs = net.start[target], net.block[target], net.width[0]
-    x = np.zeros(len(net.offset) * lanes)
-    alpha, mean, square, gradient, output, point = (
-        np.zeros(base * lanes), np.zeros(base * lanes), np.zeros(base * lanes),
-        np.zeros(base * lanes), np.zeros(base * lanes), np.zeros(base * lanes),
+    most = max(1, min(BATCH, MOST // (ARRAYS * len(net.offset))))
+    target = way.target
+    base, inputs = net.start[target], net.width[0]
+    x = np.zeros(len(net.offset) * most)
+    mixtures = Mixtures(
+        np.zeros(base * most), np.zeros(base * most), np.zeros(base * most),
+        np.zeros(base * most), np.zeros(base * most), np.zeros(base * most),
     )  # fmt: skip
     flags = np.zeros(net.first_block[-1], dtype=np.uint8)
     widest, tallest = np.max(net.group_width), np.max(net.block)
-    scratch = np.empty(2 * tallest * lanes + widest * (tallest + lanes))
-    total, size, least = np.empty(lanes), np.empty(lanes), np.empty(inputs)
+    scratch = np.empty(2 * tallest * most + widest * (tallest + most))
+    total, size, least = np.empty(most), np.empty(most), np.empty(inputs)
     begin = 0
     while begin < len(out):
-        at, after = box[begin], begin
-        while after < len(out) and after < begin + lanes and box[after] == at:
-            after += 1
-        rows = np.arange(begin, after)
-        n = len(rows)
-        begin = after
-        for part in (alpha, mean, square):
+        at, end = given.box[begin], batch_end(given.box, begin, most)
+        rows, n = np.arange(begin, end), end - begin
+        begin = end
+        for part in (mixtures.alpha, mixtures.mean, mixtures.square):
             part[: base * n] = 0.0
-        for step in range(steps):
-            kept = np.flatnonzero(~(out[rows] > enough))
+        for step in range(adam.steps):
+            kept = np.flatnonzero(~(out[rows] > adam.enough))
             if len(kept) == 0:
                 break
             if len(kept) < n:
-                for part in (alpha, mean, square):
+                for part in (mixtures.alpha, mixtures.mean, mixtures.square):
                     _keep(part, base, n, kept)
                 rows = rows[kept]
                 n = len(rows)
-            for r in range(n):
-                for i in range(pointer[rows[r]], pointer[rows[r] + 1]):
-                    x[(base + index[i]) * n + r] = coefficient[i]
-                    flags[net.first_block[target] + index[i] // block] = 1
+            batch = RowBatch(at, n, x, flags, total, size)
+            enter(net, target, given, rows, batch)
             total[:] = size[:] = 0.0
-            constants(net, state, at, target, n, x, flags, total, size)
-            push(net, target, n, x, flags, scratch)
-            for part in (output, point, gradient):
+            constants(net, state, batch, target)
+            push(net, batch, target, scratch)
+            for part in (mixtures.output, mixtures.point, mixtures.gradient):
                 part[: base * n] = 0.0
             for value in range(target - 1, 0, -1):
-                _relax_mixed(
-                    net, state, other, at, value, n, x, flags, alpha, output, total, size
-                )  # fmt: skip
-                push(net, value, n, x, flags, scratch)
-            sound = True
+                _relax_mixed(net, state, other, batch, mixtures, value)
+                push(net, batch, value, scratch)
+            sound = _minima(net, state, balls, batch, mixtures.point, least)
             for r in range(n):
-                row = x[: inputs * n].reshape(inputs, n)[:, r].copy()
-                t, s = input_minimum(state, balls, at, row, least)
-                point[: inputs * n].reshape(inputs, n)[:, r] = least
-                total[r] += t
-                size[r] += s
-                sound &= abs(total[r]) < np.inf
-                out[rows[r]] = max(out[rows[r]], total[r] - gamma * size[r] - tiny)
-            clear(net, 0, n, x, flags)
+                bound = total[r] - way.gamma * size[r] - way.tiny
+                out[rows[r]] = max(out[rows[r]], bound)
+            clear(net, batch, 0)
             if not sound:
                 out[rows] = np.nan
                 break
-            if step + 1 == steps:
+            if step + 1 == adam.steps:
                 break
             for value in range(1, target):
-                _climb(
-                    net, state, other, at, value, n, scratch, output, alpha, point, gradient
-                )  # fmt: skip
-            first, last = inputs * n, base * n
-            _adam(
-                alpha[first:last], gradient[first:last], mean[first:last], square[first:last],
-                rate, step,
-            )  # fmt: skip
+                _carry_up(net, state, other, batch, mixtures, value, scratch)
+            _ascend(mixtures, inputs * n, base * n, adam.rate, step)

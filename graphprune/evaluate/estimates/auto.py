@@ -7,7 +7,7 @@ import numpy as np
 
 from graphprune.attacks.attack import Attack
 from graphprune.attacks.confirm import Witness
-from graphprune.bounds.entry import Boxes, pre_activation_bounds
+from graphprune.bounds import Boxes, pre_activation_bounds
 from graphprune.errors import GraphpruneError
 from graphprune.evaluate.estimates.base import Answer, Metric, Question
 from graphprune.evaluate.estimates.extrapolate import Extrapolate

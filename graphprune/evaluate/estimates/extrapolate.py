@@ -23,8 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graphprune import transforms
+from graphprune.bounds import LayerBounds, Method
 from graphprune.bounds.certify import margin_rows, margins_on
-from graphprune.bounds.entry import LayerBounds, Method
 from graphprune.errors import GraphpruneError
 from graphprune.evaluate.estimates.base import Answer, Metric, Question, Status
 from graphprune.progress import Progress, quiet

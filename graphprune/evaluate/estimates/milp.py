@@ -9,7 +9,7 @@ import numpy as np
 from graphprune.attacks.confirm import closest_on_ray
 from graphprune.backends.relaxation.condensed import bounds_of, condense
 from graphprune.backends.scip import solve_target
-from graphprune.bounds.entry import Boxes, Method, pre_activation_bounds
+from graphprune.bounds import Boxes, Method, pre_activation_bounds
 from graphprune.errors import GraphpruneError
 from graphprune.evaluate.estimates.base import Answer, Metric, Question
 from graphprune.region import Ball

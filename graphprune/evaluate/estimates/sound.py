@@ -23,8 +23,8 @@ from graphprune.backends.protocol import Ledger, Limits, is_exact
 from graphprune.backends.relaxation.condensed import Condensed, bounds_of, condense
 from graphprune.backends.scip.influence import most_damaging
 from graphprune.backends.scip.solve import solve_target
+from graphprune.bounds import Boxes, linear_bounds, pre_activation_bounds
 from graphprune.bounds.certify import margin_rows
-from graphprune.bounds.entry import Boxes, linear_bounds, pre_activation_bounds
 from graphprune.errors import GraphpruneError
 from graphprune.evaluate.distance import distance
 from graphprune.evaluate.estimates.base import Answer, Metric, Question, Status

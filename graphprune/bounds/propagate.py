@@ -15,103 +15,32 @@ All of them are sound in floating point (see :mod:`graphprune.transforms.roundin
 runs in float32, all layers in one graph; its rounding margin is about 1e-5 of the values.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from graphprune.bounds import interval as interval_engine
-from graphprune.bounds.compact import worthwhile
-from graphprune.bounds.compact.engine import CompactEngine
-from graphprune.bounds.graph import GraphEngine
+from graphprune.bounds.engines import engine_for
 from graphprune.bounds.problem import (
-    METHODS,
+    BoundsProblem,
     Boxes,
     Floats,
     LayerBounds,
     Method,
-    Problem,
     round_down,
     round_up,
 )
+from graphprune.bounds.protocol import Ascent, Engine
 from graphprune.ir import Network
 from graphprune.ir.network import activation_of, size
 from graphprune.runtime.resources import current
 from graphprune.transforms.relaxation import ancestors
 from graphprune.transforms.replace import Replacement
 
-__all__ = [
-    "METHODS",
-    "Boxes",
-    "LayerBounds",
-    "Method",
-    "PreActivationBounds",
-    "linear_bounds",
-    "optimised_bounds",
-    "pre_activation_bounds",
-    "round_down",
-    "round_up",
-    "using_engine",
-]
-
-
+STANDARD = Ascent()
 # Arrays of one number per box and neuron that are held at a time, at most.
 ARRAYS = 24
-
-
-EngineName = Literal["auto", "compact", "graph"]
-_chosen: ContextVar[EngineName] = ContextVar("engine", default="auto")
-
-
-@contextmanager
-def using_engine(name: EngineName) -> Iterator[None]:
-    """Compute bounds by one engine until the block ends; each of them is sound.
-
-    Parameters
-    ----------
-    name
-        ``compact`` (compiled kernels on the CPU), ``graph`` (ONNX Runtime), or the faster one.
-    """
-    token = _chosen.set(name)
-    try:
-        yield
-    finally:
-        _chosen.reset(token)
-
-
-class Engine(Protocol):
-    """How the pieces of a problem are computed."""
-
-    def interval(self, index: int) -> LayerBounds:
-        """Interval image of the segment `index` from the bounds of its sources."""
-        ...
-
-    def neurons(
-        self, index: int, chosen: NDArray[np.bool_], *, until_stable: bool
-    ) -> tuple[Floats, Floats]:
-        """Relaxation bounds (B, n) of the chosen (B, n) neurons, infinite for the others.
-
-        With `until_stable` the bounds need be no better than what shows a neuron's sign.
-        """
-        ...
-
-    def rows(self, index: int, rows: Floats) -> Floats:
-        """Lower bounds (B, R) of rows (R, n) times the target of a segment."""
-        ...
-
-
-def _engine(problem: Problem, steps: int = 20, enough: float = np.inf) -> Engine:
-    resources, chosen = current(), _chosen.get()
-    if chosen == "auto":
-        fits = worthwhile(problem.network, resources.memory // 2)
-        chosen = "compact" if resources.device == "cpu" and fits else "graph"
-    if chosen == "compact":
-        return CompactEngine(problem, steps=steps, enough=enough)
-    return GraphEngine(problem, resources.memory // 4, steps=steps, enough=enough)
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,13 +104,11 @@ def pre_activation_bounds(
             for part in parts
         ]  # fmt: skip
         return [LayerBounds.stack(layers) for layers in zip(*found, strict=True)]
-    problem = Problem(network, boxes, method, dict(replaced or {}))
-    if interval_engine.suits(problem, current().memory // 2):
-        return interval_engine.layers(problem)
-    engine = _engine(problem)
+    problem = BoundsProblem(network, boxes, method, dict(replaced or {}))
+    engine = engine_for(problem, STANDARD)
     for index in range(len(network.activations)):
-        problem.layers.append(_layer(problem, engine, index, every, outer))
-    return problem.layers
+        problem.add(_layer(problem, engine, index, every, outer))
+    return list(problem.layers)
 
 
 def optimised_bounds(
@@ -201,9 +128,9 @@ def optimised_bounds(
     """
     tighter: list[LayerBounds] = []
     for index, (activation, layer) in enumerate(zip(network.activations, layers, strict=True)):
-        kinked = activation_of(activation).piecewise_linear
+        piecewise_linear = activation_of(activation).piecewise_linear
         alive = network.alive(activation)
-        chosen = np.flatnonzero(alive & (layer.unstable.any(axis=0) if kinked else True))
+        chosen = np.flatnonzero(alive & (layer.unstable.any(axis=0) if piecewise_linear else True))
         if not len(chosen) or not ancestors(network, index):
             tighter.append(layer)
             continue
@@ -211,7 +138,7 @@ def optimised_bounds(
         units[np.arange(len(chosen)), chosen] = 1.0
         found = linear_bounds(
             network, boxes, tighter, np.concatenate([units, -units]), "alpha-crown",
-            segment=index, steps=steps, enough=0.0 if kinked else np.inf,
+            segment=index, ascent=Ascent(steps, 0.0 if piecewise_linear else np.inf),
         )  # fmt: skip
         lower, upper = layer.lower.copy(), layer.upper.copy()
         below, above = np.split(found, 2, axis=1)
@@ -232,7 +159,7 @@ def _parts(network: Network, boxes: Boxes) -> list[slice] | None:
 
 
 def _layer(
-    problem: Problem,
+    problem: BoundsProblem,
     engine: Engine,
     index: int,
     every: bool,
@@ -241,16 +168,17 @@ def _layer(
     """Bounds of the next layer from those of the layers below."""
     network = problem.network
     box = engine.interval(index)
-    exact = not ancestors(network, index) and problem.boxes.norm == "linf"
-    if problem.method == "ibp" or exact:
+    if problem.method == "ibp":
+        return box
+    if problem.boxes.norm == "linf" and not ancestors(network, index):
         return box  # without an activation below, the image of a box is exact
     alive = network.alive(network.activations[index])
     if index in problem.replaced:
         alive = alive & ~problem.replaced[index].removed
     chosen = np.broadcast_to(alive, box.lower.shape)
     # The sign of a pre-activation settles a ReLU; a smooth activation is curved everywhere.
-    kinked = activation_of(network.activations[index]).piecewise_linear
-    everything = every or problem.method == "fastlin" or not kinked
+    piecewise_linear = activation_of(network.activations[index]).piecewise_linear
+    everything = every or problem.method == "fastlin" or not piecewise_linear
     if not everything:
         chosen = chosen & box.unstable
         if outer is not None:
@@ -270,14 +198,13 @@ def _layer(
 def linear_bounds(
     network: Network,
     boxes: Boxes,
-    layers: list[LayerBounds],
+    layers: Sequence[LayerBounds],
     rows: NDArray[np.floating],
     method: Method = "crown",
     *,
     replaced: Mapping[int, Replacement] | None = None,
     segment: int | None = None,
-    steps: int = 20,
-    enough: float = np.inf,
+    ascent: Ascent = STANDARD,
 ) -> Floats:
     """Lower bounds (B, R) of ``rows`` (R, classes) times the logits, from the layers' bounds.
 
@@ -285,19 +212,17 @@ def linear_bounds(
     ----------
     segment
         Its target instead of the logits; `layers` need go up to the activations below it only.
-    steps, enough
-        Of ``alpha-crown``: Adam steps per row, and the bound at which a row is good enough.
+    ascent
+        Of ``alpha-crown``.
     """
     if (parts := _parts(network, boxes)) is not None:
         return np.concatenate([
             linear_bounds(
                 network, boxes.take(part), [layer.take(part) for layer in layers], rows, method,
-                replaced=replaced, segment=segment, steps=steps, enough=enough,
+                replaced=replaced, segment=segment, ascent=ascent,
             )
             for part in parts
         ])  # fmt: skip
-    problem = Problem(network, boxes, method, dict(replaced or {}), list(layers))
+    problem = BoundsProblem(network, boxes, method, dict(replaced or {}), layers)
     top = len(network.segments) - 1 if segment is None else segment
-    if interval_engine.suits(problem, current().memory // 2):
-        return interval_engine.rows(problem, top, rows.astype(np.float64))
-    return _engine(problem, steps, enough).rows(top, rows.astype(np.float64))
+    return engine_for(problem, ascent).rows(top, rows.astype(np.float64))

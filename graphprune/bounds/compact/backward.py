@@ -1,40 +1,65 @@
 """Backward relaxation of many rows at a time, as small matrix products.
 
-The rows of one group (up to `LANES`, on the same box, neighbours in the layout) stand side by
-side: ``x[i * n + r]`` is the coefficient of row r of n at index i. Going down a segment is then
-one product per block, its live neurons' weights times their coefficients, and what belongs to a
-neuron (its lines and bounds) is read once for all rows. Neighbours share most of their receptive
-field. Neurons that no row uses (inactive ones among them) are left out of the products; a row
-that is known to be positive leaves the group.
+The rows of one batch (up to `BATCH`, on the same box, neighbours in the layout) stand side by
+side, see `RowBatch`. Going down a segment is then one product per block, its live neurons' weights
+times their coefficients, and a neuron's relaxation and bounds are read once for all rows.
+Neighbours share most of their receptive field. Neurons that no row uses (inactive ones among them)
+are left out of the products; a row that is known to be positive leaves the batch.
 """
 
+from typing import NamedTuple
+
 import numpy as np
-from numpy.typing import NDArray
 
 from graphprune.bounds.compact.kernels import (
     Balls,
+    Flags,
     Floats,
     Ints,
     Net,
+    RowBatch,
+    SparseRows,
     State,
     input_minimum,
     reached,
 )
 from graphprune.runtime.jit import fast_kernel
 
-Flags = NDArray[np.uint8]
-
-LANES = 32
-# Fewer rows on networks whose groups would hold more numbers than this.
+# Rows side by side: more of them no longer fit the first cache.
+BATCH = 32
+# Fewer rows on networks whose batches would hold more numbers than this.
 MOST = 1 << 24
-# Rows leave a group when at least this many can.
+# Rows leave a batch when at least this many can.
 LEAVE = 4
 # A block is used whole when at least this part of its neurons is live.
 FULL = 0.8
 
 
+class Descent(NamedTuple):
+    """The way of rows on the pre-activation of value `target` down to the input.
+
+    Attributes
+    ----------
+    depth
+        Activations below this value are taken by their bounds, not by their relaxations (1: none).
+    gamma, tiny
+        Rounding errors relative to the absolute terms, and the absolute rest.
+    every_depth
+        Take the best of stopping at any activation on the way down.
+    until_stable
+        A row is finished as soon as its bound is not negative.
+    """
+
+    target: int
+    depth: int
+    gamma: float
+    tiny: float
+    every_depth: bool
+    until_stable: bool
+
+
 @fast_kernel
-def living(here: Floats, live: Ints) -> int:
+def live_rows(here: Floats, live: Ints) -> int:
     """Put the rows of `here` that are not 0 into `live`, all where few are; their number."""
     neurons, n = here.shape
     count = 0
@@ -66,8 +91,9 @@ def chosen(net: Net, w: int, width: int, live: Ints, whole: bool, room: Floats) 
 
 
 @fast_kernel
-def push(net: Net, target: int, n: int, x: Floats, flags: Flags, scratch: Floats) -> None:
+def push(net: Net, batch: RowBatch, target: int, scratch: Floats) -> None:
     """Rows at a pre-activation become rows at the sources of its segment; leaves zeros behind."""
+    n, x, flags = batch.width, batch.x, batch.flags
     block = net.block[target]
     live = np.empty(block, dtype=np.int64)
     for b in range(net.first_block[target], net.first_block[target + 1]):
@@ -78,7 +104,7 @@ def push(net: Net, target: int, n: int, x: Floats, flags: Flags, scratch: Floats
         base = net.start[target] + number * block
         neurons = min(block, net.width[target] - number * block)
         here = x[base * n : (base + neurons) * n].reshape(neurons, n)
-        count = living(here, live)
+        count = live_rows(here, live)
         if count == 0:
             continue
         rows = scratch[: count * n].reshape(count, n)
@@ -121,14 +147,12 @@ def _scatter(net: Net, group: int, n: int, rows: Floats, x: Floats, flags: Flags
 
 
 @fast_kernel
-def constants(
-    net: Net, state: State, box: int, value: int, n: int, x: Floats, flags: Flags,
-    total: Floats, size: Floats,
-) -> None:  # fmt: skip
+def constants(net: Net, state: State, batch: RowBatch, value: int) -> None:
     """Add the segment's offset, and its absolute terms, of rows at a pre-activation."""
+    box, n, x, total, size = batch.box, batch.width, batch.x, batch.total, batch.terms
     block = net.first_block[value]
     while True:
-        i, end, block = reached(net, value, block, flags)
+        i, end, block = reached(net, value, block, batch.flags)
         if i == end:
             return
         for j in range(i, end):
@@ -139,14 +163,12 @@ def constants(
 
 
 @fast_kernel
-def _minimum(
-    net: Net, state: State, box: int, value: int, n: int, x: Floats, flags: Flags,
-    total: Floats, size: Floats,
-) -> None:  # fmt: skip
+def _minimum(net: Net, state: State, batch: RowBatch, value: int) -> None:
     """Add the smallest value of the rows on one value within its bounds; absolute terms."""
+    box, n, x, total, size = batch.box, batch.width, batch.x, batch.total, batch.terms
     block = net.first_block[value]
     while True:
-        i, end, block = reached(net, value, block, flags)
+        i, end, block = reached(net, value, block, batch.flags)
         if i == end:
             return
         for j in range(i, end):
@@ -161,17 +183,15 @@ def _minimum(
 
 
 @fast_kernel
-def relax(
-    net: Net, state: State, box: int, value: int, n: int, x: Floats, flags: Flags,
-    total: Floats, size: Floats,
-) -> None:  # fmt: skip
+def relax(net: Net, state: State, batch: RowBatch, value: int) -> None:
     """Rows at an activation become rows at its pre-activation; constants and absolute terms.
 
     Includes what `constants` counts for the rows it leaves.
     """
+    box, n, x, total, size = batch.box, batch.width, batch.x, batch.total, batch.terms
     block = net.first_block[value]
     while True:
-        i, end, block = reached(net, value, block, flags)
+        i, end, block = reached(net, value, block, batch.flags)
         if i == end:
             return
         for j in range(i, end):
@@ -194,9 +214,9 @@ def relax(
 
 
 @fast_kernel
-def _leave(net: Net, last: int, n: int, kept: Ints, x: Floats, spare: Floats, flags: Flags) -> None:
-    """Move the kept ones of n rows, on values 0 to `last`, to zeros; leaves zeros behind."""
-    m = len(kept)
+def _leave(net: Net, batch: RowBatch, last: int, kept: Ints, spare: Floats) -> None:
+    """Move the kept rows of a batch, on values 0 to `last`, to zeros; leaves zeros behind."""
+    n, x, flags, m = batch.width, batch.x, batch.flags, len(kept)
     for value in range(last + 1):
         block = net.first_block[value]
         while True:
@@ -210,8 +230,9 @@ def _leave(net: Net, last: int, n: int, kept: Ints, x: Floats, spare: Floats, fl
 
 
 @fast_kernel
-def clear(net: Net, last: int, n: int, x: Floats, flags: Flags) -> None:
+def clear(net: Net, batch: RowBatch, last: int) -> None:
     """Zeros on everything that rows have reached among values 0 to `last`."""
+    n, x, flags = batch.width, batch.x, batch.flags
     for value in range(last + 1):
         first = block = net.first_block[value]
         while True:
@@ -223,92 +244,87 @@ def clear(net: Net, last: int, n: int, x: Floats, flags: Flags) -> None:
 
 
 @fast_kernel
-def _bound(
-    net: Net, state: State, balls: Balls, box: int, value: int, n: int, x: Floats, flags: Flags,
-    total: Floats, size: Floats,
-) -> None:  # fmt: skip
+def _stop(net: Net, state: State, balls: Balls, batch: RowBatch, value: int) -> None:
     """Add the smallest value of the rows on the values 0 to `value`; absolute terms."""
     ball = balls.order > 0 and value == 0
     if ball:
-        inputs = net.width[0]
+        inputs, n = net.width[0], batch.width
         point = np.empty(inputs)
         for r in range(n):
-            row = x[: inputs * n].reshape(inputs, n)[:, r].copy()
-            least, terms = input_minimum(state, balls, box, row, point)
-            total[r] += least
-            size[r] += terms
+            row = batch.x[: inputs * n].reshape(inputs, n)[:, r].copy()
+            least, terms = input_minimum(state, balls, batch.box, row, point)
+            batch.total[r] += least
+            batch.terms[r] += terms
     for v in range(1 if ball else 0, value + 1):
-        _minimum(net, state, box, v, n, x, flags, total, size)
+        _minimum(net, state, batch, v)
+
+
+@fast_kernel
+def batch_end(box: Ints, begin: int, most: int) -> int:
+    """The end of the batch of rows from `begin` on: at most so many, all on one box."""
+    end = begin
+    while end < len(box) and end < begin + most and box[end] == box[begin]:
+        end += 1
+    return end
+
+
+@fast_kernel
+def enter(net: Net, target: int, given: SparseRows, rows: Ints, batch: RowBatch) -> None:
+    """Put `rows` of the given ones into a batch, on the pre-activation of value `target`."""
+    base, block, n = net.start[target], net.block[target], batch.width
+    for r in range(n):
+        for i in range(given.pointer[rows[r]], given.pointer[rows[r] + 1]):
+            batch.x[(base + given.column[i]) * n + r] = given.coefficient[i]
+            batch.flags[net.first_block[target] + given.column[i] // block] = 1
 
 
 @fast_kernel
 def lower_bounds(
-    net: Net, state: State, balls: Balls, target: int, depth: int, gamma: float, tiny: float,
-    every_depth: bool, until_stable: bool,
-    box: Ints, pointer: Ints, index: Ints, coefficient: Floats, out: Floats,
-) -> None:  # fmt: skip
-    """Lower bounds of rows on the pre-activation of value `target`.
-
-    Parameters
-    ----------
-    depth
-        Activations below this value are taken by their bounds, not by their lines (1: none).
-    every_depth
-        Take the best of stopping at any activation on the way down.
-    until_stable
-        A row is finished as soon as its bound is not negative.
-    box
-        (R,) the box of every row, increasing.
-    pointer, index, coefficient
-        The rows as a sparse matrix; indices count in the target's layout order.
-    out
-        (R,) receives the bounds.
-    """
-    lanes = max(1, min(LANES, MOST // len(net.offset)))
-    x, spare = np.zeros(len(net.offset) * lanes), np.zeros(len(net.offset) * lanes)
+    net: Net, state: State, balls: Balls, given: SparseRows, way: Descent, out: Floats
+) -> None:
+    """Lower bounds (R,) of rows on a pre-activation, into `out`."""
+    most = max(1, min(BATCH, MOST // len(net.offset)))
+    x, spare = np.zeros(len(net.offset) * most), np.zeros(len(net.offset) * most)
     flags = np.zeros(net.first_block[-1], dtype=np.uint8)
     widest, tallest = np.max(net.group_width), np.max(net.block)
-    scratch = np.empty(tallest * lanes + widest * (tallest + lanes))
-    rows, open_ = np.empty(lanes, dtype=np.int64), np.empty(lanes, dtype=np.bool_)
-    total, size, least, terms = np.empty(lanes), np.empty(lanes), np.empty(lanes), np.empty(lanes)
-    base, block = net.start[target], net.block[target]
+    scratch = np.empty(tallest * most + widest * (tallest + most))
+    open_ = np.empty(most, dtype=np.bool_)
+    total, size, least, terms = np.empty(most), np.empty(most), np.empty(most), np.empty(most)
     begin = 0
     while begin < len(out):
-        at, n = box[begin], 0
+        at, end = given.box[begin], batch_end(given.box, begin, most)
+        rows, n = np.arange(begin, end), end - begin
         total[:] = size[:] = 0.0
-        while n < lanes and begin + n < len(out) and box[begin + n] == at:
-            n += 1
-        for r in range(n):
-            for i in range(pointer[begin + r], pointer[begin + r + 1]):
-                x[(base + index[i]) * n + r] = coefficient[i]
-                flags[net.first_block[target] + index[i] // block] = 1
-            rows[r], out[begin + r] = begin + r, -np.inf
-        begin += n
-        constants(net, state, at, target, n, x, flags, total, size)
-        push(net, target, n, x, flags, scratch)
-        value = target - 1
+        batch = RowBatch(at, n, x, flags, total, size)
+        enter(net, way.target, given, rows, batch)
+        out[begin:end] = -np.inf
+        begin = end
+        constants(net, state, batch, way.target)
+        push(net, batch, way.target, scratch)
+        value = way.target - 1
         while True:
-            if every_depth or value < depth:
+            if way.every_depth or value < way.depth:
                 least[:n], terms[:n] = total[:n], size[:n]
-                _bound(net, state, balls, at, value, n, x, flags, least, terms)
+                _stop(net, state, balls, RowBatch(at, n, x, flags, least, terms), value)
                 for r in range(n):
                     good = abs(least[r]) < np.inf
-                    bound = max(out[rows[r]], least[r] - gamma * terms[r] - tiny)
+                    bound = max(out[rows[r]], least[r] - way.gamma * terms[r] - way.tiny)
                     out[rows[r]] = bound if good else np.nan
-            if value < depth:
+            if value < way.depth:
                 break
-            if until_stable:
+            if way.until_stable:
                 for r in range(n):
                     open_[r] = not out[rows[r]] >= 0.0
                 kept = np.flatnonzero(open_[:n])
                 if len(kept) == 0:
                     break
                 if len(kept) <= n - LEAVE:
-                    _leave(net, value, n, kept, x, spare, flags)
+                    _leave(net, batch, value, kept, spare)
                     x, spare, n = spare, x, len(kept)
                     for r in range(n):
                         rows[r], total[r], size[r] = rows[kept[r]], total[kept[r]], size[kept[r]]
-            relax(net, state, at, value, n, x, flags, total, size)
-            push(net, value, n, x, flags, scratch)
+                    batch = RowBatch(at, n, x, flags, total, size)
+            relax(net, state, batch, value)
+            push(net, batch, value, scratch)
             value -= 1
-        clear(net, value, n, x, flags)
+        clear(net, batch, value)
