@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 MODELS = Path(__file__).parent.parent / "models"
-MODEL, IMAGE, LIMIT = "mnist-tiny.onnx", 0, 60.0
+MODEL, IMAGE, LIMIT = "mnist-a.onnx", 0, 60.0
 
 Ends = list[tuple[float, float, float]]
 
@@ -41,7 +41,7 @@ def intervals(
         progress=listen,
     )  # fmt: skip
     last = found.upper if found.upper is not None else np.inf
-    return found, [*ends, (found.seconds, found.lower, last)]
+    return found, [*ends, (monotonic() - start, found.lower, last)]
 
 
 def show(axes: "Axes", image: np.ndarray, title: str) -> None:
@@ -63,18 +63,21 @@ def picture() -> Figure:
     figure = Figure(figsize=(8.4, 2.5), layout="constrained")
     left, middle, right = figure.subplots(1, 3, width_ratios=(1, 1, 2.6))
     show(left, anchor.x, f"the image: {anchor.label}")
-    show(middle, found.witness.x, f"{found.upper:.4f} away: {found.witness.target}")
+    show(middle, found.witness.x, f"{found.witness.distance:.4f} away: {found.witness.target}")
     time, lower, upper = (np.array(column) for column in zip(*ends, strict=True))
     right.fill_between(time, lower, upper, step="post", color=COLOURS[0], alpha=0.15, lw=0)
     right.step(time, upper, where="post", color=COLOURS[1], label="closest point found")
     right.step(time, lower, where="post", color=COLOURS[0], label="proven free of such points")
-    right.annotate("d_adv", (0.0, attack.distance), (4, 4), textcoords="offset points", fontsize=8)
+    for name, end, side in (("d_adv", attack.distance, 4), ("d_rob", certificate.radius, -10)):
+        right.annotate(name, (0.0, end), (2, side), textcoords="offset points", fontsize=8)
+    text = f"d_bnd in [{lower[-1]:.4f}, {upper[-1]:.4f}]"
+    middle_of = (time[-1], (lower[-1] + upper[-1]) / 2)
     right.annotate(
-        "d_rob", (0.0, certificate.radius), (4, -10), textcoords="offset points", fontsize=8
+        text, middle_of, (-6, -3), textcoords="offset points", fontsize=8, ha="right", color=INK
     )
     right.set_xlabel("seconds", fontsize=8, color=INK)
     right.set_ylabel("distance", fontsize=8, color=INK)
-    right.set_ylim(0.0, 1.15 * attack.distance)
+    right.set_ylim(0.9 * certificate.radius, 1.05 * attack.distance)
     right.tick_params(labelsize=8, colors=INK)
     right.spines[["top", "right"]].set_visible(False)
     right.legend(fontsize=8, frameon=False, loc="lower right")
