@@ -7,6 +7,8 @@ from time import monotonic
 import numpy as np
 from numpy.typing import NDArray
 
+from graphprune.backends.verify.head import below_head
+from graphprune.errors import UnsupportedError
 from graphprune.ir import Network
 from graphprune.runtime.original import run_file, run_original
 from graphprune.runtime.reference import forward64
@@ -59,6 +61,10 @@ class VerificationQuery:
 
     Attributes
     ----------
+    region
+        Of the scores: unsafe wherever the property says so.
+    stated, strict
+        The property's own, of the file's outputs; and one of the scores that lies inside.
     lower, upper
         Flat float64 box that holds the region's box.
     weights, limits
@@ -71,6 +77,8 @@ class VerificationQuery:
 
     network: Network
     region: Region
+    stated: Region
+    strict: Region
     lower: Floats
     upper: Floats
     weights: Floats
@@ -80,17 +88,35 @@ class VerificationQuery:
     _inward: tuple[Floats, Floats] = field(repr=False)
 
     @classmethod
-    def of(cls, network: Network, region: Region, deadline: float) -> "VerificationQuery":
-        """A property's region on a network."""
+    def of(cls, network: Network, stated: Region, deadline: float) -> "VerificationQuery":
+        """A property's region on a network.
+
+        Raises
+        ------
+        UnsupportedError
+            It speaks of values above what is cut, otherwise than of their order.
+        """
+        source = network.source
+        region, strict = (below_head(stated, source.head, outward=out) for out in (True, False))
+        ordered = all(c.compares for polytope in stated.polytopes for c in polytope)
+        if source.file_output != source.output_name and not source.head and not ordered:
+            region = None  # cut without a trace (an ArgMax)
+        if region is None or strict is None:
+            above = ", ".join(operator.op_type for operator in source.head)
+            raise UnsupportedError(
+                f"the property speaks of values above the {above or 'last operators'} of"
+                f" {source.path or 'the model'}, cut here: only comparisons of two outputs, and"
+                " below a function of every number thresholds, are decided for such a model"
+            )
         constraints = [c for polytope in region.polytopes for c in polytope]
         rows = [c.row(network.classes) for c in constraints]
         counts = [len(polytope) for polytope in region.polytopes]
         return cls(
-            network, region, *region.box.outward,
+            network, region, stated, strict, *region.box.outward,
             np.array(rows).reshape(len(rows), network.classes),
             np.array([float(c.limit) for c in constraints]),
             np.cumsum([0, *counts]).astype(np.int64), deadline,
-            region.box.inward(network.source.dtype),
+            region.box.inward(source.dtype),
         )  # fmt: skip
 
     @property
@@ -132,8 +158,8 @@ class VerificationQuery:
         """The first of a few points (N, inputs) that is unsafe without any tolerance.
 
         It must lie in the box exactly, and its outputs be unsafe both by the original model in
-        ONNX Runtime and by the canonical one in float64. Where a Softmax was cut above the scores,
-        both the scores and what the file makes of them must be.
+        ONNX Runtime and by the canonical one in float64. Where operators were cut above the
+        scores, both the scores and what the file makes of them must be.
         """
         network = self.network
         for x in self.inside(points):
@@ -142,9 +168,9 @@ class VerificationQuery:
             if not self.region.violated_by(run_original(network, own)[0]):
                 continue
             y = run_file(network, own)[0]
-            if not self.region.violated_by(y):
+            if not self.stated.violated_by(y):
                 continue
             exact = forward64(network, sample)[0].reshape(-1)
-            if self.region.violated_by(exact) and self.region.box.contains(x):
+            if self.strict.violated_by(exact) and self.region.box.contains(x):
                 return Counterexample(x, y)
         return None

@@ -73,10 +73,9 @@ def verify(
     GraphpruneError
         The numbers of inputs or outputs are not the network's.
     UnsupportedError
-        The property speaks of values above a Softmax that is cut.
+        The property speaks of values above what is cut, otherwise than of their order.
     """
     _check_sizes(network, prop)
-    _check_head(network, prop)
     start = monotonic()
     queries = [VerificationQuery.of(network, region, start + time_limit) for region in prop.regions]
     nodes, reason, proven = 0, "", 0
@@ -138,15 +137,4 @@ def _check_sizes(network: Network, prop: Property) -> None:
         raise GraphpruneError(
             f"the property has {prop.inputs} inputs and {prop.outputs} outputs,"
             f" the network {inputs} and {outputs}"
-        )
-
-
-def _check_head(network: Network, prop: Property) -> None:
-    """A Softmax keeps the order of the scores below it, and nothing else of them."""
-    source = network.source
-    if source.file_output != source.output_name and not prop.compares_outputs:
-        raise UnsupportedError(
-            f"the property speaks of values above the {source.softmax or 'last operators'} of"
-            f" {source.path or 'the model'}, cut here: only comparisons of two outputs are decided"
-            " for such a model"
         )

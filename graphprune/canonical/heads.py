@@ -1,8 +1,9 @@
 """Which value of a file is the logits: the output is chosen, what only reads off a class is cut.
 
-Softmax and LogSoftmax keep the order of the classes, so metrics use the logits below them; so does
-the pair (1 - s, s) of a sigmoid, see :mod:`graphprune.canonical.binary`. ArgMax, ZipMap, Normalizer
-(by L1 or L2) and the label lookups of scikit-learn exports are dropped altogether.
+Softmax and LogSoftmax keep the order of the classes, so metrics use the logits below them; so do
+the pair (1 - s, s) of a sigmoid (:mod:`graphprune.canonical.binary`) and elementwise functions that
+increase (:mod:`graphprune.canonical.increasing`). ArgMax, ZipMap, Normalizer (by L1 or L2) and the
+label lookups of scikit-learn exports are dropped altogether.
 """
 
 import logging
@@ -10,14 +11,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
 
+import numpy as np
 import onnx
+from numpy.typing import NDArray
+from onnx import numpy_helper
 
 from graphprune.canonical.binary import two_class
 from graphprune.canonical.functions import inlined
+from graphprune.canonical.increasing import INCREASING, attributes_of
 from graphprune.canonical.refusals import folds
 from graphprune.errors import GraphpruneError, UnsupportedError, nearest
 from graphprune.ir.load import ModelFile
-from graphprune.ir.source import Layout
+from graphprune.ir.source import HeadOperator, Layout
 
 log = logging.getLogger("graphprune")
 
@@ -50,6 +55,8 @@ class Head:
         The Softmax or LogSoftmax between them, or None.
     argmax
         The ArgMax between them, or None.
+    kept
+        The operators between them that a written file has again, from the scores upward.
     """
 
     proto: onnx.ModelProto
@@ -57,33 +64,37 @@ class Head:
     output: str
     softmax: onnx.NodeProto | None
     argmax: onnx.NodeProto | None
+    kept: tuple[HeadOperator, ...]
 
 
-def choose(file: ModelFile, output: str | None = None) -> Head:
+def choose(file: ModelFile, output: str | None = None, *, whole: bool = False) -> Head:
     """Inline local functions, choose the output, cut its head and drop what it does not need.
 
     Parameters
     ----------
     output
         Name of the graph output to take; None takes the only one that holds float scores.
+    whole
+        Cut no function of every number, only what runs over the classes.
     """
     proto = inlined(file.proto, file.label)
     graph = proto.graph
     names = [value.name for value in graph.output]
     if output is not None and output not in names:
         raise GraphpruneError(f"{file.label}: no output '{output}'{nearest(output, names)}")
-    producers = {out: node for node in graph.node for out in node.output}
-    constants = _constants(graph)
+    walker = _Walker(graph, whole)
     found = {
-        value.name: _walk(value, producers, constants)
+        value.name: walker.walk(value)
         for value in graph.output
         if output is None or value.name == output
     }
-    name = output or _score_output(file.label, graph, {n: cut[0] for n, cut in found.items()})
-    scores, softmax, argmax = found[name]
-    if softmax is None and (pair := two_class(proto, scores)) is not None:
+    name = output or _score_output(file.label, graph, {n: cut.scores for n, cut in found.items()})
+    cut = found[name]
+    scores, softmax, kept = cut.scores, cut.softmax, cut.kept
+    if not kept and (pair := two_class(proto, scores)) is not None:
         proto, scores, softmax = pair
-    return Head(_ending_at(proto, scores), scores, name, softmax, argmax)
+        kept = (HeadOperator.of(softmax, over_classes=True),)
+    return Head(_ending_at(proto, scores), scores, name, softmax, cut.argmax, kept)
 
 
 def _constants(graph: onnx.GraphProto) -> set[str]:
@@ -113,44 +124,108 @@ def _score_output(label: str, graph: onnx.GraphProto, scores: dict[str, str]) ->
     return candidates[0]
 
 
-def _walk(
-    value: onnx.ValueInfoProto, producers: dict[str, onnx.NodeProto], constants: set[str]
-) -> tuple[str, onnx.NodeProto | None, onnx.NodeProto | None]:
-    """(scores, softmax, argmax) below a graph output."""
-    kind = value.type.tensor_type.elem_type
-    is_label = kind not in (0, *FLOATS)
-    name, softmax, argmax = value.name, None, None
-    scores = name
-    # What is cut of a label counts only once its ArgMax is met: a Cast alone rounds scores.
-    settled: tuple[str, onnx.NodeProto | None] = (scores, softmax)
-    while (node := producers.get(name)) is not None:
-        if node.op_type in SOFTMAX and softmax is None:
-            softmax = node
-        elif not (
-            node.op_type in KEEP_ORDER
-            or _keeps_order(node, producers)
-            or (is_label and node.op_type in LABEL)
-        ):
-            break
-        computed = [i for i in node.input if i and i not in constants]
-        if len(computed) != 1:
-            break
-        if node.op_type == "ArgMax":
-            is_label, argmax = False, node
-        name = computed[0]
-        scores = scores if node.op_type == "Identity" else name
-        if not is_label:
-            settled = (scores, softmax)
-    return *settled, argmax
+@dataclass(frozen=True, eq=False)
+class _Cut:
+    """A value below a graph output, and what lies between (see `Head`)."""
+
+    scores: str
+    softmax: onnx.NodeProto | None = None
+    argmax: onnx.NodeProto | None = None
+    kept: tuple[HeadOperator, ...] = ()
 
 
-def _keeps_order(node: onnx.NodeProto, producers: dict[str, onnx.NodeProto]) -> bool:
-    """Whether a node divides a sample's scores by a positive number, or is the log of a Softmax."""
-    if node.op_type == "Normalizer":
-        # By the maximum, its default, is by a negative number where all scores are negative.
-        return any(a.name == "norm" and a.s in (b"L1", b"L2") for a in node.attribute)
-    below = producers.get(node.input[0]) if node.op_type == "Log" else None
-    return below is not None and below.op_type == "Softmax"
+class _Walker:
+    """Goes down from a graph output while the order of the classes stays the same."""
+
+    def __init__(self, graph: onnx.GraphProto, whole: bool) -> None:
+        self.whole = whole
+        self.producers = {out: node for node in graph.node for out in node.output}
+        self.constants = _constants(graph)
+        self.tensors = {tensor.name: tensor for tensor in graph.initializer}
+        self.tensors |= {
+            node.output[0]: attribute.t
+            for node in graph.node
+            for attribute in node.attribute
+            if node.op_type == "Constant" and attribute.name == "value"
+        }
+
+    def walk(self, value: onnx.ValueInfoProto) -> _Cut:
+        """The scores below a graph output."""
+        is_label = value.type.tensor_type.elem_type not in (0, *FLOATS)
+        name, scores = value.name, value.name
+        softmax: onnx.NodeProto | None = None
+        argmax: onnx.NodeProto | None = None
+        kept: list[HeadOperator] = []
+        # Two decreasing functions make an increasing one: the sign of those met so far. Sums and
+        # products with a scalar count only where a function below them is cut.
+        sign, curved = 1, False
+        # What is cut of a label counts only once its ArgMax is met: a Cast alone rounds scores.
+        settled = _Cut(scores)
+        while (node := self.producers.get(name)) is not None:
+            step = self._scalar(node)
+            if node.op_type in SOFTMAX and softmax is None and sign > 0:
+                softmax, curved = node, True
+                kept.append(HeadOperator.of(node, over_classes=True))
+            elif step:
+                sign *= step
+                kept.append(HeadOperator.of(node, self._operands(node)))
+                curved |= node.op_type in INCREASING and node.op_type != "Neg"
+            elif node.op_type not in KEEP_ORDER and not (
+                _normalises(node) or (is_label and node.op_type in LABEL)
+            ):
+                break
+            else:
+                curved |= node.op_type != "Identity"
+            computed = [i for i in node.input if i and i not in self.constants]
+            if len(computed) != 1:
+                break
+            if node.op_type == "ArgMax":
+                is_label, argmax = False, node
+            name = computed[0]
+            scores = scores if node.op_type == "Identity" else name
+            if not is_label and sign > 0 and curved:
+                settled = _Cut(scores, softmax, argmax, tuple(reversed(kept)))
+                curved = False
+        return settled
+
+    def _scalar(self, node: onnx.NodeProto) -> int:
+        """1 or -1 where a node is an increasing or decreasing function of every number, else 0."""
+        if self.whole and node.op_type != "Log":
+            return 0
+        known = INCREASING.get(node.op_type)
+        if node.op_type == "Log":
+            # Of what may be negative it has no value.
+            below = self.producers.get(node.input[0])
+            inner = None if below is None or self.whole else INCREASING.get(below.op_type)
+            fits = (inner is not None and inner.positive) or (
+                below is not None and below.op_type == "Softmax"
+            )
+            return int(fits)
+        if known is not None and node.domain in ("", "ai.onnx"):
+            return known.sign if known.applies(attributes_of(node)) else 0
+        numbers = [c for c in self._operands(node) if c is not None]
+        if node.op_type not in ("Add", "Sub", "Mul", "Div") or len(numbers) != 1:
+            return 0
+        number, first = numbers[0], self._operands(node)[0] is not None
+        if number.size != 1 or number.ndim > 1 or not np.isfinite(number).all():
+            return 0
+        if node.op_type in ("Mul", "Div"):
+            fits = not (node.op_type == "Div" and first)
+            return int(np.sign(number.reshape(-1)[0])) if fits else 0
+        return -1 if node.op_type == "Sub" and first else 1
+
+    def _operands(self, node: onnx.NodeProto) -> tuple[NDArray[np.generic] | None, ...]:
+        """A node's inputs: their numbers where they are constants of the file, else None."""
+        found = [self.tensors.get(i) for i in node.input]
+        return tuple(None if t is None else numpy_helper.to_array(t) for t in found)
+
+
+def _normalises(node: onnx.NodeProto) -> bool:
+    """Whether a node divides a sample's scores by a positive number."""
+    # By the maximum, its default, is by a negative number where all scores are negative.
+    return node.op_type == "Normalizer" and any(
+        a.name == "norm" and a.s in (b"L1", b"L2") for a in node.attribute
+    )
 
 
 def _ending_at(proto: onnx.ModelProto, scores: str) -> onnx.ModelProto:

@@ -44,7 +44,7 @@ RUNTIME_DOMAINS = ("", "ai.onnx", "ai.onnx.ml", "com.microsoft")
 MAX_VALUE = 1 << 24
 
 
-def load(path: str | Path, *, output: str | None = None) -> Network:
+def load(path: str | Path, *, output: str | None = None, whole: bool = False) -> Network:
     """Load an ONNX file as a canonical network.
 
     Parameters
@@ -53,6 +53,9 @@ def load(path: str | Path, *, output: str | None = None) -> Network:
         The file; external data must lie in its folder or below.
     output
         Which graph output holds the scores; by default the only one of a floating type.
+    whole
+        Keep increasing functions of every score (a last Sigmoid) as layers. They change no
+        decision, so that they are left above the scores otherwise.
 
     Returns
     -------
@@ -68,7 +71,7 @@ def load(path: str | Path, *, output: str | None = None) -> Network:
         An operator, attribute or shape outside the supported language; the message names the
         node and the reason.
     """
-    return canonicalise(read_model(path), output=output)
+    return canonicalise(read_model(path), output=output, whole=whole)
 
 
 def from_proto(proto: onnx.ModelProto, *, output: str | None = None) -> Network:
@@ -79,10 +82,10 @@ def from_proto(proto: onnx.ModelProto, *, output: str | None = None) -> Network:
     return canonicalise(check_model(ModelFile(proto, None, digest)), output=output)
 
 
-def canonicalise(file: ModelFile, *, output: str | None = None) -> Network:
+def canonicalise(file: ModelFile, *, output: str | None = None, whole: bool = False) -> Network:
     """Legalise a checked model; see `load`."""
     rules.install()
-    head = choose(file, output)
+    head = choose(file, output, whole=whole)
     graph = head.proto.graph
     weights = {tensor.name for tensor in graph.initializer}
     inputs = [value for value in graph.input if value.name not in weights]
@@ -125,7 +128,7 @@ def canonicalise(file: ModelFile, *, output: str | None = None) -> Network:
     source = Source(
         head.proto, file.path, file.sha256, inputs[0].name, head.scores,
         layout, result.layout, batch_size, dtype,
-        head.output, None if head.softmax is None else head.softmax.op_type,
+        head.output, head.kept,
     )  # fmt: skip
     built = builder.finish(logits.value, graph.name or "network")
     # What earlier pipelines wrote on the file stays on what is made of it.

@@ -50,7 +50,8 @@ def register(app: typer.Typer) -> None:
             f"input       {source.input_name} {network.input_shape}, batch {batch}, {source.dtype}"
         )
         print(f"anchors     {RULE}")
-        below = f" (scores below its {source.softmax})" if source.softmax else ""
+        above = ", ".join(operator.op_type for operator in source.head)
+        below = f" (scores below its {above})" if above else ""
         print(f"output      {source.file_output}{below}, {network.classes} classes")
         if network.classes < 2:
             print("            one class alone has no decision boundary: evaluate refuses it")

@@ -76,6 +76,7 @@ def _decide(
     provider: str,
 ) -> "Verdict":  # fmt: skip
     watch.doing("loading")
+    from graphprune.backends.verify import answerable
     from graphprune.backends.verify import verify as decide
     from graphprune.canonical import load
     from graphprune.cli.options import one_of
@@ -85,6 +86,8 @@ def _decide(
     one_of("--provider", provider, ("auto", "cpu", "cuda"))
     with using(Resources(provider=provider, threads=threads)):  # type: ignore[arg-type]
         question, network = read_property(prop), load(model)
+        if not answerable(network, question):
+            network = load(model, whole=True)
         return decide(network, question, time_limit=watchdog.left, seed=seed, progress=watch.doing)
 
 

@@ -13,7 +13,7 @@ import onnx_ir as ir
 from graphprune.errors import OutputError
 from graphprune.ir.builder import GraphBuilder
 from graphprune.ir.network import BATCH, Network, data_inputs, operator
-from graphprune.ir.source import Layout, Source
+from graphprune.ir.source import HeadOperator, Layout, Source
 from graphprune.version import __version__
 
 
@@ -23,7 +23,7 @@ def to_proto(network: Network, *, head: bool = True) -> onnx.ModelProto:
     Parameters
     ----------
     head
-        Keep the Softmax or LogSoftmax that the file has above the logits.
+        Keep the operators that the file has above the logits (a Softmax, a last Sigmoid).
     """
     source = network.source
     half = source.dtype == np.float16
@@ -44,8 +44,8 @@ def to_proto(network: Network, *, head: bool = True) -> onnx.ModelProto:
         inputs = [values[v] for v in data_inputs(node)]
         values[node.outputs[0]] = operator(node).forward(b, *inputs)
     y = _restore(b, values[network.output], out)
-    if head and source.softmax is not None:
-        y = _softmax(b, y, source.softmax, out)
+    for kept in source.head if head else ():
+        y = _softmax(b, y, kept.op_type, out) if kept.over_classes else _elementwise(b, y, kept)
     if half:
         y = b.op("Cast", [y], {"to": int(ir.DataType.FLOAT16)})
     y.name = name
@@ -91,6 +91,12 @@ def _softmax(b: GraphBuilder, y: ir.Value, op_type: str, layout: Layout) -> ir.V
     return b.op("Reshape", [b.op(op_type, [flat], {"axis": 1}), b.op("Shape", [y])])
 
 
+def _elementwise(b: GraphBuilder, y: ir.Value, kept: HeadOperator) -> ir.Value:
+    """A function of every number above the logits."""
+    inputs = [y if array is None else b.constant(array) for array in kept.operands]
+    return b.op(kept.op_type, inputs, kept.attributes)
+
+
 def with_own_source(network: Network) -> Network:
     """A rewritten network that speaks for itself: points are run through its export."""
     proto = to_proto(network, head=False)
@@ -99,7 +105,7 @@ def with_own_source(network: Network) -> Network:
     source = Source(
         proto, None, digest, old.input_name, old.output_name,
         old.input_layout, old.output_layout, old.batch_size, old.dtype,
-        old.file_output, old.softmax,
+        old.file_output, old.head,
     )  # fmt: skip
     return Network(network.model, source)
 

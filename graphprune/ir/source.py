@@ -1,8 +1,10 @@
 """Where a network came from: the file's own model, which has the last word on every point."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -37,6 +39,38 @@ class Layout:
 
 
 @dataclass(frozen=True, eq=False)
+class HeadOperator:
+    """An operator of the file above the logits, which keeps the order of the classes.
+
+    Attributes
+    ----------
+    op_type, attributes
+        As in the file.
+    operands
+        Its inputs in order: numbers where they are constants, None where the value comes in.
+    over_classes
+        Whether it runs over the whole class vector (a Softmax) or number by number.
+    """
+
+    op_type: str
+    attributes: Mapping[str, Any]
+    operands: tuple[NDArray[np.generic] | None, ...] = (None,)
+    over_classes: bool = False
+
+    @classmethod
+    def of(
+        cls,
+        node: onnx.NodeProto,
+        operands: tuple[NDArray[np.generic] | None, ...] = (None,),
+        *,
+        over_classes: bool = False,
+    ) -> "HeadOperator":
+        """The operator of a node."""
+        attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+        return cls(node.op_type, attributes, operands, over_classes)
+
+
+@dataclass(frozen=True, eq=False)
 class Source:
     """The original model and how its tensors are laid out.
 
@@ -52,8 +86,8 @@ class Source:
         Layouts of the only input and of the logits.
     file_output
         The output as the file calls it; `output_name` is the value below what was cut.
-    softmax
-        ``Softmax`` or ``LogSoftmax``, which the file has above the logits, or None.
+    head
+        The operators that the file has above the logits, from these upward.
     batch_size
         The fixed batch size the file demands, or None when its batch is symbolic or absent.
     dtype
@@ -70,7 +104,12 @@ class Source:
     batch_size: int | None
     dtype: np.dtype[np.floating]
     file_output: str
-    softmax: str | None
+    head: tuple[HeadOperator, ...] = ()
+
+    @property
+    def softmax(self) -> str | None:
+        """``Softmax`` or ``LogSoftmax``, where the head has one."""
+        return next((o.op_type for o in self.head if o.over_classes), None)
 
     def to_file(self, x: NDArray[np.floating]) -> NDArray[np.floating]:
         """Canonical points (N, *sample) in the file's layout; N is 1 where the batch is absent."""

@@ -33,6 +33,11 @@ class Constraint:
             self.limit
         )
 
+    @property
+    def compares(self) -> bool:
+        """Whether it is about the order of two outputs, which a function of all of them keeps."""
+        return len(self.terms) == 2 and self.limit == 0 and self.terms[0][1] == -self.terms[1][1]
+
     def row(self, outputs: int) -> Floats:
         """The coefficients as a float64 row (outputs,), each rounded once."""
         row = np.zeros(outputs)
@@ -122,13 +127,3 @@ class Property:
     inputs: int
     outputs: int
     regions: tuple[Region, ...]
-
-    @property
-    def compares_outputs(self) -> bool:
-        """True where it speaks of the order of outputs alone, which a softmax above them keeps."""
-        return all(
-            len(c.terms) == 2 and c.limit == 0 and c.terms[0][1] == -c.terms[1][1]
-            for region in self.regions
-            for polytope in region.polytopes
-            for c in polytope
-        )

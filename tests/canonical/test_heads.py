@@ -229,7 +229,7 @@ def test_double_models_stay_double() -> None:
 @pytest.mark.parametrize(
     ("op", "said"),
     [("HardSwish", "hardsigmoid"), ("ThresholdedRelu", "jumps"), ("Sign", "jumps at 0"),
-     ("Elu", "smooth"), ("Floor", "rounds"), ("LpNormalization", "statistics")],
+     ("Erf", "part of Gelu"), ("Floor", "rounds"), ("LpNormalization", "statistics")],
 )  # fmt: skip
 def test_unsupported_operators_say_why(op: str, said: str) -> None:
     with pytest.raises(UnsupportedError, match=f"the {op}.*{said}"):

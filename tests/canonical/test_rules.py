@@ -246,7 +246,10 @@ SMOOTH: list[tuple[list[onnx.NodeProto], dict[str, np.ndarray]]] = [
 @pytest.mark.parametrize("case", range(len(SMOOTH)))
 def test_smooth_activations_are_kept(case: int) -> None:
     nodes, constants = SMOOTH[case]
-    network = agrees(model_of(nodes, ["n", 5], constants=constants, opset=20))
+    # A decreasing function stays below; an increasing one would be cut as a head.
+    below = [onnx.NodeProto.FromString(n.SerializeToString()) for n in nodes]
+    below[-1].output[0] = "s"
+    network = agrees(model_of([*below, node("Neg", "s")], ["n", 5], constants=constants, opset=20))
     assert (network.neurons, network.added_neurons) == (5, 0)
 
 

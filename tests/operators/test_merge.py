@@ -134,7 +134,7 @@ def network_of(shape: tuple[int, ...], make) -> Network:  # type: ignore[no-unty
     model = builder.finish(make(builder, builder.input))
     layout = Layout((10007, *shape), 0)
     source = Source(
-        onnx.ModelProto(), None, "", "x", "y", layout, layout, None, np.dtype(np.float32), "y", None
+        onnx.ModelProto(), None, "", "x", "y", layout, layout, None, np.dtype(np.float32), "y"
     )
     return Network(model, source)
 

@@ -1,0 +1,112 @@
+"""Constraints on a file's outputs as constraints on the scores below what was cut.
+
+An order of two outputs is that of their scores. A threshold of one output goes through the inverse
+of an increasing function (:mod:`graphprune.canonical.increasing`), rounded outward for what is to
+be excluded and inward for what a point must satisfy.
+"""
+
+from collections.abc import Sequence
+from fractions import Fraction
+from math import inf, isfinite, nextafter
+
+from graphprune.canonical.increasing import INCREASING
+from graphprune.ir import Network
+from graphprune.ir.source import HeadOperator
+from graphprune.vnnlib import Constraint, Property, Region
+
+# What an inverse can be wrong by, relative to 1 and to its value; some ten thousand times more.
+ERROR = 1e-12
+
+
+def below_head(region: Region, head: Sequence[HeadOperator], *, outward: bool) -> Region | None:
+    """A region's constraints on the scores.
+
+    Parameters
+    ----------
+    head
+        The operators above the scores, from these upward.
+    outward
+        Whether the result holds at every point where the region's constraints do; otherwise they
+        hold wherever the result does.
+
+    Returns
+    -------
+    Region | None
+        None where a constraint is not about the order of outputs or about one of them, or the
+        head has no inverse number by number.
+    """
+    if not head:
+        return region
+    polytopes = []
+    for polytope in region.polytopes:
+        moved = [_moved(c, head, outward) for c in polytope]
+        if None in moved:
+            return None
+        if False not in moved:
+            polytopes.append(tuple(c for c in moved if isinstance(c, Constraint)))
+    return Region(region.box, tuple(polytopes))
+
+
+def answerable(network: Network, prop: Property) -> bool:
+    """Whether a property can be asked about the scores: below what is cut, or nothing is.
+
+    Otherwise a network that was loaded whole may answer it.
+    """
+    head = network.source.head
+    if any(operator.over_classes for operator in head):
+        return True  # no layer either: the question itself is refused, with its reason
+    return all(below_head(region, head, outward=True) is not None for region in prop.regions)
+
+
+def _moved(
+    constraint: Constraint, head: Sequence[HeadOperator], outward: bool
+) -> Constraint | bool | None:
+    """A constraint on the scores; True or False: it holds always or never; None: neither."""
+    if constraint.compares:
+        return constraint
+    if len(constraint.terms) != 1:
+        return None
+    (j, coefficient), limit = constraint.terms[0], constraint.limit / constraint.terms[0][1]
+    # The output is at most the limit, or at least.
+    at_most = coefficient > 0
+    ends = _inverse(limit, head)
+    if ends is None:
+        return None
+    end = ends[1] if at_most == outward else ends[0]
+    if not isfinite(end):
+        return (end > 0) == at_most
+    sign = 1 if at_most else -1
+    return Constraint(((j, Fraction(sign)),), sign * Fraction(end))
+
+
+def _inverse(limit: Fraction, head: Sequence[HeadOperator]) -> tuple[float, float] | None:
+    """Numbers between which the scores lie that have the output `limit`."""
+    low = high = float(limit)
+    low, high = nextafter(low, -inf), nextafter(high, inf)
+    for operator in reversed(head):
+        if operator.over_classes:
+            return None
+        known = INCREASING.get(operator.op_type)
+        if known is None:
+            found = [_undone(operator, end) for end in (low, high)]
+        else:
+            found = [known.inverse(end, operator.attributes) for end in (low, high)]
+        low, high = min(found), max(found)
+        low = low - ERROR * (1.0 + abs(low)) if isfinite(low) else low
+        high = high + ERROR * (1.0 + abs(high)) if isfinite(high) else high
+    return low, high
+
+
+def _undone(operator: HeadOperator, end: float) -> float:
+    """The number that a sum or product with a scalar makes `end` of."""
+    first = operator.operands[0] is not None
+    number = float(next(a for a in operator.operands if a is not None).reshape(-1)[0])
+    match operator.op_type:
+        case "Add":
+            return end - number
+        case "Sub":
+            return number - end if first else end + number
+        case "Mul":
+            return end / number
+        case _:
+            return end * number

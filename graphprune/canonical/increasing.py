@@ -1,0 +1,99 @@
+"""Elementwise operators that keep the order of numbers: which, and their inverses.
+
+One of them above the scores changes no decision: argmax, margins' signs and the boundary are those
+of the values below. In floating point it does: saturated scores tie. So it is cut like a Softmax.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from math import atanh, exp, expm1, inf, log, log1p, pi, tan
+
+import onnx
+from onnx.helper import get_attribute_value
+
+
+@dataclass(frozen=True)
+class Increasing:
+    """A strictly increasing function of one number, up to its sign.
+
+    Attributes
+    ----------
+    inverse
+        The number at which the function takes a value; -inf and inf beyond its values. Exact to
+        a few units in the last place of its terms.
+    applies
+        Whether a node with these attributes is strictly increasing.
+    positive
+        Its values are above 0, so that a logarithm may follow.
+    sign
+        -1 for a decreasing function, two of which make an increasing one.
+    """
+
+    inverse: Callable[[float, Mapping[str, float]], float]
+    applies: Callable[[Mapping[str, float]], bool] = lambda _: True
+    positive: bool = False
+    sign: int = 1
+
+
+def _within(low: float, high: float, inner: Callable[[float], float]) -> Callable[..., float]:
+    """The inverse `inner` between the ends of a function's values."""
+
+    def inverse(y: float, _: Mapping[str, float]) -> float:
+        return -inf if y <= low else inf if y >= high else inner(y)
+
+    return inverse
+
+
+def _leaky(y: float, attributes: Mapping[str, float]) -> float:
+    return y if y >= 0 else y / attributes.get("alpha", 0.01)
+
+
+def _elu(y: float, attributes: Mapping[str, float]) -> float:
+    alpha = attributes.get("alpha", 1.0)
+    return y if y >= 0 else -inf if y <= -alpha else log1p(y / alpha)
+
+
+def _celu(y: float, attributes: Mapping[str, float]) -> float:
+    alpha = attributes.get("alpha", 1.0)
+    return y if y >= 0 else -inf if y <= -alpha else alpha * log1p(y / alpha)
+
+
+def _selu(y: float, attributes: Mapping[str, float]) -> float:
+    alpha, gamma = attributes.get("alpha", 1.6732632), attributes.get("gamma", 1.0507010)
+    return y / gamma if y >= 0 else -inf if y <= -alpha * gamma else log1p(y / (alpha * gamma))
+
+
+def _positive(name: str, default: float) -> Callable[[Mapping[str, float]], bool]:
+    return lambda attributes: attributes.get(name, default) > 0.0
+
+
+def _exponential(y: float, _: Mapping[str, float]) -> float:
+    """The inverse of the logarithm."""
+    return exp(y) if y < 709.0 else inf
+
+
+INCREASING: dict[str, Increasing] = {
+    "Sigmoid": Increasing(_within(0.0, 1.0, lambda y: log(y) - log1p(-y)), positive=True),
+    "Tanh": Increasing(_within(-1.0, 1.0, atanh)),
+    "Softplus": Increasing(
+        _within(0.0, inf, lambda y: y + log(-expm1(-y)) if y > 1e-300 else -inf), positive=True
+    ),
+    "Softsign": Increasing(_within(-1.0, 1.0, lambda y: y / (1.0 - abs(y)))),
+    "Exp": Increasing(_within(0.0, inf, log), positive=True),
+    "Log": Increasing(_exponential),
+    "Atan": Increasing(_within(-pi / 2, pi / 2, tan)),
+    "LeakyRelu": Increasing(_leaky, _positive("alpha", 0.01)),
+    "Elu": Increasing(_elu, _positive("alpha", 1.0)),
+    "Celu": Increasing(_celu, _positive("alpha", 1.0)),
+    "Selu": Increasing(_selu, _positive("gamma", 1.0507010)),
+    "Neg": Increasing(lambda y, _: -y, sign=-1),
+}
+
+
+def attributes_of(node: onnx.NodeProto) -> dict[str, float]:
+    """A node's numeric attributes by name."""
+    return {
+        a.name: float(get_attribute_value(a))
+        for a in node.attribute
+        if a.type in (onnx.AttributeProto.FLOAT, onnx.AttributeProto.INT)
+    }
