@@ -103,7 +103,7 @@ class Race:
             self.ledger.offer(rest[0], deadline=self.limits.deadline)
             return
         lower, proven, seconds = rest
-        # What a point found meanwhile refutes is out of date.
+        # A bound that a point found meanwhile refutes is out of date.
         if not self.ledger.refuted(proven):
             self.ledger.raise_lower(proven, certified=True)
         if not self.ledger.refuted(lower):

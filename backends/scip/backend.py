@@ -66,7 +66,7 @@ class Scip:
     Parameters
     ----------
     encoding
-        Of unstable neurons: ``big-m``, ``indicator``, or ``auto`` by the size of M.
+        Form of unstable neurons: ``big-m``, ``indicator``, or ``auto`` by the size of M.
     form
         ``condensed``, ``layered``, or ``auto`` by a cost model.
     """

@@ -52,7 +52,7 @@ CURVES: dict[type, str] = {
 }
 
 
-# How many times more entries the condensed form may have.
+# The condensed form may have so many times the entries of the layered one.
 DENSER = 2.0
 
 

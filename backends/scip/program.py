@@ -72,7 +72,7 @@ class MixedIntegerProgram:
     error
         (m,) what the network's own row can be off by anywhere on the ball; inf: not known.
     layers
-        What defines the network's variables, in graph order.
+        Definitions of the network's variables, in graph order.
     start
         A solution to start from (n,), or None.
     priority

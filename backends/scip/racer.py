@@ -1,6 +1,6 @@
 """SCIP on a question of another process (see :mod:`graphprune.backends.race`).
 
-What arrives is the question, then ``("upper", witness)`` for every better point; what leaves
+It receives the question, then ``("upper", witness)`` for every better point, and sends
 
     ("bounds", lower, proven, processor seconds)    since the last message
     ("point", x)

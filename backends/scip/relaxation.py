@@ -53,7 +53,7 @@ class ProgramRelaxation:
     Attributes
     ----------
     radius
-        Whether the rows of the radius are there: an objective without it does not need them.
+        True: the rows of the radius are there; an objective without it does not need them.
     point
         The optimum of the last objective (n,), or None.
     """

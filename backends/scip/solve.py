@@ -25,7 +25,7 @@ OPTIONS: ScipOptions = {
     "limits/gap": 2e-5,
     "misc/catchctrlc": False,
 }
-# What guided solves with up to so many binaries add. The attack has found the solution or nearly,
+# Guided solves with up to so many binaries add these. The attack has found the solution or nearly,
 # and bounds are tight: heuristics, presolving and rounds of cuts cost more than the nodes they
 # save. With more binaries each of SCIP's defaults pays.
 FEW_BINARIES = 64

@@ -66,7 +66,7 @@ def verify(
     time_limit
         Seconds.
     seed
-        Of the attack's random starts.
+        Seeds the attack's random starts.
 
     Raises
     ------
@@ -96,7 +96,7 @@ def verify(
         nodes += result.nodes
         if result.point is not None:
             return verdict("sat", result.point)
-        # What cannot be told of one region does not hide a counterexample in another.
+        # A region that stays undecided does not hide a counterexample in another.
         proven += result.unsat
         reason = reason or result.reason
     if proven == len(queries):

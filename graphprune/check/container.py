@@ -334,7 +334,7 @@ def _array(name: str, data: bytes) -> NDArray[Any]:
     return array
 
 
-# What an array type of the dataclasses asks for: dtypes and number of axes (None: any).
+# Dtypes and number of axes (None: any) that an array type of the dataclasses asks for.
 _ARRAYS: dict[Any, tuple[tuple[Any, ...], int | None]] = {
     Floats: ((np.float64,), 1),
     Singles: ((np.float32,), None),

@@ -55,11 +55,11 @@ class Model:
     data
         The file's bytes, for ONNX Runtime.
     sha256
-        Of these bytes.
+        Digest of these bytes.
     input, output
         Tensor names.
     shape
-        Of one sample.
+        Shape of one sample.
     batch
         The batch size that the file demands.
     classes
@@ -193,7 +193,7 @@ class _ModelReader:
         if attributes:
             raise UnsupportedError(f"{where}: attribute '{min(attributes)}' is not supported")
 
-    # What rules use.
+    # The tools of the rules.
 
     def constant(self, node: onnx.NodeProto, index: int) -> NDArray[Any] | None:
         """Input `index` if it is given; it must be a constant."""
