@@ -27,11 +27,11 @@ import numpy as np
 import graphprune as gp
 from graphprune.attacks.attack import Attack
 from graphprune.backends.relaxation import kernels, tighten
-from graphprune.backends.relaxation.kernels import ascent, branching
-from graphprune.backends.relaxation.specification import Target
+from graphprune.backends.relaxation.kernels import ascent, tightening
 from graphprune.backends.scip import solve_target
 from graphprune.backends.scip.formulate import layer
 from graphprune.backends.search import rung, tree
+from graphprune.backends.search.branching import StrongBranching
 from graphprune.bounds import Boxes, pre_activation_bounds
 from graphprune.clock import processor_seconds
 from graphprune.evaluate import distance
@@ -52,10 +52,10 @@ def recompiled(**constants: float) -> list[AbstractContextManager[object]]:
         for name, value in constants.items():
             stack.enter_context(patch.object(ascent, name, value))
         made = {}
-        for name in ("optimise", "expand"):
+        for name in ("optimise", "tighten_neurons"):
             old = getattr(kernels, name)
             made[name] = numba.njit(nogil=True, error_model="numpy")(old.py_func)
-            stack.enter_context(patch.object(branching, name, made[name]))
+            stack.enter_context(patch.object(tightening, name, made[name]))
             for signature in old.signatures:
                 made[name].compile(signature)
     return [patch.object(kernels, name, function) for name, function in made.items()]
@@ -66,10 +66,12 @@ ABLATIONS: dict[str, Patches] = {
     "cuts folded into planes": lambda: [patch.object(rung, "CUTS", (0, 0, 0, 0))],
     "cuts: half of the rounds": lambda: [patch.object(rung, "CUTS", (0, 2, 4, 7))],
     "output-constrained bounds at roots": lambda: [
-        patch.object(tighten, "constrain_root", lambda t, limits, rounds: t.optimise() <= 0.0)
+        patch.object(tighten, "constrain_root", lambda root, *_: (root, False))
     ],
     "late layers by branch and bound": lambda: [patch.object(tighten, "LATE", 1 << 30)],
-    "strong branching (first candidate only)": lambda: [patch.object(tree, "CANDIDATES", 1)],
+    "strong branching (first candidate only)": lambda: [
+        patch.object(rung, "StrongBranching", lambda: StrongBranching(1))
+    ],
     "optimiser steps in nodes": lambda: [patch.object(tree, "NODE_STEPS", 0)],
     "step cap (Polyak's rule)": lambda: recompiled(AIM=np.inf),
     "pursuit of minimisers": lambda: [patch.object(rung, "pursue", lambda *_: False)],
@@ -78,7 +80,7 @@ ABLATIONS: dict[str, Patches] = {
     "the limit on them: anew in wide networks too": lambda: [
         patch.object(tree, "REFRESHED", 1 << 30)
     ],
-    "box shrinking": lambda: [patch.object(Target, "cut_box", lambda *_: None)],
+    "box shrinking": lambda: [patch.object(tighten, "_cut_box", lambda *_: None)],
     "opening": lambda: [patch.object(distance, "opening", lambda *_: None)],
 }
 

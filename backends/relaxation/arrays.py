@@ -4,7 +4,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graphprune.backends.relaxation.condensed import UNIT, Condensed
-from graphprune.backends.relaxation.kernels import Goal, Planes, Region, Rows
+from graphprune.backends.relaxation.kernels import (
+    CondensedRows,
+    CuttingPlanes,
+    LinearRow,
+    NetworkRelaxation,
+    Parameters,
+    RegionBox,
+    Specification,
+)
 from graphprune.region import Ball
 
 Floats = NDArray[np.float64]
@@ -13,8 +21,8 @@ Floats = NDArray[np.float64]
 SMALL = 1e-200
 
 
-def rows_of(condensed: Condensed) -> Rows:
-    """All layers' rows under one another; only their bounds are the caller's own."""
+def rows_of(condensed: Condensed) -> CondensedRows:
+    """Return all layers' rows under one another; their bounds are the caller's own."""
 
     def join(name: str) -> Floats:
         parts = [getattr(layer, name) for layer in condensed.layers]
@@ -22,25 +30,22 @@ def rows_of(condensed: Condensed) -> Rows:
 
     sizes = [len(layer.offset) for layer in condensed.layers]
     number = np.repeat(np.arange(len(sizes)), sizes)
-    return Rows(
+    return CondensedRows(
         condensed.inputs, *condensed.flat, join("offset"), join("error"), join("lower"),
-        join("upper"), number.astype(np.int32),
+        join("upper"), number.astype(np.int32), np.cumsum([0, *sizes]).astype(np.int64),
     )  # fmt: skip
 
 
-def layer_starts(condensed: Condensed) -> NDArray[np.int64]:
-    """Index of every layer's first neuron, and the number of neurons."""
-    sizes = [len(layer.offset) for layer in condensed.layers]
-    return np.cumsum([0, *sizes]).astype(np.int64)
-
-
-def no_planes(rows: Rows) -> Planes:
+def no_planes(rows: CondensedRows) -> CuttingPlanes:
+    """Return the planes of neurons that have none."""
     m = len(rows.offset)
-    return Planes(np.zeros(m, np.uint8), np.zeros(len(rows.values)), np.zeros(m), np.zeros(m))
+    return CuttingPlanes(
+        np.zeros(m, np.uint8), np.zeros(len(rows.values)), np.zeros(m), np.zeros(m)
+    )
 
 
-def region_of(ball: Ball) -> Region:
-    """The ball's box, rounded outward.
+def box_of(ball: Ball) -> RegionBox:
+    """Return the ball's box, rounded outward.
 
     A step from 0 to the next number would be a subnormal one, in every product with which many
     processors take a hundred times as long.
@@ -49,25 +54,58 @@ def region_of(ball: Ball) -> Region:
     lower, upper = ball.lower.reshape(-1), ball.upper.reshape(-1)
     lower = np.minimum(np.nextafter(lower, -np.inf), lower - SMALL)
     upper = np.maximum(np.nextafter(upper, np.inf), upper + SMALL)
-    # What one input's product and its sum over all of them can be wrong by.
+    # One input's product and its sum over all of them can be wrong by so much.
     extent = np.maximum(np.abs(lower), np.abs(upper))
-    return Region(lower, upper, center.copy(), 4.0 * UNIT * (len(lower) + 64) * extent)
+    return RegionBox(lower, upper, center.copy(), 4.0 * UNIT * (len(lower) + 64) * extent)
 
 
-def margin_goal(condensed: Condensed, row: Floats) -> Goal:
-    """The margin ``row . logits`` as a goal."""
-    basis = np.ascontiguousarray(row @ condensed.logits)
+def intersected(box: RegionBox, other: RegionBox) -> RegionBox:
+    """Return the part of a box that lies in another one with the same centre."""
+    return box._replace(
+        lower=np.maximum(box.lower, other.lower), upper=np.minimum(box.upper, other.upper)
+    )
+
+
+def output_row(condensed: Condensed, row: Floats, limit: float | None = None) -> LinearRow:
+    """Return ``row . logits``, less a limit if one is given, as a row over the basis."""
+    offset = float(row @ condensed.offset)
     error = float(np.abs(row) @ condensed.error)
-    return Goal(basis, float(row @ condensed.offset), error, np.zeros(len(basis)), 0.0, 0.0)
+    if limit is not None:
+        error += 4.0 * UNIT * (abs(offset) + abs(limit))
+        offset -= limit
+    return LinearRow(np.ascontiguousarray(row @ condensed.logits), offset, error)
 
 
-def neuron_goal(rows: Rows, neuron: int, sign: float, margin: Goal | None = None) -> Goal:
-    """sign z of a neuron, where an adversarial point of `margin` (<= 0) is asked for if given."""
-    size = rows.inputs + len(rows.offset)
-    basis = np.zeros(size)
+def neuron_row(rows: CondensedRows, neuron: int, sign: float) -> LinearRow:
+    """Return ``sign z`` of a neuron as a row over the basis."""
+    basis = np.zeros(rows.inputs + len(rows.offset))
     part = slice(rows.indptr[neuron], rows.indptr[neuron + 1])
     basis[rows.indices[part]] = sign * rows.values[part]
-    offset, error = sign * float(rows.offset[neuron]), float(rows.error[neuron])
-    if margin is None:
-        return Goal(basis, offset, error, np.zeros(size), 0.0, 0.0)
-    return Goal(basis, offset, error, margin.row, margin.offset, margin.error)
+    return LinearRow(basis, sign * float(rows.offset[neuron]), float(rows.error[neuron]))
+
+
+def nothing_assumed(goal: LinearRow) -> Specification:
+    """Return the specification of a row that is to be bounded on the whole region."""
+    return Specification(goal, LinearRow(np.zeros(len(goal.row)), 0.0, 0.0))
+
+
+def first_parameters(rows: CondensedRows) -> Parameters:
+    """Return parameters to start from: nothing is split, lower lines leave the least area."""
+    m = len(rows.offset)
+    slopes = (rows.upper > -rows.lower).astype(np.float64)
+    return Parameters(np.zeros(m, np.int8), slopes, np.zeros(m))
+
+
+def copied(parameters: Parameters) -> Parameters:
+    """Return parameters that can be changed without changing these."""
+    phases, slopes, weights = parameters
+    return Parameters(phases.copy(), slopes.copy(), weights.copy())
+
+
+def with_own_bounds(relaxation: NetworkRelaxation) -> NetworkRelaxation:
+    """Return a relaxation whose bounds and box can be tightened without changing this one's."""
+    rows, planes, box = relaxation
+    return NetworkRelaxation(
+        rows._replace(lower=rows.lower.copy(), upper=rows.upper.copy()), planes,
+        box._replace(lower=box.lower.copy(), upper=box.upper.copy()),
+    )  # fmt: skip

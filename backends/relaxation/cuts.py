@@ -13,7 +13,7 @@ out, which leaves one plane h <= a . v + q that every node of the tree uses with
 program of its own. The plane is valid for any nonnegative multipliers: nothing rests on HiGHS.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import highspy
 import numpy as np
@@ -21,14 +21,16 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from graphprune.backends.protocol import Limits
-from graphprune.backends.relaxation.kernels import Planes, Rows
+from graphprune.backends.relaxation.kernels import CondensedRows, CuttingPlanes
 from graphprune.backends.relaxation.linear_program import matrix_of
-from graphprune.backends.relaxation.specification import Target
+from graphprune.backends.relaxation.subproblem import Subproblem
 from graphprune.runtime.highs import INFINITY, Solver
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]
 
+# The planes' share in the upper bounds at first, which the ascent then changes.
+FIRST_WEIGHT = 0.9
 # A cut must be violated by this share of the neuron's upper bound.
 VIOLATION = 1e-3
 # The planes' rounding, as a multiple of the rows' (sums over the box besides the row itself).
@@ -45,14 +47,14 @@ class _Ends:
 
 
 class Cuts:
-    """The linear program of a target with phase indicators, and its rounds of cuts."""
+    """The linear program of a root with phase indicators, and its rounds of cuts."""
 
-    def __init__(self, target: Target) -> None:
-        self.target = target
-        self.rows: Rows = target.rows
+    def __init__(self, root: Subproblem) -> None:
+        self.root = root
+        self.rows: CondensedRows = root.rows
         # Split neurons have no triangle: they keep their rows, without cuts.
-        self.free = target.state == 0
-        m, n = target.neurons, self.rows.inputs
+        self.free = root.parameters.phases == 0
+        m, n = root.neurons, self.rows.inputs
         self.m, self.n = m, n
         self.ends = self._ends()
         self.matrix = matrix_of(self.rows)
@@ -62,26 +64,26 @@ class Cuts:
         self._build()
 
     def _ends(self) -> _Ends:
-        rows, region = self.rows, self.target.region
-        low = np.concatenate([region.lower, np.zeros(self.m)])[rows.indices]
-        high = np.concatenate([region.upper, np.maximum(rows.upper, 0.0)])[rows.indices]
+        rows, box = self.rows, self.root.box
+        low = np.concatenate([box.lower, np.zeros(self.m)])[rows.indices]
+        high = np.concatenate([box.upper, np.maximum(rows.upper, 0.0)])[rows.indices]
         ends = np.stack([rows.values * low, rows.values * high])
         owner = np.repeat(np.arange(self.m), np.diff(rows.indptr))
         return _Ends(owner, ends.min(axis=0), ends.max(axis=0))
 
     def _build(self) -> None:
         rows, n, m = self.rows, self.n, self.m
-        state, region = self.target.state, self.target.region
+        phases, box = self.root.parameters.phases, self.root.box
         width = n + 2 * m
-        high = np.where(state == -1, 0.0, np.maximum(rows.upper, 0.0))
-        phase_low = (state == 1).astype(np.float64)
-        phase_high = (state != -1).astype(np.float64)
+        high = np.where(phases == -1, 0.0, np.maximum(rows.upper, 0.0))
+        phase_low = (phases == 1).astype(np.float64)
+        phase_high = (phases != -1).astype(np.float64)
         self.highs.addVars(
             width,
-            np.concatenate([region.lower, np.zeros(m), phase_low]),
-            np.concatenate([region.upper, high, phase_high]),
+            np.concatenate([box.lower, np.zeros(m), phase_low]),
+            np.concatenate([box.upper, high, phase_high]),
         )
-        cost = np.concatenate([self.target.goal.row, np.zeros(m)])
+        cost = np.concatenate([self.root.specification.goal.row, np.zeros(m)])
         self.highs.changeColsCost(width, np.arange(width, dtype=np.int32), cost)
         z = sparse.csr_array(sparse.hstack([self.matrix, sparse.csr_array((m, m))], format="csr"))
         h = sparse.eye_array(m, width, k=n, format="csr")
@@ -162,7 +164,7 @@ class Cuts:
         ]
         self.cuts = [cut for cut in kept if len(cut[0])]
 
-    def planes(self) -> Planes:
+    def planes(self) -> CuttingPlanes:
         """One upper plane per neuron, the rows combined by their duals."""
         rows, m = self.rows, self.m
         duals = np.maximum(-np.array(self.highs.getSolution().row_dual), 0.0)
@@ -188,28 +190,30 @@ class Cuts:
         values = rows.values * share * scale[self.ends.owner]
         size = np.abs(offset) + np.abs(scale * phase)
         error = ERROR * rows.error + 1e-13 * size
-        return Planes(has.astype(np.uint8), values, offset, error)
+        return CuttingPlanes(has.astype(np.uint8), values, offset, error)
 
 
-def add_planes(target: Target, limits: Limits, rounds: int) -> int:
-    """Give a target planes from `rounds` of cuts; the number of cuts.
+def with_planes(root: Subproblem, limits: Limits, rounds: int) -> tuple[Subproblem, int]:
+    """Return a root with planes from `rounds` of cuts, and the number of cuts.
 
     The root's bound never gets worse: planes that do not help are dropped.
     """
-    cuts = Cuts(target)
+    cuts = Cuts(root)
     count = 0
     for _ in range(rounds):
         if not cuts.solve(limits):
-            return 0
+            return root, 0
         added = cuts.separate()
         count += added
         if not added:
             break
     if not count or not cuts.solve(limits):
-        return 0
-    old = target.bound, target.planes, target.theta.copy(), target.mix.copy()
-    target.planes = cuts.planes()
-    target.mix[:] = 0.9
-    if target.optimise() < old[0]:
-        target.bound, target.planes, target.theta, target.mix = old
-    return count
+        return root, 0
+    weights = np.full(root.neurons, FIRST_WEIGHT)
+    cut = replace(
+        root,
+        relaxation=root.relaxation._replace(planes=cuts.planes()),
+        parameters=root.parameters._replace(cut_weights=weights),
+    ).optimised()
+    # The radius is proven either way.
+    return (replace(root, radius=cut.radius) if cut.bound < root.bound else cut), count

@@ -1,8 +1,8 @@
-"""The linear relaxation of a target as a linear program in HiGHS.
+"""The linear relaxation of a subproblem as a linear program in HiGHS.
 
 Columns: the inputs, then h of every unstable neuron. Rows, per neuron: h >= z, and the triangle's
 h <= s (z - l); last, h <= plane of the neurons that have one. A linear program's duals are slopes:
-`slopes` and `mixes` turn them into the parameters of the kernels, whose own pass then proves the
+`parameters_of` turns them into the parameters of the kernels, whose own pass then proves the
 bound, so nothing rests on the solver's numerics.
 """
 
@@ -13,15 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from graphprune.backends.relaxation.kernels import Region, Rows
-from graphprune.backends.relaxation.specification import Target
+from graphprune.backends.relaxation.kernels import CondensedRows, Parameters, RegionBox
+from graphprune.backends.relaxation.subproblem import Subproblem
 from graphprune.runtime.highs import INFINITY, Solver
 
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
-class Solution:
+class LPSolution:
     """An optimum: `basis` values (inputs and h), duals and reduced costs.
 
     Attributes
@@ -43,25 +43,30 @@ class Solution:
     reduced: Floats
     plane_dual: Floats
 
+    @classmethod
+    def infeasible(cls, inputs: int, neurons: int) -> "LPSolution":
+        nothing = np.zeros(neurons)
+        return cls(np.inf, np.zeros(inputs + neurons), *(nothing,) * 4)
 
-def matrix_of(rows: Rows) -> sparse.csr_array:
+
+def matrix_of(rows: CondensedRows) -> sparse.csr_array:
     """The rows as a sparse matrix over the basis."""
     m = len(rows.offset)
     return sparse.csr_array((rows.values, rows.indices, rows.indptr), shape=(m, rows.inputs + m))
 
 
-class Program:
-    """min margin over the relaxation of a target, splits and radius to be changed at will."""
+class RelaxationProgram:
+    """min goal over the relaxation of a subproblem, splits and box to be changed at will."""
 
-    def __init__(self, target: Target) -> None:
-        self.target = target
-        rows, region, goal = target.rows, target.region, target.goal
+    def __init__(self, case: Subproblem) -> None:
+        self.case = case
+        rows, box, goal = case.rows, case.box, case.specification.goal
         self.inputs, self.neurons = rows.inputs, len(rows.offset)
         n, m = self.inputs, self.neurons
         self.highs = Solver(presolve="off")
         width = n + m
-        lower = np.concatenate([region.lower, np.zeros(m)])
-        upper = np.concatenate([region.upper, rows.upper])
+        lower = np.concatenate([box.lower, np.zeros(m)])
+        upper = np.concatenate([box.upper, rows.upper])
         self.highs.addVars(width, lower, upper)
         self.highs.changeColsCost(width, np.arange(width, dtype=np.int32), goal.row)
         z = matrix_of(rows)
@@ -73,57 +78,55 @@ class Program:
         self._high = slope * (rows.offset - rows.lower)
         self.highs.add_matrix(below, self._low, np.full(m, INFINITY))
         self.highs.add_matrix(above, np.full(m, -INFINITY), self._high)
-        self._planes = np.flatnonzero(target.planes.has)
+        self._planes = np.flatnonzero(case.planes.has)
         if len(self._planes):
-            plane = matrix_of(rows._replace(values=target.planes.values))
+            plane = matrix_of(rows._replace(values=case.planes.values))
             tops = sparse.csr_array((h - plane)[self._planes])
             self.highs.add_matrix(tops, np.full(len(self._planes), -INFINITY), self._ceilings)
 
     @property
     def _ceilings(self) -> Floats:
-        return self.target.planes.offset[self._planes]
+        return self.case.planes.offset[self._planes]
 
-    def split(self, state: NDArray[np.int8]) -> None:
+    def split(self, phases: NDArray[np.int8]) -> None:
         """Fix phases: active neurons h = z >= 0, inactive ones h = 0 >= z."""
         n, m = self.inputs, self.neurons
         index = np.arange(m, dtype=np.int32)
-        upper = np.where(state == -1, 0.0, self.target.rows.upper)
+        upper = np.where(phases == -1, 0.0, self.case.rows.upper)
         self.highs.changeColsBounds(m, index + n, np.zeros(m), upper)
-        ceiling = np.where(state == 1, self._low, INFINITY)
+        ceiling = np.where(phases == 1, self._low, INFINITY)
         for j in range(m):
             self.highs.changeRowBounds(j, self._low[j], ceiling[j])
-            top = self._high[j] if state[j] == 0 else INFINITY
+            top = self._high[j] if phases[j] == 0 else INFINITY
             self.highs.changeRowBounds(m + j, -INFINITY, top)
         # The kernels combine planes with triangles only.
-        tops = np.where(state[self._planes] == 0, self._ceilings, INFINITY)
+        tops = np.where(phases[self._planes] == 0, self._ceilings, INFINITY)
         for k, top in enumerate(tops):
             self.highs.changeRowBounds(2 * m + k, -INFINITY, top)
 
-    def move(self, region: Region) -> None:
+    def move(self, box: RegionBox) -> None:
         """Another box of inputs."""
         n = self.inputs
-        self.highs.changeColsBounds(n, np.arange(n, dtype=np.int32), region.lower, region.upper)
+        self.highs.changeColsBounds(n, np.arange(n, dtype=np.int32), box.lower, box.upper)
 
-    def solve(self, seconds: float = INFINITY) -> Solution | None:
+    def solve(self, seconds: float = INFINITY) -> LPSolution | None:
         """The optimum; None where HiGHS gives up."""
         self._run(seconds)
         status = self.highs.getModelStatus()
-        m = self.neurons
         if status == highspy.HighsModelStatus.kInfeasible:
-            nothing = np.zeros(m)
-            return Solution(np.inf, np.zeros(self.inputs + m), *(nothing,) * 4)
+            return LPSolution.infeasible(self.inputs, self.neurons)
         return self._solution() if status == highspy.HighsModelStatus.kOptimal else None
 
     def _run(self, seconds: float) -> None:
         self.highs.setOptionValue("time_limit", self.highs.getRunTime() + max(seconds, 0.0))
         self.highs.run()
 
-    def nearest(self, center: Floats, seconds: float) -> tuple[Solution, float] | None:
+    def nearest(self, center: Floats, seconds: float) -> tuple[LPSolution, float] | None:
         """The point with margin <= 0 nearest to `center`, and the margin's multiplier (>= 0).
 
         Changes the program for good; None where it has no such point, or HiGHS gives up.
         """
-        n, m, goal = self.inputs, self.neurons, self.target.goal
+        n, m, goal = self.inputs, self.neurons, self.case.specification.goal
         columns = np.arange(n + m, dtype=np.int32)
         self.highs.changeColsCost(n + m, columns, np.zeros(n + m))
         self.highs.addVar(0.0, INFINITY)
@@ -145,32 +148,32 @@ class Program:
             return None
         return self._solution(), max(0.0, -float(self.highs.getSolution().row_dual[-1]))
 
-    def _solution(self) -> Solution:
-        m, goal = self.neurons, self.target.goal
+    def _solution(self) -> LPSolution:
+        m, goal = self.neurons, self.case.specification.goal
         found = self.highs.getSolution()
         basis = np.array(found.col_value)[: self.inputs + m]
         duals = np.array(found.row_dual)
         reduced = np.array(found.col_dual)
         planes = np.zeros(m)
         planes[self._planes] = duals[2 * m : 2 * m + len(self._planes)]
-        return Solution(
+        return LPSolution(
             float(goal.row @ basis + goal.offset), basis, duals[:m], duals[m : 2 * m],
             reduced[self.inputs : self.inputs + m], planes,
         )  # fmt: skip
 
 
-def slopes(solution: Solution, state: NDArray[np.int8]) -> Floats:
-    """`theta` of the kernels from the duals."""
+def parameters_of(solution: LPSolution, phases: NDArray[np.int8]) -> Parameters:
+    """Return the parameters of the kernels that a solution's duals are."""
     low, reduced = np.maximum(solution.lower_dual, 0.0), np.maximum(solution.reduced, 0.0)
-    total = low + reduced
-    share = np.where(total > 1e-12, low / np.maximum(total, 1e-12), 0.0)
-    # Active: h = z has the multiplier a - theta, and h >= 0 the multiplier theta. Inactive: h = 0,
-    # and z <= 0 has the multiplier theta.
-    return np.where(state == 0, share, np.where(state == 1, reduced, low))
-
-
-def mixes(solution: Solution) -> Floats:
-    """`mix` of the kernels from the duals: the plane's share of a neuron's upper lines."""
+    # Active: h = z has the multiplier a - slope, and h >= 0 the multiplier slope. Inactive: h = 0,
+    # and z <= 0 has the multiplier slope.
+    split = np.where(phases == 1, reduced, low)
     plane = np.maximum(-solution.plane_dual, 0.0)
-    total = plane + np.maximum(-solution.upper_dual, 0.0)
-    return np.where(total > 1e-12, plane / np.maximum(total, 1e-12), 0.0)
+    weights = _share(plane, np.maximum(-solution.upper_dual, 0.0))
+    return Parameters(phases, np.where(phases == 0, _share(low, reduced), split), weights)
+
+
+def _share(part: Floats, rest: Floats) -> Floats:
+    """Return the part of a sum, 0 where there is next to none."""
+    total = part + rest
+    return np.where(total > 1e-12, part / np.maximum(total, 1e-12), 0.0)

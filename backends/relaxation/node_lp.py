@@ -1,7 +1,7 @@
-"""A case as a linear program: what its relaxation proves at best, and leaves.
+"""A node as a linear program: what its relaxation proves at best, and leaves.
 
 Where much is split, few steps of the ascent are far from the relaxation's optimum, because the
-multipliers of splits have no natural size; the program's duals are there at once. A case that
+multipliers of splits have no natural size; the program's duals are there at once. A node that
 splitting does not help any more is decided by programs on smaller and smaller balls.
 """
 
@@ -12,41 +12,70 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graphprune.backends.relaxation import kernels
-from graphprune.backends.relaxation.arrays import region_of
-from graphprune.backends.relaxation.linear_program import Program, Solution, mixes, slopes
-from graphprune.backends.relaxation.specification import Target
+from graphprune.backends.relaxation.arrays import box_of
+from graphprune.backends.relaxation.kernels import (
+    AscentSettings,
+    LinearRow,
+    Parameters,
+    Specification,
+)
+from graphprune.backends.relaxation.linear_program import (
+    LPSolution,
+    RelaxationProgram,
+    parameters_of,
+)
+from graphprune.backends.relaxation.subproblem import Subproblem
 from graphprune.region import Ball
 
 Floats = NDArray[np.float64]
 
-# Newton's steps on the radius of a leaf.
+# Newton's steps on the radius of a node.
 STEPS = 12
 # Steps of the ascent, and their size, where a program has no point: its multipliers grow without
 # an end, and need to as far as the proof asks.
 RAYS, RAY_RATE = 400, 1.0
+# A hidden value that the relaxation is wrong about by less is right, as far as HiGHS can tell.
+WRONG = 1e-7
 
 
 @dataclass(frozen=True, eq=False)
-class Leaf:
-    """What a linear program says about a case.
+class DualProof:
+    """Parameters of the kernels, and what they prove of a node.
+
+    Attributes
+    ----------
+    bound, radius
+        The row's least value on the whole ball; nothing with a row <= 0 is nearer.
+    parameters
+        With the node's phases.
+    """
+
+    bound: float
+    radius: float
+    parameters: Parameters
+
+
+@dataclass(frozen=True, eq=False)
+class NodeAnswer:
+    """The answer of linear programs about a node.
 
     Attributes
     ----------
     closed
-        Proven: nothing adversarial on the ball.
+        Proven: the row is positive on the ball.
     point
-        Inputs at the least radius where the relaxation has a point with margin <= 0.
+        Inputs at the least radius where the relaxation has a point with a row <= 0.
     inner
-        Inputs with the least margin on the whole ball: not only touching the boundary.
+        Inputs with the least row on the whole ball: not only touching the boundary.
     neuron
-        Unsplit neuron that the relaxation is wrong about there, or None: then `point` is
-        adversarial, up to rounding.
+        Unsplit neuron that the relaxation is wrong about there, or None: then the row is 0 or less
+        at `point`, up to rounding.
     radius
-        Proven: nothing adversarial is nearer.
+        Proven: no point with a row <= 0 is nearer.
     proof
         The parameters that prove this.
     stopped
-        The deadline came first: nothing is known of what is left of the case.
+        The deadline came first: nothing is known of what is left of the node.
     """
 
     closed: bool
@@ -54,118 +83,93 @@ class Leaf:
     inner: Floats | None
     neuron: int | None
     radius: float
-    proof: "Proof"
+    proof: DualProof
     stopped: bool = False
 
 
-@dataclass(frozen=True, eq=False)
-class Proof:
-    """Parameters of the kernels, and what they prove of a case.
-
-    Attributes
-    ----------
-    bound, radius
-        Of the margin on the whole ball; nothing adversarial is nearer.
-    theta, mix
-        As in :mod:`graphprune.backends.relaxation.kernels`.
-    """
-
-    bound: float
-    radius: float
-    theta: Floats
-    mix: Floats
-
-
-def relax(target: Target, state: NDArray[np.int8], deadline: float = np.inf) -> Proof | None:
-    """The best bound of a case's relaxation; None where HiGHS gives up, or at the deadline."""
-    program = Program(target)
-    program.split(state)
+def relax(case: Subproblem, phases: NDArray[np.int8], deadline: float = np.inf) -> DualProof | None:
+    """Return the best bound of a node's relaxation; None where HiGHS gives up or is stopped."""
+    program = RelaxationProgram(case)
+    program.split(phases)
     found = program.solve(deadline - monotonic())
-    return None if found is None else _proof(target, state, found)
+    return None if found is None else _proof(case, phases, found)
 
 
-def _proof(target: Target, state: NDArray[np.int8], found: Solution) -> Proof:
-    """What a program's duals prove."""
-    m, size = target.neurons, target.basis
-    a, v, lam, pi = np.empty(size), np.empty(size), np.empty(m), np.empty(m)
-    net = (target.rows, target.planes, target.region, target.goal)
+def _proof(case: Subproblem, phases: NDArray[np.int8], found: LPSolution) -> DualProof:
+    """Prove what a program's duals say."""
+    workspace = kernels.workspace_for(case.rows)
+    net = case.relaxation, case.specification, 0.0
     if not np.isfinite(found.value):
-        theta, mix = np.where(state == 0, target.theta, 1.0), np.zeros(m)
-        bound, _, _, radius = kernels.optimise(
-            *net, 0.0, False, state, theta, mix, RAYS, RAY_RATE, 0.0, a, v, lam, pi, np.empty(m)
-        )
-    else:
-        theta, mix = slopes(found, state), mixes(found)
-        bound, constant = kernels.bound_once(*net, 0.0, state, theta, mix, a, v, lam, pi)
-        radius = kernels.root(a, target.region, constant, 0.0)
-    return Proof(bound, radius, theta, mix)
+        slopes = np.where(phases == 0, case.parameters.slopes, 1.0)
+        parameters = Parameters(phases, slopes, np.zeros(case.neurons))
+        ray = kernels.optimise(*net, parameters, AscentSettings(RAYS, RAY_RATE, 0.0), workspace)
+        return DualProof(ray.value, ray.radius, parameters)
+    parameters = parameters_of(found, phases)
+    bound, constant = kernels.linear_bound(*net, parameters, workspace)
+    radius = kernels.root_radius(workspace.coefficients, case.box, constant)
+    return DualProof(bound, radius, parameters)
 
 
-def solve_leaf(target: Target, state: NDArray[np.int8], deadline: float = np.inf) -> Leaf:
-    """Solve a case's relaxation: first on the whole ball, then at the radius it proves.
+def solve_node(case: Subproblem, phases: NDArray[np.int8], deadline: float = np.inf) -> NodeAnswer:
+    """Solve a node's relaxation: first on the whole ball, then at the radius it proves.
 
     Past the `deadline`, on the clock of :func:`time.monotonic`, it is what was found by then.
     """
-    program = Program(target)
-    program.split(state)
-    m, size = target.neurons, target.basis
+    program = RelaxationProgram(case)
+    program.split(phases)
+    m, n = case.neurons, case.inputs
     point, inner, hidden = None, None, np.zeros(m)
-    proof = Proof(-np.inf, 0.0, target.theta, np.zeros(m))
+    start = case.parameters._replace(phases=phases, cut_weights=np.zeros(m))
+    proof = DualProof(-np.inf, 0.0, start)
     for _ in range(STEPS):
         found = program.solve(deadline - monotonic())
         if found is None or not np.isfinite(found.value):
-            nothing = np.zeros(m)
-            ray = _proof(target, state, Solution(np.inf, np.zeros(size), *(nothing,) * 4))
+            ray = _proof(case, phases, LPSolution.infeasible(n, m))
             closed, over = ray.bound > 0.0, found is None and monotonic() >= deadline
             radius = max(proof.radius, ray.radius)
-            return Leaf(closed, point, inner, None, radius, ray, over and not closed)
-        better = _proof(target, state, found)
+            return NodeAnswer(closed, point, inner, None, radius, ray, over and not closed)
+        better = _proof(case, phases, found)
         if better.bound > 0.0:
-            return Leaf(True, None, None, None, target.ball.radius, better)
-        point, hidden = found.basis[: target.inputs], found.basis[-m:] if m else hidden
+            return NodeAnswer(True, None, None, None, case.ball.radius, better)
+        point, hidden = found.basis[:n], found.basis[-m:] if m else hidden
         inner = point if inner is None else inner
         if better.radius <= proof.radius * (1.0 + 1e-9):
             break
         proof = better
-        near = Ball(target.ball.center, proof.radius * (1 + 1e-7), target.ball.domain)
-        program.move(region_of(near))
-    true = np.concatenate([point, np.zeros(m)]) if point is not None else np.zeros(size)
-    kernels.evaluate(target.rows, true)
-    wrong = np.where(state == 0, np.abs(hidden - true[target.inputs :]), 0.0)
-    neuron = int(np.argmax(wrong)) if m and wrong.max() > 1e-7 else None
+        near = Ball(case.ball.center, proof.radius * (1 + 1e-7), case.ball.domain)
+        program.move(box_of(near))
+    true = np.concatenate([point, np.zeros(m)]) if point is not None else np.zeros(n + m)
+    kernels.evaluate_network(case.rows, true)
+    wrong = np.where(phases == 0, np.abs(hidden - true[n:]), 0.0)
+    neuron = int(np.argmax(wrong)) if m and wrong.max() > WRONG else None
     radius = proof.radius
     if neuron is None:
-        nearest = _nearest(target, state, deadline)
+        nearest = _nearest(case, phases, deadline)
         if nearest is not None and nearest[0] > radius:
             radius, point = nearest
-    return Leaf(False, point, inner, neuron, radius, proof)
+    return NodeAnswer(False, point, inner, neuron, radius, proof)
 
 
 def _nearest(
-    target: Target, state: NDArray[np.int8], deadline: float
+    case: Subproblem, phases: NDArray[np.int8], deadline: float
 ) -> tuple[float, Floats] | None:
-    """A proven radius of a case, and its nearest inputs with margin <= 0.
+    """Return a proven radius of a node, and its nearest inputs with a row <= 0.
 
-    Where the margin does not change (classes that are equal while some neurons are off), its
-    minimum says nothing about the radius: what is far is the case.
+    Where the row does not change (classes that are equal while some neurons are off), its minimum
+    says nothing about the radius: what is far is the node.
     """
-    program = Program(target)
-    program.split(state)
-    found = program.nearest(target.region.center, deadline - monotonic())
+    program = RelaxationProgram(case)
+    program.split(phases)
+    found = program.nearest(case.box.center, deadline - monotonic())
     if found is None:
         return None
     solution, weight = found
-    m, size = target.neurons, target.basis
-    goal = target.goal
-    nothing = goal._replace(
-        row=np.zeros(size), offset=0.0, error=0.0,
-        cut=goal.row, cut_offset=goal.offset, cut_error=goal.error,
+    workspace = kernels.workspace_for(case.rows)
+    nothing = LinearRow(np.zeros(case.basis), 0.0, 0.0)
+    # On a ball where weight * row is proven positive in this node, the row is.
+    _, constant = kernels.linear_bound(
+        case.relaxation, Specification(nothing, case.specification.goal), weight,
+        parameters_of(solution, phases), workspace,
     )  # fmt: skip
-    a = np.empty(size)
-    # On a ball where weight * margin is proven positive in this case, the margin is.
-    _, constant = kernels.bound_once(
-        target.rows, target.planes, target.region, nothing, weight, state,
-        slopes(solution, state), mixes(solution), a, np.empty(size), np.empty(m), np.empty(m),
-    )  # fmt: skip
-    radius = kernels.root(a, target.region, constant, 0.0)
-    return radius, solution.basis[: target.inputs]
+    radius = kernels.root_radius(workspace.coefficients, case.box, constant)
+    return radius, solution.basis[: case.inputs]

@@ -1,14 +1,29 @@
-"""Tighter pre-activation bounds on a ball: what a root does before its tree grows."""
+"""Tighter pre-activation bounds, of a root before its tree grows and of a node now and then."""
 
 import heapq
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from graphprune.backends.protocol import Limits
 from graphprune.backends.relaxation import kernels
-from graphprune.backends.relaxation.arrays import neuron_goal
-from graphprune.backends.relaxation.specification import CANDIDATES, RATE, Target
+from graphprune.backends.relaxation.arrays import (
+    copied,
+    first_parameters,
+    neuron_row,
+    nothing_assumed,
+    with_own_bounds,
+)
+from graphprune.backends.relaxation.branching import BranchingRule, bound_node
+from graphprune.backends.relaxation.kernels import AscentSettings, NetworkRelaxation, Parameters
+from graphprune.backends.relaxation.subproblem import (
+    RATE,
+    CondensedRegion,
+    Subproblem,
+    fix_stable,
+)
+from graphprune.progress import Progress, quiet
 
 Floats = NDArray[np.float64]
 
@@ -16,112 +31,134 @@ Floats = NDArray[np.float64]
 LATE = 2
 # Neurons of a late layer at most, and nodes for each of their bounds.
 LATE_NEURONS, LATE_NODES = 64, 40
+# Optimiser steps of the first and of all other nodes of such a bound.
+LATE_STEPS = 20, 6
 # Optimiser steps of an output-constrained bound.
 CONSTRAINED_STEPS = 12
 # The margin's multiplier at the start.
 MULTIPLIER = 0.5
 # Rounds go on while the widths fall by this share.
 GAIN = 0.02
+# Neurons between two looks at the clock.
 BLOCK = 32
 
 
-def late_layers(target: Target, limits: Limits, nodes: int = LATE_NODES) -> int:
-    """Small branch and bounds for the late layers' neurons; the number of nodes used."""
+def late_layers(
+    region: CondensedRegion, rule: BranchingRule, limits: Limits, nodes: int = LATE_NODES
+) -> tuple[CondensedRegion, int]:
+    """Bound the late layers' neurons by small branch and bounds; the region, and nodes used."""
     used = 0
-    starts = target.starts
-    for layer in range(LATE, len(starts) - 1):
-        if starts[layer + 1] - starts[layer] > LATE_NEURONS:
+    relaxation = region.relaxation()
+    rows = relaxation.rows
+    for layer in range(LATE, len(rows.starts) - 1):
+        if rows.starts[layer + 1] - rows.starts[layer] > LATE_NEURONS:
             continue
-        for neuron in range(starts[layer], starts[layer + 1]):
+        for neuron in range(rows.starts[layer], rows.starts[layer + 1]):
             for sign in (1.0, -1.0):
                 if limits.over:
                     break
-                bound, count = _bound(target, int(neuron), sign, nodes)
+                bound, count = _neuron_bound(relaxation, int(neuron), sign, rule, nodes)
                 used += count
                 if sign > 0:
-                    target.rows.lower[neuron] = max(target.rows.lower[neuron], min(bound, -1e-30))
+                    rows.lower[neuron] = max(rows.lower[neuron], min(bound, -kernels.TINY))
                 else:
-                    target.rows.upper[neuron] = min(target.rows.upper[neuron], max(-bound, 1e-30))
-    target.write_back()
-    return used
+                    rows.upper[neuron] = min(rows.upper[neuron], max(-bound, kernels.TINY))
+    return region.tightened(rows), used
 
 
-def _bound(target: Target, neuron: int, sign: float, nodes: int) -> tuple[float, int]:
-    """A lower bound of sign z, by branch and bound until it is stable or `nodes` are used."""
-    rows = target.rows
-    goal = neuron_goal(rows, neuron, sign)
-    m = target.neurons
-    theta = (rows.upper > -rows.lower).astype(np.float64)
-    # Proven bound, tie-break, state, parameters.
-    start = (-np.inf, 0, np.zeros(m, np.int8), theta, np.zeros(m))
-    heap = [start]
+def _neuron_bound(
+    relaxation: NetworkRelaxation, neuron: int, sign: float, rule: BranchingRule, nodes: int
+) -> tuple[float, int]:
+    """Bound sign z from below, by branch and bound until it is stable or `nodes` are used."""
+    rows = relaxation.rows
+    goal = nothing_assumed(neuron_row(rows, neuron, sign))
+    # Proven bound, tie-break, parameters.
+    heap: list[tuple[float, int, Parameters]] = [(-np.inf, 0, first_parameters(rows))]
     done, count = np.inf, 0
-    v = np.empty(target.basis)
+    workspace = kernels.workspace_for(rows)
     while heap and heap[0][0] <= 0.0 and count < nodes:
-        proven, _, state, theta, mix = heapq.heappop(heap)
+        proven, _, parent = heapq.heappop(heap)
         count += 1
-        state, theta, mix = state.copy(), theta.copy(), mix.copy()
-        bound, _, split, *_ = kernels.expand(
-            rows, target.planes, target.region, goal, 0.0, state, theta, mix,
-            20 if count == 1 else 6, RATE, 0.0, CANDIDATES, target.starts, v,
-        )  # fmt: skip
+        parameters = copied(parent)
+        ascent = AscentSettings(LATE_STEPS[0] if count == 1 else LATE_STEPS[1], RATE, 0.0)
+        found = bound_node(relaxation, goal, parameters, ascent, rule, workspace)
         # Written so that NaN proves nothing.
-        bound = bound if bound > proven else proven
-        if bound > 0.0 or split < 0:
+        bound = found.bound if found.bound > proven else proven
+        if bound > 0.0 or found.neuron < 0:
             done = min(done, bound)
             continue
         for phase in (kernels.ACTIVE, kernels.INACTIVE):
-            own, slopes = state.copy(), theta.copy()
-            own[split], slopes[split] = phase, 0.0
-            heapq.heappush(heap, (bound, 2 * count + (phase > 0), own, slopes, mix))
+            phases, slopes = parameters.phases.copy(), parameters.slopes.copy()
+            phases[found.neuron], slopes[found.neuron] = phase, 0.0
+            child = Parameters(phases, slopes, parameters.cut_weights)
+            heapq.heappush(heap, (bound, 2 * count + (phase > 0), child))
     return min([done, *(entry[0] for entry in heap)]), count
 
 
 def constrained(
-    target: Target, state: NDArray[np.int8], theta: Floats, mix: Floats, limits: Limits
-) -> bool:
-    """One round of output-constrained bounds of all unsplit neurons, layer by layer, in place.
+    case: Subproblem,
+    parameters: Parameters,
+    limits: Limits,
+    first: int = 0,
+    progress: Progress = quiet,
+) -> Subproblem | None:
+    """Bound the unsplit neurons from `first` on under the output constraint, layer by layer.
 
-    The box first: the margin's own linear bound cuts it.
+    The box first: the row's own linear bound cuts it.
 
     Returns
     -------
-    bool
-        False where they prove that no point of the case has this margin <= 0.
+    Subproblem
+        With these bounds; None where they prove that the row is positive in all of the case.
     """
-    target.cut_box(state, theta, mix)
-    m = target.neurons
+    relaxation = with_own_bounds(case.relaxation)
+    _cut_box(case, relaxation, parameters)
+    ascent = AscentSettings(CONSTRAINED_STEPS, RATE, 0.0)
     # In blocks, so that a limit is heard.
-    for start in range(0, m, BLOCK):
+    for start in range(first, case.neurons, BLOCK):
         if limits.over:
             break
-        possible = kernels.tighten(
-            target.rows, target.planes, target.region, target.goal, MULTIPLIER,
-            start, min(start + BLOCK, m), state, theta, mix, CONSTRAINED_STEPS, RATE,
-        )  # fmt: skip
-        if not possible:
-            return False
-    return True
+        progress(f"bounding neuron {start} of {case.neurons}")
+        if not kernels.tighten_neurons(
+            relaxation, case.specification.goal, MULTIPLIER, start,
+            min(start + BLOCK, case.neurons), parameters, ascent,
+        ):  # fmt: skip
+            return None
+    return replace(case, relaxation=relaxation)
 
 
-def constrain_root(target: Target, limits: Limits, rounds: int) -> bool:
-    """Rounds of output-constrained bounds while they gain.
+def _cut_box(case: Subproblem, relaxation: NetworkRelaxation, parameters: Parameters) -> None:
+    """Shrink the relaxation's box, in place, by the row's linear bound with these parameters."""
+    workspace = kernels.workspace_for(relaxation.rows)
+    _, constant = kernels.linear_bound(relaxation, case.specification, 0.0, parameters, workspace)
+    box = relaxation.box
+    kernels.cut_box(workspace.coefficients, constant, box, box.lower, box.upper)
+
+
+def constrain_root(
+    root: Subproblem, limits: Limits, rounds: int, first: int = 0, progress: Progress = quiet
+) -> tuple[Subproblem, bool]:
+    """Repeat output-constrained bounds of the neurons from `first` on while they gain.
 
     Neurons that they fix stay rows, split at the root: that z >= 0 (or <= 0) holds only for points
-    with margin <= 0, so leaving the row out would lose the constraint.
+    with a row <= 0, so leaving the neuron's row out would lose the constraint.
 
     Returns
     -------
-    bool
-        False where the target is excluded.
+    (root, excluded)
+        `excluded`: the row is proven positive; where the root's bound says so, its parameters are
+        the proof.
     """
     for _ in range(rounds):
-        before = target.width
-        if not constrained(target, target.state, target.theta, target.mix, limits):
-            return False
-        target.stabilise(target.state, target.theta)
-        if target.optimise() > 0.0:
-            return False
-        if limits.over or target.width > (1.0 - GAIN) * before:
+        before = root.width
+        parameters = copied(root.parameters)
+        case = constrained(root, parameters, limits, first, progress)
+        if case is None:
+            return root, True
+        fix_stable(case.rows, parameters)
+        root = replace(case, parameters=parameters).optimised()
+        if root.bound > 0.0:
+            return root, True
+        if limits.over or root.width > (1.0 - GAIN) * before:
             break
-    return True
+    return root, False

@@ -5,8 +5,8 @@ from dataclasses import replace
 from time import monotonic
 
 from graphprune.backends.protocol import Limits
-from graphprune.backends.relaxation.specification import Target
-from graphprune.backends.search.node import Node
+from graphprune.backends.relaxation.subproblem import Subproblem
+from graphprune.backends.search.node import TreeNode
 from graphprune.backends.search.parcel import Growth, Paths, Portion, Way, pack, unpack
 from graphprune.backends.search.pool import Team
 from graphprune.backends.search.tree import PURSUIT, Points, Tree
@@ -34,7 +34,7 @@ class Crew:
     """
 
     def __init__(
-        self, tree: Tree, roots: Sequence[Target], points: Points, limits: Limits, team: Team
+        self, tree: Tree, roots: Sequence[Subproblem], points: Points, limits: Limits, team: Team
     ) -> None:
         self.tree = tree
         self.roots = list(roots)
@@ -94,7 +94,7 @@ class Crew:
         if tree.nodes >= tree.pace.pursuit:
             tree.pace.pursuit = PURSUIT * tree.nodes  # that is this worker's to do
 
-    def _settle(self, lent: list[Node], growth: Growth) -> None:
+    def _settle(self, lent: list[TreeNode], growth: Growth) -> None:
         """What became of lent cases takes their place."""
         tree = self.tree
         tree.shrink(growth.radius)
@@ -106,5 +106,5 @@ class Crew:
         tree.nodes += growth.nodes
         tree.pace.program = growth.program
         if tree.trace is not None:
-            for target, way, theta, mix in growth.notes:
-                tree.trace.note(target, paths[way], theta, mix)
+            for label, way, slopes, weights in growth.notes:
+                tree.trace.note(label, paths[way], slopes, weights)

@@ -1,11 +1,12 @@
-"""A case of a tree: a target with some neurons split."""
+"""A node of a tree: a subproblem with some neurons split."""
 
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from graphprune.backends.relaxation.specification import Target
+from graphprune.backends.relaxation.kernels import Parameters
+from graphprune.backends.relaxation.subproblem import Subproblem
 from graphprune.backends.trace import Path
 
 Floats = NDArray[np.float64]
@@ -16,56 +17,62 @@ OBJECTS = 900
 
 
 @dataclass(eq=False, slots=True)
-class Node:
+class TreeNode:
     """A case: some neurons split.
 
     Attributes
     ----------
-    target
-        With bounds and a box that hold in this case.
+    case
+        The subproblem, with bounds and a box that hold here.
     bound, radius
         The parent's bound on the ball; the radius proven for the case.
     estimate
         Orders the nodes.
-    state, theta, mix
-        Splits and parameters, as in :mod:`graphprune.backends.relaxation.kernels`; `mix` is empty
-        where the target has no planes.
-    fresh, dry
-        Splits since the target's bounds were computed, and since the last linear program.
+    phases, slopes, cut_weights
+        Splits and parameters, as in :class:`graphprune.backends.relaxation.kernels.Parameters`;
+        `cut_weights` is empty where the subproblem has no planes.
+    since_bounds, since_lp
+        Splits since the subproblem's bounds were computed, and since the last linear program.
     path
         Its splits in order: (path before, row, phase), None at the root.
     """
 
-    target: Target
+    case: Subproblem
     bound: float
     radius: float
     estimate: float
-    state: NDArray[np.int8]
-    theta: Singles
-    mix: Singles
-    fresh: int = 0
+    phases: NDArray[np.int8]
+    slopes: Singles
+    cut_weights: Singles
+    since_bounds: int = 0
     path: Path = None
-    dry: int = 0
+    since_lp: int = 0
 
-    def parameters(self) -> tuple[Floats, Floats]:
-        """Copies of `theta` and `mix`, for the kernels."""
-        theta, mix = self.theta.astype(np.float64), self.mix.astype(np.float64)
-        return theta, mix if len(mix) else np.zeros(len(theta))
+    def parameters(self) -> Parameters:
+        """Return copies of the parameters, for the kernels."""
+        slopes, weights = self.slopes.astype(np.float64), self.cut_weights.astype(np.float64)
+        if not len(weights):
+            weights = np.zeros(len(slopes))
+        return Parameters(self.phases.copy(), slopes, weights)
 
-    def weights(self, mix: Floats) -> Singles:
-        """`mix` as a node of the same tree keeps it."""
-        return mix.astype(np.float32) if len(self.mix) else self.mix
+    def singles(self, parameters: Parameters) -> tuple[Singles, Singles]:
+        """Return slopes and cut weights as a node of the same tree keeps them."""
+        weights = self.cut_weights
+        if len(weights):
+            weights = parameters.cut_weights.astype(np.float32)
+        return parameters.slopes.astype(np.float32), weights
 
     @property
     def bytes(self) -> int:
-        """Memory of an open case, without its target's; parameters may be shared with a sibling."""
-        return OBJECTS + self.state.nbytes + self.theta.nbytes + self.mix.nbytes
+        """Memory of an open case, without its subproblem's; siblings may share parameters."""
+        return OBJECTS + self.phases.nbytes + self.slopes.nbytes + self.cut_weights.nbytes
 
 
-def root_of(target: Target) -> Node:
-    """The case of a target in which nothing is split but what its bounds have fixed."""
-    mix = target.mix if np.any(target.planes.has) else target.mix[:0]
-    return Node(
-        target, target.bound, target.radius, target.radius, target.state.copy(),
-        target.theta.astype(np.float32), mix.astype(np.float32),
+def root_of(case: Subproblem) -> TreeNode:
+    """Return the node in which nothing is split but what the bounds have fixed."""
+    phases, slopes, weights = case.parameters
+    weights = weights if case.has_planes else weights[:0]
+    return TreeNode(
+        case, case.bound, case.radius, case.radius, phases.copy(),
+        slopes.astype(np.float32), weights.astype(np.float32),
     )  # fmt: skip

@@ -5,14 +5,15 @@ bounds were computed anew, those. Its path is told from the lent case on that it
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from graphprune.backends.relaxation.specification import Target
-from graphprune.backends.search.node import Node, Singles
+from graphprune.backends.relaxation.kernels import NetworkRelaxation
+from graphprune.backends.relaxation.subproblem import Subproblem
+from graphprune.backends.search.node import Singles, TreeNode
 from graphprune.backends.search.tree import Pace
 from graphprune.backends.trace import Path
 from graphprune.region import Ball
@@ -21,10 +22,10 @@ Floats = NDArray[np.float64]
 
 # Where a case comes from: the place of a lent case, and splits (row, phase) from there on.
 Way: TypeAlias = "tuple[int, tuple[tuple[int, int], ...]]"
-# A closed case, as a trace is told of it: class, way, theta, mix.
+# A closed case, as a trace is told of it: class, way, slopes, cut weights.
 Note: TypeAlias = "tuple[int, Way, Singles, Singles]"
 # The fields of a node that travel as they are.
-OWN = [field.name for field in fields(Node) if field.name not in ("target", "path")]
+OWN = [field.name for field in fields(TreeNode) if field.name not in ("case", "path")]
 # The phase that stands for "here a lent case begins" in a path; its row is the case's place.
 ORIGIN = 0
 
@@ -33,7 +34,7 @@ ORIGIN = 0
 class Bounds:
     """Bounds and box that were computed anew for some cases, on the ball of `radius`."""
 
-    target: int
+    label: int
     radius: float
     lower: Floats
     upper: Floats
@@ -51,7 +52,7 @@ class Parcel:
         Where cases have bounds of their own.
     nodes
         For every case: its class, its place in `bounds` or -1, its way, and the other fields of
-        its :class:`Node`.
+        its :class:`TreeNode`.
     """
 
     bounds: tuple[Bounds, ...]
@@ -143,38 +144,41 @@ class Paths:
         return path
 
 
-def pack(nodes: Sequence[Node], roots: Sequence[Target], ways: Sequence[Way]) -> Parcel:
+def pack(nodes: Sequence[TreeNode], roots: Sequence[Subproblem], ways: Sequence[Way]) -> Parcel:
     """Cases of a tree with these targets, to be unpacked with the like of them."""
-    root = {target.excluded: target for target in roots}
+    root = {case.label: case for case in roots}
     places: dict[int, int] = {}
     bounds: list[Bounds] = []
     packed = []
     for node, way in zip(nodes, ways, strict=True):
-        target = node.target
+        case = node.case
         place = -1
-        if target is not root[target.excluded]:
-            place = places.setdefault(id(target), len(bounds))
+        if case is not root[case.label]:
+            place = places.setdefault(id(case), len(bounds))
             if place == len(bounds):
-                rows, box = target.rows, target.region
+                rows, box = case.rows, case.box
                 own = rows.lower, rows.upper, box.lower, box.upper
-                bounds.append(Bounds(target.excluded, target.ball.radius, *own))
+                bounds.append(Bounds(case.label, case.ball.radius, *own))
         rest = {name: getattr(node, name) for name in OWN}
-        packed.append((target.excluded, place, way, rest))
+        packed.append((case.label, place, way, rest))
     return Parcel(tuple(bounds), tuple(packed))
 
 
-def unpack(parcel: Parcel, roots: Sequence[Target], paths: Paths) -> Iterator[Node]:
+def unpack(parcel: Parcel, roots: Sequence[Subproblem], paths: Paths) -> Iterator[TreeNode]:
     """The cases of a parcel."""
-    root = {target.excluded: target for target in roots}
-    targets = [_bounded(root[b.target], b) for b in parcel.bounds]
-    for excluded, place, way, rest in parcel.nodes:
-        target = root[excluded] if place < 0 else targets[place]
-        yield Node(target, path=paths[way], **rest)
+    root = {case.label: case for case in roots}
+    cases = [_bounded(root[b.label], b) for b in parcel.bounds]
+    for label, place, way, rest in parcel.nodes:
+        case = root[label] if place < 0 else cases[place]
+        yield TreeNode(case, path=paths[way], **rest)
 
 
-def _bounded(root: Target, bounds: Bounds) -> Target:
-    case = root.case()
-    case.rows.lower[:], case.rows.upper[:] = bounds.lower, bounds.upper
-    case.region.lower[:], case.region.upper[:] = bounds.box_lower, bounds.box_upper
-    case.ball = Ball(root.ball.center, bounds.radius, root.ball.domain)
-    return case
+def _bounded(root: Subproblem, bounds: Bounds) -> Subproblem:
+    """Return the subproblem of a root with other bounds."""
+    rows, planes, box = root.relaxation
+    relaxation = NetworkRelaxation(
+        rows._replace(lower=bounds.lower, upper=bounds.upper), planes,
+        box._replace(lower=bounds.box_lower, upper=bounds.box_upper),
+    )  # fmt: skip
+    ball = Ball(root.ball.center, bounds.radius, root.ball.domain)
+    return replace(root, ball=ball, relaxation=relaxation)

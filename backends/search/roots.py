@@ -6,8 +6,8 @@ from functools import partial
 
 from graphprune.backends.protocol import Limits
 from graphprune.backends.relaxation import tighten
-from graphprune.backends.relaxation.cuts import add_planes
-from graphprune.backends.relaxation.specification import Target
+from graphprune.backends.relaxation.cuts import with_planes
+from graphprune.backends.relaxation.subproblem import Subproblem
 from graphprune.backends.search.pool import Team
 from graphprune.runtime.process import Helper
 
@@ -29,7 +29,7 @@ class Root:
         For so long.
     """
 
-    target: Target
+    target: Subproblem
     rounds: int
     cuts: int
     seconds: float
@@ -46,21 +46,22 @@ class Prepared:
         parameters are the proof.
     """
 
-    target: Target
+    target: Subproblem
     excluded: bool
 
 
-def prepare(target: Target, limits: Limits, rounds: int, cuts: int) -> Prepared:
+def prepare(target: Subproblem, limits: Limits, rounds: int, cuts: int) -> Prepared:
     """Tighten a target's bounds under its output constraint, then fold cuts into planes."""
-    if rounds and not tighten.constrain_root(target, limits, rounds):
-        return Prepared(target, True)
-    if cuts:
-        add_planes(target, limits, cuts)
-    return Prepared(target, target.bound > 0.0)
+    excluded = False
+    if rounds:
+        target, excluded = tighten.constrain_root(target, limits, rounds)
+    if cuts and not excluded:
+        target, _ = with_planes(target, limits, cuts)
+    return Prepared(target, excluded or target.bound > 0.0)
 
 
 def prepare_all(
-    targets: Sequence[Target],
+    targets: Sequence[Subproblem],
     limits: Limits,
     team: Team,
     rounds: int,
@@ -78,8 +79,7 @@ def prepare_all(
     waiting = list(range(len(targets)))[::-1]
 
     def back(place: int, prepared: Prepared) -> None:
-        targets[place].adopt(prepared.target)
-        found[place] = Prepared(targets[place], prepared.excluded)
+        found[place] = prepared
 
     def lend(helper: Helper, place: int) -> None:
         root = Root(targets[place], rounds, cuts, limits.remaining())

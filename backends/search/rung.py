@@ -5,22 +5,25 @@ nodes: plain trees; late layers tightened (shared by all targets) and cuts folde
 output-constrained bounds and new cuts, per target; the same again, and no limit on nodes.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
 from graphprune.backends.primal import pursue
 from graphprune.backends.protocol import ABSOLUTE, RELATIVE, Ledger, Limits
 from graphprune.backends.relaxation import tighten
-from graphprune.backends.relaxation.condensed import bounds_of, condense
-from graphprune.backends.relaxation.specification import Target
+from graphprune.backends.relaxation.arrays import box_of
+from graphprune.backends.relaxation.condensed import bounds_of
+from graphprune.backends.relaxation.subproblem import CondensedRegion, Subproblem
+from graphprune.backends.search.branching import StrongBranching
 from graphprune.backends.search.crew import Crew
 from graphprune.backends.search.node import root_of
 from graphprune.backends.search.pool import Team
 from graphprune.backends.search.roots import prepare_all
 from graphprune.backends.search.tree import Tree
-from graphprune.backends.trace import Trace
+from graphprune.backends.trace import TargetTrace, Trace
 from graphprune.bounds import Boxes, pre_activation_bounds
 from graphprune.bounds.certify import margin_rows
 from graphprune.region import Ball
@@ -107,9 +110,14 @@ class _Rung:
     """The proof for one ball."""
 
     def __init__(
-        self, ledger: Ledger, limits: Limits, radius: float, fine: bool, least: float | None,
+        self,
+        ledger: Ledger,
+        limits: Limits,
+        radius: float,
+        fine: bool,
+        least: float | None,
         team: Team,
-    ) -> None:  # fmt: skip
+    ) -> None:
         problem = ledger.problem
         self.ledger = ledger
         self.limits = limits
@@ -118,6 +126,7 @@ class _Rung:
         self.least = least
         self.points = _Finder(ledger, limits, fine)
         self.team = team
+        self.rule = StrongBranching()
         self.nodes = 0
         self.level = 0
         self.full = False
@@ -144,7 +153,7 @@ class _Rung:
             if finished or self.limits.over or self.least is not None or self.level == TOP:
                 return tree.radius
             still = tree.open_targets()
-            targets = [target for target in targets if target.excluded in still]
+            targets = [target for target in targets if target.label in still]
             self.level += 1
             if self.level == 1:
                 targets = self._late_layers(targets)
@@ -156,37 +165,40 @@ class _Rung:
             self.reached, self.kept = tree.radius, self.trace.copy()
             tree.note_open(self.kept)
 
-    def _targets(self) -> list[Target]:
+    def _targets(self) -> list[Subproblem]:
         """The targets that slopes alone do not exclude on the ball."""
         network, label = self.ledger.problem.network, self.ledger.problem.anchor.label
-        layers = pre_activation_bounds(network, Boxes.of(self.ball))
-        bounds = bounds_of(layers)
-        condensed = condense(network, bounds, self.ball)
-        self.ledger.statistics["unstable"] = condensed.unstable
+        bounds = bounds_of(pre_activation_bounds(network, Boxes.of(self.ball)))
+        self.region = CondensedRegion.of(network, self.ball, bounds)
+        self.ledger.statistics["unstable"] = self.region.condensed.unstable
         rows = margin_rows(network, label)
-        return self._open([Target(network, row, self.ball, bounds, condensed) for row in rows])
+        return self._open([Subproblem.of(self.region, row) for row in rows])
 
-    def _open(self, targets: list[Target]) -> list[Target]:
-        # Written so that NaN excludes nothing.
-        return [t for t in targets if self.limits.over or not t.optimise() > 0.0]
+    def _open(self, targets: list[Subproblem]) -> list[Subproblem]:
+        """Bound targets, in time; those that this does not exclude."""
+        kept = []
+        for target in targets:
+            if not self.limits.over:
+                target = target.optimised()
+                if target.bound > 0.0:
+                    continue
+            kept.append(target)
+        return kept
 
-    def _late_layers(self, targets: list[Target]) -> list[Target]:
+    def _late_layers(self, targets: list[Subproblem]) -> list[Subproblem]:
         """Tighten the late layers once for all targets."""
-        first = targets[0]
         self.ledger.tell(f"tightening at {self.ball.radius:.5f}", always=True)
         # On what holds on the whole ball: the rows and the box of a target that was prepared hold
         # where its own class wins, and nowhere else.
-        shared = Target(first.network, first.row, self.ball, first.bounds, first.condensed)
-        used = tighten.late_layers(shared, self.limits)
+        region = replace(self.region, ball=self.ball)
+        self.region, used = tighten.late_layers(region, self.rule, self.limits)
         self.nodes += used
         self.ledger.nodes += used
-        for target in targets:
-            target.shrink(self.ball)
-            target.bounds = shared.bounds
-            target.rebuild(shared.condensed)
-        return self._open(targets)
+        box = box_of(self.ball)
+        targets = [target.shrunk(self.ball, box) for target in targets]
+        return self._open([Subproblem.of(self.region, t.row, box=t.box) for t in targets])
 
-    def _prepare(self, targets: list[Target]) -> list[Target]:
+    def _prepare(self, targets: list[Subproblem]) -> list[Subproblem]:
         """Better bounds and planes, for each target; those that are left."""
         rounds = ROUNDS_FEW if targets[0].neurons <= FEW else ROUNDS_MANY
         rounds = rounds if self.level >= 2 or targets[0].neurons <= FEW else 0
@@ -199,20 +211,36 @@ class _Rung:
 
         done = prepare_all(targets, self.limits, self.team, rounds, cuts, tell)
         for target in (found.target for found in done if found.excluded):
-            if self.trace is not None and target.bound > 0.0 and np.any(target.planes.has):
-                target.begin(self.trace)
-                self.trace.note(target.excluded, None, target.theta, target.mix)
+            if self.trace is not None and target.bound > 0.0 and target.has_planes:
+                self._begin(self.trace, target)
+                _, slopes, weights = target.parameters
+                self.trace.note(target.label, None, slopes, weights)
         return [found.target for found in done if not found.excluded]
 
-    def _plant(self, targets: list[Target]) -> Tree:
-        tree = Tree(self.ball, self.limits, self.trace)
+    def _begin(self, trace: Trace, root: Subproblem) -> None:
+        """Tell a trace of a root."""
+        planes = None
+        if root.has_planes:
+            rows = root.rows
+            has = np.repeat(root.planes.has, np.diff(rows.indptr)).astype(bool)
+            values = np.where(has, root.planes.values, 0.0)
+            shape = (root.neurons, root.basis)
+            planes = sparse.csr_array(
+                (values, rows.indices.copy(), rows.indptr.copy()), shape=shape
+            )
+            planes.eliminate_zeros()
+        phases = root.parameters.phases.copy()
+        trace.begin(root.label, TargetTrace(self.region.neurons, phases, planes))
+
+    def _plant(self, targets: list[Subproblem]) -> Tree:
+        tree = Tree(self.ball, self.limits, self.trace, rule=self.rule)
         if self.trace is not None:
             for target in targets:
-                target.begin(self.trace)
+                self._begin(self.trace, target)
         tree.add([root_of(target) for target in targets])
         return tree
 
-    def _grow(self, tree: Tree, targets: list[Target]) -> bool:
+    def _grow(self, tree: Tree, targets: list[Subproblem]) -> bool:
         """Expand nodes until none is left, or the budget or a limit ends it."""
         before = self.ledger.nodes
         budget = NODES[self.level] * len(targets)

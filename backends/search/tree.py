@@ -1,4 +1,4 @@
-"""Branch and bound over the phases of unstable neurons, several targets in one tree."""
+"""Branch and bound over the phases of unstable neurons, several subproblems in one tree."""
 
 import heapq
 from collections.abc import Iterator, Sequence
@@ -11,10 +11,14 @@ from numpy.typing import NDArray
 
 from graphprune.backends.protocol import Limits
 from graphprune.backends.relaxation import kernels
-from graphprune.backends.relaxation.node_lp import relax, solve_leaf
-from graphprune.backends.relaxation.specification import CANDIDATES, NODE_STEPS, RATE
+from graphprune.backends.relaxation.arrays import box_of
+from graphprune.backends.relaxation.branching import BranchingRule, bound_node
+from graphprune.backends.relaxation.kernels import AscentSettings, Parameters
+from graphprune.backends.relaxation.node_lp import relax, solve_node
+from graphprune.backends.relaxation.subproblem import RATE, Subproblem, fix_stable
 from graphprune.backends.relaxation.tighten import constrained
-from graphprune.backends.search.node import Node, Singles
+from graphprune.backends.search.branching import StrongBranching
+from graphprune.backends.search.node import Singles, TreeNode
 from graphprune.backends.trace import Path
 from graphprune.region import Ball
 
@@ -26,6 +30,9 @@ PURSUIT = 4
 # The share of the memory limit from which on a tree goes depth first.
 DEEP = 0.9
 
+DEFAULT_RULE = StrongBranching()
+# Optimiser steps at a node.
+NODE_STEPS = 8
 # Splits after which a case's bounds and box are computed anew, per 32 neurons: the cost of that
 # grows with their square, a node's with their number. Never with more neurons than `REFRESHED`:
 # a round costs as much as hundreds of nodes there, and closes few.
@@ -69,7 +76,11 @@ class Recorder(Protocol):
     """Is told of closed cases (see :class:`graphprune.backends.trace.Trace`)."""
 
     def note(
-        self, target: int, path: Path, theta: NDArray[np.floating], mix: NDArray[np.floating]
+        self,
+        target: int,
+        path: Path,
+        slopes: NDArray[np.floating],
+        cut_weights: NDArray[np.floating],
     ) -> None: ...
 
 
@@ -91,25 +102,32 @@ class Tree:
     """
 
     def __init__(
-        self, ball: Ball, limits: Limits, trace: Recorder | None = None, pace: Pace | None = None
+        self,
+        ball: Ball,
+        limits: Limits,
+        trace: Recorder | None = None,
+        pace: Pace | None = None,
+        rule: BranchingRule = DEFAULT_RULE,
     ) -> None:
         self.ball = ball
+        self._box = box_of(ball)
+        self.rule = rule
         self.limits = limits
         self.trace = trace
         self.nodes = 0
         self.bytes = 0
         self.pace = pace or Pace()
-        self._heap: list[tuple[float, int, Node]] = []
+        self._heap: list[tuple[float, int, TreeNode]] = []
         # Taken before those of the heap.
-        self._stack: list[Node] = []
+        self._stack: list[TreeNode] = []
         # Cases that hold an adversarial point which is as near as they allow.
-        self._settled: list[Node] = []
-        self._lent: dict[int, list[Node]] = {}
-        # Open cases of every target.
+        self._settled: list[TreeNode] = []
+        self._lent: dict[int, list[TreeNode]] = {}
+        # Open cases of every subproblem.
         self._users: dict[int, int] = {}
         self._count = 0
 
-    def add(self, nodes: Sequence[Node], settled: Sequence[Node] = ()) -> None:
+    def add(self, nodes: Sequence[TreeNode], settled: Sequence[TreeNode] = ()) -> None:
         """Add open cases, and such as hold an adversarial point."""
         for node in nodes:
             self._push(node)
@@ -117,14 +135,14 @@ class Tree:
             self._account(node)
             self._settled.append(node)
 
-    def lend(self, count: int) -> tuple[int, list[Node]]:
+    def lend(self, count: int) -> tuple[int, list[TreeNode]]:
         """Give up to `count` cases, the most urgent ones, away; a ticket to return them with."""
         self._count += 1
         nodes = [self._pop() for _ in range(min(count, self.waiting))]
         self._lent[self._count] = nodes
         return self._count, nodes
 
-    def give_back(self, ticket: int) -> list[Node]:
+    def give_back(self, ticket: int) -> list[TreeNode]:
         """The cases of a ticket, which are not lent any more: add them, or what is left of them."""
         nodes = self._lent.pop(ticket)
         for node in nodes:
@@ -151,15 +169,15 @@ class Tree:
         return self.bytes > self.limits.memory
 
     @property
-    def cases(self) -> tuple[list[Node], list[Node]]:
+    def cases(self) -> tuple[list[TreeNode], list[TreeNode]]:
         """Those to be expanded here, and those that hold an adversarial point."""
         return [*(node for _, _, node in self._heap), *self._stack], self._settled
 
-    def open_nodes(self) -> Iterator[Node]:
+    def open_nodes(self) -> Iterator[TreeNode]:
         yield from self._unsettled()
         yield from (node for node in self._settled if node.radius < self.ball.radius)
 
-    def _unsettled(self) -> Iterator[Node]:
+    def _unsettled(self) -> Iterator[TreeNode]:
         yield from (node for _, _, node in self._heap)
         yield from self._stack
         yield from chain.from_iterable(self._lent.values())
@@ -172,144 +190,160 @@ class Tree:
 
     def open_targets(self) -> set[int]:
         """The classes of open cases."""
-        return {node.target.excluded for node in self.open_nodes()}
+        return {node.case.label for node in self.open_nodes()}
 
     def shrink(self, radius: float) -> None:
         """Go on on a smaller ball (a better point was found); everything proven stays so."""
         if radius < self.ball.radius:
             self.ball = Ball(self.ball.center, radius, self.ball.domain)
+            self._box = box_of(self.ball)
 
     def step(self, points: Points) -> None:
         """Expand one node."""
         self.shrink(points.radius)
         node = self._pop()
         self._account(node, -1)
-        target = node.target
         self.nodes += 1
-        state = node.state.copy()
-        theta, mix = node.parameters()
-        target.shrink(self.ball)
-        few = target.neurons <= REFRESHED
-        if few and node.fresh >= REFRESH * max(1, target.neurons // 32):
-            target = target.case()
-            if not constrained(target, state, theta, mix, self.limits):
-                self._note(node, theta, mix)
+        parameters = node.parameters()
+        case = node.case.shrunk(self.ball, self._box)
+        few = case.neurons <= REFRESHED
+        if few and node.since_bounds >= REFRESH * max(1, case.neurons // 32):
+            tightened = constrained(case, parameters, self.limits)
+            if tightened is None:
+                self._note(node, parameters)
                 return
-            target.stabilise(state, theta)
-            node.target, node.fresh = target, 0
-        v = np.empty(target.basis)
-        bound, radius, neuron, active, active_closed, inactive, inactive_closed, value = (
-            kernels.expand(
-                target.rows, target.planes, target.region, target.goal, 0.0, state, theta, mix,
-                NODE_STEPS, RATE, 0.0, CANDIDATES, target.starts, v,
-            )
+            case = tightened
+            fix_stable(case.rows, parameters)
+            node.case, node.since_bounds = case, 0
+        workspace = kernels.workspace_for(case.rows)
+        found = bound_node(
+            case.relaxation, case.specification, parameters, AscentSettings(NODE_STEPS, RATE, 0.0),
+            self.rule, workspace,
         )  # fmt: skip
-        if bound > 0.0:
-            self._note(node, theta, mix)
+        if found.children is None:
+            self._note(node, parameters)
             return
-        x = v[: target.inputs]
-        if value <= target.goal.error:
+        x = workspace.point[: case.inputs]
+        if found.children.value <= case.specification.goal.error:
             points.offer(x)
         elif self.nodes >= self.pace.pursuit:
             self.pace.pursuit = PURSUIT * self.nodes
-            points.pursue(target.excluded, x)
+            points.pursue(case.label, x)
         # Written so that NaN proves nothing.
-        radius = radius if radius > node.radius else node.radius
-        if neuron < 0:
-            self._leaf(node, state, bound, radius, points)
+        radius = found.radius if found.radius > node.radius else node.radius
+        if found.neuron < 0:
+            self._solve(node, case, parameters, found.bound, radius, points)
             return
-        slopes, weights = theta, mix
-        if self._due(node, state):
-            proof = relax(target, state, self.limits.deadline)
+        bound, best = found.bound, parameters
+        if self._due(node, parameters):
+            proof = relax(case, parameters.phases, self.limits.deadline)
             closed = proof is not None and proof.bound > 0.0
             every = self.pace.program
             self.pace.program = max(1, every // 2) if closed else min(64, 2 * every)
-            node.dry = 0
+            node.since_lp = 0
             if proof is not None and closed:
-                self._note(node, proof.theta, proof.mix)
+                self._note(node, proof.parameters)
                 return
             if proof is not None and proof.bound > bound:
                 bound, radius = proof.bound, max(radius, proof.radius)
-                slopes, weights = proof.theta, proof.mix
+                best = proof.parameters
         # The children's, who share the weights.
-        singles = slopes.astype(np.float32), node.weights(weights)
+        singles = node.singles(best)
+        children = found.children
         for phase, estimate, closed in (
-            (kernels.ACTIVE, active, active_closed),
-            (kernels.INACTIVE, inactive, inactive_closed),
+            (kernels.ACTIVE, children.active, children.active_closed),
+            (kernels.INACTIVE, children.inactive, children.inactive_closed),
         ):
             if closed:
-                self._note(node, theta, mix, (neuron, phase))
+                self._note(node, parameters, (found.neuron, phase))
             else:
                 estimate = max(estimate, bound)
-                self._child(node, state, *singles, neuron, phase, bound, estimate, radius)
+                self._child(
+                    node, parameters, *singles, found.neuron, phase, bound, estimate, radius
+                )
 
-    def _due(self, node: Node, state: NDArray[np.int8]) -> bool:
+    def _due(self, node: TreeNode, parameters: Parameters) -> bool:
         """Whether a node gets a linear program: the more of them close cases, the more get one."""
-        return node.dry >= self.pace.program and 8 * int(np.count_nonzero(state)) >= len(state)
+        splits = int(np.count_nonzero(parameters.phases))
+        return node.since_lp >= self.pace.program and 8 * splits >= len(parameters.phases)
 
     def _note(
-        self, node: Node, theta: NDArray[np.floating], mix: NDArray[np.floating],
-        split: tuple[int, int] | None = None,
-    ) -> None:  # fmt: skip
+        self, node: TreeNode, parameters: Parameters, split: tuple[int, int] | None = None
+    ) -> None:
         """Tell the trace of a closed case, or of one more split of it (with multiplier 0)."""
         if self.trace is None:
             return
-        path = node.path
+        path, slopes = node.path, parameters.slopes
         if split is not None:
-            path, theta = (path, *split), theta.copy()
-            theta[split[0]] = 0.0
-        self.trace.note(node.target.excluded, path, theta, mix)
+            path, slopes = (path, *split), slopes.copy()
+            slopes[split[0]] = 0.0
+        self.trace.note(node.case.label, path, slopes, parameters.cut_weights)
 
     def note_open(self, trace: Recorder) -> None:
         """Tell a trace of all cases that are still open."""
         for node in (*self._unsettled(), *self._settled):
-            trace.note(node.target.excluded, node.path, node.theta, node.mix)
+            trace.note(node.case.label, node.path, node.slopes, node.cut_weights)
 
     def _child(
-        self, parent: Node, state: NDArray[np.int8], theta: Singles, mix: Singles, neuron: int,
-        phase: int, bound: float, estimate: float, radius: float,
-    ) -> None:  # fmt: skip
-        own = state.copy()
-        own[neuron] = phase
-        slopes = theta.copy()
-        slopes[neuron] = 0.0
+        self,
+        parent: TreeNode,
+        parameters: Parameters,
+        slopes: Singles,
+        weights: Singles,
+        neuron: int,
+        phase: int,
+        bound: float,
+        estimate: float,
+        radius: float,
+    ) -> None:
+        phases, own = parameters.phases.copy(), slopes.copy()
+        phases[neuron], own[neuron] = phase, 0.0
         # Along the line from (radius, 0) to (ball, bound): what the child's bound suggests.
         share = min(max(estimate / bound, 0.0), 1.0) if bound < 0.0 else 0.0
         guess = self.ball.radius - (self.ball.radius - radius) * share
-        fresh = parent.fresh + 1
         path = (parent.path, neuron, phase)
         self._push(
-            Node(parent.target, estimate, radius, guess, own, slopes, mix, fresh, path,
-                 parent.dry + 1)
+            TreeNode(
+                parent.case, estimate, radius, guess, phases, own, weights,
+                parent.since_bounds + 1, path, parent.since_lp + 1,
+            )
         )  # fmt: skip
 
-    def _leaf(
-        self, node: Node, state: NDArray[np.int8], bound: float, radius: float, points: Points
+    def _solve(
+        self,
+        node: TreeNode,
+        case: Subproblem,
+        parameters: Parameters,
+        bound: float,
+        radius: float,
+        points: Points,
     ) -> None:
-        """No neuron left that a split would help: the node is a linear program."""
-        target = node.target
-        leaf = solve_leaf(target, state, self.limits.deadline)
-        if leaf.closed:
-            self._note(node, leaf.proof.theta, leaf.proof.mix)
+        """Decide a node that no split would help, by linear programs."""
+        answer = solve_node(case, parameters.phases, self.limits.deadline)
+        if answer.closed:
+            self._note(node, answer.proof.parameters)
             return
-        for x in (leaf.inner, leaf.point):
+        for x in (answer.inner, answer.point):
             if x is not None:
                 points.offer(x)
-        if leaf.stopped:
+        if answer.stopped:
             self._push(replace(node, bound=bound, radius=radius))
-        elif leaf.neuron is not None:
+        elif answer.neuron is not None:
             for phase in (kernels.ACTIVE, kernels.INACTIVE):
                 self._child(
-                    node, state, node.theta, node.mix, leaf.neuron, phase, bound, bound, radius
-                )
+                    node, parameters, node.slopes, node.cut_weights, answer.neuron, phase,
+                    bound, bound, radius,
+                )  # fmt: skip
         else:
             # A true adversarial point: the case is closed when the ball has shrunk below it.
-            radius = max(radius, leaf.radius)
-            singles = leaf.proof.theta.astype(np.float32), node.weights(leaf.proof.mix)
-            own = Node(target, bound, radius, radius, state, *singles, path=node.path)
+            radius = max(radius, answer.radius)
+            singles = node.singles(answer.proof.parameters)
+            own = TreeNode(
+                node.case, bound, radius, radius, parameters.phases, *singles, path=node.path
+            )
             self.add([], [own])
 
-    def _push(self, node: Node) -> None:
+    def _push(self, node: TreeNode) -> None:
         self._count += 1
         self._account(node)
         if self.deep:
@@ -317,16 +351,16 @@ class Tree:
         else:
             heapq.heappush(self._heap, (node.estimate, self._count, node))
 
-    def _pop(self) -> Node:
+    def _pop(self) -> TreeNode:
         return self._stack.pop() if self._stack else heapq.heappop(self._heap)[2]
 
-    def _account(self, node: Node, sign: int = 1) -> None:
-        """Count the memory of a case; that of a target is counted while it has cases."""
-        place = id(node.target)
+    def _account(self, node: TreeNode, sign: int = 1) -> None:
+        """Count the memory of a case; that of a subproblem while it has cases."""
+        place = id(node.case)
         before = self._users.get(place, 0)
         after = self._users[place] = before + sign
         if not after:
             del self._users[place]
         self.bytes += sign * node.bytes
         if not before or not after:
-            self.bytes += sign * node.target.bytes
+            self.bytes += sign * node.case.bytes

@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graphprune.backends.protocol import Limits
-from graphprune.backends.relaxation.specification import Target
+from graphprune.backends.relaxation.subproblem import Subproblem
 from graphprune.backends.search.parcel import (
     Growth,
     Note,
@@ -53,10 +53,14 @@ class Notes:
         self.notes: list[Note] = []
 
     def note(
-        self, target: int, path: Path, theta: NDArray[np.floating], mix: NDArray[np.floating]
+        self,
+        target: int,
+        path: Path,
+        slopes: NDArray[np.floating],
+        cut_weights: NDArray[np.floating],
     ) -> None:
-        """A case of a target is closed."""
-        singles = theta.astype(np.float32), mix.astype(np.float32)
+        """Keep that a case of a target is closed."""
+        singles = slopes.astype(np.float32), cut_weights.astype(np.float32)
         self.notes.append((target, way_of(path), *singles))
 
 
@@ -67,7 +71,7 @@ class Worker:
         self.parent = Parent()
         self.todo: queue.SimpleQueue[tuple[int, Portion | Root]] = queue.SimpleQueue()
         self.answers: queue.SimpleQueue[float] = queue.SimpleQueue()
-        self.roots: list[Target] = []
+        self.roots: list[Subproblem] = []
         self.radius = np.inf
         self.stopped = False
         self.job = 0

@@ -14,19 +14,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graphprune.backends.protocol import Limits
-from graphprune.backends.relaxation import kernels, tighten
-from graphprune.backends.relaxation.condensed import Condensed, condense
-from graphprune.backends.relaxation.cuts import add_planes
-from graphprune.backends.relaxation.node_lp import Leaf, solve_leaf
-from graphprune.backends.relaxation.specification import (
-    CANDIDATES,
-    NODE_STEPS,
-    RATE,
-    Bounds,
-    Target,
-)
+from graphprune.backends.relaxation import kernels
+from graphprune.backends.relaxation.arrays import copied
+from graphprune.backends.relaxation.branching import bound_node
+from graphprune.backends.relaxation.condensed import bounds_of
+from graphprune.backends.relaxation.cuts import with_planes
+from graphprune.backends.relaxation.kernels import AscentSettings, Parameters
+from graphprune.backends.relaxation.node_lp import NodeAnswer, solve_node
+from graphprune.backends.relaxation.subproblem import RATE, CondensedRegion, Subproblem
+from graphprune.backends.relaxation.tighten import constrain_root
+from graphprune.backends.search.branching import StrongBranching
+from graphprune.backends.search.tree import NODE_STEPS
 from graphprune.backends.verify.attack import attack_from
-from graphprune.backends.verify.network_rows import UNIT
 from graphprune.backends.verify.query import Counterexample, RegionResult, VerificationQuery
 from graphprune.backends.verify.specifications import boxes_of
 from graphprune.bounds import pre_activation_bounds
@@ -45,10 +44,9 @@ STAGES = ((0, 100.0), (3, 1000.0), (8, np.inf))
 # the time left that they may take together.
 MOST_ENTRIES, CUT_SHARE = 2_000_000, 0.3
 # So many neurons get them, layer by layer from the last one down (the last one whole), in at most
-# so many rounds, while the widths fall by this share.
-TIGHTENED, ROUNDS, GAIN = 200, 4, 0.02
-# Neurons between two looks at the clock.
-BLOCK = 32
+# so many rounds.
+TIGHTENED, ROUNDS = 200, 4
+RULE = StrongBranching()
 # Where an eighth of the neurons is split, every fourth split is followed by a linear program:
 # few steps of ascent miss that a deep case is empty.
 LEAF_EVERY, LEAF_SHARE = 4, 8
@@ -80,29 +78,20 @@ class _Box(Ball):
         return self.high
 
 
-@dataclass(eq=False)
-class _Constraint(Target):
-    """``row . logits - limit`` in the place of a margin."""
-
-    limit: float = 0.0
-
-    def rebuild(self, condensed: Condensed | None = None) -> None:
-        super().rebuild(condensed)
-        lost = 4.0 * UNIT * (abs(self.goal.offset) + abs(self.limit))
-        self.goal = self.goal._replace(
-            offset=self.goal.offset - self.limit, error=self.goal.error + lost
-        )
-
-
 @dataclass(frozen=True, eq=False)
 class _Node:
     """Some neurons of a constraint's network split."""
 
-    target: Target
+    case: Subproblem
     bound: float
-    state: NDArray[np.int8]
-    theta: Singles
-    mix: Singles
+    phases: NDArray[np.int8]
+    slopes: Singles
+    cut_weights: Singles
+
+    def parameters(self) -> Parameters:
+        """Return copies of the parameters, for the kernels."""
+        slopes, weights = self.slopes.astype(np.float64), self.cut_weights.astype(np.float64)
+        return Parameters(self.phases.copy(), slopes, weights)
 
 
 def split_neurons(query: VerificationQuery, progress: Progress = quiet) -> RegionResult:
@@ -134,7 +123,7 @@ class _NeuronSearch:
     def run(self) -> RegionResult:
         targets = self._targets()
         targets = self._grow(targets, FIRST_NODES)
-        targets = [target for target in targets if self._tighten(target)]
+        targets = [root for target in targets for root in self._tightened(target)]
         for cuts, nodes in STAGES:
             if cuts:
                 targets = self._cut(targets, cuts)
@@ -144,26 +133,19 @@ class _NeuronSearch:
         reason = "some cases are undecided within rounding" if ended else ""
         return RegionResult(unsat, self.point, self.nodes, reason)
 
-    def _targets(self) -> list[Target]:
+    def _targets(self) -> list[Subproblem]:
         """Per open polytope the constraint that its root excludes best."""
         query = self.query
         ball = _Box.of(query)
         layers = pre_activation_bounds(query.network, boxes_of(query))
-        bounds: Bounds = [
-            (layer.lower[0].astype(np.float64), layer.upper[0].astype(np.float64))
-            for layer in layers
-        ]
-        condensed = condense(query.network, bounds, ball)
-        chosen: list[Target] = []
+        region = CondensedRegion.of(query.network, ball, bounds_of(layers))
+        chosen: list[Subproblem] = []
         for p in range(query.polytopes):
-            best: _Constraint | None = None
+            best: Subproblem | None = None
             for r in range(query.first[p], query.first[p + 1]):
                 self.progress(f"bounding constraint {r + 1} of {len(query.limits)}")
-                target = _Constraint(
-                    query.network, query.weights[r], ball, bounds, condensed,
-                    limit=float(query.limits[r]),
-                )  # fmt: skip
-                target.optimise()
+                limit = float(query.limits[r])
+                target = Subproblem.of(region, query.weights[r], limit=limit).optimised()
                 if best is None or target.bound > best.bound:
                     best = target
                 if best.bound > 0.0 or not query.in_time:
@@ -172,55 +154,43 @@ class _NeuronSearch:
                 chosen.append(best)
         return chosen
 
-    def _tighten(self, target: Target) -> bool:
-        """Output-constrained bounds of the last layers (Kotha et al. 2023); False: excluded.
+    def _tightened(self, target: Subproblem) -> list[Subproblem]:
+        """Output-constrained bounds of the last layers (Kotha et al. 2023); nothing: excluded.
 
         They hold where the constraint does, which is all that the target's tree asks about.
         """
-        for _ in range(ROUNDS):
-            before = target.width
-            target.cut_box(target.state, target.theta, target.mix)
-            for start in range(_first_tightened(target), target.neurons, BLOCK):
-                if self.limits.over:
-                    break
-                self.progress(f"bounding neuron {start} of {target.neurons}")
-                if not kernels.tighten(
-                    target.rows, target.planes, target.region, target.goal,
-                    tighten.MULTIPLIER, start, min(start + BLOCK, target.neurons), target.state,
-                    target.theta, target.mix, tighten.CONSTRAINED_STEPS, RATE,
-                ):  # fmt: skip
-                    return False
-            after = target.width
-            # Kept as split rows: that the constraint fixes their signs is knowledge of its own.
-            target.stabilise(target.state, target.theta)
-            if target.optimise() > 0.0:
-                return False
-            if self.limits.over or after > (1.0 - GAIN) * before:
-                break
-        return True
+        first = _first_tightened(target)
+        root, excluded = constrain_root(target, self.limits, ROUNDS, first, self.progress)
+        return [] if excluded else [root]
 
-    def _cut(self, targets: list[Target], rounds: int) -> list[Target]:
+    def _cut(self, targets: list[Subproblem], rounds: int) -> list[Subproblem]:
         """Planes from cuts (:mod:`graphprune.backends.relaxation.cuts`), where there is time."""
+        kept = []
         for number, target in enumerate(targets):
             if len(target.rows.values) <= MOST_ENTRIES:
                 self.progress(f"cutting, constraint {number + 1} of {len(targets)}")
                 share = CUT_SHARE / len(targets) * self.limits.remaining()
-                add_planes(target, Limits(monotonic() + share), rounds)
-        return [target for target in targets if not target.bound > 0.0]
+                target, _ = with_planes(target, Limits(monotonic() + share), rounds)
+            if not target.bound > 0.0:
+                kept.append(target)
+        return kept
 
-    def _grow(self, targets: list[Target], each: float) -> list[Target]:
+    def _grow(self, targets: list[Subproblem], each: float) -> list[Subproblem]:
         """Expand nodes, worst bound first; the constraints still open after `each` per target."""
         budget = each * len(targets)
         heap: list[tuple[float, int, _Node]] = []
         for number, target in enumerate(targets):
-            state = target.state.copy()
-            theta, mix = target.theta.astype(np.float32), target.mix.astype(np.float32)
-            heap.append((target.bound, number, _Node(target, target.bound, state, theta, mix)))
+            phases, slopes, weights = target.parameters
+            node = _Node(
+                target, target.bound, phases.copy(), slopes.astype(np.float32),
+                weights.astype(np.float32),
+            )  # fmt: skip
+            heap.append((target.bound, number, node))
         heapq.heapify(heap)
         made, start = len(heap), self.nodes
         while heap and self.point is None:
             if self.nodes - start >= budget or not self.query.in_time:
-                left = {id(node.target.row) for _, _, node in heap}
+                left = {id(node.case.row) for _, _, node in heap}
                 return [target for target in targets if id(target.row) in left]
             node = heapq.heappop(heap)[2]
             for child, estimate in self._expand(node):
@@ -233,56 +203,56 @@ class _NeuronSearch:
 
     def _expand(self, node: _Node) -> list[tuple[_Node, float]]:
         """Bound one case; its open children with estimates of their bounds."""
-        target = node.target
+        case = node.case
         self.nodes += 1
-        state = node.state.copy()
-        theta, mix = node.theta.astype(np.float64), node.mix.astype(np.float64)
-        splits = int(np.count_nonzero(state))
-        if splits % LEAF_EVERY == 0 and LEAF_SHARE * splits >= target.neurons:
-            leaf = self._leaf(target, state)
-            if leaf.closed or self.point is not None:
+        parameters = node.parameters()
+        splits = int(np.count_nonzero(parameters.phases))
+        if splits % LEAF_EVERY == 0 and LEAF_SHARE * splits >= case.neurons:
+            answer = self._solve(case, parameters.phases)
+            if answer.closed or self.point is not None:
                 return []
-            theta, mix = leaf.proof.theta.copy(), leaf.proof.mix.copy()
-        v = np.empty(target.condensed.basis)
-        bound, _, neuron, active, active_closed, inactive, inactive_closed, value = kernels.expand(
-            target.rows, target.planes, target.region, target.goal, 0.0, state, theta, mix,
-            NODE_STEPS, RATE, 0.0, CANDIDATES, target.starts, v,
+            parameters = copied(answer.proof.parameters)
+        workspace = kernels.workspace_for(case.rows)
+        found = bound_node(
+            case.relaxation, case.specification, parameters, AscentSettings(NODE_STEPS, RATE, 0.0),
+            RULE, workspace,
         )  # fmt: skip
-        if bound > 0.0:
+        if found.children is None:
             return []
-        x = v[: target.condensed.inputs].copy()
-        self._starts.append((value, x))
-        if value <= target.goal.error:
+        x = workspace.point[: case.inputs].copy()
+        bound, neuron, ends = found.bound, found.neuron, found.children
+        self._starts.append((ends.value, x))
+        if ends.value <= case.specification.goal.error:
             self.point = self.query.confirm(x[None])
         children = [
-            (kernels.ACTIVE, active, active_closed),
-            (kernels.INACTIVE, inactive, inactive_closed),
+            (kernels.ACTIVE, ends.active, ends.active_closed),
+            (kernels.INACTIVE, ends.inactive, ends.inactive_closed),
         ]
         if neuron < 0:
-            leaf = self._leaf(target, state)
-            if leaf.closed:
+            answer = self._solve(case, parameters.phases)
+            if answer.closed:
                 return []
-            if leaf.neuron is None:
+            if answer.neuron is None:
                 self.undecided = True
                 return []
-            neuron = leaf.neuron
+            neuron = answer.neuron
             children = [(phase, bound, False) for phase in (kernels.ACTIVE, kernels.INACTIVE)]
         made = []
         for phase, estimate, closed in children:
             if not closed:
-                own, slopes = state.copy(), theta.astype(np.float32)
-                own[neuron], slopes[neuron] = phase, 0.0
-                child = _Node(target, bound, own, slopes, mix.astype(np.float32))
-                made.append((child, estimate))
+                phases, slopes = parameters.phases.copy(), parameters.slopes.astype(np.float32)
+                phases[neuron], slopes[neuron] = phase, 0.0
+                weights = parameters.cut_weights.astype(np.float32)
+                made.append((_Node(case, bound, phases, slopes, weights), estimate))
         return made
 
-    def _leaf(self, target: Target, state: NDArray[np.int8]) -> Leaf:
+    def _solve(self, case: Subproblem, phases: NDArray[np.int8]) -> NodeAnswer:
         """Solve a case's linear program; its points may be counterexamples."""
-        leaf = solve_leaf(target, state, self.query.deadline)
-        points = [x for x in (leaf.inner, leaf.point) if x is not None]
+        answer = solve_node(case, phases, self.query.deadline)
+        points = [x for x in (answer.inner, answer.point) if x is not None]
         if points and self.point is None:
             self.point = self.query.confirm(np.array(points))
-        return leaf
+        return answer
 
     def _attack(self) -> None:
         """Descend from the most promising minimisers since the last attack."""
@@ -294,9 +264,9 @@ class _NeuronSearch:
             self.point = self.point or attack_from(self.query, points)
 
 
-def _first_tightened(target: Target) -> int:
+def _first_tightened(target: Subproblem) -> int:
     """The first neuron of the layers that get output-constrained bounds."""
-    starts = [int(start) for start in target.starts]
+    starts = [int(start) for start in target.rows.starts]
     chosen = starts[-2]
     for start in reversed(starts[:-2]):
         if target.neurons - start > TIGHTENED:

@@ -18,9 +18,9 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from graphprune.backends.protocol import Ledger, Limits, Problem
-from graphprune.backends.relaxation.condensed import bounds_of, condense
-from graphprune.backends.relaxation.node_lp import solve_leaf
-from graphprune.backends.relaxation.specification import Target
+from graphprune.backends.relaxation.condensed import bounds_of
+from graphprune.backends.relaxation.node_lp import solve_node
+from graphprune.backends.relaxation.subproblem import CondensedRegion, Subproblem
 from graphprune.backends.search.rung import climb
 from graphprune.bounds import Boxes, pre_activation_bounds
 from graphprune.bounds.certify import certify, margin_rows
@@ -52,10 +52,9 @@ def _run() -> None:
     # A case that is left to a linear program, which a tree may or may not meet.
     ball = Ball(anchor.x.astype(np.float64), RADIUS, Domain())
     bounds = bounds_of(pre_activation_bounds(network, Boxes.of(ball)))
-    condensed = condense(network, bounds, ball)
-    target = Target(network, margin_rows(network, 0)[0], ball, bounds, condensed)
-    target.optimise()
-    solve_leaf(target, np.zeros(target.neurons, np.int8))
+    region = CondensedRegion.of(network, ball, bounds)
+    case = Subproblem.of(region, margin_rows(network, 0)[0]).optimised()
+    solve_node(case, np.zeros(case.neurons, np.int8))
 
 
 def warm_verify() -> None:

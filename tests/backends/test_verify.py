@@ -14,8 +14,8 @@ from scipy.optimize import linprog
 
 import graphprune as gp
 from graphprune.backends.protocol import Limits
-from graphprune.backends.relaxation.cuts import add_planes
-from graphprune.backends.relaxation.specification import Target
+from graphprune.backends.relaxation.cuts import with_planes
+from graphprune.backends.relaxation.subproblem import Subproblem
 from graphprune.backends.verify import Verdict, kernels, neurons, verify
 from graphprune.backends.verify.inputs import split_inputs
 from graphprune.backends.verify.network_rows import rows_of
@@ -134,11 +134,12 @@ def test_both_ways_to_split_agree(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(neurons, "STAGES", ((0, 1.0), (3, 1.0), (8, np.inf)))
     found = []
 
-    def counted(target: Target, limits: Limits, rounds: int) -> int:
-        found.append(add_planes(target, limits, rounds))
-        return found[-1]
+    def counted(root: Subproblem, limits: Limits, rounds: int) -> tuple[Subproblem, int]:
+        root, count = with_planes(root, limits, rounds)
+        found.append(count)
+        return root, count
 
-    monkeypatch.setattr(neurons, "add_planes", counted)
+    monkeypatch.setattr(neurons, "with_planes", counted)
     for seed in range(16):
         rng = np.random.default_rng(seed)
         net = Perceptron.random(rng, [4, 12, 12, 2])

@@ -4,57 +4,79 @@ Everything here is one idea, the linear relaxation of Zhang et al. 2018 (CROWN) 
 slopes of Xu et al. 2021 (alpha) and the split multipliers of Wang et al. 2021 (beta), on sparse
 rows. With coefficient a on h_j = relu(z_j), z_j = row_j . v + offset_j,
 
-    unsplit, a > 0    a h >= a theta z                            0 <= theta <= 1
-    unsplit, a < 0    a h >= a (1 - mix) s (z - l) + a mix (plane . v + q)
-    active            h = z,  0 >= -theta z                       theta >= 0
-    inactive          h = 0,  0 >= +theta z                       theta >= 0
+    unsplit, a > 0    a h >= a slope z                            0 <= slope <= 1
+    unsplit, a < 0    a h >= a (1 - w) s (z - l) + a w (plane . v + q)
+    active            h = z,  0 >= -slope z                       slope >= 0
+    inactive          h = 0,  0 >= +slope z                       slope >= 0
 
-with s = u / (u - l) and `plane` any proven upper plane of the neuron. Going down the basis, every
-neuron's coefficient is thus replaced by multiples `lam` of its row and `pi` of its plane, until
-only inputs are left.
+with s = u / (u - l), and w the weight of `plane`, any proven upper plane of the neuron. Going down
+the basis, every neuron's coefficient is thus replaced by multiples m of its row and p of its plane,
+until only inputs are left.
 
 Rounding. With u = 2^-53, a sum of k products is wrong by at most k u (1 + o(1)) times the sum of
 their absolute values; nothing here is reordered or fused by the compiler (no fastmath). Multipliers
-may be any floats: every `theta` and `mix` in range gives a valid bound in exact arithmetic, so that
+may be any floats: every slope and weight in range gives a valid bound in exact arithmetic, so that
 only what is computed *from* them counts.
 
 1.  Rows. ``rows.error`` is 4 R u M_j: M_j bounds |row_j| . |v| + |offset_j| over the ball (products
     along stable neurons included), R is 64 plus all roundings of the condensation, the number of
     inputs and the size of the basis. A quarter pays for the row as it was condensed, a quarter for
-    the sums a_i += lam_j row_ji of `backward` (at most one per neuron above: what a_i, input or
-    neuron, is wrong by, times |v_i|, sums up to at most R u sum_j |lam_j| M_j), a quarter for the
+    the sums a_i += m_j row_ji of `backward` (at most one per neuron above: what a_i, input or
+    neuron, is wrong by, times |v_i|, sums up to at most R u sum_j |m_j| M_j), a quarter for the
     constant (|offset_j| and |l_j| are at most M_j).
-2.  Lines. lam = c (1 - w) s is some units u off the exact slope; times (z - l) that is a few
-    u |c| upper_j <= a few u |lam_j| (upper_j - lower_j) <= 2 of them u |lam_j| M_j: within the last
-    quarter, R being at least 64. The same holds for w + (1 - w) = 1 and for c - theta.
+2.  Lines. m = c (1 - w) s is some units u off the exact slope; times (z - l) that is a few
+    u |c| upper_j <= a few u |m_j| (upper_j - lower_j) <= 2 of them u |m_j| M_j: within the last
+    quarter, R being at least 64. The same holds for w + (1 - w) = 1 and for c - slope.
 3.  Planes. ``planes.error`` is 16 rows.error and 1e-13 of the plane's own offset: the terms of a
     plane are at most those of its row times shares in [0, 1], summed once more.
-4.  Inputs. ``region.error`` is 4 (n + 64) u max|x_i|; the box itself is rounded outward by one ulp,
+4.  Inputs. ``box.error`` is 4 (n + 64) u max|x_i|; the box itself is rounded outward by one ulp,
     or at 0 by 1e-200.
-    `concretise` needs (n + 1) u max|x_i| of it; `root`, whose terms are c x0 and c r with
+    `box_minimum` needs (n + 1) u max|x_i| of it; `root_radius`, whose terms are c x0 and c r with
     |x0| <= max|x| and r <= 2 max|x|, needs 3 (n + 4) u max|x_i|; `cut_box` (n + 1) u max|x_i|.
 5.  The few additions of totals: 1e-13 (|constant| + |value|), over 400 u.
-6.  `root` returns a radius: each Newton step from below is made shorter by 1e-12 and 4 n u, more
-    than what the quotient of value and slope (a sum of n terms of one sign) is wrong by.
+6.  `root_radius` returns a radius: each Newton step from below is made shorter by 1e-12 and 4 n u,
+    more than what the quotient of value and slope (a sum of n terms of one sign) is wrong by.
 
-What only guides (candidates, the children's estimates, gradients, `evaluate`) carries no error
-terms: a child closed by an estimate is bounded by a pass of its own, and points are confirmed by
-the network itself. A NaN closes nothing, as no comparison with it is true.
+Results that only guide (candidates, the children's estimates, gradients, `evaluate_network`) carry
+no error terms: a child closed by an estimate is bounded by a pass of its own, and points are
+confirmed by the network itself. A NaN closes nothing, as no comparison with it is true.
+
+Read `types`, `backward` and `ascent` first.
 """
 
 from graphprune.backends.relaxation.kernels.ascent import optimise
-from graphprune.backends.relaxation.kernels.backward import bound_once, concretise, evaluate, root
-from graphprune.backends.relaxation.kernels.branching import candidates, child_change, expand
-from graphprune.backends.relaxation.kernels.tightening import cut_box, tighten
+from graphprune.backends.relaxation.kernels.backward import (
+    box_minimum,
+    evaluate_network,
+    linear_bound,
+    root_radius,
+)
+from graphprune.backends.relaxation.kernels.branching import (
+    bound_children,
+    candidates,
+    changes_for,
+    child_change,
+    strong_branching,
+)
+from graphprune.backends.relaxation.kernels.tightening import cut_box, tighten_neurons
 from graphprune.backends.relaxation.kernels.types import (
     ACTIVE,
     INACTIVE,
     TINY,
     UNSPLIT,
-    Goal,
-    Planes,
-    Region,
-    Rows,
+    AscentSettings,
+    ChildBounds,
+    CondensedRows,
+    CuttingPlanes,
+    LinearRow,
+    NetworkRelaxation,
+    OptimisedBound,
+    Parameters,
+    RegionBox,
+    Specification,
+    Split,
+    Workspace,
+    workspace_for,
 )
 
 __all__ = [
@@ -62,18 +84,29 @@ __all__ = [
     "INACTIVE",
     "TINY",
     "UNSPLIT",
-    "Goal",
-    "Planes",
-    "Region",
-    "Rows",
-    "bound_once",
+    "AscentSettings",
+    "ChildBounds",
+    "CondensedRows",
+    "CuttingPlanes",
+    "LinearRow",
+    "NetworkRelaxation",
+    "OptimisedBound",
+    "Parameters",
+    "RegionBox",
+    "Specification",
+    "Split",
+    "Workspace",
+    "bound_children",
+    "box_minimum",
     "candidates",
+    "changes_for",
     "child_change",
-    "concretise",
     "cut_box",
-    "evaluate",
-    "expand",
+    "evaluate_network",
+    "linear_bound",
     "optimise",
-    "root",
-    "tighten",
+    "root_radius",
+    "strong_branching",
+    "tighten_neurons",
+    "workspace_for",
 ]

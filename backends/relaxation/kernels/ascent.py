@@ -1,139 +1,197 @@
-"""The best multipliers of one relaxation: projected ascent."""
+"""The best parameters of one relaxation: projected ascent (Adam, Kingma and Ba 2015)."""
+
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from graphprune.backends.relaxation.kernels.backward import bound_once, dot, forward, root
-from graphprune.backends.relaxation.kernels.types import Floats, Goal, Planes, Region, Rows
+from graphprune.backends.relaxation.kernels.backward import (
+    dot,
+    evaluate_lines,
+    linear_bound,
+    root_radius,
+)
+from graphprune.backends.relaxation.kernels.neuron import upper_line
+from graphprune.backends.relaxation.kernels.types import (
+    AscentSettings,
+    Floats,
+    NetworkRelaxation,
+    OptimisedBound,
+    Parameters,
+    Specification,
+    Workspace,
+)
 from graphprune.runtime.jit import kernel
 
-# An optimiser's step goes at most this many times as far as `stop` is to first order (Polyak's
-# rule): deep in a tree bounds are close to it, and steps of the usual size only leap about.
+# A step goes at most this many times as far as `stop` is to first order (Polyak's rule): deep in a
+# tree bounds are close to it, and steps of the usual size only leap about.
 AIM = 1.5
+# Adam's decay of the mean gradient and of its square, and how steps get shorter.
+MEAN_DECAY, SQUARE_DECAY, STEP_DECAY = 0.85, 0.98, 0.97
+# The smallest multiplier of the assumed row that steps are proportional to.
+LEAST_MULTIPLIER = 0.03
+
+
+class Moments(NamedTuple):
+    """Adam's running means of a vector's gradient and of its square."""
+
+    mean: Floats
+    square: Floats
+
+
+class Moved(NamedTuple):
+    """Moments and present directions of the slopes and the cut weights."""
+
+    slopes: Moments
+    cut_weights: Moments
+    slope_steps: Floats
+    cut_weight_steps: Floats
+
+
+@kernel
+def adam(
+    moments: Moments, j: int, gradient: float, mean_left: float, square_left: float
+) -> tuple[float, float]:
+    """Take a gradient into the moments; its direction is the quotient of what comes back.
+
+    Parameters
+    ----------
+    mean_left, square_left
+        The part of the moments that is still from their start at 0: powers of the decays.
+    """
+    mean, square = moments
+    mean[j] = MEAN_DECAY * mean[j] + (1.0 - MEAN_DECAY) * gradient
+    square[j] = SQUARE_DECAY * square[j] + (1.0 - SQUARE_DECAY) * gradient * gradient
+    return mean[j] / (1.0 - mean_left), np.sqrt(square[j] / (1.0 - square_left)) + 1e-12
+
+
+@kernel
+def within_unit(value: float, gradient: float) -> float:
+    """Return the gradient of a value in [0, 1], or 0 where it leads out of it."""
+    if (value >= 1.0 and gradient > 0.0) or (value <= 0.0 and gradient < 0.0):
+        return 0.0
+    return gradient
+
+
+@kernel
+def directions(
+    relaxation: NetworkRelaxation,
+    parameters: Parameters,
+    workspace: Workspace,
+    moved: Moved,
+    mean_left: float,
+    square_left: float,
+) -> float:
+    """Set the directions of all parameters; what the bound gains along them to first order."""
+    rows, planes, _ = relaxation
+    phases, slopes, cut_weights = parameters
+    n, m = rows.inputs, len(rows.offset)
+    scale = 0.0
+    count = 0
+    for j in range(m):
+        c = workspace.coefficients[n + j]
+        if c != 0.0:
+            scale += abs(c)
+            count += 1
+    scale = scale / max(count, 1)
+    gain = 0.0
+    for j in range(m):
+        c = workspace.coefficients[n + j]
+        z = workspace.pre_activations[j]
+        moved.slope_steps[j] = moved.cut_weight_steps[j] = 0.0
+        if phases[j] != 0:
+            g = -z if phases[j] == 1 else z
+            if slopes[j] <= 0.0 and g < 0.0:
+                g = 0.0
+            mean, root = adam(moved.slopes, j, g, mean_left, square_left)
+            moved.slope_steps[j] = max(scale, abs(c)) * (mean / root)
+            gain += g * moved.slope_steps[j]
+        elif c > 0.0:
+            g = within_unit(slopes[j], c * z)
+            mean, root = adam(moved.slopes, j, g, mean_left, square_left)
+            moved.slope_steps[j] = mean / root
+            gain += g * moved.slope_steps[j]
+        elif c < 0.0 and planes.has[j]:
+            line = upper_line(z, rows.lower[j], rows.upper[j])
+            g = within_unit(cut_weights[j], c * (workspace.plane_values[j] - line))
+            mean, root = adam(moved.cut_weights, j, g, mean_left, square_left)
+            moved.cut_weight_steps[j] = mean / root
+            gain += g * moved.cut_weight_steps[j]
+    return gain
+
+
+@kernel
+def move(parameters: Parameters, moved: Moved, size: float) -> None:
+    """Go a step along the directions, in place, and back into the parameters' ranges."""
+    phases, slopes, cut_weights = parameters
+    for j in range(len(slopes)):
+        slope = slopes[j] + size * moved.slope_steps[j]
+        if phases[j] == 0:
+            slopes[j] = min(max(slope, 0.0), 1.0)
+            weight = cut_weights[j] + size * moved.cut_weight_steps[j]
+            cut_weights[j] = min(max(weight, 0.0), 1.0)
+        else:
+            slopes[j] = max(slope, 0.0)
 
 
 @kernel
 def optimise(
-    rows: Rows,
-    planes: Planes,
-    region: Region,
-    goal: Goal,
-    gamma: float,
-    move_gamma: bool,
-    state: NDArray[np.int8],
-    theta: Floats,
-    mix: Floats,
-    steps: int,
-    rate: float,
-    stop: float,
-    a: Floats,
-    v: Floats,
-    lam: Floats,
-    pi: Floats,
-    z: Floats,
-) -> tuple[float, float, float, float]:
-    """Maximise the bound over slopes, mixing weights and multipliers (Adam, projected).
+    relaxation: NetworkRelaxation,
+    specification: Specification,
+    multiplier: float,
+    parameters: Parameters,
+    ascent: AscentSettings,
+    workspace: Workspace,
+) -> OptimisedBound:
+    """Maximise the bound of a specification over the parameters, in place.
 
-    `theta` and `mix` hold the best ones afterwards, `a`, `lam`, `pi`, `v`, `z` what belongs to
-    them.
+    Parameters
+    ----------
+    multiplier
+        Multiplier of the specification's assumed row at the start; 0: it stays so.
 
     Returns
     -------
-    (bound, gamma, constant, radius)
-        `radius`: nothing of the region with goal <= 0 is closer to the centre.
+    OptimisedBound
+        The best one; `parameters` and `workspace` hold what belongs to it.
     """
-    m = len(rows.offset)
-    n = rows.inputs
-    up = np.empty(m)
-    best_theta = theta.copy()
-    best_mix = mix.copy()
-    best_gamma = gamma
+    m = len(relaxation.rows.offset)
+    _, slopes, cut_weights = parameters
+    moved = Moved(
+        Moments(np.zeros(m), np.zeros(m)), Moments(np.zeros(m), np.zeros(m)),
+        np.zeros(m), np.zeros(m),
+    )  # fmt: skip
+    multiplier_moments = Moments(np.zeros(1), np.zeros(1))
+    adaptable = multiplier > 0.0
+    best_slopes, best_weights = slopes.copy(), cut_weights.copy()
+    best_multiplier = multiplier
     best = -np.inf
-    d_theta, d_mix = np.zeros(m), np.zeros(m)
-    g1, g2 = np.zeros(m), np.zeros(m)
-    w1, w2 = np.zeros(m), np.zeros(m)
-    c1 = c2 = 0.0
-    b1, b2 = 0.85, 0.98
-    p1 = p2 = 1.0
-    at_best = False
-    for step in range(steps + 1):
-        value, _ = bound_once(rows, planes, region, goal, gamma, state, theta, mix, a, v, lam, pi)
-        at_best = value > best
-        if at_best:
+    mean_left = square_left = 1.0
+    for step in range(ascent.steps + 1):
+        value, _ = linear_bound(relaxation, specification, multiplier, parameters, workspace)
+        if value > best:
             best = value
-            best_theta[:] = theta
-            best_mix[:] = mix
-            best_gamma = gamma
-        if step == steps or best > stop:
+            best_slopes[:] = slopes
+            best_weights[:] = cut_weights
+            best_multiplier = multiplier
+        if step == ascent.steps or best > ascent.stop:
             break
-        forward(rows, planes, state, theta, mix, a, v, z, up)
-        p1 *= b1
-        p2 *= b2
-        size = rate * (0.97**step)
-        scale = 0.0
-        count = 0
-        for j in range(m):
-            if a[n + j] != 0.0:
-                scale += abs(a[n + j])
-                count += 1
-        scale = scale / max(count, 1)
-        # Directions, and what the bound gains along them to first order.
-        gain = 0.0
-        for j in range(m):
-            c = a[n + j]
-            s = state[j]
-            d_theta[j] = d_mix[j] = 0.0
-            if s == 0:
-                if c > 0.0:
-                    g = c * z[j]
-                    if (theta[j] >= 1.0 and g > 0.0) or (theta[j] <= 0.0 and g < 0.0):
-                        g = 0.0
-                    g1[j] = b1 * g1[j] + (1.0 - b1) * g
-                    g2[j] = b2 * g2[j] + (1.0 - b2) * g * g
-                    d_theta[j] = (g1[j] / (1.0 - p1)) / (np.sqrt(g2[j] / (1.0 - p2)) + 1e-12)
-                    gain += g * d_theta[j]
-                elif c < 0.0 and planes.has[j]:
-                    low = rows.lower[j]
-                    line = rows.upper[j] / (rows.upper[j] - low) * (z[j] - low)
-                    g = c * (up[j] - line)
-                    if (mix[j] >= 1.0 and g > 0.0) or (mix[j] <= 0.0 and g < 0.0):
-                        g = 0.0
-                    w1[j] = b1 * w1[j] + (1.0 - b1) * g
-                    w2[j] = b2 * w2[j] + (1.0 - b2) * g * g
-                    d_mix[j] = (w1[j] / (1.0 - p1)) / (np.sqrt(w2[j] / (1.0 - p2)) + 1e-12)
-                    gain += g * d_mix[j]
-            else:
-                g = -z[j] if s == 1 else z[j]
-                if theta[j] <= 0.0 and g < 0.0:
-                    g = 0.0
-                g1[j] = b1 * g1[j] + (1.0 - b1) * g
-                g2[j] = b2 * g2[j] + (1.0 - b2) * g * g
-                d_theta[j] = max(scale, abs(c)) * (
-                    (g1[j] / (1.0 - p1)) / (np.sqrt(g2[j] / (1.0 - p2)) + 1e-12)
-                )
-                gain += g * d_theta[j]
+        evaluate_lines(relaxation, parameters, workspace)
+        mean_left *= MEAN_DECAY
+        square_left *= SQUARE_DECAY
+        gain = directions(relaxation, parameters, workspace, moved, mean_left, square_left)
+        size = ascent.rate * (STEP_DECAY**step)
         if gain > 0.0:
-            size = min(size, AIM * (stop - value) / gain)
-        for j in range(m):
-            if state[j] == 0:
-                theta[j] = min(max(theta[j] + size * d_theta[j], 0.0), 1.0)
-                mix[j] = min(max(mix[j] + size * d_mix[j], 0.0), 1.0)
-            else:
-                theta[j] = max(theta[j] + size * d_theta[j], 0.0)
-        if move_gamma:
-            g = dot(goal.cut, v) + goal.cut_offset
-            c1 = b1 * c1 + (1.0 - b1) * g
-            c2 = b2 * c2 + (1.0 - b2) * g * g
-            gamma += (
-                size * max(gamma, 0.03) * (c1 / (1.0 - p1)) / (np.sqrt(c2 / (1.0 - p2)) + 1e-12)
-            )
-            gamma = max(gamma, 0.0)
-    theta[:] = best_theta
-    mix[:] = best_mix
-    # Everything that is handed back belongs to the best parameters.
-    best, constant = bound_once(
-        rows, planes, region, goal, best_gamma, state, theta, mix, a, v, lam, pi
-    )
-    radius = root(a, region, constant, 0.0)
-    forward(rows, planes, state, theta, mix, a, v, z, up)
-    return best, best_gamma, constant, radius
+            size = min(size, AIM * (ascent.stop - value) / gain)
+        move(parameters, moved, size)
+        if adaptable:
+            assumed = specification.assumed
+            g = dot(assumed.row, workspace.point) + assumed.offset
+            mean, root = adam(multiplier_moments, 0, g, mean_left, square_left)
+            multiplier += size * max(multiplier, LEAST_MULTIPLIER) * mean / root
+            multiplier = max(multiplier, 0.0)
+    slopes[:] = best_slopes
+    cut_weights[:] = best_weights
+    best, constant = linear_bound(relaxation, specification, best_multiplier, parameters, workspace)
+    radius = root_radius(workspace.coefficients, relaxation.box, constant)
+    evaluate_lines(relaxation, parameters, workspace)
+    return OptimisedBound(best, best_multiplier, constant, radius)

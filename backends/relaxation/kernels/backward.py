@@ -1,9 +1,15 @@
 """One backward pass over the condensed network: a linear bound, its minimum and its root."""
 
-import numpy as np
-from numpy.typing import NDArray
-
-from graphprune.backends.relaxation.kernels.types import Floats, Goal, Planes, Region, Rows
+from graphprune.backends.relaxation.kernels.neuron import relax_neuron, upper_line
+from graphprune.backends.relaxation.kernels.types import (
+    CondensedRows,
+    Floats,
+    NetworkRelaxation,
+    Parameters,
+    RegionBox,
+    Specification,
+    Workspace,
+)
 from graphprune.runtime.jit import kernel
 
 # Half the distance from 1 to the next number.
@@ -12,40 +18,23 @@ UNIT = 2.0**-53
 
 @kernel
 def backward(
-    rows: Rows,
-    planes: Planes,
-    state: NDArray[np.int8],
-    theta: Floats,
-    mix: Floats,
-    a: Floats,
-    lam: Floats,
-    pi: Floats,
+    relaxation: NetworkRelaxation, parameters: Parameters, workspace: Workspace
 ) -> tuple[float, float]:
-    """Push coefficients `a` over the basis down to the inputs, in place; (constant, error)."""
+    """Push the workspace's coefficients down to the inputs, in place; (constant, error)."""
+    rows, planes, _ = relaxation
+    a = workspace.coefficients
     n = rows.inputs
     constant = 0.0
     error = 0.0
     for j in range(len(rows.offset) - 1, -1, -1):
-        c = a[n + j]
-        s = state[j]
-        p = 0.0
-        if s == 0:
-            if c > 0.0:
-                m = c * theta[j]
-            elif c < 0.0:
-                w = mix[j] if planes.has[j] else 0.0
-                low = rows.lower[j]
-                m = c * (1.0 - w) * (rows.upper[j] / (rows.upper[j] - low))
-                constant -= m * low
-                p = c * w
-            else:
-                m = 0.0
-        elif s == 1:
-            m = c - theta[j]
-        else:
-            m = theta[j]
-        lam[j] = m
-        pi[j] = p
+        weight = parameters.cut_weights[j] if planes.has[j] else 0.0
+        m, p, shift = relax_neuron(
+            a[n + j], parameters.phases[j], parameters.slopes[j], weight,
+            rows.lower[j], rows.upper[j],
+        )  # fmt: skip
+        constant += shift
+        workspace.row_multipliers[j] = m
+        workspace.plane_multipliers[j] = p
         first, last = rows.indptr[j], rows.indptr[j + 1]
         if p != 0.0:
             constant += p * planes.offset[j] + m * rows.offset[j]
@@ -61,38 +50,38 @@ def backward(
 
 
 @kernel
-def concretise(a: Floats, region: Region, v: Floats) -> tuple[float, float]:
-    """The minimum over the box of the inputs' part, its minimiser into `v`; (value, error)."""
+def box_minimum(coefficients: Floats, box: RegionBox, point: Floats) -> tuple[float, float]:
+    """Return the least value over the box of the inputs' part, and its error.
+
+    The minimiser goes into `point`.
+    """
     value = 0.0
     error = 0.0
-    for i in range(len(region.lower)):
-        c = a[i]
-        x = region.lower[i] if c > 0.0 else region.upper[i]
-        v[i] = x
+    for i in range(len(box.lower)):
+        c = coefficients[i]
+        x = box.lower[i] if c > 0.0 else box.upper[i]
+        point[i] = x
         value += c * x
-        error += abs(c) * region.error[i]
+        error += abs(c) * box.error[i]
     return value, error
 
 
 @kernel
-def root(a: Floats, region: Region, constant: float, start: float) -> float:
-    """The radius at which the linear bound a . x + constant reaches 0, from below.
+def root_radius(coefficients: Floats, box: RegionBox, constant: float) -> float:
+    """Return the radius at which a linear bound over the inputs reaches 0, from below.
 
     As a function of the radius the minimum over the box is convex, piecewise linear and falls, so
     Newton's steps from a radius where it is positive never pass the root.
     """
-    radius = start
-    shorter = 1.0 - 1e-12 - 4.0 * UNIT * len(region.lower)
+    radius = 0.0
+    shorter = 1.0 - 1e-12 - 4.0 * UNIT * len(box.lower)
     for _ in range(50):
         value = constant
         slope = 0.0
-        for i in range(len(region.lower)):
-            c = a[i]
-            if c > 0.0:
-                room = region.center[i] - region.lower[i]
-            else:
-                room = region.upper[i] - region.center[i]
-            value += c * region.center[i] - abs(c) * min(room, radius)
+        for i in range(len(box.lower)):
+            c = coefficients[i]
+            room = box.center[i] - box.lower[i] if c > 0.0 else box.upper[i] - box.center[i]
+            value += c * box.center[i] - abs(c) * min(room, radius)
             if room > radius:
                 slope += abs(c)
         if value <= 0.0 or slope == 0.0:
@@ -105,26 +94,20 @@ def root(a: Floats, region: Region, constant: float, start: float) -> float:
 
 
 @kernel
-def forward(
-    rows: Rows,
-    planes: Planes,
-    state: NDArray[np.int8],
-    theta: Floats,
-    mix: Floats,
-    a: Floats,
-    v: Floats,
-    z: Floats,
-    up: Floats,
+def evaluate_lines(
+    relaxation: NetworkRelaxation, parameters: Parameters, workspace: Workspace
 ) -> None:
-    """Values of pre-activations `z`, planes `up` and chosen lines `v` at the minimiser in `v`."""
+    """Evaluate rows, planes and the lines chosen by the last pass at the inputs of the point."""
+    rows, planes, _ = relaxation
+    v = workspace.point
     n = rows.inputs
     for j in range(len(rows.offset)):
-        c = a[n + j]
-        s = state[j]
+        c = workspace.coefficients[n + j]
+        phase = parameters.phases[j]
         value = rows.offset[j]
         first, last = rows.indptr[j], rows.indptr[j + 1]
         plane = 0.0
-        if s == 0 and planes.has[j] and c < 0.0:
+        if phase == 0 and planes.has[j] and c < 0.0:
             plane = planes.offset[j]
             for k in range(first, last):
                 x = v[rows.indices[k]]
@@ -133,31 +116,30 @@ def forward(
         else:
             for k in range(first, last):
                 value += rows.values[k] * v[rows.indices[k]]
-        z[j] = value
-        up[j] = plane
-        if s == 1:
+        workspace.pre_activations[j] = value
+        workspace.plane_values[j] = plane
+        if phase == 1:
             h = value
-        elif s == -1:
+        elif phase == -1:
             h = 0.0
         elif c >= 0.0:
-            h = theta[j] * value
+            h = parameters.slopes[j] * value
         else:
-            low = rows.lower[j]
-            h = rows.upper[j] / (rows.upper[j] - low) * (value - low)
+            h = upper_line(value, rows.lower[j], rows.upper[j])
             if planes.has[j]:
-                h += mix[j] * (plane - h)
+                h += parameters.cut_weights[j] * (plane - h)
         v[n + j] = h
 
 
 @kernel
-def evaluate(rows: Rows, v: Floats) -> None:
-    """The network itself at the inputs in `v` (valid on its ball): hidden values into `v`."""
+def evaluate_network(rows: CondensedRows, point: Floats) -> None:
+    """Evaluate the network itself, on its region, at the inputs of a point: neurons into it."""
     n = rows.inputs
     for j in range(len(rows.offset)):
         value = rows.offset[j]
         for k in range(rows.indptr[j], rows.indptr[j + 1]):
-            value += rows.values[k] * v[rows.indices[k]]
-        v[n + j] = max(value, 0.0)
+            value += rows.values[k] * point[rows.indices[k]]
+        point[n + j] = max(value, 0.0)
 
 
 @kernel
@@ -169,29 +151,31 @@ def dot(row: Floats, v: Floats) -> float:
 
 
 @kernel
-def bound_once(
-    rows: Rows,
-    planes: Planes,
-    region: Region,
-    goal: Goal,
-    gamma: float,
-    state: NDArray[np.int8],
-    theta: Floats,
-    mix: Floats,
-    a: Floats,
-    v: Floats,
-    lam: Floats,
-    pi: Floats,
+def linear_bound(
+    relaxation: NetworkRelaxation,
+    specification: Specification,
+    multiplier: float,
+    parameters: Parameters,
+    workspace: Workspace,
 ) -> tuple[float, float]:
-    """(lower bound, constant of the linear bound), both with the rounding margin taken off."""
-    if gamma != 0.0:
+    """Bound a specification below over the region with given parameters.
+
+    Returns
+    -------
+    (bound, constant)
+        `constant` is that of the linear bound over the inputs, whose coefficients are left in the
+        workspace. The rounding margin is taken off both.
+    """
+    goal, assumed = specification
+    a = workspace.coefficients
+    if multiplier != 0.0:
         for i in range(len(a)):
-            a[i] = goal.row[i] + gamma * goal.cut[i]
+            a[i] = goal.row[i] + multiplier * assumed.row[i]
     else:
         a[:] = goal.row
-    constant, error = backward(rows, planes, state, theta, mix, a, lam, pi)
-    value, more = concretise(a, region, v)
-    constant += goal.offset + gamma * goal.cut_offset
-    error += goal.error + gamma * goal.cut_error + more
+    constant, error = backward(relaxation, parameters, workspace)
+    value, more = box_minimum(a, relaxation.box, workspace.point)
+    constant += goal.offset + multiplier * assumed.offset
+    error += goal.error + multiplier * assumed.error + more
     error += 1e-13 * (abs(constant) + abs(value))
     return constant + value - error, constant - error

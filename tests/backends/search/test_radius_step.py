@@ -8,7 +8,7 @@ import pytest
 
 import graphprune as gp
 from graphprune.backends.protocol import Ledger, Limits, Problem
-from graphprune.backends.relaxation.node_lp import solve_leaf
+from graphprune.backends.relaxation.node_lp import solve_node
 from graphprune.backends.search.crew import Crew
 from graphprune.backends.search.node import root_of
 from graphprune.backends.search.parcel import Growth, pack
@@ -45,10 +45,10 @@ def test_what_targets_share_holds_on_the_whole_ball() -> None:
         if len(targets) < 2:
             continue
         rung.level = 1
-        rung._late_layers(targets)
+        targets = rung._late_layers(targets)
         logits, *zs = forward64(network, samples_in(rung.ball, 4000))
         for target in targets:
-            for z, (lower, upper) in zip(zs, target.bounds, strict=True):
+            for z, (lower, upper) in zip(zs, rung.region.bounds, strict=True):
                 flat = z.reshape(len(z), -1)
                 assert np.all((flat >= lower - 1e-9) & (flat <= upper + 1e-9))
             assert target.bound <= np.min(logits @ target.row) + 1e-9
@@ -142,10 +142,10 @@ def test_a_case_that_time_stopped_stays_open() -> None:
     """Its program knows no adversarial point: it is bounded again, when there is time."""
     rung = next(r for r, _ in prepared() if (found := r._targets()) and found[0].neurons)
     target = rung._targets()[0]
-    leaf = solve_leaf(target, target.state, deadline=monotonic() - 1.0)
-    assert leaf.stopped
-    assert not leaf.closed
+    answer = solve_node(target, target.parameters.phases, deadline=monotonic() - 1.0)
+    assert answer.stopped
+    assert not answer.closed
     tree = Tree(rung.ball, Limits(monotonic() - 1.0), None)
     node = root_of(target)
-    tree._leaf(node, node.state.copy(), node.bound, node.radius, rung.points)
+    tree._solve(node, target, node.parameters(), node.bound, node.radius, rung.points)
     assert (tree.waiting, tree.cases[1]) == (1, [])

@@ -4,7 +4,7 @@ import os
 import pickle
 import signal
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import monotonic
 
 import numpy as np
@@ -14,14 +14,15 @@ from hypothesis import strategies as st
 
 import graphprune as gp
 from graphprune.backends.protocol import Ledger, Limits, Problem
+from graphprune.backends.relaxation.arrays import with_own_bounds
 from graphprune.backends.search import crew, parcel, pool, rung
-from graphprune.backends.search.node import Node
+from graphprune.backends.search.node import TreeNode
 from graphprune.backends.search.pool import Pool, Team
 from graphprune.backends.search.rung import climb
 from graphprune.backends.trace import Path
 from graphprune.evaluate.distance import Distance
 from graphprune.progress import Interrupted
-from tests.backends.test_search import target_of
+from tests.backends.relaxation.subproblems import subproblem
 from tests.backends.test_trace import _examine, _splits
 from tests.oracles import Perceptron
 
@@ -197,11 +198,12 @@ def test_workers_that_cannot_be_started_are_done_without(
 @settings(max_examples=10)
 @given(st.integers(0, 1000), st.integers(1, 6))
 def test_cases_travel_unchanged(seed: int, count: int) -> None:
-    roots = [target_of(seed, [4, 6, 4, 4, 3], 0.3)]
+    roots = [subproblem(seed, [4, 6, 4, 4, 3], 0.3)]
     rng = np.random.default_rng(seed)
     m = roots[0].neurons
-    case = roots[0].case()
-    case.rows.lower[:] *= rng.uniform(0.5, 1.0, m)
+    tighter = with_own_bounds(roots[0].relaxation)
+    tighter.rows.lower[:] *= rng.uniform(0.5, 1.0, m)
+    case = replace(roots[0], relaxation=tighter)
     nodes = []
     for _ in range(count):
         path: Path = None
@@ -209,8 +211,8 @@ def test_cases_travel_unchanged(seed: int, count: int) -> None:
             path = path, int(rng.integers(m + 1)), int(rng.choice([1, -1]))
         state = rng.choice([0, 1, -1], m).astype(np.int8)
         singles = rng.uniform(0, 1, m).astype(np.float32), np.zeros(m, np.float32)
-        target = case if rng.uniform() < 0.5 else roots[0]
-        nodes.append(Node(target, -1.0, 0.1, 0.2, state, *singles, 3, path, 2))
+        own = case if rng.uniform() < 0.5 else roots[0]
+        nodes.append(TreeNode(own, -1.0, 0.1, 0.2, state, *singles, 3, path, 2))
     # Lent: every case begins its own path; then on its way back.
     sent = pickle.loads(
         pickle.dumps(parcel.pack(nodes, roots, [(i, ()) for i in range(count)]))
@@ -226,11 +228,11 @@ def test_cases_travel_unchanged(seed: int, count: int) -> None:
     found = list(parcel.unpack(back, roots, parcel.Paths([node.path for node in nodes])))
     for old, new in zip(nodes, found, strict=True):
         assert _splits(new.path) == [(r, 1) for r in range(1500)][::-1] + _splits(old.path)
-        assert (new.target is roots[0]) == (old.target is roots[0])
-        assert np.array_equal(new.target.rows.lower, old.target.rows.lower)
-        assert np.array_equal(new.target.region.upper, old.target.region.upper)
-        assert new.target.rows.values is roots[0].rows.values
-        for name in ("bound", "radius", "estimate", "fresh", "dry"):
+        assert (new.case is roots[0]) == (old.case is roots[0])
+        assert np.array_equal(new.case.rows.lower, old.case.rows.lower)
+        assert np.array_equal(new.case.box.upper, old.case.box.upper)
+        assert new.case.rows.values is roots[0].rows.values
+        for name in ("bound", "radius", "estimate", "since_bounds", "since_lp"):
             assert getattr(new, name) == getattr(old, name)
-        for name in ("state", "theta", "mix"):
+        for name in ("phases", "slopes", "cut_weights"):
             assert np.array_equal(getattr(new, name), getattr(old, name))

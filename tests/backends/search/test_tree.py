@@ -31,7 +31,7 @@ def peaks(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
 
     def step(self: Tree, points: Points) -> None:
         before(self, points)
-        sizes = [node.bytes + node.target.bytes for node in self.open_nodes()]
+        sizes = [node.bytes + node.case.bytes for node in self.open_nodes()]
         seen.append((self.bytes, max(sizes, default=0)))
 
     monkeypatch.setattr(Tree, "step", step)

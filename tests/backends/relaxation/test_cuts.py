@@ -1,0 +1,54 @@
+"""Planes from cuts, and the cuts that leave."""
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from graphprune.backends.protocol import Limits
+from graphprune.backends.relaxation.cuts import Cuts, with_planes
+from graphprune.pipeline.verify import samples_in
+from tests.backends.relaxation.subproblems import (
+    basis_at,
+    seeds,
+    shapes,
+    subproblem,
+    value_at,
+)
+
+
+@given(seeds, shapes, st.floats(0.05, 0.5))
+def test_planes_from_cuts_lie_above_their_neurons(
+    seed: int, widths: list[int], radius: float
+) -> None:
+    case = subproblem(seed, widths, radius)
+    case = case.optimised(stop=np.inf)
+    before = case.bound
+    case, _ = with_planes(case, Limits(), 4)
+    assert case.bound >= before - 1e-6
+    z = case.rows
+    for x in samples_in(case.ball, 40, seed):
+        v = basis_at(case, x)
+        assert value_at(case, v) >= case.bound
+        for j in np.flatnonzero(case.planes.has):
+            part = slice(z.indptr[j], z.indptr[j + 1])
+            plane = case.planes.values[part] @ v[z.indices[part]] + case.planes.offset[j]
+            assert v[case.inputs + j] <= plane + case.planes.error[j]
+
+
+@given(seeds, st.sampled_from([[3, 8, 8, 2], [4, 9, 6, 6, 3]]))
+def test_cuts_that_leave_change_no_optimum(seed: int, widths: list[int]) -> None:
+    cuts, limits, values = Cuts(subproblem(seed, widths, 0.4)), Limits(), []
+    for _ in range(4):
+        assert cuts.solve(limits)
+        values.append(cuts.highs.getInfo().objective_function_value)
+        if not cuts.separate():
+            break
+        # What is kept, and the rows of the program, are the same cuts.
+        kept = [(neuron, floor) for neurons, _, _, floor in cuts.cuts for neuron in neurons]
+        owners = [neuron for neuron, _ in kept]
+        program = cuts.highs.getLp()
+        assert program.num_row_ == 3 * cuts.m + len(owners)
+        ceilings = -np.array([floor[neuron] for neuron, floor in kept])
+        np.testing.assert_allclose(program.row_upper_[3 * cuts.m :], ceilings, atol=1e-12)
+    # The minimum over fewer points, whatever left.
+    assert np.all(np.diff(values) >= -1e-6 * (1.0 + np.abs(values[0])))

@@ -1,0 +1,146 @@
+"""Every bound of the kernels against samples."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import graphprune as gp
+from graphprune.backends.protocol import Limits
+from graphprune.backends.relaxation import kernels
+from graphprune.backends.relaxation.arrays import (
+    box_of,
+    copied,
+    neuron_row,
+    no_planes,
+    output_row,
+    rows_of,
+)
+from graphprune.backends.relaxation.condensed import bounds_of, condense
+from graphprune.backends.relaxation.kernels import AscentSettings
+from graphprune.backends.relaxation.tighten import constrained
+from graphprune.bounds import Boxes, pre_activation_bounds
+from graphprune.bounds.certify import margin_rows
+from graphprune.pipeline.verify import samples_in
+from graphprune.region import Ball
+from graphprune.runtime.reference import forward64
+from tests.backends.relaxation.subproblems import (
+    basis_at,
+    seeds,
+    shapes,
+    some_parameters,
+    subproblem,
+    value_at,
+)
+
+
+@given(seeds, shapes, st.floats(0.05, 0.5))
+def test_bounds_hold_for_any_parameters_splits_and_samples(
+    seed: int, widths: list[int], radius: float
+) -> None:
+    case = subproblem(seed, widths, radius)
+    rng = np.random.default_rng(seed)
+    m = case.neurons
+    parameters = some_parameters(case, rng)
+    phases = parameters.phases
+    workspace = kernels.workspace_for(case.rows)
+    bound, constant = kernels.linear_bound(
+        case.relaxation, case.specification, 0.0, parameters, workspace
+    )
+    a, z = workspace.coefficients, case.rows
+    for x in samples_in(case.ball, 40, seed):
+        point = basis_at(case, x)
+        hidden = point[case.inputs :]
+        pre = np.array([
+            z.offset[j] + z.values[z.indptr[j] : z.indptr[j + 1]]
+            @ point[z.indices[z.indptr[j] : z.indptr[j + 1]]]
+            for j in range(m)
+        ])  # fmt: skip
+        assert np.allclose(hidden, np.maximum(pre, 0))
+        if np.all((phases == 0) | (phases * pre >= 0)):
+            margin = value_at(case, point)
+            assert margin >= bound
+            assert margin >= a[: len(x.reshape(-1))] @ x.reshape(-1) + constant - 1e-12
+
+
+@given(seeds, shapes)
+def test_a_childs_bound_by_the_change_equals_a_pass_of_its_own(
+    seed: int, widths: list[int]
+) -> None:
+    case = subproblem(seed, widths, 0.3)
+    if not case.neurons:
+        return
+    parameters = some_parameters(case, np.random.default_rng(seed))
+    workspace, other = kernels.workspace_for(case.rows), kernels.workspace_for(case.rows)
+    net = (case.relaxation, case.specification, 0.0)
+    bound, _ = kernels.linear_bound(*net, parameters, workspace)
+    changes = kernels.changes_for(case.rows)
+    for j in np.flatnonzero(parameters.phases == 0):
+        for phase in (1, -1):
+            change = kernels.child_change(
+                case.relaxation, parameters, workspace, int(j), phase, changes
+            )
+            child = copied(parameters)
+            child.phases[j], child.slopes[j] = phase, 0.0
+            direct, _ = kernels.linear_bound(*net, child, other)
+            assert bound + change == pytest.approx(direct, abs=1e-9)
+
+
+@given(seeds, shapes, st.floats(0.05, 0.4))
+def test_constrained_bounds_hold_where_the_margin_is_negative(
+    seed: int, widths: list[int], radius: float
+) -> None:
+    case = subproblem(seed, widths, radius).optimised()
+    tightened = constrained(case, case.parameters, Limits())
+    for x in samples_in(case.ball, 60, seed):
+        v = basis_at(case, x)
+        if value_at(case, v) <= 0:
+            assert tightened is not None
+            assert np.all(x.reshape(-1) >= tightened.box.lower)
+            assert np.all(x.reshape(-1) <= tightened.box.upper)
+            for j in range(case.neurons):
+                goal = neuron_row(case.rows, j, 1.0)
+                z = goal.row @ v + goal.offset
+                assert tightened.rows.lower[j] - 1e-9 <= z <= tightened.rows.upper[j] + 1e-9
+
+
+@given(seeds, shapes, st.integers(0, 30))
+def test_ascent_never_ends_below_its_start(seed: int, widths: list[int], steps: int) -> None:
+    case = subproblem(seed, widths, 0.3)
+    parameters = some_parameters(case, np.random.default_rng(seed))
+    parameters.slopes[parameters.phases != 0] = 0.0
+    workspace = kernels.workspace_for(case.rows)
+    net = (case.relaxation, case.specification, 0.0, parameters)
+    start, _ = kernels.linear_bound(*net, workspace)
+    end = kernels.optimise(*net, AscentSettings(steps, 0.3, start + 1.0), workspace)
+    assert end.value >= start
+    assert np.all(parameters.slopes >= 0.0)
+    assert np.all(parameters.slopes[parameters.phases == 0] <= 1.0)
+
+
+def test_condensed_goals_speak_of_the_network(tiny: gp.Network, images: list[gp.Anchor]) -> None:
+    ball = Ball(images[0].x.astype(float), 0.1)
+    layers = pre_activation_bounds(tiny, Boxes.of(ball))
+    bounds = bounds_of(layers)
+    condensed = condense(tiny, bounds, ball)
+    rows, box = rows_of(condensed), box_of(ball)
+    assert len(no_planes(rows).has) == condensed.unstable
+    goal = output_row(condensed, margin_rows(tiny, images[0].label)[0])
+    v = np.concatenate([images[0].x.reshape(-1), np.zeros(condensed.unstable)]).astype(float)
+    kernels.evaluate_network(rows, v)
+    logits = forward64(tiny, images[0].x[None])[0][0]
+    expected = margin_rows(tiny, images[0].label)[0] @ logits
+    assert goal.row @ v + goal.offset == pytest.approx(expected, abs=1e-9)
+    assert np.all(box.lower < box.upper)
+
+
+def test_the_region_holds_the_ball_without_subnormal_numbers() -> None:
+    """Products with them take many times as long on some processors: images are full of zeros."""
+    x = np.array([0.0, 0.3, 1.0, 0.0])
+    ball = Ball(x, 0.3, gp.Domain(0.0, 1.0))
+    box = box_of(ball)
+    assert np.all(box.lower < ball.lower)
+    assert np.all(box.upper > ball.upper)
+    for side in (box.lower, box.upper, box.error):
+        assert np.all(np.abs(side) > np.finfo(np.float64).tiny)
+    assert np.max(np.abs(box.lower - ball.lower)) < 1e-15

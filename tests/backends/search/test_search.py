@@ -1,0 +1,174 @@
+"""The search against brute force and SCIP; every bound of its kernels against samples."""
+
+import csv
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import graphprune as gp
+from graphprune.backends.choose import Solver
+from graphprune.backends.primal import pursue
+from graphprune.backends.protocol import Ledger, Problem
+from graphprune.evaluate.distance import Distance
+from graphprune.progress import Interrupted
+from graphprune.testing import anchors, networks
+from tests.oracles import Perceptron, brute_force_distance
+
+seeds = st.integers(0, 10_000)
+shapes = st.sampled_from([[2, 6, 2], [3, 5, 5, 2], [4, 6, 4, 4, 3]])
+
+
+@settings(max_examples=12)
+@given(seeds, st.sampled_from([[2, 4, 2], [3, 3, 3, 3], [2, 4, 4, 2], [1, 5, 2], [4, 4, 4, 4, 3]]),
+       st.sampled_from([(0.0, 1.0), (-np.inf, np.inf)]))  # fmt: skip
+def test_search_scip_and_brute_force_agree(
+    seed: int, widths: list[int], box: tuple[float, float]
+) -> None:
+    rng = np.random.default_rng(seed)
+    net = Perceptron.random(rng, widths)
+    network = gp.from_proto(net.model())
+    x = rng.uniform(0.1, 0.9, widths[0]).astype(np.float32)
+    label = int(np.argmax(net.logits(x.astype(float))))
+    domain = gp.Domain(*box)
+    expected = brute_force_distance(net, x.astype(float), label, *box)
+    solvers: tuple[Solver, ...] = ("search", "scip")
+    for solver in solvers:
+        anchor = gp.Anchor(x, label)
+        result = gp.distance(network, anchor, domain=domain, solver=solver, time_limit=60)
+        if np.isfinite(expected) and expected < 500:
+            assert result.lower <= expected * (1 + 1e-6) + 1e-7
+            assert result.lower == pytest.approx(expected, rel=1e-4, abs=1e-6)
+            # Where SCIP's optimum only touches the boundary, its point may not be confirmed.
+            if solver == "search":
+                assert (result.status, result.certified) == ("exact", True)
+                assert result.upper == pytest.approx(expected, rel=1e-4)
+                assert result.lower == pytest.approx(expected, rel=3e-6, abs=1e-6)
+        elif box == (0.0, 1.0):
+            assert (result.status, result.upper) == ("robust", None), solver
+
+
+def test_an_opening_settles_easy_questions_without_a_certificate(
+    images: list[gp.Anchor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unexpected(*_: object, **__: object) -> None:
+        raise AssertionError("neither a certificate nor the search's rungs are needed")
+
+    network = gp.load("models/mnist-a-stable.onnx")
+    gp.distance(network, images[0], time_limit=0.1)
+    monkeypatch.setattr("graphprune.evaluate.distance.certify", unexpected)
+    result = gp.distance(network, images[0], time_limit=60)
+    assert (result.status, result.certified) == ("exact", True)
+
+
+@settings(max_examples=10)
+@given(seeds)
+def test_pursuit_ends_at_confirmed_closer_points(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    net = Perceptron.random(rng, [4, 8, 6, 3])
+    network = gp.from_proto(net.model())
+    x = rng.uniform(0.2, 0.8, 4)
+    label = int(np.argmax(net.logits(x)))
+    anchor = gp.Anchor(x.astype(np.float32), label)
+    ledger = Ledger(Problem(network, anchor, gp.Domain(), 1.0))
+    found = 0
+    for _ in range(6):
+        before = ledger.upper
+        target = int(rng.choice([t for t in range(3) if t != label]))
+        taken = pursue(ledger, target, rng.uniform(0, 1, 4), np.inf)
+        assert taken == (ledger.upper < before)
+        found += taken
+    if ledger.witness is not None:
+        logits = net.logits(ledger.witness.x.astype(float))
+        assert found
+        assert logits[label] <= logits[ledger.witness.target]
+        assert ledger.upper == pytest.approx(
+            np.max(np.abs(ledger.witness.x.astype(float) - anchor.x.astype(float)))
+        )
+
+
+@pytest.mark.parametrize("index", [1, 8, 62, 92])
+def test_published_verdicts_and_distances(truth: Path, index: int) -> None:
+    network = gp.load(truth / "wk17a" / "wk17a.onnx")
+    anchor = gp.load_anchors("models/mnist-test-100.npz", network)[index]
+    with (truth / "wk17a" / "published.csv").open() as file:
+        (row,) = (r for r in csv.DictReader(file) if int(r["mnist_test_index0"]) == index)
+    result = gp.distance(network, anchor, solver="search", radius=0.1, time_limit=60)
+    assert result.certified
+    assert result.status == ("robust" if row["verdict_within_0.1"] == "robust" else "exact")
+    if row["dist_min_over_runs"]:
+        assert result.upper == pytest.approx(float(row["dist_min_over_runs"]), rel=1e-4)
+
+
+@settings(max_examples=15)
+@given(st.data())
+def test_interval_and_witness_on_any_network(data: st.DataObject) -> None:
+    network = data.draw(networks())
+    anchor = data.draw(anchors(network))
+    result = gp.distance(network, anchor, solver="search", time_limit=20)
+    assert result.certified
+    if result.upper is not None:
+        assert result.lower <= result.upper
+        assert result.witness is not None
+        assert result.witness.distance == result.upper
+
+
+@pytest.mark.parametrize("limit", [0.0, 1e-9, 1.0])
+def test_limits_end_the_search_with_an_honest_interval(
+    mnist_a: gp.Network, images: list[gp.Anchor], limit: float
+) -> None:
+    start = time.process_time()
+    result = gp.distance(mnist_a, images[0], solver="search", time_limit=limit)
+    assert time.process_time() - start < limit + 2.0
+    assert result.status == "interval"
+    assert result.certified
+    assert result.upper is None or result.lower <= result.upper
+
+
+def test_radius_asked_for(tiny: gp.Network, images: list[gp.Anchor]) -> None:
+    whole = gp.distance(tiny, images[0], solver="search", time_limit=60)
+    assert (whole.status, whole.certified) == ("exact", True)
+    below = gp.distance(tiny, images[0], solver="search", radius=0.9 * whole.lower)
+    assert (below.status, below.upper, below.certified) == ("robust", None, True)
+    assert below.lower == 0.9 * whole.lower, "the radius asked for, also where more is known"
+    # A certificate that reaches further does not change the answer either.
+    known = gp.certify(tiny, images[0])
+    small = gp.distance(tiny, images[0], radius=0.5 * known.radius, known_certificate=known)
+    assert (small.status, small.lower) == ("robust", 0.5 * known.radius)
+    above = gp.distance(tiny, images[0], solver="search", radius=1.3 * whole.lower)
+    assert above.status == "exact"
+    assert above.upper == pytest.approx(whole.upper, rel=2e-4)
+
+
+def test_ctrl_c_carries_the_interval_reached(
+    mnist_a: gp.Network, images: list[gp.Anchor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = gp.certify(mnist_a, images[0])
+
+    def press(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("graphprune.backends.search.solver.climb", press)
+    with pytest.raises(Interrupted) as stopped:
+        gp.distance(mnist_a, images[0], solver="search", known_certificate=known)
+    found = stopped.value.found
+    assert isinstance(found, Distance)
+    assert (found.status, found.lower) == ("interval", known.radius)
+    assert found.upper is not None
+    assert found.lower < found.upper
+
+
+def test_rungs_are_small_only_where_trees_are_large() -> None:
+    """Seconds that went into roots say nothing of how a tree grows with the radius."""
+    from graphprune.backends.search.solver import LARGEST_STEP, _step
+
+    assert _step(nodes=3, seconds=5.0, remaining=10.0) == LARGEST_STEP
+    assert _step(nodes=5000, seconds=0.5, remaining=10.0) == LARGEST_STEP
+    assert _step(nodes=5000, seconds=5.0, remaining=np.inf) == LARGEST_STEP
+    assert _step(nodes=5000, seconds=5.0, remaining=-1.0) < LARGEST_STEP
+    slower = [_step(5000, s, 60.0) for s in (2.0, 8.0, 20.0)]
+    assert slower == sorted(slower, reverse=True)
+    assert slower[-1] < LARGEST_STEP
