@@ -20,8 +20,10 @@ from graphprune.attacks.polish import polish
 from graphprune.backends.trace import Trace
 from graphprune.ir import Network, Query
 from graphprune.progress import Interval, Progress, quiet
-from graphprune.region import Anchor, Domain
+from graphprune.region import LINF, Anchor, Domain, Norm
 
+# The norm in which exact backends measure distances.
+MEASURED: Norm = LINF
 ABSOLUTE, RELATIVE = 1e-6, 1e-4
 # Relative steps below a witness at which closer ones are looked for.
 SHARPEN = (4e-5, 2e-6)

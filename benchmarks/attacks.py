@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import graphprune as gp
-from graphprune.region.points import lengths
+from graphprune.region import norm_of
 from graphprune.runtime.original import run_original
 
 MODELS = Path(__file__).parent.parent / "models"
@@ -244,7 +244,7 @@ def measure(name: str, options: argparse.Namespace) -> None:
         good = (logits.max(axis=1) >= own) & np.all(
             (points >= 0) & (points <= 1), axis=tuple(range(1, points.ndim))
         )
-        away = lengths(points.astype(np.float64) - x, options.norm)
+        away = norm_of(options.norm).lengths(points.astype(np.float64) - x)
         distances[label] = np.where(good, away, np.inf)
         if peer:
             peers.append(label)

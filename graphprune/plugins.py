@@ -14,7 +14,7 @@ from typing import Literal
 
 from graphprune.errors import PluginError
 
-Group = Literal["graphprune.passes", "graphprune.operators"]
+Group = Literal["graphprune.passes", "graphprune.operators", "graphprune.norms"]
 
 _loaded: set[tuple[str, str]] = set()
 # The search path at the last look: distributions are looked for again when it has changed.

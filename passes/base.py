@@ -13,8 +13,7 @@ from graphprune.errors import PipelineError
 from graphprune.ir import Network
 from graphprune.ir.export import with_own_source
 from graphprune.progress import Progress, quiet
-from graphprune.region import Anchor, Ball, Box, Domain, Region
-from graphprune.region.points import intersection
+from graphprune.region import Anchor, Box, Domain, Region
 
 F = TypeVar("F")
 P = TypeVar("P", bound=type["Pass"])
@@ -107,7 +106,7 @@ class State:
         """
         if region is None or self.region is None:
             return region or self.region
-        common = intersection(self.region, region)
+        common = self.region.intersection(region)
         if common is None:
             name = "" if self.running is None else f"pass '{self.running.name}': "
             raise PipelineError(
@@ -215,7 +214,8 @@ def record(
     the smallest radius. Of a file pruned around two anchors only its list of rewrites tells.
     """
     props = network.model.metadata_props
-    entry = {"pass": name, "replaced": dict(replaced), **details, **describe_region(region)}
+    entry = {"pass": name, "replaced": dict(replaced), **details}
+    entry |= {} if region is None else region.describe()
     if state.anchor is not None:
         x = np.ascontiguousarray(state.anchor.x.astype(np.float64))
         entry["anchor"] = hashlib.sha256(x.tobytes()).hexdigest()
@@ -242,19 +242,3 @@ def _valid(rewrites: Sequence[Mapping[str, Any]]) -> dict[str, str]:
         return {}
     smallest = min(bound, key=lambda entry: float(entry.get("radius", 0.0)))
     return {key: smallest[key] for key in WHERE if key in smallest}
-
-
-def describe_region(region: Region | None) -> dict[str, str]:
-    """A ball or box as text: what a reader needs to know where a file is valid."""
-    if isinstance(region, Ball):
-        domain = f"{region.domain.low},{region.domain.high}"
-        norm = {} if region.norm == "linf" else {"norm": region.norm}
-        return {"radius": repr(float(region.radius)), "domain": domain, **norm}
-    if isinstance(region, Box):
-        ends = [np.unique(side) for side in (region.lower, region.upper)]
-        if all(end.size == 1 for end in ends):
-            return {"box": ",".join(repr(float(end[0])) for end in ends)}
-        stacked = np.ascontiguousarray(np.stack([region.lower, region.upper]))
-        return {"box": "sha256 of float64 [lower, upper] "
-                + hashlib.sha256(stacked.tobytes()).hexdigest()}  # fmt: skip
-    return {}

@@ -11,7 +11,7 @@ from onnx.reference import ReferenceEvaluator
 from scipy.optimize import linprog, nnls
 
 import graphprune as gp
-from graphprune.region import Norm
+from graphprune.region import LINF, Norm
 
 Floats = NDArray[np.float64]
 
@@ -55,7 +55,7 @@ class Perceptron:
 
 
 def brute_force_distance(
-    net: Perceptron, x0: Floats, label: int, low: float, high: float, norm: Norm = "linf"
+    net: Perceptron, x0: Floats, label: int, low: float, high: float, norm: Norm = LINF
 ) -> float:
     """The distance by one program per activation pattern and target; inf when there is none."""
     best = np.inf
@@ -88,7 +88,7 @@ def brute_force_distance(
                 ))  # fmt: skip
                 continue
             # |x_i - x0_i| <= t, one t for all elements or each its own.
-            own = np.ones((len(x0), 1)) if norm == "linf" else eye
+            own = np.ones((len(x0), 1)) if norm is LINF else eye
             a = np.hstack([a, np.zeros((len(a), own.shape[1]))])
             a = np.vstack([a, np.hstack([eye, -own]), np.hstack([-eye, -own])])
             b_ub = np.concatenate([b_ub, x0, -x0])

@@ -13,7 +13,7 @@ from graphprune.backends.relaxation.kernels import (
     RegionBox,
     Specification,
 )
-from graphprune.region import Ball
+from graphprune.region import Region
 
 Floats = NDArray[np.float64]
 
@@ -44,7 +44,7 @@ def no_planes(rows: CondensedRows) -> CuttingPlanes:
     )
 
 
-def box_of(ball: Ball) -> RegionBox:
+def box_of(ball: Region) -> RegionBox:
     """Return the ball's box, rounded outward.
 
     A step from 0 to the next number would be a subnormal one, in every product with which many

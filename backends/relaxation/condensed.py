@@ -17,7 +17,7 @@ from graphprune.bounds import LayerBounds
 from graphprune.errors import UnsupportedError
 from graphprune.ir.network import Network, activation_of, size
 from graphprune.operators import Relu
-from graphprune.region import Ball
+from graphprune.region import Region
 from graphprune.transforms.matrix import matrix_of
 
 Floats = NDArray[np.float64]
@@ -117,7 +117,7 @@ def bounds_of(layers: Sequence[LayerBounds]) -> list[tuple[Floats, Floats]]:
     return [(x.lower[0].astype(np.float64), x.upper[0].astype(np.float64)) for x in layers]
 
 
-def condense(network: Network, bounds: Sequence[tuple[Floats, Floats]], ball: Ball) -> Condensed:
+def condense(network: Network, bounds: Sequence[tuple[Floats, Floats]], ball: Region) -> Condensed:
     """Condense a ReLU network over a ball.
 
     Parameters

@@ -25,7 +25,6 @@ from graphprune.backends.relaxation.linear_program import (
     parameters_of,
 )
 from graphprune.backends.relaxation.subproblem import Subproblem
-from graphprune.region import Ball
 
 Floats = NDArray[np.float64]
 
@@ -136,8 +135,7 @@ def solve_node(case: Subproblem, phases: NDArray[np.int8], deadline: float = np.
         if better.radius <= proof.radius * (1.0 + 1e-9):
             break
         proof = better
-        near = Ball(case.ball.center, proof.radius * (1 + 1e-7), case.ball.domain)
-        program.move(box_of(near))
+        program.move(box_of(case.ball.shrunk(proof.radius * (1 + 1e-7))))
     true = np.concatenate([point, np.zeros(m)]) if point is not None else np.zeros(n + m)
     kernels.evaluate_network(case.rows, true)
     wrong = np.where(phases == 0, np.abs(hidden - true[n:]), 0.0)

@@ -28,7 +28,7 @@ from graphprune.backends.relaxation.kernels import (
     Specification,
 )
 from graphprune.ir import Network
-from graphprune.region import Ball
+from graphprune.region import Region
 
 Floats = NDArray[np.float64]
 LayerEnds = Sequence[tuple[Floats, Floats]]
@@ -50,12 +50,12 @@ class CondensedRegion:
     """
 
     network: Network
-    ball: Ball
+    ball: Region
     bounds: LayerEnds
     condensed: Condensed
 
     @classmethod
-    def of(cls, network: Network, ball: Ball, bounds: LayerEnds) -> "CondensedRegion":
+    def of(cls, network: Network, ball: Region, bounds: LayerEnds) -> "CondensedRegion":
         """Condense a network with given bounds.
 
         Raises
@@ -115,7 +115,7 @@ class Subproblem:
     """
 
     row: Floats
-    ball: Ball
+    ball: Region
     relaxation: NetworkRelaxation
     specification: Specification
     parameters: Parameters
@@ -200,7 +200,7 @@ class Subproblem:
         radius = found.radius if found.radius >= 0.0 else 0.0  # NaN proves nothing
         return replace(self, parameters=parameters, bound=found.value, radius=radius)
 
-    def shrunk(self, ball: Ball, box: RegionBox) -> "Subproblem":
+    def shrunk(self, ball: Region, box: RegionBox) -> "Subproblem":
         """Return the same on a smaller ball with its box, where it is smaller.
 
         Everything that held on the larger one holds.

@@ -99,8 +99,7 @@ class _TargetSearch:
         self.options = options
         self.ledger = ledger
         self.limits = limits
-        self.anchor = ledger.problem.anchor.x.astype(np.float64)
-        self.ball = Ball(self.anchor, np.inf, ledger.problem.domain)
+        self.ball = ledger.problem.anchor.ball(np.inf, ledger.problem.domain)
         self.condensed: Condensed | None = None
         self.layered: Layered | None = None
         self.targets: list[_OpenTarget] = []
@@ -214,7 +213,7 @@ class _TargetSearch:
         start = monotonic()
         if self._much_closer(radius):
             self._prepare(radius)
-        ball = Ball(self.anchor, min(radius, self.ball.radius), ledger.problem.domain)
+        ball = self.ball.shrunk(radius)
         condensed = self.condensed
         if condensed is not None and not strict:
             until = start + min(TIGHTEN * (deadline - start), LINEAR)
@@ -284,7 +283,7 @@ class _TargetSearch:
     def _prepare(self, radius: float) -> None:
         """The network over a ball."""
         problem = self.ledger.problem
-        self.ball = Ball(self.anchor, radius, problem.domain)
+        self.ball = self.ball.shrunk(radius)
         boxes = Boxes.of(self.ball)
         self.bounds = pre_activation_bounds(problem.network, boxes)
         if sum(int(np.sum(layer.unstable)) for layer in self.bounds) <= OPTIMISED:

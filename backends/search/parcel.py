@@ -16,7 +16,6 @@ from graphprune.backends.relaxation.subproblem import Subproblem
 from graphprune.backends.search.node import Singles, TreeNode
 from graphprune.backends.search.tree import Pace
 from graphprune.backends.trace import Path
-from graphprune.region import Ball
 
 Floats = NDArray[np.float64]
 
@@ -180,5 +179,4 @@ def _bounded(root: Subproblem, bounds: Bounds) -> Subproblem:
         rows._replace(lower=bounds.lower, upper=bounds.upper), planes,
         box._replace(lower=bounds.box_lower, upper=bounds.box_upper),
     )  # fmt: skip
-    ball = Ball(root.ball.center, bounds.radius, root.ball.domain)
-    return replace(root, ball=ball, relaxation=relaxation)
+    return replace(root, ball=root.ball.shrunk(bounds.radius), relaxation=relaxation)

@@ -26,7 +26,7 @@ from graphprune.backends.search.tree import Tree
 from graphprune.backends.trace import TargetTrace, Trace
 from graphprune.bounds import Boxes, pre_activation_bounds
 from graphprune.bounds.certify import margin_rows
-from graphprune.region import Ball
+from graphprune.region import Region
 
 Floats = NDArray[np.float64]
 
@@ -121,7 +121,7 @@ class _Rung:
         problem = ledger.problem
         self.ledger = ledger
         self.limits = limits
-        self.ball = Ball(problem.anchor.x.astype(np.float64), radius, problem.domain)
+        self.ball: Region = problem.anchor.ball(radius, problem.domain)
         self.fine = fine
         self.least = least
         self.points = _Finder(ledger, limits, fine)

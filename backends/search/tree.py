@@ -20,7 +20,7 @@ from graphprune.backends.relaxation.tighten import constrained
 from graphprune.backends.search.branching import StrongBranching
 from graphprune.backends.search.node import Singles, TreeNode
 from graphprune.backends.trace import Path
-from graphprune.region import Ball
+from graphprune.region import Region
 
 Floats = NDArray[np.float64]
 
@@ -103,7 +103,7 @@ class Tree:
 
     def __init__(
         self,
-        ball: Ball,
+        ball: Region,
         limits: Limits,
         trace: Recorder | None = None,
         pace: Pace | None = None,
@@ -195,7 +195,7 @@ class Tree:
     def shrink(self, radius: float) -> None:
         """Go on on a smaller ball (a better point was found); everything proven stays so."""
         if radius < self.ball.radius:
-            self.ball = Ball(self.ball.center, radius, self.ball.domain)
+            self.ball = self.ball.shrunk(radius)
             self._box = box_of(self.ball)
 
     def step(self, points: Points) -> None:

@@ -40,7 +40,6 @@ from graphprune.backends.search.parcel import (
 from graphprune.backends.search.roots import Prepared, Root, prepare
 from graphprune.backends.search.tree import Tree
 from graphprune.backends.trace import Path
-from graphprune.region import Ball
 from graphprune.runtime.process import Parent
 
 Floats = NDArray[np.float64]
@@ -124,11 +123,8 @@ class Worker:
         limits = Limits(start + portion.left, portion.memory)
         end = start + min(portion.seconds, portion.left)
         notes, roots = Notes(), self.roots
-        ball = roots[0].ball
-        tree = Tree(
-            Ball(ball.center, portion.radius, ball.domain), limits,
-            notes if portion.record else None, portion.pace,
-        )  # fmt: skip
+        ball = roots[0].ball.shrunk(portion.radius)
+        tree = Tree(ball, limits, notes if portion.record else None, portion.pace)
         origins = [origin(place) for place in range(len(portion.cases.nodes))]
         tree.nodes = portion.nodes
         tree.add(list(unpack(portion.cases, roots, Paths(origins))))

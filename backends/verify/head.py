@@ -12,13 +12,13 @@ from math import inf, isfinite, nextafter
 from graphprune.canonical.increasing import INCREASING
 from graphprune.ir import Network
 from graphprune.ir.source import HeadOperator
-from graphprune.vnnlib import Constraint, Property, Region
+from graphprune.vnnlib import Constraint, Disjunct, Property
 
 # What an inverse can be wrong by, relative to 1 and to its value; some ten thousand times more.
 ERROR = 1e-12
 
 
-def below_head(region: Region, head: Sequence[HeadOperator], *, outward: bool) -> Region | None:
+def below_head(region: Disjunct, head: Sequence[HeadOperator], *, outward: bool) -> Disjunct | None:
     """A region's constraints on the scores.
 
     Parameters
@@ -31,7 +31,7 @@ def below_head(region: Region, head: Sequence[HeadOperator], *, outward: bool) -
 
     Returns
     -------
-    Region | None
+    Disjunct | None
         None where a constraint is not about the order of outputs or about one of them, or the
         head has no inverse number by number.
     """
@@ -44,7 +44,7 @@ def below_head(region: Region, head: Sequence[HeadOperator], *, outward: bool) -
             return None
         if False not in moved:
             polytopes.append(tuple(c for c in moved if isinstance(c, Constraint)))
-    return Region(region.box, tuple(polytopes))
+    return Disjunct(region.box, tuple(polytopes))
 
 
 def answerable(network: Network, prop: Property) -> bool:

@@ -7,7 +7,7 @@ constraints, the one whose bound at the root is best.
 """
 
 import heapq
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from time import monotonic
 
 import numpy as np
@@ -30,7 +30,7 @@ from graphprune.backends.verify.query import Counterexample, RegionResult, Verif
 from graphprune.backends.verify.specifications import boxes_of
 from graphprune.bounds import pre_activation_bounds
 from graphprune.progress import Progress, quiet
-from graphprune.region import Ball, Domain
+from graphprune.region import Box
 
 Floats = NDArray[np.float64]
 Singles = NDArray[np.float32]
@@ -52,30 +52,6 @@ RULE = StrongBranching()
 LEAF_EVERY, LEAF_SHARE = 4, 8
 # Nodes between two attacks from the nodes' minimisers, at first, and how many of them start.
 FIRST_ATTACK, STARTS = 32, 16
-
-
-@dataclass(frozen=True, eq=False)
-class _Box(Ball):
-    """A ball whose box is given element by element."""
-
-    low: Floats = field(kw_only=True)
-    high: Floats = field(kw_only=True)
-
-    @classmethod
-    def of(cls, query: VerificationQuery) -> "_Box":
-        shape = query.network.input_shape
-        low, high = query.lower.reshape(shape), query.upper.reshape(shape)
-        center = low + 0.5 * (high - low)
-        radius = float(np.max(np.maximum(high - center, center - low), initial=0.0))
-        return cls(center, radius, Domain(-np.inf, np.inf), low=low, high=high)
-
-    @property
-    def lower(self) -> Floats:
-        return self.low
-
-    @property
-    def upper(self) -> Floats:
-        return self.high
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,9 +112,10 @@ class _NeuronSearch:
     def _targets(self) -> list[Subproblem]:
         """Per open polytope the constraint that its root excludes best."""
         query = self.query
-        ball = _Box.of(query)
+        shape = query.network.input_shape
+        box = Box(query.lower.reshape(shape), query.upper.reshape(shape))
         layers = pre_activation_bounds(query.network, boxes_of(query))
-        region = CondensedRegion.of(query.network, ball, bounds_of(layers))
+        region = CondensedRegion.of(query.network, box, bounds_of(layers))
         chosen: list[Subproblem] = []
         for p in range(query.polytopes):
             best: Subproblem | None = None

@@ -12,7 +12,7 @@ from graphprune.errors import UnsupportedError
 from graphprune.ir import Network
 from graphprune.runtime.original import run_file, run_original
 from graphprune.runtime.reference import forward64
-from graphprune.vnnlib import Region
+from graphprune.vnnlib import Disjunct
 
 Floats = NDArray[np.float64]
 
@@ -76,9 +76,9 @@ class VerificationQuery:
     """
 
     network: Network
-    region: Region
-    stated: Region
-    strict: Region
+    region: Disjunct
+    stated: Disjunct
+    strict: Disjunct
     lower: Floats
     upper: Floats
     weights: Floats
@@ -88,7 +88,7 @@ class VerificationQuery:
     _inward: tuple[Floats, Floats] = field(repr=False)
 
     @classmethod
-    def of(cls, network: Network, stated: Region, deadline: float) -> "VerificationQuery":
+    def of(cls, network: Network, stated: Disjunct, deadline: float) -> "VerificationQuery":
         """A property's region on a network.
 
         Raises
@@ -130,7 +130,7 @@ class VerificationQuery:
     def only(self, polytopes: Sequence[int]) -> "VerificationQuery":
         """The same box with some of the polytopes."""
         kept = tuple(self.region.polytopes[p] for p in polytopes)
-        region = Region(self.region.box, kept)
+        region = Disjunct(self.region.box, kept)
         members = [np.arange(self.first[p], self.first[p + 1]) for p in polytopes]
         chosen = np.concatenate([np.zeros(0, np.int64), *members])
         first = np.cumsum([0, *(len(part) for part in members)]).astype(np.int64)

@@ -28,7 +28,7 @@ from graphprune.attacks.local import AttackProblem, Indices
 from graphprune.errors import GraphpruneError, check_known, check_options
 from graphprune.ir import Network, Query
 from graphprune.progress import Interrupted, Progress, quiet
-from graphprune.region import Anchor, Domain, Norm
+from graphprune.region import LINF, Anchor, Domain, Norm, norm_of
 from graphprune.runtime.original import run_original
 from graphprune.runtime.resources import Resources, current, using
 
@@ -106,7 +106,7 @@ class Attack:
 
     witness: Witness | None
     seconds: float
-    norm: Norm = "linf"
+    norm: Norm = LINF
 
     @property
     def distance(self) -> float | None:
@@ -120,7 +120,7 @@ class AttackOptions(TypedDict, total=False):
     domain: Domain | None
     method: AttackMethod
     effort: Effort
-    norm: Norm
+    norm: str
     seed: int
     time_limit: float
     progress: Progress
@@ -166,7 +166,7 @@ def attack(network: Network, anchor: Anchor, **options: Unpack[AttackOptions]) -
         Ctrl-C; its `found` is the attack with the best point so far.
     """
     check_options("attack", options, AttackOptions.__annotations__)
-    domain, norm = options.get("domain") or Domain(), options.get("norm", "linf")
+    domain, norm = options.get("domain") or Domain(), norm_of(options.get("norm", LINF))
     query = Query(network, anchor, domain, norm, options.get("seed", 0))
     resources = current().telling(options.get("progress", quiet))
     return closest_adversarial(

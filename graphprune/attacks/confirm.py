@@ -7,8 +7,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graphprune.ir import Query
-from graphprune.region import Domain
-from graphprune.region.points import length, lengths
 from graphprune.runtime.original import run_original
 from graphprune.runtime.reference import forward64
 
@@ -66,9 +64,9 @@ class _Judged:
 
 def _judge(query: Query, points: Floating) -> _Judged:
     network, anchor = query.network, query.anchor
-    points = _clip(points.astype(network.source.dtype), query.domain)
+    points = query.domain.clip(points.astype(network.source.dtype))
     adversarial = margins(run_original(network, points), anchor.label) <= 0
-    distances = lengths(points.astype(np.float64) - anchor.x.astype(np.float64), query.norm)
+    distances = query.norm.lengths(points.astype(np.float64) - anchor.center)
     return _Judged(points, distances, adversarial)
 
 
@@ -105,9 +103,9 @@ def closest_on_ray(
     deadline
         On the clock of :func:`time.monotonic`: past it the look is a coarse one.
     """
-    start = query.anchor.x.astype(np.float64)
+    start = query.anchor.center
     step = x.astype(np.float64).reshape(start.shape) - start
-    whole = length(step, query.norm)
+    whole = query.norm.length(step)
     if whole == 0.0:
         return confirm(query, start[None])
 
@@ -132,7 +130,3 @@ def closest_on_ray(
     if found is None:
         found = _closest(query, [judge(1.0 + np.geomspace(1e-9, PUSH, 24))])
     return found if found is not None and found.distance < best else None
-
-
-def _clip(points: Floating, domain: Domain) -> Floating:
-    return np.clip(points, *domain.ends(points.dtype))

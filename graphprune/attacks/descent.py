@@ -19,11 +19,10 @@ Floats = NDArray[np.float64]
 # Of a descent, one row per start: what the loop reads and writes, by name.
 State = dict[str, Resident]
 
-# Shares of the way to the projection of the first and of the last step.
-FIRST: dict[Norm, float] = {"linf": 0.7, "l2": 0.7, "l1": 0.5}
+# Share of the way to the projection of the last step; the norm says that of the first.
 LAST = 0.1
-# In l1, where descents begin on the way to an end that was found in l2, and the share of the steps
-# that each of the two gets: they are cheap.
+# Where descents begin on the way to an end that was found in a rounder norm, and the share of the
+# steps that each of the two gets: they are cheap.
 BACK, SHARE = 0.7, 0.5
 # Steps between looks at the clock, at most.
 PIECE = 10
@@ -35,7 +34,7 @@ AHEAD, BEHIND = 6, 1.25
 def paces(norm: Norm, iterations: int) -> NDArray[np.float32]:
     """Shares of the way to the projection: long steps first, then ever more careful ones."""
     turn = np.cos(np.linspace(0.0, np.pi, iterations))
-    return (LAST + 0.5 * (FIRST[norm] - LAST) * (1.0 + turn)).astype(np.float32)
+    return (LAST + 0.5 * (norm.pace - LAST) * (1.0 + turn)).astype(np.float32)
 
 
 def descend(
@@ -43,19 +42,20 @@ def descend(
 ) -> tuple[Floats, Floats]:
     """Shortest adversarial steps found from `steps` (N, n), each for its target.
 
-    Steps in l1 move few elements as far as they go, which from afar is a poor path: there, a
-    descent in l2 goes first.
+    Steps in l1 move few elements as far as they go, which from afar is a poor path: where the norm
+    names a rounder one, a descent in that goes first.
 
     Returns
     -------
     steps, lengths
         (N, n) and (N,); infinite lengths where nothing adversarial was met.
     """
-    if problem.norm != "l1":
+    rounder = problem.norm.rounder
+    if rounder is None:
         return walk(problem, steps, targets, iterations, deadline)
-    in_l2 = AttackProblem(replace(problem.query, norm="l2"))
+    rounded = AttackProblem(replace(problem.query, norm=rounder))
     count = max(1, round(SHARE * iterations))
-    round_steps, known = walk(in_l2, steps, targets, count, deadline)
+    round_steps, known = walk(rounded, steps, targets, count, deadline)
     sizes = np.where(np.isfinite(known), problem.lengths(round_steps), np.inf)
     found, lengths = walk(problem, BACK * round_steps, targets, count, deadline)
     shorter = lengths < sizes

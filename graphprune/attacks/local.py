@@ -11,7 +11,6 @@ from graphprune.ir import Network, Query
 from graphprune.ir.network import operator, sample_shape
 from graphprune.operators import Relu
 from graphprune.region import Norm
-from graphprune.region.points import lengths
 from graphprune.runtime.session import Resident, compiled
 
 Floats = NDArray[np.float64]
@@ -38,17 +37,22 @@ class AttackProblem:
     @cached_property
     def start(self) -> Floats:
         """The anchor, flat."""
-        return self.query.anchor.x.astype(np.float64).reshape(-1)
+        return self.query.anchor.center.reshape(-1)
 
     @cached_property
+    def _ends(self) -> tuple[Floats, Floats]:
+        lower, upper = self.query.domain.steps(self.query.anchor.x)
+        return lower.reshape(-1), upper.reshape(-1)
+
+    @property
     def lower(self) -> Floats:
         """Smallest steps that stay in the domain, <= 0."""
-        return np.minimum(self.query.domain.low - self.start, 0.0)
+        return self._ends[0]
 
-    @cached_property
+    @property
     def upper(self) -> Floats:
         """Largest steps that stay in the domain, >= 0."""
-        return np.maximum(self.query.domain.high - self.start, 0.0)
+        return self._ends[1]
 
     @cached_property
     def held(self) -> dict[str, Resident]:
@@ -71,7 +75,7 @@ class AttackProblem:
         return flat.reshape(len(steps), *self.network.input_shape)
 
     def lengths(self, steps: Floats) -> Floats:
-        return lengths(steps, self.norm)
+        return self.norm.lengths(steps)
 
     def rows(self, targets: Indices) -> Singles:
         """Rows (N, classes) of f_y - f_t."""

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from graphprune.attacks import project
 from graphprune.ir.builder import GraphBuilder
 from graphprune.ir.network import BATCH, Network
 from graphprune.region import Norm
+from graphprune.region.norms.graph import HUGE
 from graphprune.transforms.forward import emit
 from graphprune.transforms.gradient import emit_gradient
 
@@ -25,7 +25,7 @@ OVERSHOOT = 1.03
 SHORTER = np.array([0.6, 0.8, 0.9, 0.94, 0.96, 0.975, 0.985, 0.995])
 LONGER = np.array([1.0, 1.03, 1.1, 1.2, 1.5, 2.0, 3.0, 5.0])
 # What lengths are where nothing adversarial is known.
-FAR = project.HUGE
+FAR = HUGE
 # Elements that the steps between two looks at the clock move, at most.
 ELEMENTS = 1 << 23
 
@@ -102,8 +102,8 @@ def descent(network: Network, norm: Norm) -> ir.Model:
         margins, slopes = stage.slopes(b, step)
         best, length = _keep(b, norm, margins, step, best, length)
         along = b.op("ReduceSum", [b.op("Mul", [slopes, step]), b.ints([1])], {"keepdims": 1})
-        goal = project.nearest(
-            b, norm, b.op("Sub", [margins, along]), slopes, stage.lower, stage.upper, stage.size
+        goal = norm.write_nearest(
+            b, b.op("Sub", [margins, along]), slopes, stage.lower, stage.upper, stage.size
         )
         pace = b.op("Gather", [paces, trip])
         between = b.op("Add", [step, b.op("Mul", [pace, b.op("Sub", [goal, step])])])
@@ -125,7 +125,7 @@ def _keep(
     length: ir.Value,
 ) -> tuple[ir.Value, ir.Value]:
     """`best` and `length` after a look at `step`."""
-    size = project.lengths(b, norm, step)
+    size = norm.write_lengths(b, step)
     adversarial = b.op("LessOrEqual", [margins, b.scalar(0.0)])
     better = b.op("And", [adversarial, b.op("Less", [size, length])])
     return b.op("Where", [better, step, best]), b.op("Where", [better, size, length])
@@ -153,7 +153,7 @@ def rays(network: Network, norm: Norm) -> ir.Model:
     least = b.op("Where", [adversarial, scales, b.scalar(FAR)])
     least = b.op("ReduceMin", [least, b.ints([0])], {"keepdims": 0})
     shortest = stage.clip(b, b.op("Mul", [least, ends]))
-    size = project.lengths(b, norm, shortest)
+    size = norm.write_lengths(b, shortest)
     met = b.op("Less", [least, b.scalar(FAR)])
     better = b.op("And", [met, b.op("Less", [size, length])])
     b.output(b.op("Where", [better, shortest, best]), "best")
@@ -179,9 +179,9 @@ def pgd(network: Network, norm: Norm) -> ir.Model:
         margins, slopes = stage.slopes(b, step)
         least = b.op("ReduceMin", [margins], {"keepdims": 0})
         going = b.op("Greater", [least, b.scalar(0.0)])
-        direction = project.steepest(b, norm, slopes, stage.size)
+        direction = norm.write_steepest(b, slopes, stage.size)
         moved = b.op("Add", [step, b.op("Mul", [pace, direction])])
-        after = stage.clip(b, project.into_ball(b, norm, moved, radius, stage.size))
+        after = stage.clip(b, norm.write_projection(b, moved, radius, stage.size))
         return going, (b.op("Where", [going, after, step]),)
 
     (step,) = b.loop(trips, [(stage.steps("step"), [BATCH, stage.size])], body)

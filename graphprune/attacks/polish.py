@@ -20,7 +20,6 @@ from graphprune.attacks.confirm import Witness, closest_on_ray
 from graphprune.attacks.local import AttackProblem, Linearisation
 from graphprune.attacks.program import Program, program
 from graphprune.ir import Query
-from graphprune.region.points import dual
 
 Floats = NDArray[np.float64]
 
@@ -90,7 +89,7 @@ def descend(
         around = Linearisation(problem, step, target)
         if not around.usable:
             break
-        least = negligible * best * dual(problem.norm, around.gradient)
+        least = negligible * best * problem.norm.dual_length(around.gradient)
         goal = _propose(problem, around, best, region, least, deadline)
         if goal is None:
             break
@@ -127,6 +126,8 @@ def _propose(
     upper = np.maximum(np.minimum(problem.upper, step + region), step)
     constant = around.margin - float(around.gradient @ step)
     model = program(problem.norm, constant, around.gradient, lower, upper, best)
+    if model is None:
+        return None
     known = {i: np.zeros(len(k.z), dtype=bool) for i, k in around.kinks.items()}
     goal: Floats | None = None
     for _ in range(SOLVES):

@@ -8,13 +8,16 @@ and the shortest y with a margin <= 0 is wanted, each element of y within bounds
 as they are found to matter, and the solver goes on from the basis it has.
 """
 
+from collections.abc import Callable
 from typing import Protocol
 
 import highspy
 import numpy as np
 from numpy.typing import NDArray
 
-from graphprune.region import Norm
+from graphprune.region import LINF, Norm
+from graphprune.region.norms.l1 import L1
+from graphprune.region.norms.l2 import L2
 from graphprune.runtime.highs import INFINITY, Solver
 
 Floats = NDArray[np.float64]
@@ -44,23 +47,6 @@ class Program(Protocol):
         `missing` is what hinges that were added since would have added to the solve's margin.
         """
         ...
-
-
-def program(
-    norm: Norm, constant: float, gradient: Floats, lower: Floats, upper: Floats, radius: float
-) -> Program:
-    """The program of a norm.
-
-    Parameters
-    ----------
-    lower, upper
-        (n,) bounds of the step; they hold a step of length `radius` with a margin <= 0.
-    """
-    if norm == "linf":
-        return LinfProgram(constant, gradient, lower, upper, radius)
-    if norm == "l1":
-        return L1Program(constant, gradient, lower, upper)
-    return L2Program(constant, gradient, lower, upper, radius)
 
 
 def _solver() -> Solver:
@@ -142,7 +128,9 @@ class LinfProgram:
 class L1Program:
     """min sum |y_i|: y = p - m with p, m >= 0, and one row for the margin."""
 
-    def __init__(self, constant: float, gradient: Floats, lower: Floats, upper: Floats) -> None:
+    def __init__(
+        self, constant: float, gradient: Floats, lower: Floats, upper: Floats, radius: float
+    ) -> None:
         self.size = len(gradient)
         self.highs = _solver()
         self.highs.addVars(
@@ -230,3 +218,25 @@ class L2Program:
 
     def advance(self, missing: float) -> bool:
         return False
+
+
+# The programs by norm; points in a norm without one are not polished.
+PROGRAMS: dict[Norm, Callable[[float, Floats, Floats, Floats, float], Program]] = {
+    LINF: LinfProgram,
+    L2: L2Program,
+    L1: L1Program,
+}
+
+
+def program(
+    norm: Norm, constant: float, gradient: Floats, lower: Floats, upper: Floats, radius: float
+) -> Program | None:
+    """The program of a norm; None where it has none.
+
+    Parameters
+    ----------
+    lower, upper
+        (n,) bounds of the step; they hold a step of length `radius` with a margin <= 0.
+    """
+    make = PROGRAMS.get(norm)
+    return None if make is None else make(constant, gradient, lower, upper, radius)

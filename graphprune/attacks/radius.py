@@ -32,7 +32,7 @@ def bisect(problem: AttackProblem, targets: Indices, in_time: Callable[[], bool]
     domain, norm = query.domain, query.norm
     reach = domain.search_limit(query.anchor.x, norm)
     shape = query.network.input_shape
-    first = min(0.5 if norm == "linf" or not domain.bounded else 0.5 * reach, reach)
+    first = min(0.5 if norm.separable or not domain.bounded else 0.5 * reach, reach)
     low, high, radius = 0.0, np.inf, first
     best: Witness | None = None
     while in_time() and radius > 0:

@@ -19,7 +19,7 @@ from graphprune.bounds import (
 from graphprune.errors import GraphpruneError, check_known
 from graphprune.ir import Network, Query
 from graphprune.progress import Interrupted, Progress, quiet
-from graphprune.region import Anchor, Ball, Domain, Norm
+from graphprune.region import LINF, Anchor, Ball, Domain, Norm, norm_of
 from graphprune.runtime.resources import Resources, current, using
 
 # The search stops when failed / certified radius is at most this.
@@ -54,7 +54,7 @@ class Certificate:
     method: str
     seconds: float
     stopped: bool = False
-    norm: Norm = "linf"
+    norm: Norm = LINF
 
 
 def margin_rows(network: Network, label: int) -> NDArray[np.float64]:
@@ -67,8 +67,7 @@ def margin_rows(network: Network, label: int) -> NDArray[np.float64]:
 
 def certified_margins(query: Query, radius: float, method: Method = "crown") -> NDArray[np.float64]:
     """Proven lower bounds (classes - 1,) of the margins on a ball, targets increasing."""
-    ball = Ball(query.anchor.x.astype(np.float64), radius, query.domain, query.norm)
-    margins: NDArray[np.float64] = margins_on(query, [ball], method)[0][0]
+    margins: NDArray[np.float64] = margins_on(query, [query.ball(radius)], method)[0][0]
     return margins
 
 
@@ -104,7 +103,7 @@ def certify(
     *,
     domain: Domain | None = None,
     method: Method = "crown",
-    norm: Norm = "linf",
+    norm: str = LINF,
     upper: float | None = None,
     time_limit: float = np.inf,
     progress: Progress = quiet,
@@ -144,7 +143,7 @@ def certify(
     Interrupted
         Ctrl-C; its `found` is the certificate of the largest radius so far.
     """
-    query = Query(network, anchor, domain or Domain(), norm)
+    query = Query(network, anchor, domain or Domain(), norm_of(norm))
     resources = current().within(time_limit).telling(progress)
     return certified_radius(query, resources, method, upper)
 
@@ -184,13 +183,12 @@ def _close(
     bracket: "_Bracket", query: Query, resources: Resources, method: Method, first: float
 ) -> bool:
     """Narrow the bracket to the precision, beginning with a radius; False when time was over."""
-    center = query.anchor.x.astype(np.float64)
     outer: list[LayerBounds] | None = None
     radii = [first]
     cheap = query.network.neurons <= SMALL and method != "alpha-crown"
     together = 2 if cheap or resources.device == "cuda" else 1
     while not resources.over:
-        balls = [Ball(center, radius, query.domain, query.norm) for radius in radii]
+        balls = [query.ball(radius) for radius in radii]
         try:
             # At a radius above 0 a proof needs no better margin than a positive one.
             margins, layers = margins_on(query, balls, method, outer, 0.0)

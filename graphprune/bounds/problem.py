@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from graphprune.errors import GraphpruneError
 from graphprune.ir import Network
 from graphprune.ir.network import activation_of
-from graphprune.region import Ball, Norm, Region
+from graphprune.region import LINF, Norm, Region
 from graphprune.transforms.replace import Replacement
 
 Floats = NDArray[np.float64]
@@ -23,21 +23,21 @@ METHODS: tuple[Method, ...] = get_args(Method)
 
 @dataclass(frozen=True, eq=False)
 class Boxes:
-    """A batch of boxes, and of the balls they surround where the norm is not ``linf``.
+    """A batch of boxes, and of the balls they surround in a norm whose balls are no boxes.
 
     Attributes
     ----------
     lower, upper
         (B, input size) float32, rounded outward.
     center, radius
-        (B, input size) and (B,) float64, the balls in `norm`; None for ``linf``.
+        (B, input size) and (B,) float64, the balls in `norm`; None for boxes.
     """
 
     lower: Singles
     upper: Singles
     center: Floats | None = None
     radius: Floats | None = None
-    norm: Norm = "linf"
+    norm: Norm = LINF
 
     def take(self, part: slice) -> "Boxes":
         """Some of the boxes."""
@@ -48,20 +48,17 @@ class Boxes:
     @classmethod
     def of(cls, *regions: Region) -> "Boxes":
         """Boxes around balls (of one norm) or boxes."""
-        points, numbers = zip(*(_sides(region) for region in regions), strict=True)
-        below, above = (
-            np.stack(ends).reshape(len(regions), -1) for ends in zip(*points, strict=True)
-        )
-        radius, low, high = np.array(numbers, dtype=np.float64).T[:, :, None]
-        lower = np.maximum(_below(below, -radius), low)
-        upper = np.minimum(-_below(-above, -radius), high)
-        balls = [region for region in regions if isinstance(region, Ball)]
-        norms = {ball.norm for ball in balls}
-        if norms <= {"linf"}:
-            return cls(round_down(lower), round_up(upper))
-        if len(norms) > 1 or len(balls) < len(regions):
+        norms = {region.norm for region in regions}
+        if len(norms) > 1:
             raise GraphpruneError("a batch of balls must have one norm")
-        return cls(round_down(lower), round_up(upper), below, radius[:, 0], norms.pop())
+        norm = norms.pop()
+        sides = zip(*(region.outward for region in regions), strict=True)
+        lower, upper = (np.stack(ends).reshape(len(regions), -1) for ends in sides)
+        if norm.separable:
+            return cls(round_down(lower), round_up(upper))
+        center = np.stack([region.center for region in regions]).reshape(len(regions), -1)
+        radius = np.array([region.radius for region in regions], dtype=np.float64)
+        return cls(round_down(lower), round_up(upper), center, radius, norm)
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,24 +91,6 @@ class LayerBounds:
     def unstable(self) -> NDArray[np.bool_]:
         mask: NDArray[np.bool_] = (self.lower < 0) & (self.upper > 0)
         return mask
-
-
-def _sides(region: Region) -> tuple[tuple[Floats, Floats], tuple[float, float, float]]:
-    """Points that the ends are a radius beside; the radius, and how far they reach."""
-    if isinstance(region, Ball):
-        domain = region.domain
-        return (region.center, region.center), (region.radius, domain.low, domain.high)
-    return (region.lower, region.upper), (0.0, -np.inf, np.inf)
-
-
-def _below(a: Floats, b: Floats) -> Floats:
-    """Float64 numbers that are at most a + b."""
-    total = a + b
-    # Knuth's exact difference: where it is negative, one step down.
-    part = total - a
-    rest = (a - (total - part)) + (b - part)
-    _step_down(total.view(np.int64), rest < 0)
-    return total
 
 
 def _step_down(bits: NDArray[np.signedinteger], where: NDArray[np.bool_]) -> None:

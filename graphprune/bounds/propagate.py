@@ -170,7 +170,7 @@ def _layer(
     box = engine.interval(index)
     if problem.method == "ibp":
         return box
-    if problem.boxes.norm == "linf" and not ancestors(network, index):
+    if problem.boxes.norm.separable and not ancestors(network, index):
         return box  # without an activation below, the image of a box is exact
     alive = network.alive(network.activations[index])
     if index in problem.replaced:

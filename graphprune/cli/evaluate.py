@@ -61,7 +61,7 @@ def _settings(
     from graphprune.bounds import METHODS
     from graphprune.evaluate.estimates import parse_estimate
     from graphprune.evaluate.settings import METRICS, Settings
-    from graphprune.region import NORMS, Domain
+    from graphprune.region import NORMS, Domain, norm_of
 
     chosen = tuple(dict.fromkeys(part.strip() for part in metrics.split(",") if part.strip()))
     for metric in chosen or ("",):
@@ -77,7 +77,7 @@ def _settings(
         metrics=chosen,
         method=o.one_of("--method", method, METHODS),  # type: ignore[arg-type]
         effort=o.one_of("--effort", effort, ("fast", "standard", "thorough")),  # type: ignore[arg-type]
-        norm=o.one_of("--norm", norm, NORMS),  # type: ignore[arg-type]
+        norm=norm_of(o.one_of("--norm", norm, tuple(NORMS))),
         seed=seed,
         radius=o.positive("--radius", radius),
         solver=o.one_of("--solver", solver, SOLVERS),  # type: ignore[arg-type]

@@ -143,12 +143,12 @@ def read_box(text: str, network: "Network", domain: "Domain") -> "Box":
     for name, side in (("lower", lower), ("upper", upper)):
         if side.size != int(np.prod(shape)):
             raise AnchorError(f"--box {text}: '{name}' has shape {side.shape}, not {shape}")
-    lower = np.maximum(lower.reshape(shape), domain.low)
-    upper = np.minimum(upper.reshape(shape), domain.high)
+    ends = domain.box(shape)
+    lower = np.maximum(lower.reshape(shape), ends[0])
+    upper = np.minimum(upper.reshape(shape), ends[1])
     if not (np.all(np.isfinite(lower)) and np.all(np.isfinite(upper)) and np.all(lower <= upper)):
         raise AnchorError(
-            f"--box {text}: must be finite with lower <= upper inside --domain"
-            f" {domain.low},{domain.high}"
+            f"--box {text}: must be finite with lower <= upper inside --domain {domain.text}"
         )
     return Box(lower, upper)
 

@@ -50,7 +50,7 @@ def load_anchors(
     name = str(path) if isinstance(path, str | Path) else f"{len(path)} PNG files"
     domain = domain or Domain()
     raw, y = _read(path)
-    if name.endswith(".csv") and np.max(domain.high) <= 1 and _are_bytes(raw):
+    if name.endswith(".csv") and domain.outermost[1] <= 1 and _are_bytes(raw):
         raw = raw.astype(np.uint8)
     if labels is not None:
         y = _read_labels(Path(labels))
@@ -205,7 +205,7 @@ def _check_points(x: NDArray[np.floating], domain: Domain, name: str) -> None:
         if not domain.contains(point):
             raise AnchorError(
                 f"{name}: point {i} has values in [{point.min():g}, {point.max():g}], outside the"
-                f" domain [{domain.low:g}, {domain.high:g}]; scale it or give --domain LO,HI"
+                f" domain {domain.span}; scale it or give --domain LO,HI"
             )
 
 

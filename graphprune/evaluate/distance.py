@@ -10,7 +10,15 @@ import numpy as np
 from graphprune.attacks.attack import Attack, Effort, closest_adversarial
 from graphprune.attacks.confirm import Witness
 from graphprune.backends.choose import Solver, attempt, survive
-from graphprune.backends.protocol import RELATIVE, Backend, Ledger, Limits, Problem, is_exact
+from graphprune.backends.protocol import (
+    MEASURED,
+    RELATIVE,
+    Backend,
+    Ledger,
+    Limits,
+    Problem,
+    is_exact,
+)
 from graphprune.backends.search import opening
 from graphprune.backends.trace import Trace
 from graphprune.bounds.certify import Certificate, certified_margins, certified_radius
@@ -161,8 +169,10 @@ def distance(
     if not time_limit >= 0 or (radius is not None and not radius > 0) or not memory > 0:
         raise GraphpruneError("time_limit must be at least 0, radius and memory positive")
     for known in (known_attack, known_certificate):
-        if known is not None and known.norm != "linf":
-            raise GraphpruneError(f"d_bnd is a distance in linf; what is known is in {known.norm}")
+        if known is not None and known.norm is not MEASURED:
+            raise GraphpruneError(
+                f"d_bnd is a distance in {MEASURED}; what is known is in {known.norm}"
+            )
     domain = domain or Domain()
     anchor.require(network.input_shape, network.classes, domain)
     warm_up(progress)

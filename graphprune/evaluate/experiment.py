@@ -8,7 +8,6 @@ measurement is kept and the same command goes on where it stopped, with more anc
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from math import inf
 from pathlib import Path
 from statistics import mean, median
 from typing import Any
@@ -212,12 +211,7 @@ class Experiment:
                     return
 
     def folder(self, panel: Panel, name: str, domain: Domain) -> Path:
-        return self.out / f"{name}-{_text(domain)}" / panel.network
-
-
-def _text(domain: Domain) -> str:
-    """As the command line has it."""
-    return "none" if domain == Domain(-inf, inf) else f"{domain.low:g},{domain.high:g}"
+        return self.out / f"{name}-{domain.option}" / panel.network
 
 
 def _require_same(folder: Path, network: Network) -> None:
@@ -321,7 +315,7 @@ def panel_of(plan: dict[str, Any]) -> dict[str, str]:
     """The panel of a plan, as every one of its rows names it."""
     return {
         "network": plan["network"], "metric": f"d_{plan['metric']}", "recipe": plan["recipe"],
-        "domain": _text(domain_of(plan["settings"])),
+        "domain": domain_of(plan["settings"]).option,
     }  # fmt: skip
 
 

@@ -36,7 +36,7 @@ def as_floats(x: NDArray[np.generic], domain: Domain, name: str) -> Floats:
         raise AnchorError(
             f"{name}: points have type {x.dtype}; known are float32, float64 and integers"
         )
-    low, high = float(np.min(domain.low)), float(np.max(domain.high))
+    low, high = domain.outermost
     if 1.0 < high < np.inf:
         exact = np.abs(x.astype(np.float64)).max(initial=0.0) <= 2.0**24
         return x.astype(np.float32 if exact else np.float64)

@@ -73,7 +73,7 @@ def prove(
         (), (),
     )  # fmt: skip
     question = BallQuery(
-        model, anchor.x, anchor.label, wanted, settings.domain.low, settings.domain.high
+        model, anchor.x, anchor.label, wanted, *settings.domain.interval
     )  # fmt: skip
     sizes = tuple(size(activation.outputs[0]) for activation in network.activations)
     trace = found.trace if sizes == tuple(model.relus) else None
@@ -122,7 +122,7 @@ def proof_file(model: Model, job: Job, outcome: Outcome, settings: Settings) -> 
             index = record["index"]
             proofs[index] = _misclassified(model, anchors[index], record["predicted"])
     found = tuple(proofs[index] for index in anchors if index in proofs)
-    return ProofFile(model.sha256, settings.domain.low, settings.domain.high, found)
+    return ProofFile(model.sha256, *settings.domain.interval, found)
 
 
 def _misclassified(model: Model, anchor: Anchor, predicted: int) -> Proof:

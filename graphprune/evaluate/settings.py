@@ -2,15 +2,16 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from math import inf, isfinite
+from math import inf
 from typing import Any
 
 from graphprune.attacks.attack import AttackMethod, Effort
 from graphprune.backends.choose import Solver
+from graphprune.backends.protocol import MEASURED
 from graphprune.bounds import Method
 from graphprune.errors import GraphpruneError
 from graphprune.progress import Progress, quiet
-from graphprune.region import Domain, Norm
+from graphprune.region import LINF, Domain, Norm, norm_of
 from graphprune.runtime.provider import Provider
 from graphprune.runtime.resources import Resources
 
@@ -64,7 +65,7 @@ class Settings:
     attack: AttackMethod = "descent"
     effort: Effort = "standard"
     seed: int = 0
-    norm: Norm = "linf"
+    norm: Norm = LINF
     radius: float | None = None
     solver: Solver = "auto"
     time_limit: float | None = None
@@ -78,10 +79,11 @@ class Settings:
     memory: float = 2.0
 
     def __post_init__(self) -> None:
-        if self.norm != "linf" and "bnd" in self.metrics:
+        object.__setattr__(self, "norm", norm_of(self.norm))
+        if self.norm is not MEASURED and "bnd" in self.metrics:
             raise GraphpruneError(
-                f"d_bnd is computed in the norm linf only, not {self.norm}: leave it out of the"
-                " metrics (--metrics adv,rob)"
+                f"d_bnd is computed in the norm {MEASURED} only, not {self.norm}: leave it out"
+                " of the metrics (--metrics adv,rob)"
             )
 
     @property
@@ -101,8 +103,7 @@ class Settings:
         for name in ("time_limit", "radius"):
             if settings[name] == inf:  # the same as none
                 settings[name] = None
-        ends = [end if isfinite(end) else None for end in (self.domain.low, self.domain.high)]
-        settings["domain"] = None if ends == [None, None] else ends
+        settings["norm"], settings["domain"] = str(self.norm), self.domain.to_json()
         return settings
 
     @classmethod
@@ -125,5 +126,4 @@ class Settings:
 
 def domain_of(settings: Mapping[str, Any]) -> Domain:
     """The domain of settings as JSON."""
-    low, high = settings.get("domain") or (None, None)
-    return Domain(-inf if low is None else low, inf if high is None else high)
+    return Domain.from_json(settings.get("domain"))

@@ -267,7 +267,7 @@ class Store:
     def _certificate(self, task: Task, proof: Proof) -> bytes:
         """A certificate of its own, which ``graphprune check`` reads."""
         domain = self.settings.domain
-        return write(ProofFile(task.model, domain.low, domain.high, (proof,)))
+        return write(ProofFile(task.model, *domain.interval, (proof,)))
 
     def event(self, kind: str, text: str) -> None:
         """Note something that happened."""

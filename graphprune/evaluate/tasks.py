@@ -21,7 +21,7 @@ from graphprune.evaluate.settings import Settings
 from graphprune.ir import Network, Query
 from graphprune.ir.network import activation_of
 from graphprune.progress import Interrupted, Progress, quiet
-from graphprune.region import Anchor, Ball, Norm
+from graphprune.region import Anchor, Norm
 from graphprune.runtime.original import run_original
 
 log = logging.getLogger("graphprune")
@@ -195,7 +195,7 @@ def _stability(
 
     Smooth activations are neither, whatever their sign.
     """
-    ball = Ball(anchor.x.astype(np.float64), proof.radius, s.domain, s.norm)
+    ball = anchor.ball(proof.radius, s.domain, s.norm)
     layers = pre_activation_bounds(network, Boxes.of(ball))
     counts = []
     for activation, layer in zip(network.activations, layers, strict=True):

@@ -26,7 +26,7 @@ from graphprune.bounds import Boxes, pre_activation_bounds
 from graphprune.bounds.certify import certify, margin_rows
 from graphprune.canonical import from_proto
 from graphprune.progress import Progress, quiet
-from graphprune.region import Anchor, Ball, Domain
+from graphprune.region import Anchor, Domain
 from graphprune.runtime.jit import told_of_compiling
 
 # Of a ball on which the tiny network needs every part of the search, and few nodes.
@@ -50,7 +50,7 @@ def _run() -> None:
     ledger = Ledger(Problem(network, anchor, Domain(), RADIUS), progress=quiet)
     climb(ledger, Limits(), RADIUS, level=1)
     # A case that is left to a linear program, which a tree may or may not meet.
-    ball = Ball(anchor.x.astype(np.float64), RADIUS, Domain())
+    ball = anchor.ball(RADIUS, Domain())
     bounds = bounds_of(pre_activation_bounds(network, Boxes.of(ball)))
     region = CondensedRegion.of(network, ball, bounds)
     case = Subproblem.of(region, margin_rows(network, 0)[0]).optimised()

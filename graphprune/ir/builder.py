@@ -102,6 +102,14 @@ class GraphBuilder:
         self.nodes.append(node)
         return out
 
+    def top(self, values: ir.Value, count: int) -> tuple[ir.Value, ir.Value]:
+        """The `count` largest of each row (N, count), in falling order, and where they are."""
+        node = ir.node("TopK", [values, self.ints([count])], {"axis": 1}, num_outputs=2)
+        for value in node.outputs:
+            value.name = self.fresh("TopK")
+        self.nodes.append(node)
+        return node.outputs[0], node.outputs[1]
+
     def require(self, opset: int) -> None:
         """Write the graph in this opset at least."""
         self.opset = max(self.opset, opset)

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass, field, replace
 
-from graphprune.errors import GraphpruneError, check_known
+from graphprune.errors import GraphpruneError
 from graphprune.ir.network import Network
-from graphprune.region import NORMS, Anchor, Domain, Norm
+from graphprune.region import LINF, Anchor, Ball, Domain, Norm, norm_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,7 +20,7 @@ class Query:
     domain
         Box that perturbed points stay in.
     norm
-        Of the distance.
+        Norm of the distance; its name is enough.
     seed
         Of everything that is drawn at random.
 
@@ -35,14 +35,18 @@ class Query:
     network: Network
     anchor: Anchor
     domain: Domain = field(default_factory=Domain)
-    norm: Norm = "linf"
+    norm: Norm = LINF
     seed: int = 0
 
     def __post_init__(self) -> None:
         if self.network.classes < 2:
             raise GraphpruneError("the network has one output: no decision boundary is defined")
-        check_known("norm", self.norm, NORMS)
+        object.__setattr__(self, "norm", norm_of(self.norm))
         self.anchor.require(self.network.input_shape, self.network.classes, self.domain)
+
+    def ball(self, radius: float) -> Ball:
+        """The points of the domain within `radius` of the anchor."""
+        return self.anchor.ball(radius, self.domain, self.norm)
 
     def about(self, network: Network) -> "Query":
         """The same question about another network, such as a substitute."""

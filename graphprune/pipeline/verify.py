@@ -9,8 +9,7 @@ from graphprune.attacks.attack import Attack
 from graphprune.errors import PipelineError
 from graphprune.ir.export import with_own_source
 from graphprune.passes.base import Pass, State
-from graphprune.region import Ball, Region
-from graphprune.region.points import contains
+from graphprune.region import Region
 from graphprune.runtime.original import run_original
 from graphprune.runtime.reference import forward64
 
@@ -124,7 +123,7 @@ def promised_points(item: Pass, before: State, after: State) -> Floats:
         region = after.region
         if region is None:
             raise PipelineError(f"pass '{item.name}' promises a ball and does not say which")
-        known = [x for x in known if contains(region, x)]
+        known = [x for x in known if region.contains(x)]
         known.extend(samples_in(region, SAMPLES))
     elif item.promise == "everywhere":
         known.extend(_everywhere(after, shape))
@@ -144,13 +143,13 @@ def samples_in(region: Region, count: int, seed: int = 0) -> Floats:
     if count:
         weight[-1] = 0.5
     points: Floats = np.clip(lower + weight * (upper - lower), lower, upper)
-    return region.pulled(points) if isinstance(region, Ball) else points
+    return region.pulled(points)
 
 
 def _everywhere(state: State, shape: tuple[int, ...]) -> Floats:
     """Points in and around the domain, close to the anchor, and far out."""
     rng = np.random.default_rng(0)
-    low, high = (state.domain.low, state.domain.high) if state.domain.bounded else (-1.0, 1.0)
+    low, high = state.domain.box(shape) if state.domain.bounded else (np.array(-1.0), np.array(1.0))
     spread = rng.choice([0.0, 0.1, 1.0, 10.0], size=(SAMPLES, *(1,) * len(shape)))
     centre = np.full(shape, 0.5 * (low + high)) if state.anchor is None else state.anchor.x
     near = centre + spread * (high - low) * rng.uniform(-0.5, 0.5, (SAMPLES, *shape))

@@ -15,7 +15,6 @@ from graphprune.ir import Network
 from graphprune.passes.rewrite.lines import secant
 from graphprune.pipeline import Pipeline
 from graphprune.region import Anchor
-from graphprune.region.points import linf
 from graphprune.report.plots import COLOURS, INK
 from graphprune.runtime.original import run_original
 
@@ -63,7 +62,7 @@ def regions_figure(network: Network, anchor: Anchor) -> "Figure":
         for axes in (wide, near):
             axes.plot(*x0, "o", color=INK, ms=4)
         wide.set_title(f"{share:.0f} % of the neurons removed", fontsize=8, color=INK)
-        near.set_title(f"distance {linf(closest.x, anchor.x):.4f}", fontsize=8, color=INK)
+        near.set_title(f"distance {anchor.distance(closest.x):.4f}", fontsize=8, color=INK)
     return figure
 
 

@@ -149,7 +149,7 @@ def _pictures(case: Case, domain: Domain) -> list[tuple[str, str]]:
         return []
     low, high = float(image.min()), float(image.max())
     if domain.bounded:
-        low, high = domain.low, domain.high
+        low, high = domain.outermost
     shown = [("image", picture(image, low, high))]
     if case.points:
         metric, witness = min(case.points, key=lambda p: p[1].distance)

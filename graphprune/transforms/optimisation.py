@@ -18,7 +18,7 @@ import onnx_ir as ir
 
 from graphprune.ir.builder import GraphBuilder
 from graphprune.ir.network import Network, pre_activation, sample_shape, size
-from graphprune.region import Norm
+from graphprune.region import LINF, Norm
 from graphprune.transforms.forward import Values, emit
 from graphprune.transforms.minimum import Rows
 from graphprune.transforms.relaxation import LINES, Walk, ancestors, better
@@ -33,7 +33,7 @@ STATE = ("alpha", "mean", "square")
 NEXT = "_next"
 
 
-def optimisation(network: Network, target: int, norm: Norm = "linf") -> ir.Model:
+def optimisation(network: Network, target: int, norm: Norm = LINF) -> ir.Model:
     """Graph of one step for rows on the target of segment `target`.
 
     Inputs: those of `relaxation`; for every activation i below, `CHANGES` like `LINES`, and

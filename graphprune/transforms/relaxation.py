@@ -24,10 +24,18 @@ import onnx_ir as ir
 
 from graphprune.ir.builder import GraphBuilder
 from graphprune.ir.network import LOGITS, Network, Segment, affine, data_inputs, sample_shape, size
-from graphprune.region import Norm
+from graphprune.region import LINF, Norm
 from graphprune.transforms.forward import Values
 from graphprune.transforms.gradient import accumulate
-from graphprune.transforms.minimum import ROUNDINGS, Box, Minimum, Rows, dot, over_ball, over_box
+from graphprune.transforms.minimum import (
+    ROUNDINGS,
+    Rows,
+    Sides,
+    WrittenMinimum,
+    dot,
+    over_ball,
+    over_box,
+)
 from graphprune.transforms.rounding import FLOOR, gamma
 
 LINES = ("lower_slope", "lower_offset", "upper_slope", "upper_offset")
@@ -47,14 +55,14 @@ def ancestors(network: Network, target: int) -> tuple[int, ...]:
     return network.cached(("ancestors", target), find)
 
 
-def relaxation(network: Network, target: int, norm: Norm = "linf") -> ir.Model:
+def relaxation(network: Network, target: int, norm: Norm = LINF) -> ir.Model:
     """Graph for rows on the target of segment `target` (an index into ``network.segments``).
 
     Inputs: ``rows`` (B, R, n); for every activation i below, ``lower_slope{i}``,
     ``lower_offset{i}``, ``upper_slope{i}``, ``upper_offset{i}`` (B, n_i); for every segment j
     passed, ``offset{j}`` (n_j, 1) and ``magnitude{j}`` (B, n_j); ``box_lower``, ``box_upper``
-    (B, input size); unless `norm` is ``linf``, ``center`` (B, input size) and ``radius`` (B,) of
-    the ball.
+    (B, input size); unless the balls of `norm` are boxes, ``center`` (B, input size) and
+    ``radius`` (B,) of the ball.
     Output: ``bound`` (B, R), float32, a lower bound of rows . z over box and ball, rounding
     included except for what underflow moves it by whatever the rows.
     """
@@ -156,22 +164,22 @@ class Walk:
             below.append(b.op("Mul", [part.rows, part.slope]))
         self._segment(index, b.op("Sum", below))
 
-    def minimum(self, norm: Norm) -> list[Minimum]:
-        """What is left on the input over the box and, unless `norm` is ``linf``, over the ball."""
+    def minimum(self, norm: Norm) -> list[WrittenMinimum]:
+        """Minima of the rows on the input: over the box, and over a ball that is no box."""
         b, source = self.b, self.network.input
         width = size(source)
         if source not in self.sums:
             return []
         low, high = (self.input(name, width) for name in ("box_lower", "box_upper"))
         rows = Rows.of(b, self.rows(self.sums.pop(source)))
-        found = [over_box(b, rows, Box(low, high))]
-        if norm != "linf":
+        found = [over_box(b, rows, Sides(low, high))]
+        if not norm.separable:
             radius = b.op("Unsqueeze", [b.input("radius", ["B"]), b.ints([1, 2])])
             center = self.input("center", width)
-            found.append(over_ball(b, rows, Box(low, high), center, radius, norm))
+            found.append(over_ball(b, rows, Sides(low, high), center, radius, norm))
         return found
 
-    def bound(self, minima: Sequence[Minimum]) -> ir.Value:
+    def bound(self, minima: Sequence[WrittenMinimum]) -> ir.Value:
         """The bound (B, R): the best of these minima with all constants and errors."""
         b = self.b
         total, error = self._total, self._error

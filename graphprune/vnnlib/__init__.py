@@ -7,6 +7,6 @@ Read `property`, `parser` and `normal_form` first.
 """
 
 from graphprune.vnnlib.parser import parse_property, read_property
-from graphprune.vnnlib.property import Box, Constraint, Property, Region
+from graphprune.vnnlib.property import Constraint, Disjunct, Property, RationalBox
 
-__all__ = ["Box", "Constraint", "Property", "Region", "parse_property", "read_property"]
+__all__ = ["Constraint", "Disjunct", "Property", "RationalBox", "parse_property", "read_property"]

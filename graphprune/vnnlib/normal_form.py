@@ -6,7 +6,7 @@ from fractions import Fraction
 from itertools import product
 
 from graphprune.errors import GraphpruneError
-from graphprune.vnnlib.property import Box, Constraint, Region
+from graphprune.vnnlib.property import Constraint, Disjunct, RationalBox
 
 # More conjunctions than this are refused: products of disjunctions grow exponentially.
 MOST_CASES = 20_000
@@ -35,7 +35,7 @@ Conjunction = tuple[Atom, ...]
 Interval = tuple[Fraction | None, Fraction | None]
 
 
-def normal_form(assertions: Sequence[Formula], inputs: int) -> tuple[Region, ...]:
+def normal_form(assertions: Sequence[Formula], inputs: int) -> tuple[Disjunct, ...]:
     """The conjunction of `assertions` as regions, those with the same box together.
 
     Raises
@@ -67,7 +67,7 @@ def normal_form(assertions: Sequence[Formula], inputs: int) -> tuple[Region, ...
     for key, polytopes in grouped.items():
         box = _box(bounds, dict(key), inputs)
         if box is not None:
-            regions.append(Region(box, tuple(dict.fromkeys(polytopes))))
+            regions.append(Disjunct(box, tuple(dict.fromkeys(polytopes))))
     return tuple(regions)
 
 
@@ -114,7 +114,9 @@ def _meet(a: Interval, b: Interval) -> Interval:
     return (max(lower) if lower else None, min(upper) if upper else None)
 
 
-def _box(bounds: dict[int, Interval], narrowed: dict[int, Interval], inputs: int) -> Box | None:
+def _box(
+    bounds: dict[int, Interval], narrowed: dict[int, Interval], inputs: int
+) -> RationalBox | None:
     """The box of a case, or None where it is empty."""
     lower, upper = [], []
     empty = False
@@ -128,4 +130,4 @@ def _box(bounds: dict[int, Interval], narrowed: dict[int, Interval], inputs: int
         empty |= low > high
         lower.append(low)
         upper.append(high)
-    return None if empty else Box(tuple(lower), tuple(upper))
+    return None if empty else RationalBox(tuple(lower), tuple(upper))

@@ -47,7 +47,7 @@ class Constraint:
 
 
 @dataclass(frozen=True, eq=False)
-class Box:
+class RationalBox:
     """lower <= X <= upper, element by element; none is empty."""
 
     lower: tuple[Fraction, ...]
@@ -95,7 +95,7 @@ class Box:
 
 
 @dataclass(frozen=True, eq=False)
-class Region:
+class Disjunct:
     """One box, and the unsafe outputs over it.
 
     Attributes
@@ -104,7 +104,7 @@ class Region:
         The union of these conjunctions; an empty conjunction holds everywhere.
     """
 
-    box: Box
+    box: RationalBox
     polytopes: tuple[tuple[Constraint, ...], ...]
 
     def violated_by(self, outputs: NDArray[np.floating]) -> bool:
@@ -126,4 +126,4 @@ class Property:
 
     inputs: int
     outputs: int
-    regions: tuple[Region, ...]
+    regions: tuple[Disjunct, ...]

@@ -6,7 +6,7 @@ from typing import ClassVar
 from graphprune.attacks.attack import Attack, AttackMethod, Effort, closest_adversarial
 from graphprune.ir import Query
 from graphprune.passes.base import Facts, Promise, State, provides, register_pass
-from graphprune.region import Norm
+from graphprune.region import LINF, NormName, norm_of
 from graphprune.runtime.resources import current
 
 
@@ -22,12 +22,12 @@ class AttackPass:
 
     method: AttackMethod = "descent"
     effort: Effort = "standard"
-    norm: Norm = "linf"
+    norm: NormName = LINF
     seed: int = 0
 
     def run(self, state: State) -> State:
         anchor = state.the_anchor(self.name)
-        query = Query(state.network, anchor, state.domain, self.norm, self.seed)
+        query = Query(state.network, anchor, state.domain, norm_of(self.norm), self.seed)
         resources = current().telling(state.progress)
         found = closest_adversarial(query, resources, self.method, self.effort)
         return state.with_fact(found)

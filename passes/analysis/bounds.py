@@ -68,14 +68,14 @@ class BoundsPass:
 
 def ball_of(state: State, name: str, radius: float | None) -> tuple[Ball, State]:
     """The linf ball of the radius asked for, or that of d_adv in the attack's norm."""
-    center = state.the_anchor(name).x.astype(np.float64)
+    anchor = state.the_anchor(name)
     if radius is not None:
         if not radius >= 0:
             raise PipelineError(f"pass '{name}': radius must be >= 0, not {radius}")
-        return Ball(center, radius, state.domain), state
+        return anchor.ball(radius, state.domain), state
     found, state = state.need(Attack)
     if found.distance is None:
         raise PipelineError(
             f"pass '{name}': the attack found no adversarial point; give the radius as an option"
         )
-    return Ball(center, found.distance, state.domain, found.norm), state
+    return anchor.ball(found.distance, state.domain, found.norm), state

@@ -8,7 +8,7 @@ from graphprune.bounds import Method
 from graphprune.bounds.certify import Certificate, certified_radius
 from graphprune.ir import Query
 from graphprune.passes.base import Facts, Promise, State, provides, register_pass
-from graphprune.region import Norm
+from graphprune.region import LINF, NormName, norm_of
 from graphprune.runtime.resources import current
 
 
@@ -23,11 +23,11 @@ class CertifyPass:
     needs: ClassVar[Facts] = frozenset()
 
     method: Method = "crown"
-    norm: Norm = "linf"
+    norm: NormName = LINF
 
     def run(self, state: State) -> State:
         known = state.facts.get(Attack)
-        query = Query(state.network, state.the_anchor(self.name), state.domain, self.norm)
+        query = Query(state.network, state.the_anchor(self.name), state.domain, norm_of(self.norm))
         resources = current().telling(state.progress)
         upper = None if known is None else known.distance
         proof = certified_radius(query, resources, self.method, upper)

@@ -11,7 +11,6 @@ from graphprune.ir.network import activation_of
 from graphprune.passes.analysis.activations import record as record_activations
 from graphprune.passes.base import Facts, Promise, State, record, register_pass
 from graphprune.passes.rewrite.lines import secant
-from graphprune.region import Ball
 from graphprune.transforms.replace import Replacement, apply
 
 
@@ -59,8 +58,7 @@ class LinearizeSecant:
         result = apply(network, replacements)
         counts = sum(int(network.alive(network.activations[i]).sum()) for i in replacements)
         anchor = state.the_anchor(self.name)
-        center = anchor.x.astype(np.float64)
-        ball = Ball(center, found.witness.distance, state.domain, found.norm)
+        ball = anchor.ball(found.witness.distance, state.domain, found.norm)
         record(result, state, self.name, {"secant": counts}, ball, layers=layers)
         return state.rewritten(result)
 

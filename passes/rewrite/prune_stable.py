@@ -9,7 +9,6 @@ from graphprune.attacks.attack import Attack
 from graphprune.ir.network import activation_of
 from graphprune.passes.analysis.bounds import BallBounds
 from graphprune.passes.base import Facts, Promise, State, record, register_pass
-from graphprune.region.points import contains
 from graphprune.transforms.replace import Replacement, apply
 
 
@@ -52,7 +51,5 @@ class PruneStable:
         result = apply(network, replacements)
         record(result, state, self.name, kinds, bounds.region, removed=removed)
         found = state.facts.get(Attack)
-        gone = found is not None and not (
-            found.witness and contains(bounds.region, found.witness.x)
-        )
+        gone = found is not None and not (found.witness and bounds.region.contains(found.witness.x))
         return state.rewritten(result, *([Attack] if gone else []), region=bounds.region)

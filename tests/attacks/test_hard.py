@@ -26,7 +26,7 @@ def anchor_of(net: Perceptron, x: NDArray[np.floating]) -> gp.Anchor:
     return gp.Anchor(x.astype(np.float32), int(np.argmax(net.logits(x.astype(float)))))
 
 
-@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("norm", NORMS.values())
 def test_the_unit_of_the_logits_does_not_matter(norm: Norm) -> None:
     """Multiplying by a power of two changes no rounding: the same point is found."""
     net = Perceptron.random(np.random.default_rng(0), [3, 6, 5, 3])
@@ -42,7 +42,7 @@ def test_the_unit_of_the_logits_does_not_matter(norm: Norm) -> None:
     assert found == [found[0]] * 3
 
 
-@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("norm", NORMS.values())
 @pytest.mark.parametrize("domain", [gp.Domain(), FREE])
 def test_a_boundary_beyond_a_flat_region_is_found(norm: Norm, domain: gp.Domain) -> None:
     """All neurons are off around the anchor: there the gradient is zero."""
@@ -51,9 +51,7 @@ def test_a_boundary_beyond_a_flat_region_is_found(norm: Norm, domain: gp.Domain)
         [np.full(3, -3.0), np.array([0.5, 0.0])],
     )
     anchor = anchor_of(net, np.array([0.3, 0.6, 0.4]))
-    exact = brute_force_distance(
-        net, anchor.x.astype(float), anchor.label, domain.low, domain.high, norm
-    )
+    exact = brute_force_distance(net, anchor.x.astype(float), anchor.label, *domain.interval, norm)
     found = gp.attack(gp.from_proto(net.model()), anchor, norm=norm, domain=domain, effort="fast")
     assert found.distance == pytest.approx(exact, rel=1e-4)
 
@@ -63,7 +61,7 @@ def test_a_boundary_beyond_a_flat_region_is_found(norm: Norm, domain: gp.Domain)
     seed=st.integers(0, 1000),
     classes=st.sampled_from([2, 3]),
     place=st.sampled_from(["inside", "corner", "free"]),
-    norm=st.sampled_from(NORMS),
+    norm=st.sampled_from(list(NORMS.values())),
 )
 def test_corners_two_classes_and_no_domain(seed: int, classes: int, place: str, norm: Norm) -> None:
     """Never nearer than the boundary, and a boundary is found where there is one."""
@@ -72,9 +70,7 @@ def test_corners_two_classes_and_no_domain(seed: int, classes: int, place: str, 
     x = rng.integers(0, 2, 2) if place == "corner" else rng.uniform(0, 1, 2)
     domain = FREE if place == "free" else gp.Domain()
     anchor = anchor_of(net, x.astype(np.float32))
-    exact = brute_force_distance(
-        net, anchor.x.astype(float), anchor.label, domain.low, domain.high, norm
-    )
+    exact = brute_force_distance(net, anchor.x.astype(float), anchor.label, *domain.interval, norm)
     found = gp.attack(gp.from_proto(net.model()), anchor, norm=norm, domain=domain).distance
     if not np.isfinite(exact):
         assert found is None
@@ -148,7 +144,7 @@ def test_overflow_away_from_the_anchor_gives_no_wrong_point() -> None:
         )
         network = gp.from_proto(net.model())
         anchor = gp.Anchor(np.zeros(3, np.float32), 0)
-        for norm in NORMS:
+        for norm in NORMS.values():
             witness = gp.attack(network, anchor, norm=norm).witness
             if witness is None:
                 assert size > 1e12

@@ -18,7 +18,6 @@ from graphprune.attacks import (
 from graphprune.attacks.local import AttackProblem, Indices
 from graphprune.ir import Query
 from graphprune.region import NORMS, Norm
-from graphprune.region.points import lengths
 from graphprune.runtime.provider import Provider, cuda_problem
 from graphprune.runtime.resources import Resources, using
 from graphprune.runtime.session import Executable
@@ -63,7 +62,7 @@ def descend(problem: AttackProblem, steps: Floats, iterations: int) -> tuple[Flo
     ahead = np.ones(len(steps), bool)
     for number, pace in enumerate(attack_descent.paces(problem.norm, iterations), 1):
         margins, gradients = slopes(problem, steps, TARGETS)
-        size = lengths(steps, problem.norm)
+        size = problem.norm.lengths(steps)
         better = (margins <= 0) & (size < known) & ahead
         best[better], known[better] = steps[better], size[better]
         constants = margins - np.einsum("ij,ij->i", gradients, steps)
@@ -73,7 +72,7 @@ def descend(problem: AttackProblem, steps: Floats, iterations: int) -> tuple[Flo
         beyond = np.where(margins > 0, attack_loop.OVERSHOOT, 1.0)[:, None]
         steps = problem.clip(beyond * (steps + pace * (goals - steps)))
         if number == min(iterations, attack_descent.AHEAD):
-            ahead = np.minimum(known, lengths(steps, problem.norm)) <= (
+            ahead = np.minimum(known, problem.norm.lengths(steps)) <= (
                 attack_descent.BEHIND * known.min()
             )
     for i in np.flatnonzero(ahead):
@@ -82,12 +81,12 @@ def descend(problem: AttackProblem, steps: Floats, iterations: int) -> tuple[Flo
         scales = attack_loop.SHORTER if adversarial else attack_loop.LONGER
         ray = problem.clip(scales[:, None] * end)
         hits = np.flatnonzero(problem.margins(ray, np.full(len(ray), TARGETS[i])) <= 0)
-        if len(hits) and lengths(ray, problem.norm)[hits[0]] < known[i]:
-            best[i], known[i] = ray[hits[0]], lengths(ray, problem.norm)[hits[0]]
+        if len(hits) and problem.norm.lengths(ray)[hits[0]] < known[i]:
+            best[i], known[i] = ray[hits[0]], problem.norm.lengths(ray)[hits[0]]
     return best, known
 
 
-@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("norm", NORMS.values())
 @pytest.mark.parametrize("iterations", [3, 12])
 def test_descents_are_those_of_the_host(
     tiny: gp.Network, images: list[gp.Anchor], norm: Norm, iterations: int
@@ -105,14 +104,14 @@ def test_descents_are_those_of_the_host(
     assert np.allclose(found[1][close], expected[1][close], rtol=2e-3)
 
 
-@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("norm", NORMS.values())
 def test_pgd_ends_where_the_host_does(
     tiny: gp.Network, images: list[gp.Anchor], norm: Norm
 ) -> None:
     problem = AttackProblem(Query(tiny, images[1], norm=norm))
     radius = {"linf": 0.1, "l2": 1.5, "l1": 15.0}[norm]
     steps = attack_radius.pgd(problem, TARGETS, radius, lambda: True)
-    assert np.all(lengths(steps, norm) <= radius * (1 + 1e-5))
+    assert np.all(norm.lengths(steps) <= radius * (1 + 1e-5))
     margins, _ = slopes(problem, steps, TARGETS)
     assert margins.min() <= 0
     # It stops at the first step that is adversarial.
@@ -161,7 +160,7 @@ def test_attacks_on_cuda_and_cpu_end_as_close(mnist_a: gp.Network, images: list[
     if problem := cuda_problem():
         pytest.skip(problem)
     providers: tuple[Provider, ...] = ("cpu", "cuda")
-    for norm in NORMS:
+    for norm in NORMS.values():
         ends = []
         for provider in providers:
             with using(Resources(provider=provider)):

@@ -9,10 +9,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.optimize import linprog
 
-from graphprune.attacks import project
 from graphprune.ir.builder import GraphBuilder
 from graphprune.region import NORMS, Norm
-from graphprune.region.points import length, lengths
 from graphprune.runtime.session import Executable
 
 Floats = NDArray[np.float64]
@@ -30,7 +28,7 @@ def run(form: Callable[..., ir.Value], **arrays: Floats) -> Floats:
 
 def nearest(norm: Norm, constant: float, gradient: Floats, lower: Floats, upper: Floats) -> Floats:
     def form(b: GraphBuilder, c: ir.Value, g: ir.Value, l: ir.Value, u: ir.Value) -> ir.Value:  # noqa: E741
-        return project.nearest(b, norm, c, g, l, u, len(gradient))
+        return norm.write_nearest(b, c, g, l, u, len(gradient))
 
     c = np.array([[constant]])
     steps = run(form, c=c, g=gradient[None], l=lower[None], u=upper[None])
@@ -38,12 +36,12 @@ def nearest(norm: Norm, constant: float, gradient: Floats, lower: Floats, upper:
 
 
 def steepest(norm: Norm, gradients: Floats) -> Floats:
-    return run(lambda b, g: project.steepest(b, norm, g, gradients.shape[1]), g=gradients)
+    return run(lambda b, g: norm.write_steepest(b, g, gradients.shape[1]), g=gradients)
 
 
 def into_ball(norm: Norm, steps: Floats, radius: float) -> Floats:
     return run(
-        lambda b, y, r: project.into_ball(b, norm, y, r, steps.shape[1]),
+        lambda b, y, r: norm.write_projection(b, y, r, steps.shape[1]),
         y=steps, r=np.array([radius]),
     )  # fmt: skip
 
@@ -52,7 +50,7 @@ def single(array: Floats) -> Floats:
     return array.astype(np.float32).astype(np.float64)
 
 
-@given(st.integers(0, 10_000), st.sampled_from(NORMS), st.booleans())
+@given(st.integers(0, 10_000), st.sampled_from(list(NORMS.values())), st.booleans())
 def test_the_nearest_step_is_feasible_and_shortest(seed: int, norm: Norm, boxed: bool) -> None:
     rng = np.random.default_rng(seed)
     gradient = single(rng.normal(size=4) * rng.choice([0.0, 1.0, 1.0], 4))
@@ -84,11 +82,11 @@ def test_the_nearest_step_is_feasible_and_shortest(seed: int, norm: Norm, boxed:
         bounds=[*zip(lower, upper, strict=True), *([(0, None)] * k)],
     )  # fmt: skip
     best = float(result.fun or 0.0)
-    assert length(step, norm) <= best * (1 + 1e-5) + 1e-6
+    assert norm.length(step) <= best * (1 + 1e-5) + 1e-6
 
 
 def test_out_of_reach_the_step_goes_as_far_as_the_box() -> None:
-    for norm in NORMS:
+    for norm in NORMS.values():
         step = nearest(norm, 9.0, np.array([1.0, -2.0, 0.0]), np.full(3, -0.5), np.full(3, 0.25))
         assert step[:2].tolist() == [-0.5, 0.25]
 
@@ -96,7 +94,7 @@ def test_out_of_reach_the_step_goes_as_far_as_the_box() -> None:
 def test_what_is_no_number_moves_nothing() -> None:
     box = np.full(3, -0.5), np.full(3, 0.5)
     free = np.full(3, -np.inf), np.full(3, np.inf)
-    for norm in NORMS:
+    for norm in NORMS.values():
         for sides in (box, free):
             for constant in (1.0, np.inf, np.nan):
                 assert not nearest(norm, constant, np.zeros(3), *sides).any()
@@ -105,7 +103,7 @@ def test_what_is_no_number_moves_nothing() -> None:
                 assert np.all((step >= sides[0]) & (step <= sides[1]))
 
 
-@given(st.sampled_from(NORMS), st.integers(-30, 30))
+@given(st.sampled_from(list(NORMS.values())), st.integers(-30, 30))
 def test_units_of_the_margin_do_not_matter(norm: Norm, exponent: int) -> None:
     gradient = np.array([1.0, -2.0, 0.5])
     lower, upper = np.full(3, -0.5), np.full(3, 0.3)
@@ -114,18 +112,18 @@ def test_units_of_the_margin_do_not_matter(norm: Norm, exponent: int) -> None:
     assert np.allclose(nearest(norm, 0.6 * scale, scale * gradient, lower, upper), expected)
 
 
-@given(st.integers(0, 10_000), st.sampled_from(NORMS), st.floats(0.01, 5))
+@given(st.integers(0, 10_000), st.sampled_from(list(NORMS.values())), st.floats(0.01, 5))
 def test_steps_of_length_one_and_balls(seed: int, norm: Norm, radius: float) -> None:
     rng = np.random.default_rng(seed)
     steps = rng.normal(size=(3, 200))
     unit = steepest(norm, steps)
-    assert np.allclose(lengths(unit, norm), 1.0)
+    assert np.allclose(norm.lengths(unit), 1.0)
     assert np.all(np.einsum("ij,ij->i", unit, steps) < 0)
     inside = into_ball(norm, steps, radius)
-    assert np.all(lengths(inside, norm) <= radius * (1 + 1e-5))
+    assert np.all(norm.lengths(inside) <= radius * (1 + 1e-5))
     # The projection's own condition: no point of the ball lies beyond it towards the step.
     other = into_ball(norm, rng.normal(size=(3, 200)), radius)
     assert np.all(np.einsum("ij,ij->i", steps - inside, other - inside) <= 1e-4)
-    small = steps * (0.5 * radius / lengths(steps, norm))[:, None]
+    small = steps * (0.5 * radius / norm.lengths(steps))[:, None]
     assert np.allclose(into_ball(norm, small, radius), small, atol=1e-6)
     assert not steepest(norm, np.zeros((1, 200))).any()

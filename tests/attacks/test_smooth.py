@@ -8,7 +8,6 @@ from graphprune.attacks.confirm import Witness, confirm
 from graphprune.attacks.polish import polish
 from graphprune.ir import Query
 from graphprune.region import NORMS, Norm
-from graphprune.region.points import length, lengths
 from graphprune.runtime.original import run_original
 from graphprune.runtime.reference import forward64
 from tests.oracles import Perceptron
@@ -40,7 +39,7 @@ def case(kind: str, seed: int) -> tuple[gp.Network, gp.Anchor]:
 
 def check(network: gp.Network, anchor: gp.Anchor, norm: Norm, witness: Witness) -> None:
     assert gp.Domain().contains(witness.x)
-    assert length(witness.x.astype(float) - anchor.x.astype(float), norm) == witness.distance
+    assert norm.length(witness.x.astype(float) - anchor.x.astype(float)) == witness.distance
     for logits in (
         run_original(network, witness.x[None])[0],
         forward64(network, witness.x[None])[0][0],
@@ -48,14 +47,14 @@ def check(network: gp.Network, anchor: gp.Anchor, norm: Norm, witness: Witness) 
         assert logits[witness.target] >= logits[anchor.label]
 
 
-@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("norm", NORMS.values())
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_nearest_point_of_a_grid_is_not_nearer(kind: str, norm: Norm) -> None:
     for seed in range(4):
         network, anchor = case(kind, seed)
         other = forward64(network, GRID)[0].argmax(axis=1) != anchor.label
         assert other.any()
-        away = lengths(GRID[other] - anchor.x.astype(float), norm)
+        away = norm.lengths(GRID[other] - anchor.x.astype(float))
         found = gp.attack(network, anchor, norm=norm).witness
         assert found is not None
         check(network, anchor, norm, found)
@@ -65,7 +64,7 @@ def test_the_nearest_point_of_a_grid_is_not_nearer(kind: str, norm: Norm) -> Non
         assert found.distance <= 1.01 * away.min()
 
 
-@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("norm", NORMS.values())
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_polished_point_is_confirmed_and_not_farther(kind: str, norm: Norm) -> None:
     shorter = 0

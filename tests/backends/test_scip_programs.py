@@ -73,7 +73,7 @@ def test_scip_search_and_regions_agree_on_small_networks_of_any_kind(
     network = data.draw(networks())
     assume(network.living_neurons <= 12)
     anchor = data.draw(anchors(network))
-    expected = region_distance(network, anchor.x, anchor.label, domain.low, domain.high)
+    expected = region_distance(network, anchor.x, anchor.label, *domain.interval)
     solvers: tuple[Solver, ...] = ("auto", "scip", "search")
     for solver in solvers:
         answer = gp.distance(network, anchor, domain=domain, solver=solver, time_limit=60)

@@ -14,9 +14,9 @@ from graphprune.backends.verify import verify
 from graphprune.backends.verify.head import below_head
 from graphprune.canonical import load
 from graphprune.ir.source import HeadOperator
-from graphprune.vnnlib import Box, Constraint, Region, read_property
+from graphprune.vnnlib import Constraint, Disjunct, RationalBox, read_property
 
-BOX = Box((Fraction(0),), (Fraction(1),))
+BOX = RationalBox((Fraction(0),), (Fraction(1),))
 SIGMOID = (HeadOperator("Sigmoid", {}),)
 HEADS: dict[str, tuple[tuple[HeadOperator, ...], Callable[[float], float]]] = {
     "sigmoid": (SIGMOID, expit),
@@ -41,7 +41,7 @@ def test_outward_holds_and_inward_is_held(name: str, at: float, z: float, sign: 
     """A point with the constraint has the outward one; one with the inward has the constraint."""
     head, value = HEADS[name]
     limit = Fraction(float(value(at))) * sign
-    region = Region(BOX, ((Constraint(((0, Fraction(sign)),), limit),),))
+    region = Disjunct(BOX, ((Constraint(((0, Fraction(sign)),), limit),),))
     outward = below_head(region, head, outward=True)
     inward = below_head(region, head, outward=False)
     assert outward is not None
@@ -54,9 +54,9 @@ def test_outward_holds_and_inward_is_held(name: str, at: float, z: float, sign: 
 
 
 def test_values_that_are_never_taken() -> None:
-    never = Region(BOX, ((Constraint(((0, Fraction(-1)),), Fraction(-2)),),))  # y >= 2
-    always = Region(BOX, ((Constraint(((0, Fraction(1)),), Fraction(2)),),))  # y <= 2
-    both = Region(BOX, ((Constraint(((0, Fraction(1)), (1, Fraction(1))), Fraction(2)),),))
+    never = Disjunct(BOX, ((Constraint(((0, Fraction(-1)),), Fraction(-2)),),))  # y >= 2
+    always = Disjunct(BOX, ((Constraint(((0, Fraction(1)),), Fraction(2)),),))  # y <= 2
+    both = Disjunct(BOX, ((Constraint(((0, Fraction(1)), (1, Fraction(1))), Fraction(2)),),))
     for outward in (True, False):
         moved = below_head(never, SIGMOID, outward=outward)
         assert moved is not None

@@ -14,14 +14,14 @@ from graphprune.bounds import (
     using_engine,
 )
 from graphprune.bounds.certify import margin_rows
-from graphprune.region import Ball, Norm
+from graphprune.region import Ball
 from graphprune.runtime import provider
 from graphprune.runtime.provider import Provider
 from graphprune.runtime.resources import Resources, current, using
 from graphprune.runtime.session import Executable, Resident
 from graphprune.transforms import forward, gradient
 
-BALLS: tuple[tuple[Norm, float], ...] = (("linf", 0.02), ("l2", 0.3), ("l1", 1.0))
+BALLS = (("linf", 0.02), ("l2", 0.3), ("l1", 1.0))
 
 
 def test_both_packages_side_by_side_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -54,7 +54,9 @@ class CompactEngine:
 
     @staticmethod
     def suits(problem: BoundsProblem, resources: Resources) -> bool:
-        return resources.device == "cpu" and worthwhile(problem.network, resources.memory // 2)
+        known = problem.boxes.norm.kernel is not None
+        cheap = worthwhile(problem.network, resources.memory // 2)
+        return known and resources.device == "cpu" and cheap
 
     def interval(self, index: int) -> LayerBounds:
         """Interval image of a segment."""
@@ -181,10 +183,10 @@ class CompactEngine:
 
     def _ball_arrays(self) -> "kernels.Balls":
         boxes = self.problem.boxes
-        if boxes.center is None or boxes.radius is None:
+        if boxes.center is None or boxes.radius is None or boxes.norm.kernel is None:
             return self.kernels.Balls(np.zeros((1, 1)), np.zeros(1), 0)
         center = np.ascontiguousarray(boxes.center[:, self.compact.order[0]])
-        return self.kernels.Balls(center, boxes.radius, {"l1": 1, "l2": 2}[boxes.norm])
+        return self.kernels.Balls(center, boxes.radius, boxes.norm.kernel)
 
     def _flat(self, index: int, array: Floats) -> Floats:
         """A layer from layout order into flat order."""

@@ -3,8 +3,6 @@
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-import numpy as np
-
 from graphprune.attacks.attack import Attack
 from graphprune.attacks.confirm import Witness
 from graphprune.bounds import Boxes, pre_activation_bounds
@@ -13,7 +11,6 @@ from graphprune.evaluate.estimates.base import Answer, Metric, Question
 from graphprune.evaluate.estimates.extrapolate import Extrapolate
 from graphprune.evaluate.estimates.nearest import Nearest
 from graphprune.evaluate.estimates.reanchored import ReAnchored
-from graphprune.region import Ball
 
 # Unstable neurons in the ball of the nearest point. Up to `FEW`, a fast attack is off by some
 # thousandths; up to `SOME`, an attack from random points too finds what it misses, and the exact
@@ -67,7 +64,7 @@ def _from(question: Question, witness: Witness) -> Question:
 
 def _unstable(question: Question, radius: float) -> int:
     """How many neurons are unstable within the radius."""
-    ball = Ball(question.anchor.x.astype(np.float64), radius, question.settings.domain)
+    ball = question.anchor.ball(radius, question.settings.domain)
     try:
         layers = pre_activation_bounds(question.network, Boxes.of(ball))
     except GraphpruneError:  # bounds overflow: no substitute could be solved on this ball

@@ -28,8 +28,6 @@ from graphprune.bounds.certify import margin_rows, margins_on
 from graphprune.errors import GraphpruneError
 from graphprune.evaluate.estimates.base import Answer, Metric, Question, Status
 from graphprune.progress import Progress, quiet
-from graphprune.region import Ball
-from graphprune.region.points import dual
 from graphprune.runtime.session import compiled
 
 Floats = NDArray[np.float64]
@@ -80,7 +78,7 @@ class Extrapolate:
             return Answer(0.0, lower=0.0, neurons_left=network.living_neurons, attacked=False)
         linear = min(float(np.min(margin / np.maximum(slope, 1e-30))), reach)
         # The first radius is tuned for linf: in other norms it is farther off.
-        near = self.near if s.norm == "linf" else 0.5 * self.near
+        near = self.near if s.norm.separable else 0.5 * self.near
         walk = Walk(reach, near, question.deadline, question.progress)
         own = margins_of(question, s.method)
         # Intervals themselves have no cheaper margins than their own.
@@ -152,14 +150,13 @@ class Walk:
 def margins_of(question: Question, method: Method, below: Method | None = None) -> Margins:
     """Certified margins (targets,) by radius; `below`: the method of pre-activation bounds."""
     s = question.settings
-    center = question.anchor.x.astype(np.float64)
     outer: tuple[float, list[LayerBounds]] | None = None
 
     def margins(radius: float) -> Floats:
         nonlocal outer
         # What holds on a ball holds on every smaller one.
         held = outer[1] if outer is not None and radius <= outer[0] else None
-        ball = Ball(center, radius, s.domain, s.norm)
+        ball = question.anchor.ball(radius, s.domain, s.norm)
         found, layers = margins_on(question.query, [ball], method, held, below=below)
         outer = radius, layers
         only: Floats = found[0]
@@ -176,11 +173,11 @@ def tangent(question: Question) -> tuple[Floats, Floats]:
     run = compiled(network, "gradient", lambda: transforms.gradient(network))
     logits, gradient = run({"x": x, "rows": rows})
     gradient = gradient.reshape(len(rows), -1).astype(np.float64)
-    flat = x[0].reshape(-1)
     # An element at the end of the domain cannot move further out.
-    free = np.where(gradient > 0, flat > s.domain.low, flat < s.domain.high)
+    down, up = (side.reshape(-1) for side in s.domain.steps(x[0]))
+    free = np.where(gradient > 0, down < 0, up > 0)
     margin = np.einsum("tc,tc->t", rows.astype(np.float64), logits.astype(np.float64))
-    return margin, np.array([dual(s.norm, row) for row in gradient * free])
+    return margin, np.array([s.norm.dual_length(row) for row in gradient * free])
 
 
 class PowerLaw:

@@ -12,7 +12,6 @@ from graphprune.backends.scip import solve_target
 from graphprune.bounds import Boxes, Method, pre_activation_bounds
 from graphprune.errors import GraphpruneError
 from graphprune.evaluate.estimates.base import Answer, Metric, Question
-from graphprune.region import Ball
 from graphprune.runtime.resources import Resources
 
 
@@ -39,7 +38,7 @@ class PlainMilp:
             )
         if found is None:
             raise GraphpruneError(f"estimate '{self.name}': the attack found no adversarial point")
-        ball = Ball(anchor.x.astype(np.float64), found.distance, domain)
+        ball = anchor.ball(found.distance, domain)
         layers = pre_activation_bounds(question.network, Boxes.of(ball), self.bounds)
         condensed = condense(question.network, bounds_of(layers), ball)
         row = np.zeros(question.network.classes)

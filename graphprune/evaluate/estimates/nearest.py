@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from graphprune.attacks.attack import Effort, closest_adversarial
+from graphprune.backends.protocol import MEASURED
 from graphprune.evaluate.estimates.base import Answer, Metric, Question, Status
 
 
@@ -25,7 +26,7 @@ class Nearest:
 
     def run(self, question: Question) -> Answer:
         s = question.settings
-        known = (s.attack, s.effort, s.norm) == ("descent", self.effort, "linf")
+        known = (s.attack, s.effort) == ("descent", self.effort) and s.norm is MEASURED
         found = question.found
         if not known:
             found = closest_adversarial(question.query, question.resources, effort=self.effort)

@@ -102,7 +102,7 @@ class Ladder:
         if witness is None or crowded or not problem.network.piecewise_linear:
             return
         deadline = monotonic() + self.options.share * limits.remaining()
-        ball = Ball(problem.anchor.x.astype(np.float64), witness.distance, problem.domain)
+        ball = problem.anchor.ball(witness.distance, problem.domain)
         layers = pre_activation_bounds(problem.network, Boxes.of(ball))
         condensed = condense(problem.network, bounds_of(layers), ball)
         if condensed.unstable > CROWDED:
