@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from graphprune.attacks.confirm import Witness
     from graphprune.bounds.certify import Certificate, certify
     from graphprune.canonical import from_proto, load
+    from graphprune.canonical.questions import as_classifier, with_margin
     from graphprune.errors import AnchorError, GraphpruneError
     from graphprune.evaluate.anchors import load_anchors
     from graphprune.evaluate.distance import Distance, distance
@@ -50,6 +51,7 @@ _HOMES = {
     "Pipeline": "graphprune.pipeline",
     "PipelineResult": "graphprune.pipeline",
     "Witness": "graphprune.attacks.confirm",
+    "as_classifier": "graphprune.canonical.questions",
     "attack": "graphprune.attacks.attack",
     "certify": "graphprune.bounds.certify",
     "distance": "graphprune.evaluate.distance",
@@ -58,6 +60,7 @@ _HOMES = {
     "load_anchors": "graphprune.evaluate.anchors",
     "save": "graphprune.ir.export",
     "to_proto": "graphprune.ir.export",
+    "with_margin": "graphprune.canonical.questions",
 }
 
 __all__ = [
@@ -77,6 +80,7 @@ __all__ = [
     "PipelineResult",
     "Witness",
     "__version__",
+    "as_classifier",
     "attack",
     "certify",
     "distance",
@@ -85,6 +89,7 @@ __all__ = [
     "load_anchors",
     "save",
     "to_proto",
+    "with_margin",
 ]
 
 

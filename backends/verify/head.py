@@ -7,15 +7,12 @@ be excluded and inward for what a point must satisfy.
 
 from collections.abc import Sequence
 from fractions import Fraction
-from math import inf, isfinite, nextafter
+from math import isfinite
 
-from graphprune.canonical.increasing import INCREASING
+from graphprune.canonical.increasing import inverse
 from graphprune.ir import Network
 from graphprune.ir.source import HeadOperator
 from graphprune.vnnlib import Constraint, Disjunct, Property
-
-# What an inverse can be wrong by, relative to 1 and to its value; some ten thousand times more.
-ERROR = 1e-12
 
 
 def below_head(region: Disjunct, head: Sequence[HeadOperator], *, outward: bool) -> Disjunct | None:
@@ -69,7 +66,7 @@ def _moved(
     (j, coefficient), limit = constraint.terms[0], constraint.limit / constraint.terms[0][1]
     # The output is at most the limit, or at least.
     at_most = coefficient > 0
-    ends = _inverse(limit, head)
+    ends = inverse(limit, head)
     if ends is None:
         return None
     end = ends[1] if at_most == outward else ends[0]
@@ -77,36 +74,3 @@ def _moved(
         return (end > 0) == at_most
     sign = 1 if at_most else -1
     return Constraint(((j, Fraction(sign)),), sign * Fraction(end))
-
-
-def _inverse(limit: Fraction, head: Sequence[HeadOperator]) -> tuple[float, float] | None:
-    """Numbers between which the scores lie that have the output `limit`."""
-    low = high = float(limit)
-    low, high = nextafter(low, -inf), nextafter(high, inf)
-    for operator in reversed(head):
-        if operator.over_classes:
-            return None
-        known = INCREASING.get(operator.op_type)
-        if known is None:
-            found = [_undone(operator, end) for end in (low, high)]
-        else:
-            found = [known.inverse(end, operator.attributes) for end in (low, high)]
-        low, high = min(found), max(found)
-        low = low - ERROR * (1.0 + abs(low)) if isfinite(low) else low
-        high = high + ERROR * (1.0 + abs(high)) if isfinite(high) else high
-    return low, high
-
-
-def _undone(operator: HeadOperator, end: float) -> float:
-    """The number that a sum or product with a scalar makes `end` of."""
-    first = operator.operands[0] is not None
-    number = float(next(a for a in operator.operands if a is not None).reshape(-1)[0])
-    match operator.op_type:
-        case "Add":
-            return end - number
-        case "Sub":
-            return number - end if first else end + number
-        case "Mul":
-            return end / number
-        case _:
-            return end * number

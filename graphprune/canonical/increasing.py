@@ -4,12 +4,18 @@ One of them above the scores changes no decision: argmax, margins' signs and the
 of the values below. In floating point it does: saturated scores tie. So it is cut like a Softmax.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from math import atanh, exp, expm1, inf, log, log1p, pi, tan
+from fractions import Fraction
+from math import atanh, exp, expm1, inf, isfinite, log, log1p, nextafter, pi, tan
 
 import onnx
 from onnx.helper import get_attribute_value
+
+from graphprune.ir.source import HeadOperator
+
+# What an inverse can be wrong by, relative to 1 and to its value; some ten thousand times more.
+ERROR = 1e-12
 
 
 @dataclass(frozen=True)
@@ -97,3 +103,40 @@ def attributes_of(node: onnx.NodeProto) -> dict[str, float]:
         for a in node.attribute
         if a.type in (onnx.AttributeProto.FLOAT, onnx.AttributeProto.INT)
     }
+
+
+def inverse(limit: Fraction | float, head: Sequence[HeadOperator]) -> tuple[float, float] | None:
+    """Numbers between which the scores lie that operators above them make `limit` of.
+
+    None where one of these runs over the classes. An end is infinite where the value is never
+    taken.
+    """
+    low = high = float(limit)
+    low, high = nextafter(low, -inf), nextafter(high, inf)
+    for operator in reversed(head):
+        if operator.over_classes:
+            return None
+        known = INCREASING.get(operator.op_type)
+        if known is None:
+            found = [_undone(operator, end) for end in (low, high)]
+        else:
+            found = [known.inverse(end, operator.attributes) for end in (low, high)]
+        low, high = min(found), max(found)
+        low = low - ERROR * (1.0 + abs(low)) if isfinite(low) else low
+        high = high + ERROR * (1.0 + abs(high)) if isfinite(high) else high
+    return low, high
+
+
+def _undone(operator: HeadOperator, end: float) -> float:
+    """The number that a sum or product with a scalar makes `end` of."""
+    first = operator.operands[0] is not None
+    number = float(next(a for a in operator.operands if a is not None).reshape(-1)[0])
+    match operator.op_type:
+        case "Add":
+            return end - number
+        case "Sub":
+            return number - end if first else end + number
+        case "Mul":
+            return end / number
+        case _:
+            return end * number
