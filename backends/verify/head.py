@@ -23,8 +23,8 @@ def below_head(region: Disjunct, head: Sequence[HeadOperator], *, outward: bool)
     head
         The operators above the scores, from these upward.
     outward
-        Whether the result holds at every point where the region's constraints do; otherwise they
-        hold wherever the result does.
+        The result holds at every point where the region's constraints do; otherwise they hold
+        wherever the result does.
 
     Returns
     -------
@@ -45,7 +45,7 @@ def below_head(region: Disjunct, head: Sequence[HeadOperator], *, outward: bool)
 
 
 def answerable(network: Network, prop: Property) -> bool:
-    """Whether a property can be asked about the scores: below what is cut, or nothing is.
+    """True where a property can be asked about the scores below what is cut.
 
     Otherwise a network that was loaded whole may answer it.
     """

@@ -62,7 +62,7 @@ class VerificationQuery:
     Attributes
     ----------
     region
-        Of the scores: unsafe wherever the property says so.
+        Constraints on the scores, which hold wherever the property says that a point is unsafe.
     stated, strict
         The property's own, of the file's outputs; and one of the scores that lies inside.
     lower, upper

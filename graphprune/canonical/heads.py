@@ -194,7 +194,7 @@ class _Walker:
             return 0
         known = INCREASING.get(node.op_type)
         if node.op_type == "Log":
-            # Of what may be negative it has no value.
+            # There is no logarithm where the value below may be negative.
             below = self.producers.get(node.input[0])
             inner = None if below is None or self.whole else INCREASING.get(below.op_type)
             fits = (inner is not None and inner.positive) or (
@@ -221,7 +221,7 @@ class _Walker:
 
 
 def _normalises(node: onnx.NodeProto) -> bool:
-    """Whether a node divides a sample's scores by a positive number."""
+    """True where a node divides a sample's scores by a positive number."""
     # By the maximum, its default, is by a negative number where all scores are negative.
     return node.op_type == "Normalizer" and any(
         a.name == "norm" and a.s in (b"L1", b"L2") for a in node.attribute

@@ -14,7 +14,7 @@ from onnx.helper import get_attribute_value
 
 from graphprune.ir.source import HeadOperator
 
-# What an inverse can be wrong by, relative to 1 and to its value; some ten thousand times more.
+# An error bound of inverses, relative to 1 and to their value: some ten thousand units.
 ERROR = 1e-12
 
 
@@ -28,7 +28,7 @@ class Increasing:
         The number at which the function takes a value; -inf and inf beyond its values. Exact to
         a few units in the last place of its terms.
     applies
-        Whether a node with these attributes is strictly increasing.
+        True for the attributes of a node that is strictly increasing.
     positive
         Its values are above 0, so that a logarithm may follow.
     sign

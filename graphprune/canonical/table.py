@@ -11,6 +11,7 @@ from pathlib import Path
 
 from graphprune.canonical import rules
 from graphprune.canonical.context import RULES, Rule
+from graphprune.canonical.increasing import INCREASING
 from graphprune.canonical.refusals import REASONS
 from graphprune.ir.network import Activation
 from graphprune.operators import REGISTRY
@@ -27,6 +28,11 @@ ELSEWHERE = {
     "local functions": "inlined",
 }
 
+ABOVE = (
+    "where it increases, as the last layer: cut for the metrics, kept in written files; thresholds"
+    " of properties go through its inverse"
+)
+
 
 def supported() -> str:
     """Every ONNX operator that a rule lowers, with the rule's algebra."""
@@ -36,7 +42,8 @@ def supported() -> str:
         if _ours(rule):
             families.setdefault(rule, []).append(name)
     found = sorted((_names(names), _algebra(rule)) for rule, names in families.items())
-    return _table("operator", "becomes", [*found, *ELSEWHERE.items()])
+    above = (_names(list(INCREASING)), ABOVE)
+    return _table("operator", "becomes", [*found, above, *ELSEWHERE.items()])
 
 
 def refused() -> str:

@@ -49,7 +49,7 @@ class HeadOperator:
     operands
         Its inputs in order: numbers where they are constants, None where the value comes in.
     over_classes
-        Whether it runs over the whole class vector (a Softmax) or number by number.
+        True for what runs over the whole class vector (a Softmax), not number by number.
     """
 
     op_type: str

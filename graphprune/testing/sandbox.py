@@ -2,7 +2,6 @@
 
 import multiprocessing
 import os
-import resource
 import sys
 import tempfile
 from collections.abc import Callable
@@ -170,6 +169,8 @@ class Sandbox:
 
 def _serve(pipe: Connection, folder: str) -> None:
     """The child: judge files until the pipe closes."""
+    import resource  # not on Windows, where the module is imported all the same
+
     # More than the limit that is judged, so that a leak is seen and the machine survives it.
     resource.setrlimit(resource.RLIMIT_AS, (24 << 30, 24 << 30))
     # Native libraries write to the file descriptors of stdout and stderr.

@@ -35,7 +35,7 @@ class Constraint:
 
     @property
     def compares(self) -> bool:
-        """Whether it is about the order of two outputs, which a function of all of them keeps."""
+        """True where it is about the order of two outputs, which a common function keeps."""
         return len(self.terms) == 2 and self.limit == 0 and self.terms[0][1] == -self.terms[1][1]
 
     def row(self, outputs: int) -> Floats:
