@@ -16,8 +16,7 @@ import graphprune as gp
 from graphprune.evaluate.estimates import Metric, estimate
 from graphprune.evaluate.settings import Settings
 from graphprune.evaluate.tasks import perform
-from graphprune.passes.rewrite.lines import By
-from graphprune.passes.rewrite.ranks import Rank
+from graphprune.substitutes import replacements, scores
 
 MODELS = Path(__file__).parent.parent / "models"
 
@@ -41,8 +40,8 @@ def main() -> None:
         full = perform(network, anchor, f"d_{options.metric}", settings, {}).value
         seconds = process_time() - start
         truth = full["value"] if options.metric == "rob" else full["upper"]
-        for rank in get_args(Rank):
-            for by in get_args(By):
+        for rank in scores():
+            for by in replacements():
                 spec = f"substitute{{by={by} rank={rank} gamma={options.gamma}}}"
                 start = process_time()
                 record, _ = estimate(network, anchor, settings, spec, options.metric, found)

@@ -1,4 +1,4 @@
-"""Third-party passes and operators: Python entry points, imported once.
+"""Third-party passes, operators, replacement lines and scores: entry points, imported once.
 
 A distribution names a module in one of the groups; importing it registers what it holds::
 
@@ -14,7 +14,13 @@ from typing import Literal
 
 from graphprune.errors import PluginError
 
-Group = Literal["graphprune.passes", "graphprune.operators", "graphprune.norms"]
+Group = Literal[
+    "graphprune.norms",
+    "graphprune.operators",
+    "graphprune.passes",
+    "graphprune.replacements",
+    "graphprune.scores",
+]
 
 _loaded: set[tuple[str, str]] = set()
 # The search path at the last look: distributions are looked for again when it has changed.

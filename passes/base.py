@@ -2,9 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from math import inf
 from typing import Any, ClassVar, Literal, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
@@ -12,8 +11,8 @@ import numpy as np
 from graphprune.errors import PipelineError
 from graphprune.ir import Network
 from graphprune.ir.export import with_own_source
-from graphprune.progress import Progress, quiet
 from graphprune.region import Anchor, Box, Domain, Region
+from graphprune.runtime.resources import Resources, current
 
 F = TypeVar("F")
 P = TypeVar("P", bound=type["Pass"])
@@ -24,9 +23,19 @@ Promise = Literal["everywhere", "ball", "anchor and adversarial", "anchor", "not
 Facts = frozenset[type]
 
 
+@dataclass(frozen=True)
+class OneOf:
+    """Annotation of an option that takes a name out of an open set.
+
+    ``rank: Annotated[str, OneOf(scores)]`` takes every name that `scores()` knows by then.
+    """
+
+    known: Callable[[], Iterable[str]]
+
+
 @dataclass(frozen=True, eq=False)
 class State:
-    """What passes read and return.
+    """The state that passes read and return.
 
     Attributes
     ----------
@@ -44,20 +53,19 @@ class State:
         Where all rewrites that promise a ``ball`` keep their promises; None before the first.
     notes
         What the running pass has to say about its choices, for the report.
-    deadline
-        On the clock of :func:`time.monotonic`: passes of many rounds raise `OutOfTimeError` there.
+    resources
+        Of the pipeline: passes of many rounds raise `OutOfTimeError` at its deadline.
     """
 
     network: Network
     anchor: Anchor | None = None
     domain: Domain = field(default_factory=Domain)
-    progress: Progress = quiet
     facts: dict[type, Any] = field(default_factory=dict)
     box: Box | None = None
     region: Region | None = None
     notes: tuple[str, ...] = ()
     running: "Pass | None" = None
-    deadline: float = inf
+    resources: Resources = field(default_factory=current)
 
     def the_anchor(self, name: str) -> Anchor:
         """The anchor; a `PipelineError` naming the pass when there is none."""
@@ -99,7 +107,7 @@ class State:
         return replace(self, network=network, facts=facts, region=self.narrowed(region))
 
     def narrowed(self, region: Region | None) -> Region | None:
-        """What of a region lies where the rewrites before keep their promises too.
+        """The part of a region in which the rewrites before keep their promises too.
 
         A network that is pruned for a small ball, then for a large one, is the first network on
         the small one only.

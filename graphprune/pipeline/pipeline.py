@@ -1,13 +1,13 @@
 """Running passes one after the other."""
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 from pathlib import Path
 from time import monotonic
-from typing import Self
+from typing import Self, TypedDict, Unpack
 
-from graphprune.errors import OutOfTimeError
+from graphprune.errors import OutOfTimeError, check_options
 from graphprune.ir import Network
 from graphprune.ir.export import save
 from graphprune.ir.network import operator
@@ -16,11 +16,12 @@ from graphprune.pipeline.text import parse, unparse
 from graphprune.pipeline.verify import check_promise
 from graphprune.progress import Progress, quiet
 from graphprune.region import Anchor, Box, Domain
+from graphprune.runtime.resources import current
 
 
 @dataclass(frozen=True)
 class PassReport:
-    """What one pass did, and the network after it.
+    """One pass's work, and the network after it.
 
     Attributes
     ----------
@@ -66,6 +67,18 @@ class PipelineResult:
     state: State
 
 
+class PipelineOptions(TypedDict, total=False):
+    """Options of `Pipeline.run`, as it documents them."""
+
+    domain: Domain | None
+    box: Box | None
+    facts: tuple[object, ...]
+    deadline: float
+    progress: Progress
+    verify: bool
+    dump: str | Path | None
+
+
 @dataclass(frozen=True)
 class Pipeline:
     """A sequence of passes.
@@ -90,19 +103,14 @@ class Pipeline:
         self,
         network: Network,
         anchor: Anchor | None = None,
-        *,
-        domain: Domain | None = None,
-        box: Box | None = None,
-        facts: tuple[object, ...] = (),
-        deadline: float = inf,
-        progress: Progress = quiet,
-        verify: bool = False,
-        dump: str | Path | None = None,
+        **options: Unpack[PipelineOptions],
     ) -> PipelineResult:
         """Run all passes.
 
         Parameters
         ----------
+        domain
+            Of perturbed points; [0, 1] unless given.
         box
             Where bounds without a radius hold: exact pruning for a whole input box.
         facts
@@ -110,6 +118,8 @@ class Pipeline:
         deadline
             On the clock of :func:`time.monotonic`: looked at before every pass, and by passes of
             many rounds before each.
+        progress
+            Told in a few words what is being done.
         verify
             After every pass compare the networks before and after it in ONNX Runtime and in
             float64, on the points on which the pass promises equality.
@@ -129,9 +139,12 @@ class Pipeline:
         OutOfTimeError
             At the deadline passes were left.
         """
-        known = {type(fact): fact for fact in facts}
+        check_options("run", options, PipelineOptions.__annotations__)
+        deadline, dump = options.get("deadline", inf), options.get("dump")
+        resources = replace(current(), deadline=deadline).telling(options.get("progress", quiet))
         state = State(
-            network, anchor, domain or Domain(), progress, known, box, deadline=deadline
+            network, anchor, options.get("domain") or Domain(), box=options.get("box"),
+            facts={type(fact): fact for fact in options.get("facts", ())}, resources=resources,
         )  # fmt: skip
         report = []
         _dump(network, dump, 0, "input")
@@ -145,7 +158,7 @@ class Pipeline:
                 state.network.model.metadata_props["graphprune.pipeline"] = str(self)
             _dump(state.network, dump, number, item.name)
             report.append(PassReport.of(item.name, state.network, seconds, state.notes))
-            if verify:
+            if options.get("verify"):
                 check_promise(item, before, state)
         return PipelineResult(state.network, tuple(report), state)
 

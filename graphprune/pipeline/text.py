@@ -5,11 +5,11 @@ import re
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 from graphprune import passes
 from graphprune.errors import PipelineError, nearest
-from graphprune.passes.base import PASSES, Pass
+from graphprune.passes.base import PASSES, OneOf, Pass
 
 B = TypeVar("B")
 
@@ -77,12 +77,14 @@ def build(cls: Callable[..., B], name: str, options: Mapping[str, str]) -> B:
 
 def option_types(cls: Callable[..., Any]) -> dict[str, Any]:
     """Options of a pass with their types, in order of declaration."""
-    hints = typing.get_type_hints(cls)
+    hints = typing.get_type_hints(cls, include_extras=True)
     return {f.name: hints[f.name] for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
 
 
 def describe_type(kind: Any) -> str:
-    """How help texts write the type of an option."""
+    """The type of an option as help texts write it."""
+    if get_origin(kind) is Annotated:
+        return "|".join(_choices(kind))
     if get_origin(kind) is Literal:
         return "|".join(str(choice) for choice in get_args(kind))
     if get_origin(kind) is tuple:
@@ -90,6 +92,11 @@ def describe_type(kind: Any) -> str:
     if get_origin(kind) in (Union, types.UnionType):
         return describe_type(next(k for k in get_args(kind) if k is not type(None)))
     return str(kind.__name__)
+
+
+def _choices(kind: Any) -> list[str]:
+    """Names that an option annotated with `OneOf` takes."""
+    return [name for mark in kind.__metadata__ if isinstance(mark, OneOf) for name in mark.known()]
 
 
 def unparse(sequence: Sequence[Pass]) -> str:
@@ -133,8 +140,8 @@ def _value(text: str, kind: Any) -> Any:
     if origin in (Union, types.UnionType):
         inner = next(k for k in get_args(kind) if k is not type(None))
         return None if text == "none" else _value(text, inner)
-    if origin is Literal:
-        if text not in get_args(kind):
+    if origin in (Literal, Annotated):
+        if text not in (get_args(kind) if origin is Literal else _choices(kind)):
             raise ValueError(text)
         return text
     if origin is tuple:

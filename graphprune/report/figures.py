@@ -12,11 +12,11 @@ from graphprune.attacks.attack import attack
 from graphprune.evaluate.distance import distance
 from graphprune.evaluate.experiment import Measured
 from graphprune.ir import Network
-from graphprune.passes.rewrite.lines import secant
 from graphprune.pipeline import Pipeline
 from graphprune.region import Anchor
 from graphprune.report.plots import COLOURS, INK
 from graphprune.runtime.original import run_original
+from graphprune.substitutes.replacements import secant
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -41,6 +41,12 @@ def forward64(network: Network, x: NDArray[np.floating]) -> list[Floats]:
     return run({"x": x.astype(np.float64).reshape(len(x), *network.input_shape)})
 
 
+def pre_activations(network: Network, *points: NDArray[np.floating]) -> list[Floats]:
+    """Pre-activations (len(points), neurons) of every activation layer, in graph order."""
+    stacked = np.stack([np.asarray(p, dtype=np.float64) for p in points])
+    return [z.reshape(len(points), -1) for z in forward64(network, stacked)[1:]]
+
+
 def segment_offset(network: Network, segment: Segment) -> Floats:
     """The segment's target (sample shape) when all its sources are zero."""
     zeros = [np.zeros((1, *sample_shape(s))) for s in segment.sources]

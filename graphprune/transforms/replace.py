@@ -13,7 +13,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from graphprune.ir.network import Network, operator, pre_activation, sample_shape
+from graphprune.ir.network import Network, operator, pre_activation, sample_shape, size
 from graphprune.ir.rebuild import NetworkBuilder, Values, map_operators
 from graphprune.operators import Add, Scale, Shift
 
@@ -60,6 +60,18 @@ def apply(network: Network, replacements: Mapping[int, Replacement]) -> Network:
         return None if new is None else _replaced(builder, node, values[pre_activation(node)], new)
 
     return map_operators(network, change)
+
+
+def without_dead_layers(network: Network) -> Network:
+    """Activation layers without a live neuron become the constant 0."""
+    dead = {
+        i: Replacement.nothing(size(a.outputs[0])).with_lines(
+            np.ones(size(a.outputs[0]), dtype=bool), np.zeros(1), np.zeros(1)
+        )
+        for i, a in enumerate(network.activations)
+        if not network.alive(a).any()
+    }
+    return apply(network, dead)
 
 
 def _replaced(builder: NetworkBuilder, node: ir.Node, z: ir.Value, new: Replacement) -> ir.Value:

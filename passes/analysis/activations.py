@@ -1,4 +1,4 @@
-"""Pre-activations at given points, recorded in float64."""
+"""The pass that records pre-activations at the anchor and the adversarial point."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -7,10 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graphprune.attacks.attack import Attack
-from graphprune.ir import Network, annotate
+from graphprune.ir import annotate
 from graphprune.ir.network import pre_activation, sample_shape
 from graphprune.passes.base import Facts, Promise, State, provides, register_pass
-from graphprune.runtime.reference import forward64
+from graphprune.runtime.reference import pre_activations
 
 Floats = NDArray[np.float64]
 
@@ -39,12 +39,6 @@ class Recorded:
     at_adversarial: list[Floats] | None
 
 
-def record(network: Network, *points: NDArray[np.floating]) -> list[Floats]:
-    """Pre-activations (len(points), neurons) of every activation layer, in graph order."""
-    stacked = np.stack([np.asarray(p, dtype=np.float64) for p in points])
-    return [z.reshape(len(points), -1) for z in forward64(network, stacked)[1:]]
-
-
 @provides(Recorded)
 @register_pass
 @dataclass(frozen=True)
@@ -62,7 +56,7 @@ class ActivationsPass:
         found, state = state.need(Attack)
         anchor = state.the_anchor(self.name)
         points = [anchor.x, *([found.witness.x] if found.witness else [])]
-        layers = record(state.network, *points)
+        layers = pre_activations(state.network, *points)
         for activation, z in zip(state.network.activations, layers, strict=True):
             value = pre_activation(activation)
             shaped = z.reshape(len(points), *sample_shape(value))

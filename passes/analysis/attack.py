@@ -7,7 +7,6 @@ from graphprune.attacks.attack import Attack, AttackMethod, Effort, closest_adve
 from graphprune.ir import Query
 from graphprune.passes.base import Facts, Promise, State, provides, register_pass
 from graphprune.region import LINF, NormName, norm_of
-from graphprune.runtime.resources import current
 
 
 @provides(Attack)
@@ -28,6 +27,5 @@ class AttackPass:
     def run(self, state: State) -> State:
         anchor = state.the_anchor(self.name)
         query = Query(state.network, anchor, state.domain, norm_of(self.norm), self.seed)
-        resources = current().telling(state.progress)
-        found = closest_adversarial(query, resources, self.method, self.effort)
+        found = closest_adversarial(query, state.resources, self.method, self.effort)
         return state.with_fact(found)

@@ -9,7 +9,6 @@ from graphprune.bounds.certify import Certificate, certified_radius
 from graphprune.ir import Query
 from graphprune.passes.base import Facts, Promise, State, provides, register_pass
 from graphprune.region import LINF, NormName, norm_of
-from graphprune.runtime.resources import current
 
 
 @provides(Certificate)
@@ -28,7 +27,6 @@ class CertifyPass:
     def run(self, state: State) -> State:
         known = state.facts.get(Attack)
         query = Query(state.network, state.the_anchor(self.name), state.domain, norm_of(self.norm))
-        resources = current().telling(state.progress)
         upper = None if known is None else known.distance
-        proof = certified_radius(query, resources, self.method, upper)
+        proof = certified_radius(query, state.resources, self.method, upper)
         return state.with_fact(proof)

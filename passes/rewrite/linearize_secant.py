@@ -8,9 +8,9 @@ import numpy as np
 from graphprune.attacks.attack import Attack
 from graphprune.errors import PipelineError
 from graphprune.ir.network import activation_of
-from graphprune.passes.analysis.activations import record as record_activations
 from graphprune.passes.base import Facts, Promise, State, record, register_pass
-from graphprune.passes.rewrite.lines import secant
+from graphprune.runtime.reference import pre_activations
+from graphprune.substitutes.replacements import secant
 from graphprune.transforms.replace import Replacement, apply
 
 
@@ -47,7 +47,7 @@ class LinearizeSecant:
                 f"pass '{self.name}': the attack found no adversarial point to preserve"
             )
         layers = self._chosen(len(network.source_activations))
-        z = record_activations(network, state.the_anchor(self.name).x, found.witness.x)
+        z = pre_activations(network, state.the_anchor(self.name).x, found.witness.x)
         replacements = {}
         for index in network.source_layers(layers):
             sigma = activation_of(network.activations[index])

@@ -6,7 +6,7 @@ from typing import ClassVar
 from graphprune.attacks.attack import Attack
 from graphprune.bounds import Method
 from graphprune.passes.base import Facts, Promise, State, register_pass
-from graphprune.passes.rewrite.substitute import checked_shares, run_substitute
+from graphprune.passes.substitution import Substitution
 
 
 @register_pass
@@ -31,10 +31,10 @@ class PruneConstant:
     radius: float | None = None
 
     def __post_init__(self) -> None:
-        checked_shares(self.name, self.gamma, self.step)
+        self._substitution().check(self.name)
+
+    def _substitution(self) -> Substitution:
+        return Substitution("constant", "range", self.gamma, self.step, self.bounds, self.radius)
 
     def run(self, state: State) -> State:
-        return run_substitute(
-            state, self.name, by="constant", rank="range", gamma=self.gamma, step=self.step,
-            bounds=self.bounds, radius=self.radius,
-        )  # fmt: skip
+        return self._substitution().run(state, self.name)

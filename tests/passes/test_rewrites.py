@@ -15,12 +15,12 @@ from graphprune.ir import annotation
 from graphprune.ir.network import operator, pre_activation
 from graphprune.operators import Conv
 from graphprune.passes.analysis.activations import RecordedActivations
-from graphprune.passes.rewrite.lines import secant
-from graphprune.passes.rewrite.schedule import rounds_of
 from graphprune.pipeline.verify import samples_in
 from graphprune.region import Ball, Box
 from graphprune.runtime.original import run_original
 from graphprune.runtime.reference import forward64
+from graphprune.substitutes.replacements import secant
+from graphprune.substitutes.schedule import rounds_of
 from graphprune.testing import anchors, assert_equivalent, networks
 from tests.conftest import random_points
 from tests.oracles import Perceptron

@@ -11,12 +11,12 @@ import graphprune as gp
 from graphprune.attacks.attack import Attack
 from graphprune.bounds.certify import Certificate, certified_margins
 from graphprune.ir import Query
-from graphprune.passes.analysis.activations import Recorded, record
+from graphprune.passes.analysis.activations import Recorded
 from graphprune.passes.analysis.bounds import BallBounds
 from graphprune.passes.base import ANALYSES, Rewrite, State, execute
 from graphprune.pipeline.text import known_passes
 from graphprune.pipeline.verify import check_promise, samples_in
-from graphprune.runtime.reference import forward64
+from graphprune.runtime.reference import forward64, pre_activations
 from graphprune.testing import anchors, networks
 
 PASSES = sorted(known_passes())
@@ -31,7 +31,7 @@ def still_true(fact: object, network: gp.Network, anchor: gp.Anchor) -> bool:
         logits = forward64(network, fact.witness.x[None])[0][0]
         return bool(logits[anchor.label] - logits[fact.witness.target] <= 1e-6)
     if isinstance(fact, Recorded):
-        again = record(network, anchor.x)
+        again = pre_activations(network, anchor.x)
         return len(again) == len(fact.at_anchor) and all(
             np.allclose(a[0], b) for a, b in zip(again, fact.at_anchor, strict=True)
         )

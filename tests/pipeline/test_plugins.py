@@ -1,5 +1,6 @@
 """Third-party passes and operators: the documented example, through real entry points."""
 
+import json
 import os
 import re
 import subprocess
@@ -116,7 +117,7 @@ def test_without_the_plugin_the_node_is_named(tmp_path: Path) -> None:
         ("import no_such_module_anywhere", "ModuleNotFoundError: No module named"),
         ("raise RuntimeError('first line\\nsecond')", "RuntimeError: first line second"),
         (
-            "from graphprune.passes.base import register_pass\nfrom graphprune.attacks.attack"
+            "from graphprune.passes import register_pass\nfrom graphprune.passes.analysis.attack"
             " import AttackPass\n@register_pass\nclass Mine(AttackPass): pass",
             "two passes are called 'attack'",
         ),
@@ -129,3 +130,57 @@ def test_a_broken_plugin_names_its_distribution(tmp_path: Path, code: str, said:
     assert done.stderr.count("\n") == 1
     assert "plugin 'freeze' (acme_pass) of distribution 'acme-graphprune 1.2'" in done.stderr
     assert said in done.stderr
+
+
+LINES = """\
+import numpy as np
+from graphprune.substitutes import NeuronLines, register_replacement, register_score
+
+@register_replacement("acme-zero")
+def zero(context, layer, bounds):
+    value = context.activation(layer).value(context.at_anchor[layer])
+    return NeuronLines(0.0 * value, value, np.ones(value.shape, dtype=bool))
+
+@register_score("acme-last")
+def last(context, layer, bounds, lines):
+    return -np.arange(len(lines.offset), dtype=np.float64)
+"""
+
+
+def test_lines_and_scores_of_a_distribution_are_options_of_substitutes(tmp_path: Path) -> None:
+    points = (
+        "[graphprune.replacements]\nzero = acme_lines\n[graphprune.scores]\nlast = acme_lines\n"
+    )
+    install(tmp_path, {"acme_lines": LINES}, points)
+    listed = graphprune(tmp_path, "passes")
+    assert "constant|secant|ball|segment|relaxation|acme-zero" in listed.stdout, listed.stderr
+    assert "range|gap|influence|acme-last" in listed.stdout
+    rng = np.random.default_rng(0)
+    tensors = {"w": rng.normal(size=(5, 3)), "v": rng.normal(size=(2, 5))}
+    nodes = [
+        helper.make_node("Gemm", ["x", "w"], ["z"], transB=1),
+        helper.make_node("Relu", ["z"], ["h"]),
+        helper.make_node("Gemm", ["h", "v"], ["y"], transB=1),
+    ]
+    graph = helper.make_graph(
+        nodes, "plain", [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 3])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 2])],
+        [numpy_helper.from_array(v.astype(np.float32), k) for k, v in tensors.items()],
+    )  # fmt: skip
+    model = helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 17)])
+    (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
+    np.savez(tmp_path / "x.npz", x=rng.random((2, 3)).astype(np.float32))
+    text = "substitute{by=acme-zero rank=acme-last gamma=0.4 only=1 radius=0.1}"
+    done = graphprune(
+        tmp_path, "opt", "m.onnx", "-o", "o.onnx", "--anchors", "x.npz", "--verify-each",
+        "--passes", text,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    props = {p.key: p.value for p in onnx.load(tmp_path / "o.onnx").metadata_props}
+    assert json.loads(props["graphprune.replaced"]) == {"acme-zero": 2}
+    refused = graphprune(
+        tmp_path, "opt", "m.onnx", "-o", "o.onnx", "--anchors", "x.npz",
+        "--passes", "substitute{by=acme-one}",
+    )  # fmt: skip
+    assert refused.returncode == 2
+    assert "option 'by' takes constant|secant|ball|segment|relaxation|acme-zero" in refused.stderr

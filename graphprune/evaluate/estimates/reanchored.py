@@ -20,9 +20,9 @@ from graphprune.errors import GraphpruneError, OutOfTimeError
 from graphprune.evaluate.distance import distance
 from graphprune.evaluate.estimates.base import Answer, Metric, Question
 from graphprune.passes.rewrite.fuse_affine import FuseAffine
-from graphprune.passes.rewrite.scene import KeptPoints
 from graphprune.passes.rewrite.substitute import Substitute
 from graphprune.pipeline import Pipeline
+from graphprune.substitutes import KeptPoints
 
 # A step counts as an improvement when it shortens the distance by more than this share.
 GAIN = 1e-4
@@ -83,7 +83,7 @@ class _Loop:
     def round(self, share: float) -> bool:
         """Solve one substitute; False where it knows of nothing closer than the best point."""
         q, domain = self.question, self.question.settings.domain
-        # The best point comes first, as scenes expect it; a line has to be exact at all of them.
+        # The best point comes first, as contexts expect it; a line has to be exact at all of them.
         points = KeptPoints((self.best.x, *self.seen))
         result = self.pipeline.run(
             q.network, q.anchor, domain=domain, facts=(Attack(self.best, 0.0), points),

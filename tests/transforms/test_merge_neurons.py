@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 import graphprune as gp
-from graphprune.passes.rewrite.merge_neurons import merge_neurons
 from graphprune.testing import assert_equivalent, networks
+from graphprune.transforms.merge_neurons import merge_neurons
 from tests.oracles import Perceptron
 
 

@@ -1,4 +1,4 @@
-"""What a local substitute is made from: a network around one anchor, and the points to keep."""
+"""The local context of a substitute: a network around one anchor, and the points to keep."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,16 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graphprune import transforms
-from graphprune.attacks.attack import Attack
 from graphprune.bounds import Boxes, LayerBounds, Method, pre_activation_bounds
 from graphprune.errors import PipelineError
 from graphprune.ir import Network
 from graphprune.ir.network import Activation, activation_of
-from graphprune.passes.analysis.activations import record
-from graphprune.passes.analysis.bounds import ball_of
-from graphprune.passes.base import State
 from graphprune.region import Anchor, Ball
-from graphprune.runtime.reference import forward64
+from graphprune.runtime.reference import forward64, pre_activations
 from graphprune.runtime.session import compiled
 from graphprune.transforms.replace import Replacement
 
@@ -39,7 +35,7 @@ class KeptPoints:
 
 
 @dataclass(frozen=True, eq=False)
-class Scene:
+class LocalContext:
     """A network around one anchor.
 
     Attributes
@@ -50,7 +46,7 @@ class Scene:
         Points at which lines have to be exact, the best one first; may be empty (the anchor is
         never listed).
     method
-        How bounds on the ball are computed.
+        Of bounds on the ball.
     """
 
     network: Network
@@ -58,21 +54,6 @@ class Scene:
     ball: Ball
     keep: tuple[NDArray[np.floating], ...]
     method: Method
-
-    @classmethod
-    def of(
-        cls, state: State, name: str, method: Method, radius: float | None = None
-    ) -> tuple["Scene", State]:
-        """The scene of pass `name`: the ball of `radius`, or of d_adv."""
-        ball, state = ball_of(state, name, radius)
-        found = state.facts.get(Attack)
-        kept = state.facts.get(KeptPoints)
-        keep: tuple[NDArray[np.floating], ...] = ()
-        if kept is not None:
-            keep = kept.points
-        elif found is not None and found.witness is not None:
-            keep = (found.witness.x,)
-        return cls(state.network, state.the_anchor(name), ball, keep, method), state
 
     def activation(self, layer: int) -> Activation:
         return activation_of(self.network.activations[layer])
@@ -83,12 +64,12 @@ class Scene:
     @cached_property
     def at_anchor(self) -> list[Floats]:
         """Pre-activations (neurons,) of every layer at the anchor."""
-        return [z[0] for z in record(self.network, self.anchor.x)]
+        return [z[0] for z in pre_activations(self.network, self.anchor.x)]
 
     @cached_property
     def at_kept(self) -> list[Floats]:
         """Pre-activations (1 + kept points, neurons) of every layer, the anchor's first."""
-        return record(self.network, self.anchor.x, *self.keep)
+        return pre_activations(self.network, self.anchor.x, *self.keep)
 
     @cached_property
     def in_ball(self) -> list[Floats]:

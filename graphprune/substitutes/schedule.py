@@ -1,33 +1,33 @@
-"""How many neurons are replaced at a time: shares of those still there, bounds in between.
+"""The schedule of replacing neurons: a share of those still there, bounds, the next share.
 
-Algorithm 1 of "Robustness Evaluation Using Local Substitute Networks", with the line and the rank
+Algorithm 1 of "Robustness Evaluation Using Local Substitute Networks", with the line and the score
 left open: in every round the `step`-quantile of the neurons still there goes, and the bounds of
 the others are computed again with the lines in place.
 """
 
 from collections.abc import Sequence
-from time import monotonic
 
 import numpy as np
 
 from graphprune.errors import OutOfTimeError
-from graphprune.passes.rewrite.lines import Make
-from graphprune.passes.rewrite.ranks import Score
-from graphprune.passes.rewrite.scene import Scene
-from graphprune.progress import Progress, quiet
+from graphprune.runtime.resources import Resources
+from graphprune.substitutes.context import LocalContext
+from graphprune.substitutes.replacements import Make
+from graphprune.substitutes.scores import Score
 from graphprune.transforms.replace import Replacement
+
+UNLIMITED = Resources()
 
 
 def replace_least(
-    scene: Scene,
+    context: LocalContext,
     layers: Sequence[int],
     line: Make,
-    rank: Score,
+    score: Score,
     *,
     gamma: float,
     step: float,
-    deadline: float = np.inf,
-    progress: Progress = quiet,
+    resources: Resources = UNLIMITED,
 ) -> dict[int, Replacement]:
     """Replacements of the given activation layers: at least a share `gamma` of their neurons.
 
@@ -36,22 +36,22 @@ def replace_least(
     Raises
     ------
     OutOfTimeError
-        At the `deadline` (on the clock of :func:`time.monotonic`) rounds were left.
+        At the deadline rounds were left.
     """
     step = min(step, gamma)
-    replaced = {i: Replacement.nothing(len(scene.alive(i))) for i in layers}
+    replaced = {i: Replacement.nothing(len(context.alive(i))) for i in layers}
     total = rounds_of(gamma, step)
     for k in range(total if replaced else 0):
-        if monotonic() >= deadline:
+        if resources.over:
             raise OutOfTimeError(f"out of time after {k} of {total} rounds")
-        bounds = scene.bounds(replaced)
+        bounds = context.bounds(replaced)
         scores, lines, there = {}, {}, {}
         for i in replaced:
-            lines[i] = line(scene, i, bounds[i])
-            there[i] = scene.alive(i) & ~replaced[i].removed
+            lines[i] = line(context, i, bounds[i])
+            there[i] = context.alive(i) & ~replaced[i].removed
             # What no line fits stays, but counts: the share is one of all neurons.
-            score = rank(scene, i, bounds[i], lines[i])
-            scores[i] = np.where(lines[i].fits, score, np.finfo(np.float64).max / 4)
+            own = score(context, i, bounds[i], lines[i])
+            scores[i] = np.where(lines[i].fits, own, np.finfo(np.float64).max / 4)
         pool = np.concatenate([scores[i][there[i]] for i in replaced])
         if not pool.size:
             break
@@ -59,7 +59,7 @@ def replace_least(
         for i, old in replaced.items():
             least = there[i] & lines[i].fits & (scores[i] <= threshold)
             replaced[i] = old.with_lines(least, lines[i].slope, lines[i].offset)
-        progress(f"substitute, round {k + 1}/{total}")
+        resources.progress(f"substitute, round {k + 1}/{total}")
     return replaced
 
 

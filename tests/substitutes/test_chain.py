@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 import graphprune as gp
 from graphprune.cli.app import run
-from graphprune.passes.rewrite.sequential import is_chain
 from graphprune.pipeline.verify import samples_in
 from graphprune.region import Ball, Box
 from graphprune.runtime.original import run_original
 from graphprune.runtime.reference import forward64
+from graphprune.substitutes.chain import is_chain
 from graphprune.testing import anchors, networks
 from tests.conftest import MODELS
 
@@ -81,9 +81,9 @@ def test_a_file_of_gemm_conv_relu_and_flatten(tmp_path: Path) -> None:
 def test_other_activations_and_large_layers_are_refused(
     tiny: gp.Network, images: list[gp.Anchor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from graphprune.passes.rewrite import sequential
+    from graphprune.substitutes import chain
 
-    monkeypatch.setattr(sequential, "LARGEST", 1000)
+    monkeypatch.setattr(chain, "LARGEST", 1000)
     text = "bounds{radius=0.02}, prune-stable, sequential"
     with pytest.raises(gp.GraphpruneError, match="too large to write out"):
         gp.Pipeline.parse(text).run(tiny, images[0])

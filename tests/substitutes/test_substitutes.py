@@ -9,12 +9,10 @@ from hypothesis import strategies as st
 import graphprune as gp
 from graphprune.attacks.attack import Attack
 from graphprune.attacks.confirm import Witness
-from graphprune.passes.rewrite.lines import LINES, By, through_kept
-from graphprune.passes.rewrite.ranks import RANKS, Rank
-from graphprune.passes.rewrite.scene import KeptPoints, Scene
-from graphprune.passes.rewrite.schedule import replace_least
 from graphprune.region import Ball, Domain
 from graphprune.runtime.reference import forward64
+from graphprune.substitutes import KeptPoints, LocalContext, replace_least, replacements, scores
+from graphprune.substitutes.replacements import through_kept
 from graphprune.testing import anchors, networks
 from graphprune.transforms.replace import apply
 from tests.conftest import random_points
@@ -22,9 +20,11 @@ from tests.oracles import Perceptron
 from tests.passes.test_rewrites import logits, same
 
 
-def scene_of(network: gp.Network, anchor: gp.Anchor, *keep: np.ndarray, radius: float) -> Scene:
+def context_of(
+    network: gp.Network, anchor: gp.Anchor, *keep: np.ndarray, radius: float
+) -> LocalContext:
     ball = Ball(anchor.x.astype(np.float64), radius, Domain())
-    return Scene(network, anchor, ball, keep, "crown")
+    return LocalContext(network, anchor, ball, keep, "crown")
 
 
 def boundary_point(network: gp.Network, anchor: gp.Anchor) -> Attack | None:
@@ -32,11 +32,11 @@ def boundary_point(network: gp.Network, anchor: gp.Anchor) -> Attack | None:
     return None if found.witness is None else found
 
 
-@pytest.mark.parametrize("by", LINES)
-@pytest.mark.parametrize("rank", RANKS)
+@pytest.mark.parametrize("by", replacements())
+@pytest.mark.parametrize("rank", scores())
 @settings(max_examples=5)
 @given(st.data())
-def test_every_substitute_keeps_the_anchor(by: By, rank: Rank, data: st.DataObject) -> None:
+def test_every_substitute_keeps_the_anchor(by: str, rank: str, data: st.DataObject) -> None:
     network = data.draw(networks())
     anchor = data.draw(anchors(network))
     found = boundary_point(network, anchor)
@@ -72,15 +72,20 @@ def test_secants_keep_any_number_of_points(data: st.DataObject, count: int) -> N
     network = data.draw(networks())
     anchor = data.draw(anchors(network))
     keep = tuple(random_points(network, count, seed=3))
-    scene = scene_of(network, anchor, *keep, radius=0.3)
+    context = context_of(network, anchor, *keep, radius=0.3)
     replaced = replace_least(
-        scene, range(len(network.activations)), through_kept, RANKS["gap"], gamma=0.99, step=0.99
+        context,
+        range(len(network.activations)),
+        through_kept,
+        scores()["gap"],
+        gamma=0.99,
+        step=0.99,
     )
     same(network, apply(network, replaced), anchor.x, *keep)
     if count == 1:
         for i, replacement in replaced.items():
-            stays = scene.alive(i) & ~replacement.removed
-            assert stays.sum() <= 1 + 0.01 * scene.alive(i).sum()
+            stays = context.alive(i) & ~replacement.removed
+            assert stays.sum() <= 1 + 0.01 * context.alive(i).sum()
 
 
 @pytest.mark.parametrize("kind", ["Sigmoid", "Tanh", "Softplus"])
@@ -128,15 +133,15 @@ def test_kept_points_of_a_pipeline_come_before_the_attack(
 
 
 def test_ranks_mean_what_they_say(tiny: gp.Network, images: list[gp.Anchor]) -> None:
-    scene = scene_of(tiny, images[0], images[1].x, radius=0.05)
-    bounds = scene.bounds({})
+    context = context_of(tiny, images[0], images[1].x, radius=0.05)
+    bounds = context.bounds({})
     for i, layer in enumerate(bounds):
-        lines = through_kept(scene, i, layer)
-        gap = RANKS["gap"](scene, i, layer, lines)
+        lines = through_kept(context, i, layer)
+        gap = scores()["gap"](context, i, layer, lines)
         # Float32 bounds around 0 leave the kink's error at the grid's resolution.
         assert np.all(gap[~layer.unstable[0]] <= 1e-6)
         assert np.all(gap[layer.unstable[0]] > 0)
-        width = RANKS["range"](scene, i, layer, lines)
+        width = scores()["range"](context, i, layer, lines)
         assert np.array_equal(width, layer.upper[0].astype(float) - layer.lower[0])
 
 
@@ -144,7 +149,7 @@ def test_sensitivity_is_the_derivative_of_the_margin(
     tiny: gp.Network, images: list[gp.Anchor]
 ) -> None:
     anchor = images[0]
-    scene = scene_of(tiny, anchor, radius=0.05)
+    context = context_of(tiny, anchor, radius=0.05)
     values = forward64(tiny, anchor.x[None].astype(float))
     order = np.argsort(values[0][0])
     target = next(int(t) for t in order[::-1] if t != anchor.label)
@@ -152,10 +157,10 @@ def test_sensitivity_is_the_derivative_of_the_margin(
     last = tiny.segments[-1]
     from graphprune.runtime.reference import run_segment
 
-    units = np.eye(len(scene.sensitivity[-1]))
+    units = np.eye(len(context.sensitivity[-1]))
     image = run_segment(tiny, last, [units], linear=True)
     row = image[:, anchor.label] - image[:, target]
-    assert np.allclose(scene.sensitivity[-1], np.abs(row), rtol=1e-5, atol=1e-6)
+    assert np.allclose(context.sensitivity[-1], np.abs(row), rtol=1e-5, atol=1e-6)
 
 
 def test_the_margin_that_matters_is_that_of_the_first_kept_point(
@@ -165,7 +170,7 @@ def test_the_margin_that_matters_is_that_of_the_first_kept_point(
     closest = logits(tiny, first, second).argmax(axis=1)
     assert len({images[0].label, *closest}) == 3
     ways = [
-        scene_of(tiny, images[0], *keep, radius=0.05).sensitivity[-1]
+        context_of(tiny, images[0], *keep, radius=0.05).sensitivity[-1]
         for keep in ((first,), (second,), (first, second), (second, first))
     ]
     # The last layer is read by one affine map: its derivative is the same at every point.

@@ -7,8 +7,8 @@ import pytest
 import graphprune as gp
 from graphprune.ir.network import operator
 from graphprune.operators import Dense
-from graphprune.passes.rewrite.fuse_affine import fuse
 from graphprune.testing import assert_equivalent
+from graphprune.transforms.fuse import fuse
 
 SHARED = """
 <ir_version: 8, opset_import: ["" : 17]>
