@@ -105,7 +105,7 @@ def row(
     (first, t0, _), (second, t1, _) = answers
     ratio = f"{t0 / t1:.2f}" if t1 and "timeout" not in (first, second) else "-"
     cells = [
-        anchor.index, share, network.living_neurons, pruned.living_neurons, first, second,
+        anchor.index, share, network.live_neurons, pruned.live_neurons, first, second,
         f"{t0:.2f}", f"{t1:.2f}", ratio,
     ]  # fmt: skip
     return "| " + " | ".join(map(str, cells)) + " |"

@@ -50,7 +50,9 @@ def main(folder: Path) -> int:
         worst = max(worst, runtime, recorded or 0.0)
         name = str(path.relative_to(folder))[-52:]
         last = "" if recorded is None else f"{recorded:.1e}"
-        print(f"{name:52} {network.neurons:8} {network.added_neurons:6} {runtime:13.1e} {last:>9}")
+        print(
+            f"{name:52} {network.neurons:8} {network.auxiliary_neurons:6} {runtime:13.1e} {last:>9}"
+        )
     print(f"largest deviation {worst:.1e}")
     return int(worst > 1e-5)
 

@@ -143,7 +143,7 @@ def condense(network: Network, bounds: Sequence[tuple[Floats, Floats]], ball: Re
         roundings += _roundings(network, index)
         z = _push(network, index, forms, basis)
         lower, upper = bounds[index]
-        unstable = np.flatnonzero((lower < 0) & (upper > 0) & network.alive(activation))
+        unstable = np.flatnonzero((lower < 0) & (upper > 0) & network.live(activation))
         layers.append(
             UnstableLayer(
                 sparse.csr_array(z.rows[unstable]), z.offset[unstable],

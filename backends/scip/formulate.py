@@ -152,7 +152,7 @@ def _layered(
     values: dict[int, Ints] = {id(network.input): b.x}
     for index, activation in enumerate(network.activations):
         sigma, (lower, upper) = activation_of(activation), problem.bounds[index]
-        alive = network.alive(activation)
+        alive = network.live(activation)
         linear = isinstance(sigma, Relu)
         chosen = np.flatnonzero(alive & (upper > 0) if linear else alive)
         low, high = lower[chosen], upper[chosen]
@@ -203,7 +203,7 @@ def prefers_layers(condensed: Condensed, layered: Layered) -> bool:
     for index, (activation, (_, upper)) in enumerate(
         zip(network.activations, layered.bounds, strict=True)
     ):
-        chosen = network.alive(activation) & (upper > 0)
+        chosen = network.live(activation) & (upper > 0)
         matrix = matrix_of(network, index)
         sparse_entries += sum(weight[chosen].nnz for weight in matrix.weights)
     return own > DENSER * sparse_entries

@@ -129,7 +129,7 @@ def optimised_bounds(
     tighter: list[LayerBounds] = []
     for index, (activation, layer) in enumerate(zip(network.activations, layers, strict=True)):
         piecewise_linear = activation_of(activation).piecewise_linear
-        alive = network.alive(activation)
+        alive = network.live(activation)
         chosen = np.flatnonzero(alive & (layer.unstable.any(axis=0) if piecewise_linear else True))
         if not len(chosen) or not ancestors(network, index):
             tighter.append(layer)
@@ -172,7 +172,7 @@ def _layer(
         return box
     if problem.boxes.norm.separable and not ancestors(network, index):
         return box  # without an activation below, the image of a box is exact
-    alive = network.alive(network.activations[index])
+    alive = network.live(network.activations[index])
     if index in problem.replaced:
         alive = alive & ~problem.replaced[index].removed
     chosen = np.broadcast_to(alive, box.lower.shape)

@@ -1,4 +1,4 @@
-"""What a legalisation rule sees: constants, computed values with their layout, and `emit`."""
+"""The view of a legalisation rule: constants, computed values with their layout, and `emit`."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -49,7 +49,7 @@ def legalises(*op_types: str, domain: str = "") -> Callable[[R], R]:
 
 
 def rule_key(domain: str, op_type: str) -> str:
-    """How `RULES` names an operator: ``domain::Operator``, the default domain left out."""
+    """The name of an operator in `RULES`: ``domain::Operator``, the default domain left out."""
     return op_type if domain in ("", "ai.onnx") else f"{domain}::{op_type}"
 
 
@@ -59,7 +59,7 @@ class Context:
     Parameters
     ----------
     label
-        How messages name the model (its path).
+        The model's name in messages (its path).
     builder
         Receives the canonical operators.
     batch_size
@@ -73,14 +73,14 @@ class Context:
         self.builder = builder
         self.batch_size = batch_size
         self.opset = opset
-        # Whether runtimes have other shapes than ONNX's inference, from here on.
+        # From here on runtimes may have other shapes than ONNX's inference.
         self.differs = False
         # Numbers in constants that were computed, not stored.
         self.folded = 0
         self.constants: dict[str, Array] = {}
         # Some of them in the file's own types.
         self.exact: dict[str, Array] = {}
-        # Of those that hang on the batch size: what they were with another one.
+        # Values, at another batch size, of constants that hang on it.
         self.other: dict[str, Array] = {}
         self.tracked: dict[str, Tracked] = {}
 
@@ -94,7 +94,7 @@ class Context:
         return None if value is None else self.constants.get(str(value.name))
 
     def has(self, node: ir.Node, index: int) -> bool:
-        """Whether the node has this (optional) input."""
+        """True where the node has this (optional) input."""
         return index < len(node.inputs) and node.inputs[index] is not None
 
     def need_constant(self, node: ir.Node, index: int, what: str) -> Array:

@@ -1,5 +1,6 @@
 """The driver: bind the batch, infer shapes, fold constants, apply one rule per node."""
 
+import hashlib
 import logging
 from math import prod
 from pathlib import Path
@@ -76,8 +77,6 @@ def load(path: str | Path, *, output: str | None = None, whole: bool = False) ->
 
 def from_proto(proto: onnx.ModelProto, *, output: str | None = None) -> Network:
     """`load` for a model in memory."""
-    import hashlib
-
     digest = hashlib.sha256(proto.SerializeToString()).hexdigest()
     return canonicalise(check_model(ModelFile(proto, None, digest)), output=output)
 
@@ -131,7 +130,7 @@ def canonicalise(file: ModelFile, *, output: str | None = None, whole: bool = Fa
         head.output, head.kept,
     )  # fmt: skip
     built = builder.finish(logits.value, graph.name or "network")
-    # What earlier pipelines wrote on the file stays on what is made of it.
+    # Notes that earlier pipelines wrote on the file stay on what is made of it.
     kept = {p.key: p.value for p in file.proto.metadata_props if p.key.startswith("graphprune.")}
     built.metadata_props.update(kept)
     network = simplify(Network(built, source))
@@ -236,7 +235,7 @@ def _legalise(context: Context, node: ir.Node) -> None:
     if key == "Shape":
         fold_shape(context, node)
     elif key == "CastLike" and str(inputs[0].name) in context.constants:
-        # Of a constant: only the other value's type is asked for, and types are told by inference.
+        # A constant: only the other value's type is asked for, and types are told by inference.
         cast_constant(context, node)
     elif folds(node.op_type, (str(value.name) for value in inputs), context.constants):
         fold(context, node)

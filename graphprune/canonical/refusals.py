@@ -78,14 +78,14 @@ REASONS: dict[str, str] = {
     "Celu": "is not one of the smooth activations (Sigmoid, Tanh, Softplus, Gelu)",
 }
 
-# What the product of a value with one of these activations is.
+# Names of the product of a value with one of these activations.
 _PRODUCTS = {"Sigmoid": "Swish", "HardSigmoid": "HardSwish", "Tanh": "Mish"}
 
 REMEDY = "the operator is not supported; docs/operators.md lists what is"
 
 
 def folds(op_type: str, inputs: Iterable[str], constants: Container[str]) -> bool:
-    """Whether an operator's outputs are constants, given the constants known."""
+    """True where an operator's outputs are constants, given the constants known."""
     return op_type not in RANDOM and all(name in constants for name in inputs)
 
 

@@ -59,17 +59,17 @@ def register(app: typer.Typer) -> None:
             print(f"precision   {halves}, computed in wider types")
         layers = len(network.source_activations)
         print(f"neurons     {network.neurons} in {layers} activation layers")
-        if network.added_neurons:
-            print(f"added       {network.added_neurons} ReLUs that express maxima and clips")
-        print(f"living      {network.living_neurons} neurons can influence the output")
+        if network.auxiliary_neurons:
+            print(f"added       {network.auxiliary_neurons} ReLUs that express maxima and clips")
+        print(f"living      {network.live_neurons} neurons can influence the output")
         print(f"parameters  {network.parameters}")
         print(f"work        {network.multiply_adds} multiply-adds per sample")
         print("unsupported none")
         table = Table("layer", "activation", "shape", "neurons", "living")
         for i, node in enumerate(network.activations):
             shape = sample_shape(pre_activation(node))
-            kind = type(operator(node)).__name__ + " (added)" * activation_of(node).added
-            alive = network.alive(node)
+            kind = type(operator(node)).__name__ + " (added)" * activation_of(node).auxiliary
+            alive = network.live(node)
             table.add_row(str(i + 1), kind, str(shape), str(alive.size), str(int(alive.sum())))
         Console(width=100).print(table)
         return 0

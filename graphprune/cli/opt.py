@@ -162,7 +162,7 @@ def compare(before: "Network", after: "Network") -> str:
     if any(time != time for time in times):
         took = "ONNX Runtime cannot run it"
     return (
-        f"living neurons {before.living_neurons} -> {after.living_neurons},"
+        f"living neurons {before.live_neurons} -> {after.live_neurons},"
         f" parameters {before.parameters} -> {after.parameters},"
         f" multiply-adds {before.multiply_adds} -> {after.multiply_adds},"
         f" {took}"

@@ -200,7 +200,7 @@ def _stability(
     counts = []
     for activation, layer in zip(network.activations, layers, strict=True):
         lower, upper = layer.lower[0], layer.upper[0]
-        alive = network.alive(activation)
+        alive = network.live(activation)
         kinked = alive & activation_of(activation).piecewise_linear
         on, off = (lower >= 0) & kinked, (upper <= 0) & (lower < 0) & kinked
         masks = {"neurons": alive, "active": on, "inactive": off, "unstable": alive & ~on & ~off}

@@ -1,4 +1,11 @@
-"""The IR: a canonical ONNX graph, its segments, and facts annotated on its values."""
+"""The canonical network: an ONNX graph of affine operators and activations, and its segments.
+
+Model files come in, checked and with their weights in memory; networks of canonical operators are
+held and rebuilt here; ONNX files go out again. Facts that analyses find are annotated on values.
+
+Read first: ``network.py`` (operators, segments, the network), ``builder.py`` (writing ONNX graphs),
+``rebuild.py`` (writing networks anew).
+"""
 
 from graphprune.ir.annotations import annotate, annotation
 from graphprune.ir.builder import GraphBuilder

@@ -138,9 +138,9 @@ class GraphBuilder:
         Parameters
         ----------
         trips
-            How often at most: a scalar of int64.
+            Number of trips at most: a scalar of int64.
         state
-            What is carried from trip to trip, floating tensors with their shapes.
+            Values carried from trip to trip: floating tensors with their shapes.
         body
             Writes one trip with the builder it is given: the number of the trip (from 0) and the
             state before it to a condition for another trip (None: always) and the state after it.

@@ -111,7 +111,7 @@ def with_own_source(network: Network) -> Network:
 
 
 def speaks_for_itself(network: Network) -> bool:
-    """Whether no rewrite made the network another one than its source, on some ball say."""
+    """True where no rewrite made the network another one than its source, on some ball say."""
     known = {p.key: p.value for p in network.source.proto.metadata_props}
     rewrites = "graphprune.rewrites"
     return network.model.metadata_props.get(rewrites) == known.get(rewrites)

@@ -1,4 +1,4 @@
-"""What notebooks show of an object: a small table."""
+"""Small tables, which notebooks show of an object."""
 
 from collections.abc import Sequence
 from html import escape

@@ -28,7 +28,7 @@ class ModelFile:
 
     @property
     def label(self) -> str:
-        """How messages name the model."""
+        """The model's name in messages."""
         return str(self.path) if self.path else "model"
 
 

@@ -33,7 +33,7 @@ LOGITS = "<logits>"
 
 
 class Operator(Protocol):
-    """What a node of a canonical graph means."""
+    """The meaning of a node of a canonical graph."""
 
     def forward(self, b: GraphBuilder, *inputs: ir.Value) -> ir.Value:
         """Add the operator's one ONNX node to `b`; tensors are (N, *sample)."""
@@ -85,8 +85,8 @@ class Activation(Operator, Protocol):
     """A scalar activation, applied element by element."""
 
     @property
-    def added(self) -> bool:
-        """Legalisation added it: its neurons are none of the source network."""
+    def auxiliary(self) -> bool:
+        """Legalisation made it: its neurons are none of the source network."""
         ...
 
     @property
@@ -233,24 +233,24 @@ class Network:
                 used[id(value)] = used[id(value)] | reads if id(value) in used else reads
         return used
 
-    def alive(self, activation: ir.Node) -> Bools:
+    def live(self, activation: ir.Node) -> Bools:
         """Flat mask of the neurons of `activation` that can influence the logits."""
         out = activation.outputs[0]
         return self._used.get(id(out), np.zeros(size(out), dtype=bool))
 
     @cached_property
     def source_activations(self) -> tuple[ir.Node, ...]:
-        """Activations of the source network; ReLUs that legalisation added are left out."""
-        return tuple(a for a in self.activations if not activation_of(a).added)
+        """Activations of the source network; auxiliary ReLUs are left out."""
+        return tuple(a for a in self.activations if not activation_of(a).auxiliary)
 
     def source_layers(self, layers: Iterable[int]) -> list[int]:
         """Indices into `activations` of the source network's layers (counted from 1)."""
-        of_source = [i for i, a in enumerate(self.activations) if not activation_of(a).added]
+        of_source = [i for i, a in enumerate(self.activations) if not activation_of(a).auxiliary]
         return [of_source[layer - 1] for layer in layers]
 
     @cached_property
     def piecewise_linear(self) -> bool:
-        """Whether every activation is."""
+        """True where every activation is piecewise linear."""
         return all(activation_of(a).piecewise_linear for a in self.activations)
 
     @cached_property
@@ -259,14 +259,14 @@ class Network:
         return sum(size(a.outputs[0]) for a in self.source_activations)
 
     @cached_property
-    def added_neurons(self) -> int:
-        """Elements of the ReLUs that legalisation added (maxima, second ends of Clip)."""
+    def auxiliary_neurons(self) -> int:
+        """Elements of the ReLUs that legalisation made (maxima, second ends of Clip)."""
         return sum(size(a.outputs[0]) for a in self.activations) - self.neurons
 
     @cached_property
-    def living_neurons(self) -> int:
+    def live_neurons(self) -> int:
         """Source neurons that can influence the logits: what a substitute has left."""
-        return int(sum(self.alive(a).sum() for a in self.source_activations))
+        return int(sum(self.live(a).sum() for a in self.source_activations))
 
     @cached_property
     def parameters(self) -> int:
@@ -290,10 +290,10 @@ class Network:
         )
 
     def _repr_html_(self) -> str:
-        """What a notebook shows."""
+        """A table, which notebooks show."""
         rows = [
             (i + 1, type(operator(a)).__name__, sample_shape(a.outputs[0]), size(a.outputs[0]),
-             int(self.alive(a).sum()))
+             int(self.live(a).sum()))
             for i, a in enumerate(self.activations)
         ]  # fmt: skip
         return table(("layer", "activation", "shape", "neurons", "living"), rows, self._summary)

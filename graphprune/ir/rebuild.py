@@ -59,8 +59,8 @@ class NetworkBuilder:
             if id(node.outputs[0]) in needed:
                 kept.append(node)
                 needed |= {id(v) for v in node.inputs if v is not None}
-        alive = {id(n) for n in kept}
-        self._drop([node for node in self.graph.nodes if id(node) not in alive])
+        live = {id(n) for n in kept}
+        self._drop([node for node in self.graph.nodes if id(node) not in live])
         self.graph.nodes = kept[::-1]
         self.graph.drop_constants(needed)
         return self.graph.build(name)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Layout:
-    """How a tensor of the file maps to the canonical layout (batch first, then the sample).
+    """The way a tensor of the file maps to the canonical layout (batch first, then the sample).
 
     Attributes
     ----------
@@ -72,7 +72,7 @@ class HeadOperator:
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """The original model and how its tensors are laid out.
+    """The original model and the layout of its tensors.
 
     Attributes
     ----------

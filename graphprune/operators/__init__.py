@@ -1,4 +1,12 @@
-"""Operators of the canonical dialect: one class in one file each, found through the registry."""
+"""Operators of the canonical dialect: one class in one file each, found through the registry.
+
+An operator comes in as the attributes and weights of an ONNX node; its class gives its ONNX node,
+its adjoint, its absolute-value form and its sparse matrix, from which all analyses follow. Pairs of
+operators come in and one goes out where they are the same affine map (``merge.py``).
+
+Read first: ``dense.py`` (the shortest affine operator), ``relu.py`` (an activation), ``merge.py``
+(the algebra of fusion).
+"""
 
 from graphprune.operators.add import Add
 from graphprune.operators.concat import Concat

@@ -1,4 +1,4 @@
-"""What an operator costs in ONNX Runtime, estimated: what fusion compares forms by.
+"""Estimates of what an operator costs in ONNX Runtime, by which fusion compares forms.
 
 time = node + max(multiply-adds / rate, bytes of weights / bandwidth) + outputs / rate of writing
 
@@ -24,7 +24,7 @@ CACHE = 16 << 20  # bytes
 
 @dataclass(frozen=True, order=True)
 class Cost:
-    """Of one sample: estimated time, multiplications, numbers read (weights) and written."""
+    """Cost of one sample: estimated time, multiplications, numbers read (weights) and written."""
 
     nanoseconds: float
     multiply_adds: int

@@ -43,7 +43,7 @@ def merge(first: AffineOperator, second: AffineOperator) -> Merged:
 
 
 def _cancels(terms: Floats, made: Floats) -> bool:
-    """Whether what is left of sums of `terms` (rows,), in absolute value, is little: `made`.
+    """True where what is left of sums of `terms` (rows,), in absolute value, is little: `made`.
 
     Terms that cancel leave their rounding behind, which nobody could tell from the merged operator.
     """

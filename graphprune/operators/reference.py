@@ -1,7 +1,7 @@
 """Operators that ``onnx.reference`` lacks or gets wrong, for every float64 run."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,8 +9,21 @@ from onnx.reference.op_run import OpRun
 
 from graphprune.operators import gelu, softplus
 
+C = TypeVar("C", bound=type[OpRun])
 
-class ConvTranspose(OpRun):
+
+def _of_operator(op_type: str) -> Callable[[C], C]:
+    """Name a class as ``onnx.reference`` looks it up: after its operator."""
+
+    def name(cls: C) -> C:
+        cls.__name__ = op_type
+        return cls
+
+    return name
+
+
+@_of_operator("ConvTranspose")
+class ReferenceConvTranspose(OpRun):
     """ONNX's own is wrong for groups; here every kernel cell scatters the whole input."""
 
     op_domain = ""
@@ -52,7 +65,8 @@ class ConvTranspose(OpRun):
         return (cropped,)
 
 
-class Softplus(OpRun):
+@_of_operator("Softplus")
+class ReferenceSoftplus(OpRun):
     """Without the overflow of log(1 + exp(z))."""
 
     op_domain = ""
@@ -61,8 +75,9 @@ class Softplus(OpRun):
         return (softplus.Softplus().value(np.asarray(z)),)
 
 
-class Gelu(OpRun):
-    """Which ONNX defines as a function of other operators only."""
+@_of_operator("Gelu")
+class ReferenceGelu(OpRun):
+    """Exact or by tanh; ONNX defines it as a function of other operators only."""
 
     op_domain = ""
 
@@ -71,4 +86,4 @@ class Gelu(OpRun):
         return (kind.value(np.asarray(z)),)
 
 
-NEW_OPS = [ConvTranspose, Gelu, Softplus]
+NEW_OPS = [ReferenceConvTranspose, ReferenceGelu, ReferenceSoftplus]

@@ -20,11 +20,11 @@ class Relu:
 
     Attributes
     ----------
-    added
-        Legalisation added it (a maximum, the second end of a Clip): not a neuron of the source.
+    auxiliary
+        Legalisation made it (a maximum, the second end of a Clip): not a neuron of the source.
     """
 
-    added: bool = False
+    auxiliary: bool = False
 
     piecewise_linear: ClassVar[bool] = True
     slopes: ClassVar[tuple[float, float]] = (0.0, 1.0)

@@ -99,7 +99,7 @@ _Side = tuple["_Step | None", AffineOperator | None, "_Step | None"]
 
 
 def _only_reader(step: _Step, steps: list[_Step], output: _Step) -> bool:
-    """Whether one operator alone reads `step`."""
+    """True where one operator alone reads `step`."""
     return step is not output and sum(s.inputs.count(step) for s in steps) == 1
 
 

@@ -1,4 +1,4 @@
-"""What smooth activations share: sound linear bounds from values and the derivative alone.
+"""Base of the smooth activations: sound linear bounds from values and the derivative alone.
 
 For a slope s the tightest offset above sigma on [l, u] is max (sigma(z) - s z). The maximum lies at
 an end or where sigma'(z) = s, and between two `inflections` sigma' is monotone, so each piece holds
@@ -33,7 +33,7 @@ STEPS, SAMPLES, SEARCH = 60, 33, 40
 class Smooth(ABC):
     """A smooth scalar activation; subclasses give values, the derivative and the ONNX graph."""
 
-    added: ClassVar[bool] = False
+    auxiliary: ClassVar[bool] = False
     piecewise_linear: ClassVar[bool] = False
 
     # Between neighbours sigma' is monotone, rising and falling in turn.
@@ -79,7 +79,7 @@ class Smooth(ABC):
             chord = np.where(upper > lower, chord, self.slope(lower))
             below = above = self._single(chord)
         elif method == "alternative":
-            # What alpha-CROWN mixes the best lines with: any slope holds with its offset.
+            # Alpha-CROWN mixes the best lines with these: any slope holds with its offset.
             below, above = self._single(self.slope(lower)), self._single(self.slope(upper))
         else:
             below, above = self._best(lower, upper, -1), self._best(lower, upper, 1)

@@ -53,7 +53,7 @@ class PassReport:
     def of(cls, name: str, network: Network, seconds: float, notes: tuple[str, ...]) -> Self:
         counts = Counter(type(operator(node)).__name__ for node in network.nodes)
         return cls(
-            name, seconds, network.living_neurons, network.parameters, network.multiply_adds,
+            name, seconds, network.live_neurons, network.parameters, network.multiply_adds,
             tuple(sorted(counts.items())), notes,
         )  # fmt: skip
 

@@ -49,7 +49,7 @@ def regions_figure(network: Network, anchor: Anchor) -> "Figure":
         closest = distance(substitute, anchor, time_limit=60.0).witness
         if closest is None:
             raise ValueError(f"{text}: no adversarial point")
-        removed = network.neurons - substitute.living_neurons
+        removed = network.neurons - substitute.live_neurons
         share = 100.0 * removed / network.neurons
         x0 = anchor.x.reshape(-1)
         wide, near = grid[0][number], grid[1][number]

@@ -54,7 +54,7 @@ class _Chain:
         self.layers: list[tuple[Floats, Floats]] = []
         self.shifted = 0
         self.place = {id(a.outputs[0]): i for i, a in enumerate(network.activations)}
-        self.alive = [np.flatnonzero(network.alive(a)) for a in network.activations]
+        self.alive = [np.flatnonzero(network.live(a)) for a in network.activations]
         self.rows = [*self.alive, np.arange(size(network.output))]
         # terms[t][j]: columns of segment t for the live neurons of activation j.
         self.terms: list[dict[int, Floats]] = []

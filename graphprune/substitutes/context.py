@@ -58,8 +58,8 @@ class LocalContext:
     def activation(self, layer: int) -> Activation:
         return activation_of(self.network.activations[layer])
 
-    def alive(self, layer: int) -> NDArray[np.bool_]:
-        return self.network.alive(self.network.activations[layer])
+    def live(self, layer: int) -> NDArray[np.bool_]:
+        return self.network.live(self.network.activations[layer])
 
     @cached_property
     def at_anchor(self) -> list[Floats]:

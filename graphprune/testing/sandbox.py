@@ -23,7 +23,7 @@ BYTES = 2 << 30
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Judgement:
     """End of one file: `verdict`, and the message, exception or deviation behind it."""
 
     verdict: Verdict
@@ -76,7 +76,7 @@ def deviation(network: Network, points: int = 3) -> float:
         return float(np.max(np.abs(ours - theirs) / (1e-5 * magnitude + 1e-5), initial=0.0))
 
 
-def judge(path: Path) -> Outcome:
+def judge(path: Path) -> Judgement:
     """Load a file as a user would; compare with ONNX Runtime where it loads."""
     import graphprune as gp
 
@@ -85,13 +85,13 @@ def judge(path: Path) -> Outcome:
     except gp.GraphpruneError as error:
         text = str(error)
         if "\n" in text or not text:
-            return Outcome("exception", f"a message of several lines or none: {text!r}")
-        return Outcome("refused", text)
+            return Judgement("exception", f"a message of several lines or none: {text!r}")
+        return Judgement("refused", text)
     try:
         off = deviation(network)
     except NotRunError as error:
-        return Outcome("loaded", f"not run: {error}")
-    return Outcome("wrong", f"{off:.3g} times rounding") if off > 1.0 else Outcome("loaded")
+        return Judgement("loaded", f"not run: {error}")
+    return Judgement("wrong", f"{off:.3g} times rounding") if off > 1.0 else Judgement("loaded")
 
 
 class Sandbox:
@@ -117,7 +117,7 @@ class Sandbox:
         self._stop()
         self.folder.cleanup()
 
-    def judge(self, data: bytes) -> Outcome:
+    def judge(self, data: bytes) -> Judgement:
         """Write `data` as a model file in a folder of its own and judge it there."""
         model = Path(self.folder.name) / "model"
         model.mkdir(exist_ok=True)
@@ -128,7 +128,7 @@ class Sandbox:
         (model / "m.onnx").write_bytes(data)
         return self.call(judge, model / "m.onnx")
 
-    def call(self, function: Callable[[Path], Outcome], path: Path) -> Outcome:
+    def call(self, function: Callable[[Path], Judgement], path: Path) -> Judgement:
         """Run `function(path)` in the child."""
         if self._pipe is None:
             self._start()
@@ -137,15 +137,15 @@ class Sandbox:
             self._pipe.send((function, path))
             if not self._pipe.poll(self.seconds):
                 self._stop()
-                return Outcome("hang", f"more than {self.seconds:g} s")
-            outcome: Outcome
+                return Judgement("hang", f"more than {self.seconds:g} s")
+            outcome: Judgement
             outcome, peak = self._pipe.recv()
         except (EOFError, OSError):
             code = self._stop()
-            return Outcome("crash", f"the process ended with {code}")
+            return Judgement("crash", f"the process ended with {code}")
         if peak > self.memory:
             self._stop()
-            return Outcome("memory", f"{peak >> 20} MiB: {outcome.verdict} {outcome.detail}")
+            return Judgement("memory", f"{peak >> 20} MiB: {outcome.verdict} {outcome.detail}")
         return outcome
 
     def _start(self) -> None:
@@ -196,13 +196,13 @@ def _serve(pipe: Connection, folder: str) -> None:
         try:
             outcome = function(path)
         except MemoryError:
-            outcome = Outcome("memory", "MemoryError")
+            outcome = Judgement("memory", "MemoryError")
         except BaseException as error:
-            outcome = Outcome("exception", f"{type(error).__name__}: {str(error)[:300]}")
+            outcome = Judgement("exception", f"{type(error).__name__}: {str(error)[:300]}")
         watching = False
         outside = [name for name in opened if not _allowed(name, folder)]
         if outside:
-            outcome = Outcome("escape", f"opened {outside[0]}")
+            outcome = Judgement("escape", f"opened {outside[0]}")
         pipe.send((outcome, 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss))
 
 

@@ -61,7 +61,7 @@ class FusionPlan:
     def __init__(self, network: Network) -> None:
         self.network = network
         self.index = {id(a.outputs[0]): i for i, a in enumerate(network.activations)}
-        self.alive = [network.alive(a) for a in network.activations]
+        self.alive = [network.live(a) for a in network.activations]
         count = len(network.segments)
         self.dense = [self._pays(i, vectors=[True] * count) for i in range(count)]
         # A layer read by a segment that stays as it is keeps its shape, and so costs more;

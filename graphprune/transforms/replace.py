@@ -69,7 +69,7 @@ def without_dead_layers(network: Network) -> Network:
             np.ones(size(a.outputs[0]), dtype=bool), np.zeros(1), np.zeros(1)
         )
         for i, a in enumerate(network.activations)
-        if not network.alive(a).any()
+        if not network.live(a).any()
     }
     return apply(network, dead)
 

@@ -56,7 +56,7 @@ class LinearizeSecant:
             every = np.ones(len(slope), dtype=bool)
             replacements[index] = Replacement.nothing(len(slope)).with_lines(every, slope, offset)
         result = apply(network, replacements)
-        counts = sum(int(network.alive(network.activations[i]).sum()) for i in replacements)
+        counts = sum(int(network.live(network.activations[i]).sum()) for i in replacements)
         anchor = state.the_anchor(self.name)
         ball = anchor.ball(found.witness.distance, state.domain, found.norm)
         record(result, state, self.name, {"secant": counts}, ball, layers=layers)

@@ -32,7 +32,7 @@ class PruneStable:
         bounds, state = state.need(BallBounds)
         network = state.network
         replacements = {}
-        # Counted is what something reads, as by `living_neurons`.
+        # Counted is what something reads, as by `live_neurons`.
         kinds = {"inactive": 0, "active": 0}
         removed = [0] * len(bounds.layers)
         for index, layer in enumerate(bounds.layers):
@@ -41,7 +41,7 @@ class PruneStable:
             active = layer.lower[0] >= 0
             inactive = layer.upper[0] <= 0
             neurons = len(active)
-            alive = network.alive(network.activations[index])
+            alive = network.live(network.activations[index])
             kinds["inactive"] += int((inactive & alive).sum())
             kinds["active"] += int((active & ~inactive & alive).sum())
             removed[index] = int(((active | inactive) & alive).sum())

@@ -60,7 +60,7 @@ def test_condensed_rows_equal_the_network_on_the_ball(network: gp.Network, seed:
         for layer, bounds, activation, z in zip(
             condensed.layers, layers, network.activations, zs, strict=True
         ):
-            unstable = bounds.unstable[0] & network.alive(activation)
+            unstable = bounds.unstable[0] & network.live(activation)
             own = layer.rows @ basis + layer.offset
             assert np.allclose(own, z.reshape(-1)[unstable])
             basis = np.concatenate([basis, np.maximum(own, 0)])

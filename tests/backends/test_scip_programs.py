@@ -71,7 +71,7 @@ def test_scip_search_and_regions_agree_on_small_networks_of_any_kind(
 ) -> None:
     """Convolutions, residual sums, several targets; SCIP in every form and encoding."""
     network = data.draw(networks())
-    assume(network.living_neurons <= 12)
+    assume(network.live_neurons <= 12)
     anchor = data.draw(anchors(network))
     expected = region_distance(network, anchor.x, anchor.label, *domain.interval)
     solvers: tuple[Solver, ...] = ("auto", "scip", "search")

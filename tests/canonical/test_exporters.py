@@ -104,7 +104,7 @@ def test_tf2onnx(opset: int) -> None:
         nodes, ["unk__20", 9, 9, 3], names["id"], constants=constants, opset=opset
     )  # fmt: skip
     network = agrees(model)
-    assert (network.classes, network.neurons, network.added_neurons) == (3, 105, 40 + 16 + 5)
+    assert (network.classes, network.neurons, network.auxiliary_neurons) == (3, 105, 40 + 16 + 5)
 
 
 def test_keras_leaky_relu_with_a_ceiling() -> None:

@@ -92,7 +92,7 @@ def written(parts: Parts) -> onnx.ModelProto:
 def recognised(parts: Parts, **options: float) -> tuple[gp.Network, object]:
     """The network, which agrees with ONNX Runtime, and its only activation."""
     network = agrees(written(parts), **options)
-    assert (network.neurons, network.added_neurons) == (5, 0)
+    assert (network.neurons, network.auxiliary_neurons) == (5, 0)
     (activation,) = network.activations
     return network, activation_of(activation)
 

@@ -60,7 +60,7 @@ def test_max_pool_of_other_ranks(shape: list[Any]) -> None:
 def test_max_pool_shares_windows() -> None:
     """3x3 at stride 1: two maxima per axis and cell, not eight."""
     network = gp.from_proto(model_of([node("MaxPool", kernel_shape=[3, 3])], [1, 1, 10, 10]))
-    assert network.added_neurons == (8 + 8) * 10 + (8 + 8) * 8
+    assert network.auxiliary_neurons == (8 + 8) * 10 + (8 + 8) * 8
 
 
 CASES: dict[str, tuple[list[onnx.NodeProto], list[Any], dict[str, np.ndarray]]] = {
@@ -178,8 +178,8 @@ def test_neurons_are_the_source_networks() -> None:
     ends = {"l": num(0), "h": num(0.5)}
     network = agrees(model_of(nodes, [1, 2, 4, 4], constants=ends))
     assert network.neurons == 32 + 8
-    assert network.added_neurons == 16 + 8 + 8
-    assert network.living_neurons == network.neurons
+    assert network.auxiliary_neurons == 16 + 8 + 8
+    assert network.live_neurons == network.neurons
     encloses(network, 0.01)
 
 
@@ -250,7 +250,7 @@ def test_smooth_activations_are_kept(case: int) -> None:
     below = [onnx.NodeProto.FromString(n.SerializeToString()) for n in nodes]
     below[-1].output[0] = "s"
     network = agrees(model_of([*below, node("Neg", "s")], ["n", 5], constants=constants, opset=20))
-    assert (network.neurons, network.added_neurons) == (5, 0)
+    assert (network.neurons, network.auxiliary_neurons) == (5, 0)
 
 
 EINSUMS: dict[str, tuple[list[Any], tuple[int, ...]]] = {

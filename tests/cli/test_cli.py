@@ -153,7 +153,7 @@ def test_opt_writes_a_file_that_runs(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert code == 0
     onnx.checker.check_model(str(out), full_check=True)
     before, after = gp.load(TINY), gp.load(out)
-    assert after.living_neurons < before.living_neurons
+    assert after.live_neurons < before.live_neurons
     anchor = gp.load_anchors(IMAGES, before)[1]
     expected = run_original(before, anchor.x[None])
     assert np.allclose(run_original(after, anchor.x[None]), expected, atol=1e-4)

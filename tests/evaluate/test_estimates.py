@@ -196,7 +196,7 @@ def test_a_collapsed_boundary_is_capped_and_has_no_value(
     assert record["neurons_left"] == 0
     assert record["layers_left"] == [0] * len(tiny.activations)
     record, _ = estimate(tiny, images[0], near, "linearize-secant{layers=1}", "rob", found)
-    living = [int(tiny.alive(a).sum()) for a in tiny.activations]
+    living = [int(tiny.live(a).sum()) for a in tiny.activations]
     assert sum(record["layers_left"]) == record["neurons_left"] < sum(living)
     replaced = [n - left for n, left in zip(living, record["layers_left"], strict=True)]
     assert sum(n > 0 for n in replaced) == 1, "one layer is replaced, the others stay"

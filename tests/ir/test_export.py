@@ -55,7 +55,7 @@ def test_provenance_names_version_pipeline_anchor_ball_and_neurons(
     assert props["graphprune.domain"] == "0.0,1.0"
     replaced = json.loads(props["graphprune.replaced"])
     assert set(replaced) == {"active", "inactive"}
-    assert tiny.living_neurons - result.living_neurons == sum(replaced.values())
+    assert tiny.live_neurons - result.live_neurons == sum(replaced.values())
 
 
 @pytest.mark.parametrize("radii", [(0.02, 0.08), (0.08, 0.02)])

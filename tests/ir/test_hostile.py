@@ -9,7 +9,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from graphprune.testing.mutations import mutate
-from graphprune.testing.sandbox import Outcome, Sandbox, deviation, judge
+from graphprune.testing.sandbox import Judgement, Sandbox, deviation, judge
 from tests.conftest import MODELS
 from tests.oracles import Perceptron
 
@@ -219,30 +219,30 @@ def test_mutated_files(sandbox: Sandbox) -> None:
 # The sandbox itself: each kind of misbehaviour is noticed, and the next file is judged again.
 
 
-def _sleep(path: object) -> Outcome:
+def _sleep(path: object) -> Judgement:
     import time
 
     time.sleep(60)
-    return Outcome("loaded")
+    return Judgement("loaded")
 
 
-def _die(path: object) -> Outcome:
+def _die(path: object) -> Judgement:
     import os
 
     os._exit(11)
 
 
-def _eat(path: object) -> Outcome:
+def _eat(path: object) -> Judgement:
     memory = np.ones(1 << 26)
-    return Outcome("loaded", str(memory.size))
+    return Judgement("loaded", str(memory.size))
 
 
-def _read(path: object) -> Outcome:
+def _read(path: object) -> Judgement:
     with open("/etc/hostname") as file:
-        return Outcome("loaded", file.read())
+        return Judgement("loaded", file.read())
 
 
-def _raise(path: object) -> Outcome:
+def _raise(path: object) -> Judgement:
     raise RuntimeError("not a message for users")
 
 

@@ -174,7 +174,7 @@ def test_shipped_networks_are_what_the_readme_says() -> None:
         row = next(line for line in text.splitlines() if f"`{file.stem}`" in line)
         cells = [cell.strip().replace(",", "") for cell in row.split("|")]
         assert str(network.parameters) in cells, file.stem
-        assert str(sum(network.alive(a).size for a in network.activations)) in cells, file.stem
+        assert str(sum(network.live(a).size for a in network.activations)) in cells, file.stem
 
 
 def test_a_link_without_its_external_data_says_what_to_do(tmp_path: Path) -> None:

@@ -244,7 +244,7 @@ def test_alive_neurons_are_the_only_ones_that_matter(network: Network, data: st.
 
     replacements = {}
     for i, activation in enumerate(network.activations):
-        alive = network.alive(activation)
+        alive = network.live(activation)
         zero, nine = np.zeros(alive.size), np.full(alive.size, 9.0)
         replacements[i] = Replacement.nothing(alive.size).with_lines(~alive, zero, nine)
     x = random_points(network)

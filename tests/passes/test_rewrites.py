@@ -39,7 +39,7 @@ def test_fuse_affine_keeps_the_function_and_never_adds_work(network: gp.Network,
     fused = gp.Pipeline.parse("fuse-affine").run(network).network
     same(network, fused, *random_points(network, seed=seed))
     assert fused.multiply_adds <= network.multiply_adds
-    assert fused.living_neurons <= network.living_neurons
+    assert fused.live_neurons <= network.live_neurons
 
 
 @given(st.data(), st.sampled_from([0.02, 0.1]))
@@ -52,7 +52,7 @@ def test_prune_stable_is_exact_on_the_ball(data: st.DataObject, radius: float) -
     points = samples_in(Ball(anchor.x.astype(float), radius), 20, 0)
     same(network, pruned, *points)
     same(network, fused, *points)
-    assert fused.living_neurons <= network.living_neurons
+    assert fused.live_neurons <= network.live_neurons
 
 
 @given(st.data(), st.sampled_from([0.3, 0.75, 0.95]))
@@ -65,10 +65,10 @@ def test_prune_constant_keeps_the_anchor(data: st.DataObject, gamma: float) -> N
     same(network, result, anchor.x)
     same(result, fused, *random_points(network))
     if len(network.activations) > 1:
-        first, rest = network.alive(network.activations[0]).sum(), network.living_neurons
+        first, rest = network.live(network.activations[0]).sum(), network.live_neurons
         removable = rest - first
-        assert result.living_neurons <= network.living_neurons
-        assert removable == 0 or result.living_neurons - first <= (1 - gamma) * removable + len(
+        assert result.live_neurons <= network.live_neurons
+        assert removable == 0 or result.live_neurons - first <= (1 - gamma) * removable + len(
             network.activations
         )
 
@@ -112,13 +112,13 @@ def test_layers_are_taken_from_the_second_on_and_the_first_last(
     tiny: gp.Network, images: list[gp.Anchor]
 ) -> None:
     found = gp.attack(tiny, images[0])
-    sizes = [int(tiny.alive(a).sum()) for a in tiny.activations]
+    sizes = [int(tiny.live(a).sum()) for a in tiny.activations]
     for layers, left in ((1, sizes[0] + sizes[2]), (2, sizes[0]), (3, 0)):
         text = f"linearize-secant{{layers={layers}}}"
         result = gp.Pipeline.parse(text).run(tiny, images[0], facts=(found,))
-        assert result.network.living_neurons == left
+        assert result.network.live_neurons == left
     only = gp.Pipeline.parse("linearize-secant{only=1+3}").run(tiny, images[0], facts=(found,))
-    assert only.network.living_neurons == sizes[1]
+    assert only.network.live_neurons == sizes[1]
     with pytest.raises(gp.GraphpruneError, match="layer 4 asked for, the network has 3"):
         gp.Pipeline.parse("linearize-secant{only=4}").run(tiny, images[0], facts=(found,))
 
@@ -221,7 +221,7 @@ def test_neurons_that_nothing_reads_are_not_counted(text: str) -> None:
     found = Attack(Witness(np.full(3, 0.6, np.float32), 0.1, 1), 0.0)
     result = gp.Pipeline.parse(text).run(network, anchor, facts=(found,)).network
     (entry,) = json.loads(result.model.metadata_props["graphprune.rewrites"])
-    gone = network.living_neurons - result.living_neurons
+    gone = network.live_neurons - result.live_neurons
     assert sum(entry["replaced"].values()) == gone > 0
     if "removed" in entry:
         assert sum(entry["removed"]) == gone

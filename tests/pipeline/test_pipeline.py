@@ -43,6 +43,6 @@ def test_a_local_pass_without_an_anchor_says_so(tiny: gp.Network) -> None:
 def test_reports_follow_the_passes(tiny: gp.Network, images: list[gp.Anchor]) -> None:
     result = gp.Pipeline.parse("attack, linearize-secant, fuse-affine").run(tiny, images[0])
     assert [r.name for r in result.report] == ["attack", "linearize-secant", "fuse-affine"]
-    assert result.report[0].neurons == tiny.living_neurons
-    assert result.report[-1].neurons == result.network.living_neurons < tiny.living_neurons
+    assert result.report[0].neurons == tiny.live_neurons
+    assert result.report[-1].neurons == result.network.live_neurons < tiny.live_neurons
     assert result.report[-1].multiply_adds <= result.report[1].multiply_adds

@@ -31,7 +31,7 @@ class Liar:
     keeps: ClassVar[Facts] = frozenset()
 
     def run(self, state: State) -> State:
-        n = state.network.alive(state.network.activations[0]).size
+        n = state.network.live(state.network.activations[0]).size
         none = Replacement.nothing(n).with_lines(np.ones(n, bool), np.zeros(n), np.zeros(n))
         assert state.anchor is not None
         ball = Ball(state.anchor.x.astype(float), 0.05)

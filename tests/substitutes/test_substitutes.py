@@ -46,8 +46,8 @@ def test_every_substitute_keeps_the_anchor(by: str, rank: str, data: st.DataObje
     text = f"substitute{{by={by} rank={rank} gamma={gamma} only=1}}, fuse-affine"
     result = gp.Pipeline.parse(text).run(network, anchor, facts=(found,)).network
     same(network, result, anchor.x)
-    before = network.alive(network.activations[0]).sum()
-    gone = network.living_neurons - result.living_neurons
+    before = network.live(network.activations[0]).sum()
+    gone = network.live_neurons - result.live_neurons
     assert gone >= gamma * before - 1
 
 
@@ -116,7 +116,7 @@ def test_smooth_activations_are_replaced_too(kind: str, text: str) -> None:
         kept = [x, *([found.witness.x] if keeps else [])]
         same(network, run.network, *kept)
         # Half of the two layers above the first are gone at least.
-        assert run.network.living_neurons <= network.living_neurons - 7
+        assert run.network.live_neurons <= network.live_neurons - 7
         if keeps:
             assert gp.certify(run.network, anchor).radius <= found.witness.distance * 1.002
 
@@ -129,7 +129,7 @@ def test_kept_points_of_a_pipeline_come_before_the_attack(
     found = gp.attack(tiny, images[0], effort="fast")
     result = gp.Pipeline.parse(text).run(tiny, images[0], facts=(found, points)).network
     same(tiny, result, images[0].x, *points.points)
-    assert result.living_neurons < tiny.living_neurons
+    assert result.live_neurons < tiny.live_neurons
 
 
 def test_ranks_mean_what_they_say(tiny: gp.Network, images: list[gp.Anchor]) -> None:
@@ -217,9 +217,9 @@ def test_a_step_above_gamma_is_one_round_of_gamma(
     tiny: gp.Network, images: list[gp.Anchor]
 ) -> None:
     found = gp.attack(tiny, images[0], effort="fast")
-    neurons = int(sum(tiny.alive(a).sum() for a in tiny.activations[1:]))
+    neurons = int(sum(tiny.live(a).sum() for a in tiny.activations[1:]))
     for gamma in (0.1, 0.25):
         text = f"substitute{{gamma={gamma} step=0.5 rank=range}}, fuse-affine"
         result = gp.Pipeline.parse(text).run(tiny, images[0], facts=(found,)).network
-        gone = tiny.living_neurons - result.living_neurons
+        gone = tiny.live_neurons - result.live_neurons
         assert gone == pytest.approx(gamma * neurons, abs=2)

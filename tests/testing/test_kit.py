@@ -199,7 +199,7 @@ def test_assert_preserves_finds_liars_and_vandals() -> None:
     anchor = gp.Anchor(np.full(3, 0.5, np.float32), 0)
     (stable,) = gp.Pipeline.parse("prune-stable").passes
     box = Box(np.full(3, 0.4), np.full(3, 0.6))
-    assert assert_preserves(stable, network, box=box).living_neurons <= network.living_neurons
+    assert assert_preserves(stable, network, box=box).live_neurons <= network.live_neurons
 
     class Liar(Vandal):
         promise: ClassVar[Promise] = "anchor"

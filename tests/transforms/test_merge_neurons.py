@@ -90,5 +90,5 @@ def test_a_layer_of_one_constant(bias: float) -> None:
     merged, counts = merge_neurons(network)
     assert_equivalent(network, merged)
     assert counts == {"constant": 1, "repeated": 0}
-    assert (network.living_neurons, merged.living_neurons) == (1, 0)
+    assert (network.live_neurons, merged.live_neurons) == (1, 0)
     assert merge_neurons(merged)[1] == {"constant": 0, "repeated": 0}

@@ -121,7 +121,7 @@ def test_bounds_of_replaced_layers_equal_those_of_the_built_network(
     rng = np.random.default_rng(seed)
     replaced = {}
     for i, activation in enumerate(network.activations):
-        n = network.alive(activation).size
+        n = network.live(activation).size
         removed = rng.random(n) < 0.5
         replaced[i] = Replacement.nothing(n).with_lines(removed, rng.random(n), rng.random(n))
     ball = Ball(random_points(network, 1, seed)[0].astype(float), 0.1)

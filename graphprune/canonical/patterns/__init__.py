@@ -2,6 +2,8 @@
 
 A pattern replaces the parts by one node of the operator they amount to; what the file's constants
 say beyond that stands in attributes that begin with ``graphprune.``, which the rule reads.
+
+Read first: ``algebra.py`` (numbers and polynomials in a graph), ``gelu.py``, ``choice.py``.
 """
 
 import onnx_ir as ir

@@ -1,4 +1,4 @@
-"""What patterns read from a graph: numbers, polynomials of one value, and comparisons."""
+"""Facts that patterns read from a graph: numbers, polynomials of one value, and comparisons."""
 
 from collections.abc import Iterator
 
@@ -11,7 +11,7 @@ Floats = NDArray[np.float64]
 
 ARITHMETIC = ("Add", "Sub", "Mul", "Div", "Pow", "Neg", "Identity")
 DEGREE = 3
-# How deep the parts of one activation nest, at most.
+# Parts of one activation nest this deep at most.
 DEPTH = 10
 
 

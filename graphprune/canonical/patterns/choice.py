@@ -115,7 +115,7 @@ def _chosen_softplus(choice: _Choice, node: ir.Node, label: str) -> ir.Node | No
             if inner is None or threshold is None:
                 continue
             jump = float(np.logaddexp(0.0, -threshold))
-            # What is below the rounding of float32 is enclosed; a solver sees no such jump.
+            # A jump below the rounding of float32 is enclosed; a solver sees no such jump.
             if jump > float(np.spacing(np.float32(threshold))):
                 raise _jumps(node, label, abs(outer) * jump, threshold)
             return ir.node("Softplus", [inner], {THRESHOLD: threshold, OUTER: outer})

@@ -1,4 +1,9 @@
-"""Legalisation rules: one file per operator family, registered by `legalises`."""
+"""Legalisation rules: one file per operator family, registered by `legalises`.
+
+A node of the file's graph comes in, canonical operators that compute its outputs go out.
+
+Read first: ``trivial.py``, ``activation.py``, ``convolution.py``.
+"""
 
 import importlib
 import pkgutil

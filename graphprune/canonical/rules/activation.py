@@ -53,7 +53,7 @@ def clip_to(
         x = shift(context, node, x, np.array(low)) if low else x
     if high is not None:
         room = shift(context, node, negate(context, node, x), np.array(high))
-        cut = context.emit(Relu(added=low is not None), room, layout=x.layout)
+        cut = context.emit(Relu(auxiliary=low is not None), room, layout=x.layout)
         x = shift(context, node, negate(context, node, cut), np.array(high))
     return x
 

@@ -18,8 +18,8 @@ Floats = NDArray[np.float64]
 
 @legalises("Einsum")
 def einsum(context: Context, node: ir.Node) -> Tracked:
-    """Of one computed value, alone or with a constant: axes summed, contracted as by MatMul,
-    permuted; axes that both operands keep (batches of matrices, scaling) are refused."""
+    """Sums of products of one computed value, alone or with a constant: axes summed, contracted as
+    by MatMul, permuted; axes that both operands keep (batches of matrices, scaling) are refused."""
     terms, result = _equation(context, node)
     computed = [i for i in range(len(terms)) if context.constant(node, i) is None]
     if len(terms) > 2 or len(computed) != 1:

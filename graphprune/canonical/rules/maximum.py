@@ -27,7 +27,7 @@ def larger(context: Context, node: ir.Node, a: Tracked, b: Tracked) -> Tracked:
     a, b = context.align(node, a, b)
     minus = negate(context, node, b)
     difference = context.emit(Add(), a, minus, layout=a.layout)
-    positive = context.emit(Relu(added=True), difference, layout=a.layout)
+    positive = context.emit(Relu(auxiliary=True), difference, layout=a.layout)
     return context.emit(Add(), positive, b, layout=a.layout, node=node)
 
 

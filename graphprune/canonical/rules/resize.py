@@ -16,7 +16,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Interpolation:
-    """How a Resize node finds and mixes cells; the names are those of its attributes."""
+    """The way a Resize node finds and mixes cells; the names are those of its attributes."""
 
     mode: str
     coordinates: str

@@ -75,7 +75,7 @@ class Extrapolate:
         reach = s.domain.search_limit(anchor.x, s.norm)
         margin, slope = tangent(question)
         if np.min(margin) <= 0:  # a tie: the anchor lies on the boundary
-            return Answer(0.0, lower=0.0, neurons_left=network.living_neurons, attacked=False)
+            return Answer(0.0, lower=0.0, neurons_left=network.live_neurons, attacked=False)
         linear = min(float(np.min(margin / np.maximum(slope, 1e-30))), reach)
         # The first radius is tuned for linf: in other norms it is farther off.
         near = self.near if s.norm.separable else 0.5 * self.near
@@ -95,7 +95,7 @@ class Extrapolate:
         status: Status = "collapsed" if capped else "ok"
         return Answer(
             root, status, lower=walk.lower,
-            neurons_left=network.living_neurons, attacked=False, capped=capped,
+            neurons_left=network.live_neurons, attacked=False, capped=capped,
         )  # fmt: skip
 
 

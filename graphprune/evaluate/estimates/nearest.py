@@ -38,6 +38,6 @@ class Nearest:
             status = "interval" if over else "collapsed"
         return Answer(
             found.distance, status, upper=found.distance,
-            neurons_left=question.network.living_neurons, attacked=known,
+            neurons_left=question.network.live_neurons, attacked=known,
             capped=status == "collapsed", witness=found.witness,
         )  # fmt: skip

@@ -66,7 +66,7 @@ class _Loop:
         self.question = question
         self.best = witness
         self.seen: list[NDArray[np.floating]] = []
-        self.neurons = question.network.living_neurons
+        self.neurons = question.network.live_neurons
         self.prune_seconds = 0.0
         # Every neuron that a line through the kept points fits goes, in all layers, at once.
         every = tuple(range(1, len(question.network.source_activations) + 1))
@@ -90,7 +90,7 @@ class _Loop:
             deadline=q.deadline, progress=q.progress,
         )  # fmt: skip
         substitute = result.network
-        self.neurons = substitute.living_neurons
+        self.neurons = substitute.live_neurons
         self.prune_seconds += sum(p.seconds for p in result.report)
         known = closest_on_ray(q.query.about(substitute), self.best.x)
         solved = distance(

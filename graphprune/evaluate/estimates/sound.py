@@ -77,7 +77,7 @@ class Sound:
         return Answer(
             found.upper, status, lower=found.lower, upper=found.upper,
             certified=found.certified, capped=status == "collapsed", witness=found.witness,
-            neurons_left=q.network.living_neurons if ladder.exact is None else ladder.exact,
+            neurons_left=q.network.live_neurons if ladder.exact is None else ladder.exact,
         )  # fmt: skip
 
 

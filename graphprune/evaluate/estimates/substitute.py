@@ -35,7 +35,7 @@ class Substituted:
                 facts=(question.found,), deadline=question.deadline, progress=question.progress,
             ).network  # fmt: skip
         except OutOfTimeError:
-            neurons = question.network.living_neurons
+            neurons = question.network.live_neurons
             return Answer(None, "interval", neurons_left=neurons, prune_seconds=monotonic() - start)
         if substitute.source is question.network.source:
             # Equal to the network on a ball, and asked beyond it: it speaks for itself.
@@ -44,7 +44,7 @@ class Substituted:
         solve = _certify if question.metric == "rob" else _solve
         value, status, capped = solve(substitute, question, attack_on(substitute, question))
         return Answer(
-            value, status, neurons_left=substitute.living_neurons,
+            value, status, neurons_left=substitute.live_neurons,
             layers_left=layers_left(question.network, substitute), prune_seconds=pruned,
             capped=capped,
         )  # fmt: skip
@@ -52,7 +52,7 @@ class Substituted:
 
 def layers_left(network: Network, substitute: Network) -> tuple[int, ...]:
     """Per activation layer of `network`, the neurons that `substitute` has left of it."""
-    left = {a.name: int(substitute.alive(a).sum()) for a in substitute.activations}
+    left = {a.name: int(substitute.live(a).sum()) for a in substitute.activations}
     return tuple(left.get(a.name, 0) for a in network.activations)
 
 
