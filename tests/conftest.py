@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -72,6 +72,32 @@ def truth() -> Path:
     if not folder or not Path(folder).is_dir():
         pytest.skip("GRAPHPRUNE_TRUTH names no folder")
     return Path(folder)
+
+
+class Floor:
+    """A count of what a property has looked at, over all its examples, and the least it may be."""
+
+    def __init__(self) -> None:
+        self.count = self.least = 0
+        self.kinds: set[object] = set()
+
+    def checked(self, count: int, *, least: int) -> None:
+        """Count facts of one example; all examples together must have `least` of them."""
+        self.count += int(count)
+        self.least = least
+
+    def met(self, kinds: Iterable[object], *, least: int) -> None:
+        """Count kinds of things, each of them once; all examples together must meet `least`."""
+        self.kinds.update(kinds)
+        self.count, self.least = len(self.kinds), least
+
+
+@pytest.fixture
+def floor() -> Iterator[Floor]:
+    """For properties that may pass without having looked at anything: here they fail then."""
+    ours = Floor()
+    yield ours
+    assert ours.count >= ours.least > 0, f"only {ours.count} facts were checked"
 
 
 def random_points(

@@ -63,7 +63,7 @@ def _bent(draw: Draw, w: Writer) -> None:
     if op == "LeakyRelu":
         attributes["alpha"] = draw(st.sampled_from([0.1, 0.5, 1.5]))
     if op == "PRelu":
-        inputs.append(w.constant(w.rng.uniform(-0.5, 1.5, (w.shape[0], *(1 for _ in w.shape[1:])))))
+        inputs.append(w.drawn(w.shape[0], *(1 for _ in w.shape[1:])))
     if op == "Clip":
         ends = draw(st.sampled_from([(0.0, 1.0), (-0.5, 0.5), (-1.0, None), (None, 0.5)]))
         inputs += ["" if end is None else w.constant(np.array(end)) for end in ends]
@@ -72,7 +72,7 @@ def _bent(draw: Draw, w: Writer) -> None:
 
 def _against_constant(draw: Draw, w: Writer) -> None:
     op = draw(st.sampled_from(["Max", "Min"]))
-    w.node(op, [w.last, w.constant(w.random(*w.shape, scale=0.5))], w.shape)
+    w.node(op, [w.last, w.drawn(*w.shape)], w.shape)
 
 
 def _mean(draw: Draw, w: Writer) -> None:
@@ -100,7 +100,7 @@ def _depth_to_space(draw: Draw, w: Writer) -> None:
 
 def _conv_transpose(draw: Draw, w: Writer) -> None:
     stride, out = draw(st.integers(1, 2)), draw(st.integers(1, 2))
-    weight = w.constant(w.random(w.shape[0], out, 2, 2, scale=0.5))
+    weight = w.drawn(w.shape[0], out, 2, 2)
     sides = [stride * (n - 1) + 2 for n in w.shape[1:]]
     w.node("ConvTranspose", [w.last, weight], (out, *sides), strides=[stride] * 2)
 
@@ -133,11 +133,10 @@ def many_operator_models(
     longest
         Most steps between the input and the dense layer at the end.
     """
-    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     image = draw(st.booleans())
     channels = draw(st.sampled_from([1, 2, 4]))
     shape = (channels, *(draw(st.integers(2, 4)) for _ in "hw")) if image else (channels + 1,)
-    w = Writer(rng, shape, draw(st.sampled_from(["n", 1])))
+    w = Writer(draw, shape, draw(st.sampled_from(["n", 1])))
     steps = [*(IMAGES if image else ANY), *([_smooth, _smooth] if smooth else [])]
     for _ in range(draw(st.integers(1, longest))):
         if np.prod(w.shape) <= LARGEST:

@@ -1,7 +1,7 @@
 """Hypothesis strategies: random ONNX models, networks and anchors.
 
-Structure is drawn (and shrinks); weights come from a drawn seed. Models are written with
-``onnx.helper`` alone, so that nothing under test takes part in making its own input.
+Structure and weights are drawn and shrink, to small dense networks of small integers. Models are
+written with ``onnx.helper`` alone, so that nothing under test takes part in making its own input.
 """
 
 import re
@@ -23,15 +23,17 @@ from graphprune.ir import Network, Segment
 from graphprune.pipeline import Pipeline
 from graphprune.pipeline.text import known_passes, option_types
 from graphprune.region import Anchor
+from graphprune.runtime.original import run_original
+from graphprune.testing.arrays import factors, points, weights
 
-Draw = Any
+Draw = st.DrawFn
 
 
 @dataclass
 class Writer:
     """A model under construction; `shape` is the sample shape of the last value."""
 
-    rng: np.random.Generator
+    draw: Draw
     shape: tuple[int, ...]
     batch: str | int | None
     dtype: type = np.float32
@@ -47,8 +49,9 @@ class Writer:
         self.weights.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
         return name
 
-    def random(self, *shape: int, scale: float = 1.0) -> NDArray[np.float64]:
-        return self.rng.normal(0.0, scale, shape)
+    def drawn(self, *shape: int) -> str:
+        """A constant of drawn numbers between -1 and 1."""
+        return self.constant(self.draw(weights(*shape)))
 
     def node(self, op: str, inputs: list[str], shape: tuple[int, ...], **attributes: Any) -> str:
         name = f"v{len(self.nodes)}"
@@ -102,9 +105,9 @@ def _conv(draw: Draw, w: Writer) -> None:
         lengths = [
             (sides[i] + pads[i] + pads[2 + i] - spans[i]) // strides[i] + 1 for i in range(2)
         ]
-    inputs = [w.last, w.constant(w.random(out, channels // group, *kernel, scale=0.7))]
+    inputs = [w.last, w.drawn(out, channels // group, *kernel)]
     if draw(st.booleans()):
-        inputs.append(w.constant(w.random(out, scale=0.3)))
+        inputs.append(w.drawn(out))
     w.node("Conv", inputs, (out, *lengths), **attributes)
 
 
@@ -123,8 +126,8 @@ def _pool(draw: Draw, w: Writer) -> None:
 
 def _batch_norm(w: Writer) -> None:
     c = w.shape[0]
-    parts = [w.random(c), w.random(c, scale=0.2), w.random(c, scale=0.2), w.rng.uniform(0.3, 2, c)]
-    names = [w.constant(p) for p in parts]
+    gain_shift_mean = [w.drawn(c) for _ in range(3)]
+    names = [*gain_shift_mean, w.constant(w.draw(factors(c)))]
     w.node("BatchNormalization", [w.last, *names], w.shape, epsilon=1e-3)
 
 
@@ -132,7 +135,7 @@ def _scalar(draw: Draw, w: Writer) -> None:
     """Add, Sub, Mul or Div with a constant on either side."""
     op = draw(st.sampled_from(["Add", "Sub", "Mul", "Div"]))
     shape = (w.shape[0], *(1 for _ in w.shape[1:])) if draw(st.booleans()) else w.shape
-    value = w.constant(w.rng.uniform(0.5, 1.5, shape))
+    value = w.constant(draw(factors(*shape)))
     swap = op != "Div" and draw(st.booleans())
     w.node(op, [value, w.last] if swap else [w.last, value], w.shape)
 
@@ -142,15 +145,15 @@ def gemm(draw: Draw, w: Writer, out: int) -> None:
     into = w.shape[0]
     if w.batch is None:
         left = draw(st.booleans())
-        weight = w.constant(w.random(*((out, into) if left else (into, out)), scale=0.6))
+        weight = w.drawn(*((out, into) if left else (into, out)))
         w.node("MatMul", [weight, w.last] if left else [w.last, weight], (out,))
-        w.node("Add", [w.last, w.constant(w.random(out, scale=0.3))], (out,))
+        w.node("Add", [w.last, w.drawn(out)], (out,))
         return
     trans = draw(st.booleans())
-    weight = w.constant(w.random(*((out, into) if trans else (into, out)), scale=0.6))
+    weight = w.drawn(*((out, into) if trans else (into, out)))
     inputs = [w.last, weight]
     if draw(st.booleans()):
-        inputs.append(w.constant(w.random(*draw(st.sampled_from([(out,), (1, out)])), scale=0.3)))
+        inputs.append(w.drawn(*draw(st.sampled_from([(out,), (1, out)]))))
     if draw(st.booleans()) and len(inputs) == 3:
         # (x^T W)^T by transA: the batch axis comes second, and goes back.
         columns = w.node("Transpose", [w.last], (into,), perm=[1, 0])
@@ -183,7 +186,7 @@ def _conv_body(draw: Draw, w: Writer) -> None:
         before, shape = w.activation(), w.shape
         if draw(st.booleans()):
             channels = shape[0]
-            weight = w.constant(w.random(channels, channels, 1, 1, scale=0.5))
+            weight = w.drawn(channels, channels, 1, 1)
             branch = w.node("Conv", [before, weight], shape)
             w.node("Add", [before, branch] if draw(st.booleans()) else [branch, before], shape)
             w.activation()
@@ -221,15 +224,14 @@ def models(
     affine
         Leave the ReLUs out.
     """
-    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     is_conv = draw(st.booleans()) if conv is None else conv
     if is_conv:
         shape: tuple[int, ...] = (draw(st.integers(1, 3)), *(draw(st.integers(3, 6)) for _ in "hw"))
-        w = Writer(rng, shape, draw(st.sampled_from(["n", 1, 3])), affine=affine)
+        w = Writer(draw, shape, draw(st.sampled_from(["n", 1, 3])), affine=affine)
         _conv_body(draw, w)
     else:
         batch = draw(st.sampled_from(["n", 1, 3, None]))
-        w = Writer(rng, (draw(st.integers(1, 5)),), batch, affine=affine)
+        w = Writer(draw, (draw(st.integers(1, 5)),), batch, affine=affine)
         if draw(st.booleans()):
             _scalar(draw, w)
         _dense_body(draw, w)
@@ -262,10 +264,7 @@ def networks(*, conv: bool | None = None, classes: int | None = None) -> st.Sear
 @st.composite
 def anchors(draw: Draw, network: Network) -> Anchor:
     """A point of [0.2, 0.8] with the class the network gives it."""
-    from graphprune.runtime.original import run_original
-
-    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    x = rng.uniform(0.2, 0.8, network.input_shape).astype(np.float32)
+    x = draw(points(*network.input_shape)).astype(np.float32)
     return Anchor(x, int(run_original(network, x[None])[0].argmax()))
 
 

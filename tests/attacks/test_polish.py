@@ -13,6 +13,7 @@ from graphprune.region import NORMS, Norm
 from graphprune.runtime.original import run_original
 from graphprune.runtime.reference import forward64
 from graphprune.testing import anchors, networks
+from tests.conftest import Floor
 from tests.oracles import Perceptron, brute_force_distance
 
 FREE = gp.Domain(-np.inf, np.inf)
@@ -35,11 +36,12 @@ def check(query: Query, witness: Witness) -> None:
 
 @given(st.data(), st.sampled_from(list(NORMS.values())), st.sampled_from([gp.Domain(), FREE]))
 def test_a_polished_point_is_confirmed_and_not_farther(
-    data: st.DataObject, norm: Norm, domain: gp.Domain
+    floor: Floor, data: st.DataObject, norm: Norm, domain: gp.Domain
 ) -> None:
     network = data.draw(networks())
     query = Query(network, data.draw(anchors(network)), domain, norm)
     witness = some_witness(query, data.draw(st.integers(0, 99)))
+    floor.checked(witness is not None, least=10)
     if witness is None:
         return
     polished = polish(query, witness)
@@ -90,10 +92,11 @@ def test_from_many_starts_the_polish_finds_the_exact_distance(norm: Norm) -> Non
 
 @settings(max_examples=10)
 @given(st.data())
-def test_a_deadline_in_the_past_gives_the_point_back(data: st.DataObject) -> None:
+def test_a_deadline_in_the_past_gives_the_point_back(floor: Floor, data: st.DataObject) -> None:
     network = data.draw(networks())
     query = Query(network, data.draw(anchors(network)))
     witness = some_witness(query, 0)
+    floor.checked(witness is not None, least=3)
     if witness is not None:
         polished = polish(query, witness, deadline=0.0)
         assert polished.distance <= witness.distance

@@ -1,5 +1,7 @@
 """Multipliers from ascent and from linear programs; trees that close."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -12,34 +14,52 @@ from graphprune.check import read_model
 from graphprune.check.bound import System, lower_bounds
 from graphprune.check.forms import AffineForm, csr
 from tests.check.test_bound import random_system
-from tests.conftest import MODELS
+from tests.conftest import MODELS, Floor
 
 
-def _case(seed: int) -> tuple[System, AffineForm, np.ndarray]:
+def _case(seed: int, real: bool) -> tuple[System, AffineForm, np.ndarray]:
+    """A system, a goal and phases: any (most hold no point), or those of a point of the network."""
     rng = np.random.default_rng(seed)
     system = random_system(rng, 3, 5, 0)
     goal = AffineForm(csr(rng.normal(size=(1, 8))), rng.normal(size=1), np.zeros(1))
-    return system, goal, rng.integers(-1, 2, (1, 5)).astype(np.int8)
+    states = rng.integers(-1, 2, 5)
+    if real:
+        rows = system.form.rows.toarray()
+        rows = rows / (1.0 + np.abs(rows).sum(axis=1, keepdims=True))
+        system = replace(system, form=replace(system.form, rows=csr(rows)))
+        z = _values(system, seed)[1]
+        lower, upper = np.minimum(z.min(axis=0), 0.0) - 0.1, np.maximum(z.max(axis=0), 0.0) + 0.1
+        high = np.concatenate([system.high[:3], upper])
+        system = replace(system, lower=lower, upper=upper, high=high)
+        states = np.where(rng.random(5) < 0.5, np.sign(z[0]), 0)
+    return system, goal, states[None].astype(np.int8)
+
+
+def _values(system: System, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Points v = (x, h) of the network (N, basis), and their pre-activations."""
+    rng = np.random.default_rng(seed)
+    n, rows = system.inputs, system.form.rows.toarray()
+    v, z = np.zeros((4000, n + system.width)), np.zeros((4000, system.width))
+    v[:, :n] = rng.uniform(system.low[:n], system.high[:n], (4000, n))
+    for j in range(system.width):
+        z[:, j] = v @ rows[j] + system.form.offset[j]
+        v[:, n + j] = np.maximum(z[:, j], 0)
+    return v, z
 
 
 def _points(system: System, state: np.ndarray, seed: int) -> np.ndarray:
     """Points v = (x, h) of the network that lie in the case, (N, basis)."""
-    rng = np.random.default_rng(seed)
-    n, rows = system.inputs, system.form.rows.toarray()
-    v = np.zeros((4000, n + system.width))
-    v[:, :n] = rng.uniform(system.low[:n], system.high[:n], (4000, n))
-    inside = np.ones(4000, bool)
-    for j in range(system.width):
-        z = v @ rows[j] + system.form.offset[j]
-        v[:, n + j] = np.maximum(z, 0)
-        inside &= (z >= system.lower[j]) & (z <= system.upper[j]) & (z * state[j] >= 0)
-    return v[inside]
+    v, z = _values(system, seed)
+    inside = (z >= system.lower) & (z <= system.upper) & (z * state >= 0)
+    return v[np.all(inside, axis=1)]
 
 
 @settings(max_examples=40)
-@given(st.integers(0, 2**32 - 1))
-def test_programs_are_no_worse_than_ascent_and_no_better_than_the_truth(seed: int) -> None:
-    system, goal, states = _case(seed)
+@given(st.integers(0, 2**32 - 1), st.booleans())
+def test_programs_are_no_worse_than_ascent_and_no_better_than_the_truth(
+    floor: Floor, seed: int, real: bool
+) -> None:
+    system, goal, states = _case(seed, real)
     found = best_multipliers(system, goal, states[0])
     assert found is not None
     best = lower_bounds(system, goal, states, found[0][None], found[1][None])[0]
@@ -53,6 +73,7 @@ def test_programs_are_no_worse_than_ascent_and_no_better_than_the_truth(seed: in
     size = 1.0 + float(np.abs(done.multipliers).max())
     assert abs(ascended - value) <= 1e-4 * size
     points = _points(system, states[0], seed)
+    floor.checked(len(points), least=1000)
     if len(points):
         assert ascended <= best + 1e-5 * (1 + abs(best))
         truth = points @ goal.rows.toarray()[0] + goal.offset[0]

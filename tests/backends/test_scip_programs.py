@@ -23,6 +23,9 @@ from graphprune.pipeline.verify import samples_in
 from graphprune.region import Ball
 from graphprune.runtime.reference import forward64
 from graphprune.testing import anchors, networks
+from graphprune.testing.arrays import Floats, points
+from tests.conftest import Floor
+from tests.drawn import labelled, perceptrons
 from tests.oracles import Perceptron, brute_force_distance, region_distance
 
 seeds = st.integers(0, 10_000)
@@ -67,7 +70,7 @@ def test_at_a_fixed_input_a_program_is_the_network(
 @settings(max_examples=10)
 @given(st.data(), boxes)
 def test_scip_search_and_regions_agree_on_small_networks_of_any_kind(
-    data: st.DataObject, domain: gp.Domain
+    floor: Floor, data: st.DataObject, domain: gp.Domain
 ) -> None:
     """Convolutions, residual sums, several targets; SCIP in every form and encoding."""
     network = data.draw(networks())
@@ -78,6 +81,7 @@ def test_scip_search_and_regions_agree_on_small_networks_of_any_kind(
     for solver in solvers:
         answer = gp.distance(network, anchor, domain=domain, solver=solver, time_limit=60)
         if np.isfinite(expected):
+            floor.checked(1, least=6)
             assert answer.lower <= expected * (1 + 1e-6) + 1e-7
             assert answer.upper is not None
             assert answer.upper >= expected * (1 - 1e-6) - 1e-7
@@ -94,13 +98,12 @@ def test_scip_search_and_regions_agree_on_small_networks_of_any_kind(
 
 
 @settings(max_examples=15)
-@given(seeds, st.sampled_from([[2, 4, 2], [2, 4, 4, 2], [3, 3, 3, 3]]))
-def test_what_linear_programs_prove_holds(seed: int, widths: list[int]) -> None:
-    rng = np.random.default_rng(seed)
-    net = Perceptron.random(rng, widths)
-    network = gp.from_proto(net.model())
-    x = rng.uniform(0.2, 0.8, widths[0]).astype(np.float32)
-    label = int(np.argmax(net.logits(x.astype(float))))
+@given(labelled([2, 4, 2], [2, 4, 4, 2], [3, 3, 3, 3], low=0.2, high=0.8), seeds)
+def test_what_linear_programs_prove_holds(
+    floor: Floor, drawn: tuple[Perceptron, gp.Network, gp.Anchor], seed: int
+) -> None:
+    net, network, anchor = drawn
+    x, label = anchor.x, anchor.label
     ball = Ball(x.astype(float), 0.4)
     condensed = condense(network, bounds_of(pre_activation_bounds(network, Boxes.of(ball))), ball)
     rows = margin_rows(network, label)
@@ -112,6 +115,7 @@ def test_what_linear_programs_prove_holds(seed: int, widths: list[int]) -> None:
         for row, found in zip(rows, tightened, strict=True):
             if row @ net.logits(point) > 0:
                 continue
+            floor.checked(1, least=50)
             basis = point
             for before, after in zip(condensed.layers, found.condensed.layers, strict=True):
                 z = before.rows @ basis + before.offset
@@ -121,11 +125,11 @@ def test_what_linear_programs_prove_holds(seed: int, widths: list[int]) -> None:
 
 
 @settings(max_examples=20)
-@given(seeds, st.sampled_from(["random", "huge", "nan"]))
-def test_any_duals_give_a_bound(seed: int, kind: str) -> None:
+@given(perceptrons([3, 5, 4, 2]), points(3), seeds, st.sampled_from(["random", "huge", "nan"]))
+def test_any_duals_give_a_bound(net: Perceptron, center: Floats, seed: int, kind: str) -> None:
     rng = np.random.default_rng(seed)
-    network = gp.from_proto(Perceptron.random(rng, [3, 5, 4, 2]).model())
-    ball = Ball(rng.uniform(0.3, 0.7, 3), 0.2)
+    network = gp.from_proto(net.model())
+    ball = Ball(center, 0.2)
     program = program_of(network, ball, np.array([1.0, -1.0]), "condensed", "big-m")
     # Without the margin, every point of the ball is a solution.
     high = program.high.copy()

@@ -25,7 +25,10 @@ from graphprune.backends.verify.specifications import specifications_and_errors
 from graphprune.errors import GraphpruneError
 from graphprune.progress import Progress
 from graphprune.runtime.original import run_original
+from graphprune.testing import arrays
 from graphprune.vnnlib import Property, parse_property, read_property
+from tests.conftest import Floor
+from tests.drawn import perceptrons
 from tests.oracles import Floats, Perceptron
 
 
@@ -79,18 +82,19 @@ def check(network: gp.Network, prop: Property, verdict: Verdict) -> None:
     )
 
 
-def question(seed: int) -> tuple[gp.Network, Property, float]:
-    """A random network and property, and its least violation (<= 0: sat) by brute force."""
-    rng = np.random.default_rng(seed)
-    inputs, outputs = int(rng.integers(1, 4)), 3
-    net = Perceptron.random(rng, [inputs, 3, 2, outputs])
-    center = rng.normal(0, 1, inputs)
-    width = rng.uniform(0, 1, inputs) * rng.integers(0, 2, inputs)
+@st.composite
+def questions(draw: st.DrawFn) -> tuple[gp.Network, Property, float]:
+    """A network and a property, and its least violation (<= 0: sat) by brute force."""
+    inputs, outputs = draw(st.integers(1, 3)), 3
+    net = draw(perceptrons([inputs, 3, 2, outputs]))
+    center = draw(arrays.weights(inputs, largest=2.0))
+    width = np.abs(draw(arrays.weights(inputs)))
     box = list(zip((center - width).tolist(), (center + width).tolist(), strict=True))
     cases, best = [], np.inf
-    for _ in range(int(rng.integers(1, 4))):
-        weights = np.round(rng.normal(0, 1, (int(rng.integers(1, 4)), outputs)), 3)
-        limits = np.round(rng.normal(0, 1, len(weights)) + weights @ net.logits(center), 3)
+    for _ in range(draw(st.integers(1, 3))):
+        weights = draw(arrays.weights(draw(st.integers(1, 3)), outputs, largest=2.0))
+        slack = draw(arrays.weights(len(weights)))
+        limits = np.round(slack + weights @ net.logits(center), 3)
         best = min(best, least_violation(net, box, weights, limits))
         sums = [
             "(<= (+ " + " ".join(f"(* {c!r} Y_{j})" for j, c in enumerate(row)) + f") {limit!r})"
@@ -102,9 +106,12 @@ def question(seed: int) -> tuple[gp.Network, Property, float]:
 
 
 @settings(max_examples=20)
-@given(st.integers(0, 10_000))
-def test_verdicts_equal_brute_force(seed: int) -> None:
-    network, prop, best = question(seed)
+@given(questions())
+def test_verdicts_equal_brute_force(
+    floor: Floor, drawn: tuple[gp.Network, Property, float]
+) -> None:
+    network, prop, best = drawn
+    floor.checked(abs(best) > 1e-4, least=10)
     verdict = verify(network, prop, time_limit=300)
     check(network, prop, verdict)
     if best < -1e-4:
@@ -114,12 +121,15 @@ def test_verdicts_equal_brute_force(seed: int) -> None:
 
 
 @settings(max_examples=20)
-@given(st.integers(0, 10_000))
-def test_neuron_splitting_never_contradicts_brute_force(seed: int) -> None:
+@given(questions())
+def test_neuron_splitting_never_contradicts_brute_force(
+    floor: Floor, drawn: tuple[gp.Network, Property, float]
+) -> None:
     """A conjunction is excluded by one of its constraints here, so some stay undecided."""
-    network, prop, best = question(seed)
+    network, prop, best = drawn
     single = all(len(polytope) == 1 for polytope in prop.regions[0].polytopes)
     result = split_neurons(VerificationQuery.of(network, prop.regions[0], np.inf))
+    floor.checked(result.unsat or result.point is not None, least=10)
     assert not (result.unsat and best < -1e-6)
     assert not (result.point is not None and best > 1e-6)
     if single and best > 1e-4:
@@ -162,14 +172,19 @@ def test_both_ways_to_split_agree(monkeypatch: pytest.MonkeyPatch) -> None:
     assert max(found) > 0
 
 
-@given(st.integers(0, 10_000))
-def test_bounds_hold_what_points_do(seed: int) -> None:
+@given(
+    perceptrons([3, 6, 5, 2]),
+    arrays.weights(3, largest=2.0),
+    arrays.factors(3),
+    st.integers(0, 1000),
+)
+def test_bounds_hold_what_points_do(
+    floor: Floor, net: Perceptron, low: arrays.Floats, width: arrays.Floats, seed: int
+) -> None:
     """Every sampled point stays where the bounds and the shrunk boxes say."""
     rng = np.random.default_rng(seed)
-    net = Perceptron.random(rng, [3, 6, 5, 2])
     network = gp.from_proto(net.model())
-    low = rng.normal(0, 1, 3)
-    high = low + rng.uniform(0, 1.5, 3)
+    high = low + width
     pairs = list(zip(low.tolist(), high.tolist(), strict=True))
     limit = float(net.logits(0.5 * (low + high))[0])
     text = property_text(3, 2, pairs, f"(assert (or (<= Y_0 {limit!r}) (>= Y_0 Y_1)))")
@@ -189,6 +204,7 @@ def test_bounds_hold_what_points_do(seed: int) -> None:
         y = net.logits(x)
         for p, unsafe in enumerate([y[0] <= limit, y[0] >= y[1]]):
             if unsafe:
+                floor.checked(1, least=1000)
                 assert still[0, p]
                 assert np.all(lower[0] <= x)
                 assert np.all(x <= upper[0])

@@ -26,7 +26,11 @@ class Case:
     def random(cls, seed: int, widths: list[int]) -> "Case":
         rng = np.random.default_rng(seed)
         net = Perceptron.random(rng, widths)
-        x = rng.uniform(0.1, 0.9, widths[0]).astype(np.float32)
+        return cls.of(net, rng.uniform(0.1, 0.9, widths[0]).astype(np.float32))
+
+    @classmethod
+    def of(cls, net: Perceptron, x: np.ndarray) -> "Case":
+        """The case of the class that `net` gives `x`."""
         label = int(np.argmax(net.logits(x.astype(float))))
         distance = brute_force_distance(net, x.astype(float), label, 0.0, 1.0)
         model = parse_model(net.model().SerializeToString())

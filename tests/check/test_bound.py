@@ -6,9 +6,12 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import graphprune as gp
 from graphprune.check.bound import System, UpperPlanes, lower_bounds, plane_slack
 from graphprune.check.forms import AffineForm, Propagation, ReluPhases, csr, intervals
 from graphprune.check.model import Model, parse_model
+from tests.conftest import Floor
+from tests.drawn import labelled
 from tests.oracles import Perceptron
 
 
@@ -95,14 +98,18 @@ def _truth(net: Perceptron, x: np.ndarray) -> list[np.ndarray]:
 
 
 @settings(max_examples=25)
-@given(st.integers(0, 10_000), st.sampled_from([[2, 3, 2], [3, 4, 4, 2]]), st.floats(1e-3, 0.5))
+@given(
+    labelled([2, 3, 2], [3, 4, 4, 2], low=0.0, high=1.0),
+    st.integers(0, 1000),
+    st.floats(1e-3, 0.5),
+)
 def test_forms_and_intervals_hold_at_exact_points(
-    seed: int, widths: list[int], radius: float
+    drawn: tuple[Perceptron, gp.Network, gp.Anchor], seed: int, radius: float
 ) -> None:
     rng = np.random.default_rng(seed)
-    net = Perceptron.random(rng, widths)
+    net, _, anchor = drawn
     model: Model = parse_model(net.model().SerializeToString())
-    center = rng.uniform(0, 1, widths[0])
+    center = anchor.x.astype(float)
     forms: list[AffineForm] = []
     phases: list[np.ndarray] = []
     bounds: list[tuple[np.ndarray, np.ndarray]] = []
@@ -120,7 +127,7 @@ def test_forms_and_intervals_hold_at_exact_points(
         return ReluPhases(phase, upper[phase == 0])
 
     made = Propagation(model, center - radius, center + radius, decide)
-    for x in (center + radius * s for s in rng.uniform(-1, 1, (4, widths[0]))):
+    for x in (center + radius * s for s in rng.uniform(-1, 1, (4, len(center)))):
         values = _truth(net, x)
         basis = list(exact(x))
         for form, phase, (lower, upper), z in zip(forms, phases, bounds, values[:-1], strict=True):
@@ -141,7 +148,7 @@ def _agrees(form: AffineForm, basis: list[Fraction], truth: np.ndarray) -> None:
 
 @settings(max_examples=60)
 @given(st.integers(0, 2**32 - 1))
-def test_planes_hold_exactly_where_their_slack_says_so(seed: int) -> None:
+def test_planes_hold_exactly_where_their_slack_says_so(floor: Floor, seed: int) -> None:
     rng = np.random.default_rng(seed)
     system = random_system(rng, 3, 3, 1)
     assert system.planes is not None
@@ -157,6 +164,7 @@ def test_planes_hold_exactly_where_their_slack_says_so(seed: int) -> None:
         plane = float(row.rows.toarray()[0] @ v + row.offset[0])
         z = float(own.rows.toarray()[j] @ v + own.offset[j])
         if system.lower[j] <= z <= system.upper[j]:
+            floor.checked(1, least=1000)
             assert plane - max(z, 0.0) >= slack - 1e-9 * (1 + abs(slack))
         first = plane - s * z + max(s, 0.0) * system.lower[j]
         second = plane - (1 - t) * z - max(t, 0.0) * system.upper[j]

@@ -13,19 +13,25 @@ from graphprune.check import Proof, ProofFile, Refused, parse_model, verify
 from graphprune.check.container import Claims, Margins, Scope
 from graphprune.check.verify import cases
 from tests.check.helpers import WIDTHS, Case, with_radius
+from tests.conftest import Floor
+from tests.drawn import labelled
 from tests.oracles import Perceptron
 
-cases_of = st.tuples(st.integers(0, 10_000), st.sampled_from(WIDTHS))
+
+@st.composite
+def drawn_cases(draw: st.DrawFn) -> Case:
+    net, _, anchor = draw(labelled(*WIDTHS))
+    return Case.of(net, anchor.x)
 
 
 @settings(max_examples=12)
-@given(cases_of, st.floats(1e-6, 2.0))
+@given(drawn_cases(), st.floats(1e-6, 2.0))
 def test_the_distance_is_certified_and_nothing_beyond_it(
-    drawn: tuple[int, list[int]], excess: float
+    floor: Floor, case: Case, excess: float
 ) -> None:
-    case = Case.random(*drawn)
     radius = min(case.distance, 1.0) * (1 - 1e-5)
     assume(radius > 1e-4)
+    floor.checked(case.distance < 1.0, least=4)
     file = case.file(case.proof(radius))
     (result,) = verify(file, case.model)
     assert result.lower == radius

@@ -24,7 +24,8 @@ from graphprune.region import NORMS, Domain, Norm
 from graphprune.runtime.original import run_original
 from graphprune.testing import anchors
 from tests.canonical.models import model_of, node
-from tests.conftest import MODELS
+from tests.conftest import MODELS, Floor
+from tests.drawn import labelled
 from tests.oracles import Perceptron, brute_force_distance
 
 
@@ -300,17 +301,17 @@ def test_auto_is_never_farther_than_the_nearest_point_it_looked_at(
 
 
 @settings(max_examples=8)
-@given(st.integers(0, 1000))
-def test_the_plain_milp_is_exact_for_the_target_of_the_attack(seed: int) -> None:
-    net = Perceptron.random(np.random.default_rng(seed), [3, 4, 3, 2])
-    network = gp.from_proto(net.model())
-    x = np.random.default_rng(seed).uniform(0.2, 0.8, 3).astype(np.float32)
-    anchor = gp.Anchor(x, int(np.argmax(net.logits(x.astype(float)))))
+@given(labelled([3, 4, 3, 2], low=0.2, high=0.8))
+def test_the_plain_milp_is_exact_for_the_target_of_the_attack(
+    floor: Floor, drawn: tuple[Perceptron, gp.Network, gp.Anchor]
+) -> None:
+    net, network, anchor = drawn
     found = gp.attack(network, anchor, method="pgd")
+    floor.checked(found.witness is not None, least=2)
     if found.witness is None:
         return
     record, witness = estimate(network, anchor, Settings(), "milp", "bnd", found)
-    truth = brute_force_distance(net, x.astype(float), anchor.label, 0.0, 1.0)
+    truth = brute_force_distance(net, anchor.x.astype(float), anchor.label, 0.0, 1.0)
     assert record["status"] == "exact"
     assert record["value"] == pytest.approx(truth, rel=1e-3, abs=1e-5)
     assert record["lower"] is None, "an estimate: other targets may be nearer"

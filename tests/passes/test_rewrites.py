@@ -22,7 +22,7 @@ from graphprune.runtime.reference import forward64
 from graphprune.substitutes.replacements import secant
 from graphprune.substitutes.schedule import rounds_of
 from graphprune.testing import anchors, assert_equivalent, networks
-from tests.conftest import random_points
+from tests.conftest import Floor, random_points
 from tests.oracles import Perceptron
 
 
@@ -56,7 +56,7 @@ def test_prune_stable_is_exact_on_the_ball(data: st.DataObject, radius: float) -
 
 
 @given(st.data(), st.sampled_from([0.3, 0.75, 0.95]))
-def test_prune_constant_keeps_the_anchor(data: st.DataObject, gamma: float) -> None:
+def test_prune_constant_keeps_the_anchor(floor: Floor, data: st.DataObject, gamma: float) -> None:
     network = data.draw(networks())
     anchor = data.draw(anchors(network))
     text = f"prune-constant{{gamma={gamma} radius=0.1}}"
@@ -64,6 +64,7 @@ def test_prune_constant_keeps_the_anchor(data: st.DataObject, gamma: float) -> N
     fused = gp.Pipeline.parse(f"{text}, fuse-affine").run(network, anchor).network
     same(network, result, anchor.x)
     same(result, fused, *random_points(network))
+    floor.checked(len(network.activations) > 1, least=10)
     if len(network.activations) > 1:
         first, rest = network.live(network.activations[0]).sum(), network.live_neurons
         removable = rest - first
@@ -74,10 +75,13 @@ def test_prune_constant_keeps_the_anchor(data: st.DataObject, gamma: float) -> N
 
 
 @given(st.data(), st.integers(0, 4))
-def test_linearize_secant_keeps_anchor_and_adversarial(data: st.DataObject, layers: int) -> None:
+def test_linearize_secant_keeps_anchor_and_adversarial(
+    floor: Floor, data: st.DataObject, layers: int
+) -> None:
     network = data.draw(networks())
     anchor = data.draw(anchors(network))
     found = gp.attack(network, anchor, effort="fast")
+    floor.checked(found.witness is not None, least=10)
     if found.witness is None:
         return
     text = f"linearize-secant{{layers={layers}}}"
@@ -93,11 +97,12 @@ def test_linearize_secant_keeps_anchor_and_adversarial(data: st.DataObject, laye
 
 @given(st.data(), st.integers(1, 3))
 def test_distance_of_a_secant_substitute_is_at_most_the_attack(
-    data: st.DataObject, layers: int
+    floor: Floor, data: st.DataObject, layers: int
 ) -> None:
     network = data.draw(networks(conv=False))
     anchor = data.draw(anchors(network))
     found = gp.attack(network, anchor, effort="fast")
+    floor.checked(found.witness is not None, least=10)
     if found.witness is None:
         return
     text = f"linearize-secant{{layers={layers}}}, fuse-affine"

@@ -33,7 +33,7 @@ from graphprune.testing import (
 )
 from graphprune.testing.strategies import model_text, models
 from graphprune.transforms.replace import apply
-from tests.conftest import random_points
+from tests.conftest import Floor, random_points
 from tests.oracles import Perceptron
 
 ROOT = Path(__file__).parent.parent.parent
@@ -66,7 +66,7 @@ def test_drawn_pipelines_have_a_text(pipeline: gp.Pipeline) -> None:
 
 @settings(max_examples=8)
 @given(st.data())
-def test_drawn_rewrites_keep_their_promises(data: st.DataObject) -> None:
+def test_drawn_rewrites_keep_their_promises(floor: Floor, data: st.DataObject) -> None:
     network = data.draw(networks())
     anchor = data.draw(anchors(network))
     names = [
@@ -86,6 +86,7 @@ def test_drawn_rewrites_keep_their_promises(data: st.DataObject) -> None:
             raise
         except gp.GraphpruneError:
             reject()  # a pruned network may have no adversarial point left
+        floor.checked(1, least=3)
 
 
 def test_models_shrink_to_a_few_lines_of_text() -> None:

@@ -13,7 +13,7 @@ from tests.oracles import Perceptron
 
 
 @settings(max_examples=30)
-@given(st.integers(0, 1000))
+@given(st.integers(0, 1000))  # random rows: small integers would repeat by themselves
 def test_constant_and_multiple_rows_are_removed(seed: int) -> None:
     rng = np.random.default_rng(seed)
     net = Perceptron.random(rng, [4, 8, 7, 3])

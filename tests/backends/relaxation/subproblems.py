@@ -11,10 +11,14 @@ from graphprune.backends.relaxation.subproblem import CondensedRegion, Subproble
 from graphprune.bounds import Boxes, pre_activation_bounds
 from graphprune.bounds.certify import margin_rows
 from graphprune.region import Ball
+from graphprune.testing.arrays import points
+from tests.drawn import perceptrons
 from tests.oracles import Perceptron
 
-seeds = st.integers(0, 10_000)
-shapes = st.sampled_from([[2, 6, 2], [3, 5, 5, 2], [4, 6, 4, 4, 3]])
+SHAPES = ([2, 6, 2], [3, 5, 5, 2], [4, 6, 4, 4, 3])
+RADIUS = st.just(0.3)
+# Of parameters and samples, for what the drawn subproblem is asked.
+seeds = st.integers(0, 1000)
 
 
 def subproblem(seed: int, widths: list[int], radius: float) -> Subproblem:
@@ -22,6 +26,15 @@ def subproblem(seed: int, widths: list[int], radius: float) -> Subproblem:
     rng = np.random.default_rng(seed)
     network = gp.from_proto(Perceptron.random(rng, widths).model())
     return first_margin(network, Ball(rng.uniform(0.2, 0.8, network.input_shape), radius))
+
+
+@st.composite
+def subproblems(
+    draw: st.DrawFn, *widths: list[int], radii: st.SearchStrategy[float] = RADIUS
+) -> Subproblem:
+    """The first margin of a perceptron of one of these widths on a ball."""
+    network = gp.from_proto(draw(perceptrons(*(widths or SHAPES))).model())
+    return first_margin(network, Ball(draw(points(*network.input_shape)), draw(radii)))
 
 
 def first_margin(network: gp.Network, ball: Ball) -> Subproblem:

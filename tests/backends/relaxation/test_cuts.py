@@ -6,21 +6,21 @@ from hypothesis import strategies as st
 
 from graphprune.backends.protocol import Limits
 from graphprune.backends.relaxation.cuts import Cuts, with_planes
+from graphprune.backends.relaxation.subproblem import Subproblem
 from graphprune.pipeline.verify import samples_in
 from tests.backends.relaxation.subproblems import (
     basis_at,
     seeds,
-    shapes,
-    subproblem,
+    subproblems,
     value_at,
 )
+from tests.conftest import Floor
 
 
-@given(seeds, shapes, st.floats(0.05, 0.5))
+@given(subproblems(radii=st.floats(0.05, 0.5)), seeds)
 def test_planes_from_cuts_lie_above_their_neurons(
-    seed: int, widths: list[int], radius: float
+    floor: Floor, case: Subproblem, seed: int
 ) -> None:
-    case = subproblem(seed, widths, radius)
     case = case.optimised(stop=np.inf)
     before = case.bound
     case, _ = with_planes(case, Limits(), 4)
@@ -30,14 +30,15 @@ def test_planes_from_cuts_lie_above_their_neurons(
         v = basis_at(case, x)
         assert value_at(case, v) >= case.bound
         for j in np.flatnonzero(case.planes.has):
+            floor.checked(1, least=100)
             part = slice(z.indptr[j], z.indptr[j + 1])
             plane = case.planes.values[part] @ v[z.indices[part]] + case.planes.offset[j]
             assert v[case.inputs + j] <= plane + case.planes.error[j]
 
 
-@given(seeds, st.sampled_from([[3, 8, 8, 2], [4, 9, 6, 6, 3]]))
-def test_cuts_that_leave_change_no_optimum(seed: int, widths: list[int]) -> None:
-    cuts, limits, values = Cuts(subproblem(seed, widths, 0.4)), Limits(), []
+@given(subproblems([3, 8, 8, 2], [4, 9, 6, 6, 3], radii=st.just(0.4)))
+def test_cuts_that_leave_change_no_optimum(floor: Floor, case: Subproblem) -> None:
+    cuts, limits, values = Cuts(case), Limits(), []
     for _ in range(4):
         assert cuts.solve(limits)
         values.append(cuts.highs.getInfo().objective_function_value)
@@ -46,6 +47,7 @@ def test_cuts_that_leave_change_no_optimum(seed: int, widths: list[int]) -> None
         # What is kept, and the rows of the program, are the same cuts.
         kept = [(neuron, floor) for neurons, _, _, floor in cuts.cuts for neuron in neurons]
         owners = [neuron for neuron, _ in kept]
+        floor.checked(len(kept), least=100)
         program = cuts.highs.getLp()
         assert program.num_row_ == 3 * cuts.m + len(owners)
         ceilings = -np.array([floor[neuron] for neuron, floor in kept])

@@ -18,6 +18,7 @@ from graphprune.backends.relaxation.arrays import (
 )
 from graphprune.backends.relaxation.condensed import bounds_of, condense
 from graphprune.backends.relaxation.kernels import AscentSettings
+from graphprune.backends.relaxation.subproblem import Subproblem
 from graphprune.backends.relaxation.tighten import constrained
 from graphprune.bounds import Boxes, pre_activation_bounds
 from graphprune.bounds.certify import margin_rows
@@ -27,18 +28,17 @@ from graphprune.runtime.reference import forward64
 from tests.backends.relaxation.subproblems import (
     basis_at,
     seeds,
-    shapes,
     some_parameters,
-    subproblem,
+    subproblems,
     value_at,
 )
+from tests.conftest import Floor
 
 
-@given(seeds, shapes, st.floats(0.05, 0.5))
+@given(subproblems(radii=st.floats(0.05, 0.5)), seeds)
 def test_bounds_hold_for_any_parameters_splits_and_samples(
-    seed: int, widths: list[int], radius: float
+    floor: Floor, case: Subproblem, seed: int
 ) -> None:
-    case = subproblem(seed, widths, radius)
     rng = np.random.default_rng(seed)
     m = case.neurons
     parameters = some_parameters(case, rng)
@@ -58,16 +58,16 @@ def test_bounds_hold_for_any_parameters_splits_and_samples(
         ])  # fmt: skip
         assert np.allclose(hidden, np.maximum(pre, 0))
         if np.all((phases == 0) | (phases * pre >= 0)):
+            floor.checked(1, least=100)
             margin = value_at(case, point)
             assert margin >= bound
             assert margin >= a[: len(x.reshape(-1))] @ x.reshape(-1) + constant - 1e-12
 
 
-@given(seeds, shapes)
+@given(subproblems(), seeds)
 def test_a_childs_bound_by_the_change_equals_a_pass_of_its_own(
-    seed: int, widths: list[int]
+    floor: Floor, case: Subproblem, seed: int
 ) -> None:
-    case = subproblem(seed, widths, 0.3)
     if not case.neurons:
         return
     parameters = some_parameters(case, np.random.default_rng(seed))
@@ -83,18 +83,20 @@ def test_a_childs_bound_by_the_change_equals_a_pass_of_its_own(
             child = copied(parameters)
             child.phases[j], child.slopes[j] = phase, 0.0
             direct, _ = kernels.linear_bound(*net, child, other)
+            floor.checked(1, least=100)
             assert bound + change == pytest.approx(direct, abs=1e-9)
 
 
-@given(seeds, shapes, st.floats(0.05, 0.4))
+@given(subproblems(radii=st.floats(0.05, 0.4)), seeds)
 def test_constrained_bounds_hold_where_the_margin_is_negative(
-    seed: int, widths: list[int], radius: float
+    floor: Floor, case: Subproblem, seed: int
 ) -> None:
-    case = subproblem(seed, widths, radius).optimised()
+    case = case.optimised()
     tightened = constrained(case, case.parameters, Limits())
     for x in samples_in(case.ball, 60, seed):
         v = basis_at(case, x)
         if value_at(case, v) <= 0:
+            floor.checked(1, least=100)
             assert tightened is not None
             assert np.all(x.reshape(-1) >= tightened.box.lower)
             assert np.all(x.reshape(-1) <= tightened.box.upper)
@@ -104,9 +106,8 @@ def test_constrained_bounds_hold_where_the_margin_is_negative(
                 assert tightened.rows.lower[j] - 1e-9 <= z <= tightened.rows.upper[j] + 1e-9
 
 
-@given(seeds, shapes, st.integers(0, 30))
-def test_ascent_never_ends_below_its_start(seed: int, widths: list[int], steps: int) -> None:
-    case = subproblem(seed, widths, 0.3)
+@given(subproblems(), seeds, st.integers(0, 30))
+def test_ascent_never_ends_below_its_start(case: Subproblem, seed: int, steps: int) -> None:
     parameters = some_parameters(case, np.random.default_rng(seed))
     parameters.slopes[parameters.phases != 0] = 0.0
     workspace = kernels.workspace_for(case.rows)

@@ -11,24 +11,24 @@ from graphprune.backends.relaxation import kernels
 from graphprune.backends.relaxation.cuts import with_planes
 from graphprune.backends.relaxation.kernels import AscentSettings, Parameters
 from graphprune.backends.relaxation.node_lp import relax, solve_node
+from graphprune.backends.relaxation.subproblem import Subproblem
 from graphprune.pipeline.verify import samples_in
 from graphprune.region import Ball
 from tests.backends.relaxation.subproblems import (
     basis_at,
     first_margin,
     seeds,
-    shapes,
-    subproblem,
+    subproblems,
     value_at,
 )
+from tests.conftest import Floor
 from tests.oracles import Perceptron
 
 
-@given(seeds, shapes, st.booleans())
+@given(subproblems(), seeds, st.booleans())
 def test_a_cases_linear_program_proves_no_less_than_the_ascent(
-    seed: int, widths: list[int], planes: bool
+    floor: Floor, case: Subproblem, seed: int, planes: bool
 ) -> None:
-    case = subproblem(seed, widths, 0.3)
     if planes:
         case, _ = with_planes(case.optimised(stop=np.inf), Limits(), 3)
     m = case.neurons
@@ -50,14 +50,16 @@ def test_a_cases_linear_program_proves_no_less_than_the_ascent(
         margin = value_at(case, v)
         same = np.where(v[case.inputs :] > 0, 1, -1)
         if np.all((phases == 0) | (phases == same)):
+            floor.checked(1, least=100)
             assert margin >= proof.bound
             assert margin > 0 or np.max(np.abs(x - case.ball.center)) >= proof.radius - 1e-12
 
 
 @settings(max_examples=20)
-@given(seeds, st.sampled_from([[2, 4, 2], [3, 4, 3, 2]]))
-def test_a_node_without_splits_says_what_its_samples_say(seed: int, widths: list[int]) -> None:
-    case = subproblem(seed, widths, 0.3)
+@given(subproblems([2, 4, 2], [3, 4, 3, 2]), seeds)
+def test_a_node_without_splits_says_what_its_samples_say(
+    floor: Floor, case: Subproblem, seed: int
+) -> None:
     rng = np.random.default_rng(seed)
     v = basis_at(case, rng.uniform(case.ball.lower, case.ball.upper))
     hidden = v[case.inputs :]
@@ -68,6 +70,7 @@ def test_a_node_without_splits_says_what_its_samples_say(seed: int, widths: list
         w = basis_at(case, x)
         same = np.all((w[case.inputs :] > 0) == (phases > 0))
         if same and value_at(case, w) <= 0:
+            floor.checked(1, least=100)
             assert not answer.closed
             assert np.max(np.abs(x - case.ball.center)) >= answer.radius - 1e-12
 

@@ -16,6 +16,8 @@ from graphprune.backends.protocol import Ledger, Problem
 from graphprune.evaluate.distance import Distance
 from graphprune.progress import Interrupted
 from graphprune.testing import anchors, networks
+from tests.conftest import Floor
+from tests.drawn import labelled
 from tests.oracles import Perceptron, brute_force_distance
 
 seeds = st.integers(0, 10_000)
@@ -23,21 +25,19 @@ shapes = st.sampled_from([[2, 6, 2], [3, 5, 5, 2], [4, 6, 4, 4, 3]])
 
 
 @settings(max_examples=12)
-@given(seeds, st.sampled_from([[2, 4, 2], [3, 3, 3, 3], [2, 4, 4, 2], [1, 5, 2], [4, 4, 4, 4, 3]]),
-       st.sampled_from([(0.0, 1.0), (-np.inf, np.inf)]))  # fmt: skip
+@given(
+    labelled([2, 4, 2], [1, 5, 2], [3, 3, 3, 3], [2, 4, 4, 2], [4, 4, 4, 4, 3]),
+    st.sampled_from([(0.0, 1.0), (-np.inf, np.inf)]),
+)
 def test_search_scip_and_brute_force_agree(
-    seed: int, widths: list[int], box: tuple[float, float]
+    floor: Floor, drawn: tuple[Perceptron, gp.Network, gp.Anchor], box: tuple[float, float]
 ) -> None:
-    rng = np.random.default_rng(seed)
-    net = Perceptron.random(rng, widths)
-    network = gp.from_proto(net.model())
-    x = rng.uniform(0.1, 0.9, widths[0]).astype(np.float32)
-    label = int(np.argmax(net.logits(x.astype(float))))
+    net, network, anchor = drawn
     domain = gp.Domain(*box)
-    expected = brute_force_distance(net, x.astype(float), label, *box)
+    expected = brute_force_distance(net, anchor.x.astype(float), anchor.label, *box)
+    floor.checked(np.isfinite(expected) and expected < 500, least=5)
     solvers: tuple[Solver, ...] = ("search", "scip")
     for solver in solvers:
-        anchor = gp.Anchor(x, label)
         result = gp.distance(network, anchor, domain=domain, solver=solver, time_limit=60)
         if np.isfinite(expected) and expected < 500:
             assert result.lower <= expected * (1 + 1e-6) + 1e-7

@@ -12,6 +12,8 @@ from graphprune.backends.protocol import Ledger, Limits, Problem
 from graphprune.backends.search import rung
 from graphprune.backends.search.rung import climb
 from graphprune.backends.search.tree import Points, Tree
+from tests.conftest import Floor
+from tests.drawn import labelled
 from tests.oracles import Perceptron
 
 
@@ -40,11 +42,13 @@ def peaks(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
 
 # Hypothesis draws many examples per call of the fixture: every one empties the list.
 @settings(max_examples=8)
-@given(st.integers(0, 10_000), st.sampled_from([0, 4_000, 15_000, 40_000, 100_000]))
+@given(
+    labelled([6, 20, 20, 3]).map(lambda drawn: Problem(*drawn[1:], gp.Domain(), 1.0)),
+    st.sampled_from([0, 4_000, 15_000, 40_000, 100_000]),
+)
 def test_a_small_memory_is_kept_and_the_interval_stays_valid(
-    peaks: list[tuple[int, int]], seed: int, memory: int
+    floor: Floor, peaks: list[tuple[int, int]], problem: Problem, memory: int
 ) -> None:
-    problem = question(seed, [6, 20, 20, 3])
     p = problem
     whole = gp.distance(p.network, p.anchor, solver="search", time_limit=60)
     peaks.clear()
@@ -52,6 +56,7 @@ def test_a_small_memory_is_kept_and_the_interval_stays_valid(
         p.network, p.anchor, solver="search", time_limit=60, memory=(memory + 1) / 2**30
     )
     # Two children more than when it was looked at last.
+    floor.checked(len(peaks), least=20)
     assert all(used <= memory + 2 * largest + 1 for used, largest in peaks)
     assert some.certified
     if whole.upper is None:
