@@ -1,4 +1,8 @@
-"""Shared fixtures; Hypothesis profiles: `HYPOTHESIS_PROFILE=thorough` for ten times as many."""
+"""Shared fixtures, Hypothesis profiles, and the selection of quick tests.
+
+`HYPOTHESIS_PROFILE=thorough` tries ten times as many examples, `fast` a quarter; tests named in
+``slow.txt`` take more than a second of processor time and are left out by ``-m "not slow"``.
+"""
 
 import os
 import signal
@@ -20,7 +24,18 @@ MODELS = Path(__file__).parent.parent / "models"
 _COMMON = {"deadline": None, "suppress_health_check": list(HealthCheck), "derandomize": True}
 settings.register_profile("quick", max_examples=40, **_COMMON)  # type: ignore[arg-type]
 settings.register_profile("thorough", max_examples=400, **_COMMON)  # type: ignore[arg-type]
+settings.register_profile("fast", max_examples=10, **_COMMON)  # type: ignore[arg-type]
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
+
+SLOW = frozenset(Path(__file__).with_name("slow.txt").read_text(encoding="utf-8").split())
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that ``slow.txt`` names."""
+    for item in items:
+        if getattr(item, "originalname", item.name) in SLOW:
+            item.add_marker("slow")
+
 
 # A shell that starts the suite in the background lets it ignore Ctrl-C, and so all its children:
 # tests that press it need Python's own answer.

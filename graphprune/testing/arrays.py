@@ -33,9 +33,14 @@ def _between(low: float, high: float, center: float) -> Floats:
 @st.composite
 def _arrays(draw: st.DrawFn, values: Floats, shape: tuple[int, ...]) -> Floats:
     if prod(shape) > FEW:
-        return np.random.default_rng(draw(st.integers(0, 2**32 - 1))).choice(values, shape)
-    places = st.integers(0, len(values) - 1)
-    return values[draw(extra.arrays(np.intp, shape, elements=places, fill=st.nothing()))]
+        rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+        large: Floats = rng.choice(values, shape)
+        return large
+    places = extra.arrays(
+        np.intp, shape, elements=st.integers(0, len(values) - 1), fill=st.nothing()
+    )
+    small: Floats = values[draw(places)]
+    return small
 
 
 def weights(*shape: int, largest: float = 1.0) -> st.SearchStrategy[Floats]:

@@ -11,7 +11,7 @@ import onnx
 from hypothesis import currently_in_test_context, note
 from hypothesis import strategies as st
 
-from graphprune.testing.strategies import Draw, Writer, flatten, gemm, model_text
+from graphprune.testing.strategies import Draw, Writer, batches, flatten, gemm, model_text
 
 Step = Callable[[Draw, Writer], None]
 
@@ -136,7 +136,7 @@ def many_operator_models(
     image = draw(st.booleans())
     channels = draw(st.sampled_from([1, 2, 4]))
     shape = (channels, *(draw(st.integers(2, 4)) for _ in "hw")) if image else (channels + 1,)
-    w = Writer(draw, shape, draw(st.sampled_from(["n", 1])))
+    w = Writer(draw, shape, draw(batches("n", 1)))
     steps = [*(IMAGES if image else ANY), *([_smooth, _smooth] if smooth else [])]
     for _ in range(draw(st.integers(1, longest))):
         if np.prod(w.shape) <= LARGEST:

@@ -27,6 +27,8 @@ from graphprune.runtime.original import run_original
 from graphprune.testing.arrays import factors, points, weights
 
 Draw = st.DrawFn
+# Name or size of the batch, None where there is none.
+Batch = str | int | None
 
 
 @dataclass
@@ -35,7 +37,7 @@ class Writer:
 
     draw: Draw
     shape: tuple[int, ...]
-    batch: str | int | None
+    batch: Batch
     dtype: type = np.float32
     affine: bool = False
     last: str = "x"
@@ -75,6 +77,11 @@ class Writer:
 
     def __post_init__(self) -> None:
         self._input = self.shape
+
+
+def batches(*choices: Batch) -> st.SearchStrategy[Batch]:
+    """One of these batches."""
+    return st.sampled_from(choices)
 
 
 def _conv(draw: Draw, w: Writer) -> None:
@@ -227,10 +234,10 @@ def models(
     is_conv = draw(st.booleans()) if conv is None else conv
     if is_conv:
         shape: tuple[int, ...] = (draw(st.integers(1, 3)), *(draw(st.integers(3, 6)) for _ in "hw"))
-        w = Writer(draw, shape, draw(st.sampled_from(["n", 1, 3])), affine=affine)
+        w = Writer(draw, shape, draw(batches("n", 1, 3)), affine=affine)
         _conv_body(draw, w)
     else:
-        batch = draw(st.sampled_from(["n", 1, 3, None]))
+        batch = draw(batches("n", 1, 3, None))
         w = Writer(draw, (draw(st.integers(1, 5)),), batch, affine=affine)
         if draw(st.booleans()):
             _scalar(draw, w)

@@ -16,6 +16,7 @@ from graphprune.region import NORMS, Norm
 from graphprune.runtime.original import run_original
 from graphprune.runtime.reference import forward64
 from graphprune.testing import anchors, networks
+from tests.conftest import Floor
 from tests.oracles import Perceptron, brute_force_distance
 
 FREE = gp.Domain(-np.inf, np.inf)
@@ -30,12 +31,13 @@ METHODS: tuple[AttackMethod, ...] = ("descent", "pgd")
     domain=st.sampled_from([gp.Domain(), FREE]),
 )
 def test_every_point_is_adversarial_where_and_as_far_as_it_says(
-    method: AttackMethod, data: st.DataObject, norm: Norm, domain: gp.Domain
+    floor: Floor, method: AttackMethod, data: st.DataObject, norm: Norm, domain: gp.Domain
 ) -> None:
     network = data.draw(networks())
     anchor = data.draw(anchors(network))
     found = gp.attack(network, anchor, domain=domain, norm=norm, method=method, effort="fast")
     assert (found.distance is None) == (found.witness is None)
+    floor.checked(found.witness is not None, least=10)
     if found.witness is None:
         return
     x = found.witness.x
@@ -48,12 +50,14 @@ def test_every_point_is_adversarial_where_and_as_far_as_it_says(
 
 @settings(max_examples=8)
 @given(st.data(), st.sampled_from(list(NORMS.values())))
-def test_more_effort_is_never_worse(data: st.DataObject, norm: Norm) -> None:
+def test_more_effort_is_never_worse(floor: Floor, data: st.DataObject, norm: Norm) -> None:
     network = data.draw(networks())
     anchor = data.draw(anchors(network))
     found = [gp.attack(network, anchor, norm=norm, effort=e).distance for e in EFFORTS]
     known = [d for d in found if d is not None]
     assert len(known) in (0, 3)
+    floor.checked(len(known), least=6)
+    floor.checked(len(known), least=6)
     assert known == sorted(known, reverse=True)
 
 

@@ -12,6 +12,8 @@ from scipy.optimize import linprog
 from graphprune.ir.builder import GraphBuilder
 from graphprune.region import NORMS, Norm
 from graphprune.runtime.session import Executable
+from graphprune.testing.arrays import weights
+from tests.conftest import Floor
 
 Floats = NDArray[np.float64]
 
@@ -46,21 +48,24 @@ def into_ball(norm: Norm, steps: Floats, radius: float) -> Floats:
     )  # fmt: skip
 
 
-def single(array: Floats) -> Floats:
-    return array.astype(np.float32).astype(np.float64)
-
-
-@given(st.integers(0, 10_000), st.sampled_from(list(NORMS.values())), st.booleans())
-def test_the_nearest_step_is_feasible_and_shortest(seed: int, norm: Norm, boxed: bool) -> None:
-    rng = np.random.default_rng(seed)
-    gradient = single(rng.normal(size=4) * rng.choice([0.0, 1.0, 1.0], 4))
+@given(
+    weights(4, largest=2.0),
+    weights(2, 4),
+    st.floats(0, 1),
+    st.sampled_from(list(NORMS.values())),
+    st.booleans(),
+)
+def test_the_nearest_step_is_feasible_and_shortest(
+    floor: Floor, gradient: Floats, sides: Floats, part: float, norm: Norm, boxed: bool
+) -> None:
     lower, upper = (
-        (single(-rng.uniform(0, 1, 4)), single(rng.uniform(0, 1, 4)))
+        (-np.abs(sides[0]), np.abs(sides[1]))
         if boxed
         else (np.full(4, -np.inf), np.full(4, np.inf))
     )
     reach = np.abs(gradient) @ np.where(gradient > 0, -lower, upper) if boxed else np.inf
-    constant = float(rng.uniform(0, 1) * (0.95 * reach if np.isfinite(reach) else 1.0))
+    constant = float(part * (0.95 * reach if np.isfinite(reach) else 1.0))
+    floor.checked(bool(np.any(gradient)), least=30)
     if not np.any(gradient):
         return
     step = nearest(norm, constant, gradient, lower, upper)
