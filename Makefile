@@ -1,4 +1,5 @@
 # make test   everything set up and tested        make demo    the shipped networks, five anchors
+# make test-fast   the tests that take less than a second each, with fewer examples
 # make docs   the documentation as HTML in build/docs
 # make lint   formatting, types, import order     make models MNIST=DIR   train them all again
 
@@ -7,7 +8,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 JOBS ?= 2
 
-.PHONY: test lint demo models wheel bench docs clean
+.PHONY: test test-fast lint demo models wheel bench docs clean
 
 $(VENV)/run: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -21,6 +22,9 @@ $(VENV)/dev: $(VENV)/run
 
 test: $(VENV)/dev
 	$(BIN)/python -m pytest -n $(JOBS)
+
+test-fast: $(VENV)/dev
+	HYPOTHESIS_PROFILE=fast $(BIN)/python -m pytest -n $(JOBS) -m "not slow"
 
 lint: $(VENV)/dev
 	$(BIN)/ruff format --check .

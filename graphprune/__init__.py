@@ -12,7 +12,8 @@
     substitute = pipeline.run(network, anchor).network
     gp.save(substitute, "substitute.onnx")
 
-Public names are imported at their first use, so that ``import graphprune`` stays fast.
+Public names are imported at their first use, so that ``import graphprune`` stays fast. Read
+``docs/architecture.md`` first, then `ir/network`, `evaluate/distance` and `pipeline/pipeline`.
 """
 
 from importlib import import_module

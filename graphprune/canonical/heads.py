@@ -159,7 +159,7 @@ class _Walker:
         # Two decreasing functions make an increasing one: the sign of those met so far. Sums and
         # products with a scalar count only where a function below them is cut.
         sign, curved = 1, False
-        # What is cut of a label counts only once its ArgMax is met: a Cast alone rounds scores.
+        # Cuts of a label count only once its ArgMax is met: a Cast alone rounds scores.
         settled = _Cut(scores)
         while (node := self.producers.get(name)) is not None:
             step = self._scalar(node)

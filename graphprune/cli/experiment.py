@@ -103,7 +103,7 @@ def register(app: typer.Typer) -> None:
     ) -> None:
         """Figures 1 to 3, and the numbers behind them as CSV, JSON and Markdown tables.
 
-        Of several folders the first that has a network, recipe and domain is drawn.
+        Where several folders have a network, recipe and domain, the first one is drawn.
         """
         from graphprune.canonical import load
         from graphprune.evaluate.anchors import load_anchors

@@ -61,7 +61,7 @@ def _compile(function: F, **options: Any) -> F:
         _say_uncached()
         return cast(F, numba.njit(**options)(function))
     if hasattr(compiled, "_cache"):  # not where NUMBA_DISABLE_JIT is set
-        # What Numba compares with the stamp that is kept beside a compiled function.
+        # Numba compares it with the stamp that is kept beside a compiled function.
         compiled._cache._cache_file._source_stamp = _stamp(function)
     return cast(F, compiled)
 

@@ -39,7 +39,7 @@ def replace_least(
         At the deadline rounds were left.
     """
     step = min(step, gamma)
-    replaced = {i: Replacement.nothing(len(context.alive(i))) for i in layers}
+    replaced = {i: Replacement.nothing(len(context.live(i))) for i in layers}
     total = rounds_of(gamma, step)
     for k in range(total if replaced else 0):
         if resources.over:
@@ -48,7 +48,7 @@ def replace_least(
         scores, lines, there = {}, {}, {}
         for i in replaced:
             lines[i] = line(context, i, bounds[i])
-            there[i] = context.alive(i) & ~replaced[i].removed
+            there[i] = context.live(i) & ~replaced[i].removed
             # What no line fits stays, but counts: the share is one of all neurons.
             own = score(context, i, bounds[i], lines[i])
             scores[i] = np.where(lines[i].fits, own, np.finfo(np.float64).max / 4)

@@ -84,8 +84,8 @@ def test_secants_keep_any_number_of_points(data: st.DataObject, count: int) -> N
     same(network, apply(network, replaced), anchor.x, *keep)
     if count == 1:
         for i, replacement in replaced.items():
-            stays = context.alive(i) & ~replacement.removed
-            assert stays.sum() <= 1 + 0.01 * context.alive(i).sum()
+            stays = context.live(i) & ~replacement.removed
+            assert stays.sum() <= 1 + 0.01 * context.live(i).sum()
 
 
 @pytest.mark.parametrize("kind", ["Sigmoid", "Tanh", "Softplus"])
