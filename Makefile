@@ -1,5 +1,5 @@
 # make test   everything set up and tested        make demo    the shipped networks, five anchors
-# make test-fast   the tests that take less than a second each, with fewer examples
+# make test-fast   the tests that take less than half a second each, with fewer examples
 # make docs   the documentation as HTML in build/docs
 # make lint   formatting, types, import order     make models MNIST=DIR   train them all again
 

@@ -1,7 +1,7 @@
 """Shared fixtures, Hypothesis profiles, and the selection of quick tests.
 
 `HYPOTHESIS_PROFILE=thorough` tries ten times as many examples, `fast` a quarter; tests named in
-``slow.txt`` take more than a second of processor time and are left out by ``-m "not slow"``.
+``slow.txt`` take half a second of processor time or more and are left out by ``-m "not slow"``.
 """
 
 import os
