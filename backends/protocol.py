@@ -203,7 +203,7 @@ class Ledger:
         p, witness = self.problem, self.witness
         if witness is None:
             return
-        start = p.anchor.x.astype(np.float64)
+        start = p.anchor.center
         step = witness.x.astype(np.float64) - start
         for width in SHARPEN:
             shares = 1.0 - width * np.linspace(0.0, 1.0, 33)[1:]

@@ -22,7 +22,6 @@ from onnx import numpy_helper
 import graphprune as gp
 from graphprune.bounds import Boxes, Method, linear_bounds, pre_activation_bounds
 from graphprune.bounds.certify import margin_rows
-from graphprune.region import Ball
 
 MODELS = Path(__file__).parent.parent / "models"
 PEER_METHOD = {"ibp": "IBP", "crown": "CROWN", "alpha-crown": "CROWN-Optimized"}
@@ -34,7 +33,7 @@ Floats = np.ndarray[Any, np.dtype[np.float64]]
 
 def ours(network: gp.Network, anchors: list[gp.Anchor], radius: float, method: Method) -> Floats:
     """Margins (N, classes - 1): layers for the whole batch, rows per label."""
-    boxes = Boxes.of(*(Ball(a.x.astype(float), radius) for a in anchors))
+    boxes = Boxes.of(*(a.ball(radius, gp.Domain()) for a in anchors))
     layers = pre_activation_bounds(network, boxes, method)
     margins = np.empty((len(anchors), network.classes - 1))
     labels = np.array([a.label for a in anchors])

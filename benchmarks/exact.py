@@ -35,7 +35,6 @@ from graphprune.backends.search.branching import StrongBranching
 from graphprune.bounds import Boxes, pre_activation_bounds
 from graphprune.clock import processor_seconds
 from graphprune.evaluate import distance
-from graphprune.region import Ball
 from graphprune.runtime.original import run_original
 from graphprune.runtime.resources import Resources
 
@@ -115,7 +114,7 @@ def plain(
     start = processor_seconds()
     reach = gp.Domain().search_limit(anchor.x)
     radius = reach if whole else found.witness.distance
-    ball = Ball(anchor.x.astype(np.float64), radius)
+    ball = anchor.ball(radius, gp.Domain())
     layers = pre_activation_bounds(network, Boxes.of(ball), "ibp")
     layered = layer(network, layers)
     row = np.zeros(network.classes)

@@ -83,7 +83,7 @@ def row(
 ) -> str:
     text = f"bounds{{radius={radius}}}, prune-stable, fuse-affine, sequential"
     pruned = gp.Pipeline.parse(text).run(network, anchor, verify=True).network
-    ball = gp.Ball(anchor.x.astype(np.float64), radius)
+    ball = anchor.ball(radius, gp.Domain())
     logits = run_original(network, anchor.x[None])[0]
     target = int(np.argsort(-np.where(np.arange(len(logits)) == anchor.label, -np.inf, logits))[0])
     with tempfile.TemporaryDirectory() as folder:

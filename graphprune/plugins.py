@@ -1,4 +1,4 @@
-"""Third-party passes, operators, replacement lines and scores: entry points, imported once.
+"""Third-party passes, operators, replacement lines, scores and norms: entry points, imported once.
 
 A distribution names a module in one of the groups; importing it registers what it holds::
 
@@ -6,6 +6,8 @@ A distribution names a module in one of the groups; importing it registers what 
     halve = "acme.halve"
     [project.entry-points."graphprune.operators"]
     swish = "acme.swish"
+    [project.entry-points."graphprune.norms"]
+    weighted = "acme.weighted"
 """
 
 import sys

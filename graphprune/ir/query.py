@@ -22,7 +22,7 @@ class Query:
     norm
         Norm of the distance; its name is enough.
     seed
-        Of everything that is drawn at random.
+        Seed of everything that is drawn at random.
 
     Raises
     ------

@@ -107,4 +107,6 @@ def _below(a: Floats, b: float) -> Floats:
     # Knuth's exact difference: where it is negative, one step down.
     part = total - a
     rest = (a - (total - part)) + (b - part)
-    return np.where(rest < 0, np.nextafter(total, -np.inf), total)
+    above = rest < 0
+    total[above] = np.nextafter(total[above], -np.inf)
+    return total

@@ -104,7 +104,7 @@ class _Loop:
             return False
         # The next substitute knows better about this point; its surroundings may hold a closer one.
         self.seen.append(solved.x)
-        start = q.anchor.x.astype(np.float64)
+        start = q.anchor.center
         step = solved.x.astype(np.float64) - start
         back = closest_on_ray(q.query, start + BEYOND * step)
         if back is not None:

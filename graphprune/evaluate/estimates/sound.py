@@ -130,7 +130,7 @@ def _rung(
     count: int, memory: int, deadline: float,
 ) -> bool:  # fmt: skip
     """Solve the targets with `count` exact neurons, the nearest first; False out of time."""
-    start = ledger.problem.anchor.x.astype(np.float64)
+    start = ledger.problem.anchor.center
     for target in sorted(lowers, key=lambda t: lowers[t]):
         if lowers[target] >= ledger.upper:
             continue
