@@ -1,35 +1,54 @@
-"""Backends by name, and `auto`: the search first, SCIP beside it or where it cannot finish."""
+"""Exact backends by name: a registry, and `auto`, which takes the search first and SCIP after it.
+
+Other distributions add theirs by the entry points ``graphprune.solvers``.
+"""
 
 import logging
 from collections.abc import Callable
 from functools import partial
-from typing import Literal, get_args
 
+from graphprune import plugins
 from graphprune.backends.protocol import Backend, Ledger, Limits
 from graphprune.backends.race import Race
 from graphprune.errors import GraphpruneError, UnsupportedError, check_known
 
-Solver = Literal["auto", "scip", "search"]
-SOLVERS: tuple[Solver, ...] = get_args(Solver)
-
 log = logging.getLogger("graphprune")
 
-
-def backend(solver: Solver) -> Backend:
-    """The backend of a name; imported only when it is asked for."""
-    if solver == "search":
-        from graphprune.backends.search import Search
-
-        return Search()
-    if solver == "scip":
-        from graphprune.backends.scip import Scip
-
-        return Scip()
-    check_known("solver", solver, SOLVERS)
-    return Auto()
+# Functions that make each backend; heavy ones are imported only when they are asked for.
+_SOLVERS: dict[str, Callable[[], Backend]] = {}
 
 
-class Auto:
+def register_solver(name: str, make: Callable[[], Backend]) -> None:
+    """Make an exact backend known by a name.
+
+    Raises
+    ------
+    GraphpruneError
+        Another backend has the name.
+    """
+    if _SOLVERS.setdefault(name, make) is not make:
+        raise GraphpruneError(f"two solvers are called '{name}'")
+
+
+def solvers() -> tuple[str, ...]:
+    """The names of every exact backend, third-party ones last."""
+    plugins.install("graphprune.solvers")
+    return tuple(_SOLVERS)
+
+
+def backend(solver: str) -> Backend:
+    """The backend of a name.
+
+    Raises
+    ------
+    GraphpruneError
+        There is none; the message names the nearest one.
+    """
+    check_known("solver", solver, solvers())
+    return _SOLVERS[solver]()
+
+
+class AutoSolver:
     """The search; SCIP goes on where the search raises or ends early, and the reverse.
 
     Where there are several workers, SCIP is one of them for questions that are hard and small.
@@ -54,7 +73,24 @@ class Auto:
             attempt("scip", ledger, limits)
 
 
-def attempt(solver: Solver, ledger: Ledger, limits: Limits) -> None:
+def _search() -> Backend:
+    from graphprune.backends.search import Search
+
+    return Search()
+
+
+def _scip() -> Backend:
+    from graphprune.backends.scip import Scip
+
+    return Scip()
+
+
+register_solver("auto", AutoSolver)
+register_solver("scip", _scip)
+register_solver("search", _search)
+
+
+def attempt(solver: str, ledger: Ledger, limits: Limits) -> None:
     """Run a backend; where it fails in its middle, what the ledger holds by then stays."""
     survive(solver, partial(backend(solver).run, ledger, limits))
 

@@ -50,7 +50,10 @@ def main() -> None:
         times.append(process_time())
         if asked.no_trace:
             found = replace(found, trace=None)
-        proof, _ = prove(network, anchor, found, settings)
+        proof = prove(
+            settings.query(network, anchor), found, settings.resources().within(settings.limit)
+        ).proof
+        assert proof is not None
         times.append(process_time())
         file = ProofFile(model.sha256, 0.0, 1.0, (proof,))
         (result,) = verify(file, model)

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import graphprune as gp
 from graphprune.evaluate.archive import read_run
-from graphprune.evaluate.run import Job, evaluate
+from graphprune.evaluate.results import Job
+from graphprune.evaluate.run import evaluate
 from graphprune.evaluate.settings import Settings
 from graphprune.report.page import write_report
 

@@ -1,4 +1,4 @@
-"""Third-party passes, operators, replacement lines, scores and norms: entry points, imported once.
+"""Third-party passes, operators, norms and others below: Python entry points, imported once.
 
 A distribution names a module in one of the groups; importing it registers what it holds::
 
@@ -6,8 +6,6 @@ A distribution names a module in one of the groups; importing it registers what 
     halve = "acme.halve"
     [project.entry-points."graphprune.operators"]
     swish = "acme.swish"
-    [project.entry-points."graphprune.norms"]
-    weighted = "acme.weighted"
 """
 
 import sys
@@ -17,11 +15,13 @@ from typing import Literal
 from graphprune.errors import PluginError
 
 Group = Literal[
+    "graphprune.estimators",
     "graphprune.norms",
     "graphprune.operators",
     "graphprune.passes",
     "graphprune.replacements",
     "graphprune.scores",
+    "graphprune.solvers",
 ]
 
 _loaded: set[tuple[str, str]] = set()

@@ -71,10 +71,11 @@ def engine(request: pytest.FixtureRequest) -> Iterator[None]:
 def measured(tmp_path_factory: pytest.TempPathFactory) -> "tuple[Path, list[Measured]]":
     """The folder of a small experiment, to be copied by who adds to it, and its one panel."""
     from graphprune.evaluate.experiment import Experiment, Panel, read_experiment
+    from graphprune.evaluate.settings import Metric
 
     out = tmp_path_factory.mktemp("experiment")
     experiment = Experiment(out, MODELS, anchors=2, time_limit=60.0, milp=1)
-    toy = Panel("toy-2d", "bnd", "toy-2d-anchors.npz")
+    toy = Panel("toy-2d", Metric.BND, "toy-2d-anchors.npz")
     for outcome in experiment.run(toy, "best", gp.Domain()):
         assert not outcome.interrupted
     return out, read_experiment(out)

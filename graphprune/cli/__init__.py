@@ -1,4 +1,9 @@
-"""The command line: one file per command."""
+"""The command line: one file per command.
+
+In come arguments and a configuration file; out go tables and documents on stdout, progress on
+stderr, files, and an exit code. The options of a command are the fields of a dataclass, of which
+`parameters.py` makes Typer's parameters. Read `app.py`, `parameters.py` and `evaluate.py` first.
+"""
 
 import os
 import sys

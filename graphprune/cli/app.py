@@ -52,7 +52,7 @@ def options(
         help="Defaults of options; else graphprune.toml, or tool.graphprune in pyproject.toml.",
     ),
 ) -> None:
-    """How far is the decision boundary? Distances and local substitutes of ONNX networks."""
+    """Take what every command has."""
 
 
 def run(arguments: list[str]) -> int:

@@ -91,7 +91,7 @@ def defaults(
         if not takers:
             raise GraphpruneError(f"{where}: no option '{key}'{nearest(key, every)}")
         for command in takers:
-            # What is to be written where (-o) differs from command to command.
+            # Files to write (-o) differ from command to command.
             if "-o" not in options[command][key].opts:
                 found[command] |= _default(options[command][key], value)
     for command, own in _tables(table, where, options):

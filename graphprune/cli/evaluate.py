@@ -1,16 +1,23 @@
 """``evaluate``, and ``attack``, ``certify``, ``distance``: the same machinery for one metric."""
 
-import inspect
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Annotated, Any
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from graphprune.cli import options as o
+from graphprune.cli.options import be_verbose, parse_domain, parse_indices
+from graphprune.cli.parameters import CommandParameter, add, checked, command, parameters_of
 from graphprune.cli.progress import Events, Live
 from graphprune.errors import GraphpruneError
+from graphprune.evaluate.option import Option, again, one_of, option
+from graphprune.evaluate.settings import METRICS, Settings
+
+if TYPE_CHECKING:
+    from graphprune.check.model import Model
+    from graphprune.evaluate.results import Job, Outcome
+    from graphprune.ir import Network
+    from graphprune.region import Anchor
 
 EXAMPLES = """
 
@@ -25,124 +32,150 @@ Examples:
 """
 
 
-Model = Annotated[str, typer.Argument(metavar="MODEL", help="ONNX file.")]
-# Parameters of `evaluate` that are about several models or metrics.
+# Options of `evaluate` that are about several models or metrics.
 MANY = ("models", "metrics", "estimate", "sound")
+# The one model of `attack`, `certify` and `distance`.
+MODEL = CommandParameter("model", str, Option("ONNX file.", (), metavar="MODEL"))
 
 
 @dataclass(frozen=True)
-class Request:
-    """A command line, checked."""
+class EvaluateOptions:
+    """The command line of `evaluate`."""
 
-    models: list[str]
-    anchors: list[str]
-    labels: str | None
-    settings: Any
-    limit: int | None
-    indices: list[int] | None
-    out: str | None
-    new: bool
-    json: str | None
-    json_lines: bool
-    html: str | None
-    points: str | None
-    certificate: str | None
-    scheduler: str | None
-    memory: float | None
-    quiet: bool
+    models: list[str] = field(metadata=option("ONNX files.", metavar="MODEL..."))
+    anchors: list[str] = field(
+        metadata=option(
+            "Points: .npz, .npy, IDX, .csv, a folder of PNG (repeat for PNG files). Whole"
+            " numbers are divided by 255 for a domain within [0, 1], kept for one that ends"
+            " above 1.",
+            "--anchors",
+        )
+    )
+    metrics: str = again(Settings, "metrics", default=",".join(METRICS))
+    estimate: list[str] | None = field(
+        default=None,
+        metadata=option(
+            "auto, extrapolate, nearest, re-anchored, sound, milp, or a rewrite pipeline;"
+            " repeatable.",
+            "--estimate",
+        ),
+    )
+    sound: bool = field(
+        default=False, metadata=option("Also a proven interval of d_bnd by substitutes.", "--sound")
+    )
+    method: str = again(Settings, "method")
+    effort: str = again(Settings, "effort")
+    solver: str = again(Settings, "solver")
+    norm: str = again(Settings, "norm")
+    radius: float | None = again(Settings, "radius")
+    labels: str | None = field(default=None, metadata=option("Labels: .npy or IDX.", "--labels"))
+    domain: str = again(Settings, "domain", default="0,1")
+    limit: int | None = field(
+        default=None, metadata=option("Only the first N anchors.", "--limit", least=1)
+    )
+    index: str | None = field(
+        default=None, metadata=option("Only these anchors: I,J,K.", "--index")
+    )
+    seed: int = again(Settings, "seed")
+    time_limit: float | None = again(Settings, "time_limit")
+    threads: int = again(Settings, "threads")
+    workers: int = again(Settings, "workers")
+    provider: str = again(Settings, "provider")
+    output: str | None = again(Settings, "output")
+    scheduler: str | None = field(
+        default=None, metadata=option("Dask scheduler whose workers do the tasks.", "--scheduler")
+    )
+    memory: float = again(Settings, "memory")
+    worker_memory: float | None = field(
+        default=None,
+        metadata=option(
+            "GiB each worker process may use.", "--worker-memory", least=0.5, check="finite"
+        ),
+    )
+    out: str | None = field(
+        default=None,
+        metadata=option("Run directory; the same command again goes on where it stopped.", "--out"),
+    )
+    new: bool = field(
+        default=False, metadata=option("Set the run in --out aside; start again.", "--new")
+    )
+    json: str | None = field(
+        default=None,
+        metadata=option("Write the results here; -: print them, no table.", "--json"),
+    )
+    json_lines: bool = field(
+        default=False, metadata=option("Events on stdout, one JSON object a line.", "--json-lines")
+    )
+    html: str | None = field(default=None, metadata=option("Write the report here.", "--html"))
+    save_points: str | None = field(
+        default=None,
+        metadata=option("Write the adversarial points here (.npz).", "--save-points"),
+    )
+    certificate: str | None = field(
+        default=None,
+        metadata=option("Write proofs of d_bnd here, for graphprune check.", "--certificate"),
+    )
+    quiet: bool = field(default=False, metadata=option("No progress, no table.", "--quiet"))
+    verbose: bool = field(default=False, metadata=option("Say more, tracebacks too.", "--verbose"))
 
 
-def _settings(
-    metrics: str, method: str, effort: str, norm: str, solver: str, radius: float | None, seed: int,
-    time_limit: float | None, estimates: list[str] | None, domain: str, threads: int,
-    provider: str, workers: int, output: str | None, memory: float,
-) -> Any:  # fmt: skip
-    from graphprune.backends.choose import SOLVERS
-    from graphprune.bounds import METHODS
+# Settings that a command line has in the same form.
+SAME = {f.name for f in fields(Settings)} - {"metrics", "domain", "certificate"}
+
+
+def settings_of(options: EvaluateOptions) -> Settings:
+    """The settings of a command line."""
     from graphprune.evaluate.estimates import parse_estimate
-    from graphprune.evaluate.settings import METRICS, Settings
-    from graphprune.region import NORMS, Domain, norm_of
+    from graphprune.region import Domain
 
-    chosen = tuple(dict.fromkeys(part.strip() for part in metrics.split(",") if part.strip()))
+    parts = (part.strip() for part in options.metrics.split(","))
+    chosen = tuple(dict.fromkeys(part for part in parts if part))
     for metric in chosen or ("",):
-        o.one_of("--metrics", metric, METRICS)
-    for spec in estimates or []:
+        one_of("--metrics", metric, METRICS)
+    estimates = (*(options.estimate or ()), *(["sound"] if options.sound else ()))
+    for spec in estimates:
         known = parse_estimate(spec).metrics
         if not set(known) & set(chosen):  # a configuration file may ask for more than a command
             print(
                 f"graphprune: '{spec}' is left out: it estimates {' and '.join(known)},"
-                f" and --metrics is {metrics}", file=sys.stderr,
+                f" and --metrics is {options.metrics}", file=sys.stderr,
             )  # fmt: skip
+    same = {f.name: getattr(options, f.name) for f in fields(options) if f.name in SAME}
     return Settings(
-        metrics=chosen,
-        method=o.one_of("--method", method, METHODS),  # type: ignore[arg-type]
-        effort=o.one_of("--effort", effort, ("fast", "standard", "thorough")),  # type: ignore[arg-type]
-        norm=norm_of(o.one_of("--norm", norm, tuple(NORMS))),
-        seed=seed,
-        radius=o.positive("--radius", radius),
-        solver=o.one_of("--solver", solver, SOLVERS),  # type: ignore[arg-type]
-        time_limit=o.positive("--time-limit", time_limit, zero=True),
-        estimates=tuple(estimates or ()),
-        domain=Domain(*o.parse_domain(domain)),
-        threads=threads,
-        provider=o.one_of("--provider", provider, ("auto", "cpu", "cuda")),  # type: ignore[arg-type]
-        workers=workers,
-        output=output,
-        memory=o.finite("--memory", memory),
-    )
+        metrics=chosen, estimates=estimates, domain=Domain(*parse_domain(options.domain)),
+        certificate=options.certificate is not None, **same,
+    )  # fmt: skip
 
 
-def execute(request: Request) -> int:
-    """Run a request: table to stdout, progress to stderr, files written; the exit code."""
+def evaluate(options: EvaluateOptions) -> int:
+    """d_adv, d_rob, d_bnd and estimates of every anchor."""
     from graphprune.canonical import load
     from graphprune.evaluate import run
-    from graphprune.evaluate.documents import as_json, check_writable, write_json
-    from graphprune.evaluate.points import save_points
+    from graphprune.evaluate.results import Job
 
-    if request.scheduler is not None and (request.settings.workers > 1 or request.memory):
-        raise GraphpruneError(
-            "--scheduler has workers of its own: --workers and --worker-memory are for this machine"
-        )
-    printed = request.json == "-"
-    if printed and request.json_lines:
-        raise GraphpruneError("--json - and --json-lines both print: give --json a file")
-    written = None if printed else request.json
-    for path in (written, request.html, request.points, request.certificate):
-        if path is not None:
-            check_writable(path)
-    memory = None
-    if request.memory is not None:
-        memory = int(o.finite("--worker-memory", request.memory) * 2**30)
-    networks = (load(model, output=request.settings.output) for model in request.models)
-    jobs = [run.Job(network, _anchors(request, network)) for network in networks]
-    proving = None if request.certificate is None else _checkable(request, jobs)
-    settings = replace(request.settings, certificate=proving is not None)
-    watch = Events() if request.json_lines else Live(quiet=request.quiet)
+    be_verbose(options.verbose)
+    settings = settings_of(options)
+    indices = parse_indices(options.index)
+    _check(options, settings)
+    networks = (load(model, output=settings.output) for model in options.models)
+    jobs = [Job(n, _anchors(options, n, settings, indices)) for n in networks]
+    model = _checkable(settings, jobs) if settings.certificate else None
+    memory = None if options.worker_memory is None else int(options.worker_memory * 2**30)
+    watch = Events() if options.json_lines else Live(quiet=options.quiet)
     with watch:
         outcome = run.evaluate(
-            jobs, settings, run_dir=request.out, new=request.new,
-            scheduler=request.scheduler, memory=memory, watch=watch,
+            jobs, settings, run_dir=options.out, new=options.new,
+            scheduler=options.scheduler, memory=memory, watch=watch,
         )  # fmt: skip
-        if proving is not None and request.certificate is not None:
-            _write_proofs(request.certificate, proving, jobs[0], outcome, settings)
-    if written is not None:
-        write_json(written, outcome.documents)
-    if request.points is not None:
-        save_points(request.points, outcome.keyed_points)
-    if request.html is not None:
-        from graphprune.evaluate.archive import of_outcome
-        from graphprune.report.page import write_report
-
-        write_report(of_outcome(jobs, outcome), request.html)
+        if model is not None and options.certificate is not None:
+            _write_proofs(options.certificate, model, jobs[0], outcome, settings)
+    _write(options, jobs, outcome)
     # Last: whoever reads it may stop.
     if isinstance(watch, Events):
         summaries = [document["summary"] for document in outcome.documents]
         watch.end(summaries=summaries, interrupted=outcome.interrupted)
-    elif printed:
-        sys.stdout.write(as_json(outcome.documents))
-    elif not request.quiet:
-        for document in outcome.documents:
-            _print(document)
+    else:
+        _print_results(options, outcome)
     if outcome.failure is not None:
         raise outcome.failure
     if outcome.interrupted:
@@ -151,16 +184,61 @@ def execute(request: Request) -> int:
     return int(outcome.incomplete)
 
 
-def _checkable(request: Request, jobs: list[Any]) -> Any:
+def _check(options: EvaluateOptions, settings: Settings) -> None:
+    """Refuse options that contradict each other, and files that cannot be written."""
+    from graphprune.evaluate.documents import check_writable
+
+    if options.scheduler is not None and (settings.workers > 1 or options.worker_memory):
+        raise GraphpruneError(
+            "--scheduler has workers of its own: --workers and --worker-memory are for this machine"
+        )
+    if options.json == "-" and options.json_lines:
+        raise GraphpruneError("--json - and --json-lines both print: give --json a file")
+    written = None if options.json == "-" else options.json
+    for path in (written, options.html, options.save_points, options.certificate):
+        if path is not None:
+            check_writable(path)
+
+
+def _write(options: EvaluateOptions, jobs: "list[Job]", outcome: "Outcome") -> None:
+    """Write the files that are asked for."""
+    from graphprune.evaluate.documents import write_json
+    from graphprune.evaluate.points import save_points
+
+    if options.json not in (None, "-"):
+        write_json(str(options.json), outcome.documents)
+    if options.save_points is not None:
+        save_points(options.save_points, outcome.keyed_points)
+    if options.html is not None:
+        from graphprune.evaluate.archive import of_outcome
+        from graphprune.report.page import write_report
+
+        write_report(of_outcome(jobs, outcome), options.html)
+
+
+def _print_results(options: EvaluateOptions, outcome: "Outcome") -> None:
+    """Print the documents, or a table of each."""
+    from graphprune.evaluate.documents import as_json
+
+    if options.json == "-":
+        sys.stdout.write(as_json(outcome.documents))
+    elif not options.quiet:
+        for document in outcome.documents:
+            _print(document)
+
+
+def _checkable(settings: Settings, jobs: "list[Job]") -> "Model":
     """The model as the checker reads it: known before the search whether it can be certified."""
     from graphprune.evaluate.proofs import checkable
 
-    if len(jobs) != 1 or "bnd" not in request.settings.metrics:
+    if len(jobs) != 1 or "bnd" not in settings.metrics:
         raise GraphpruneError("--certificate proves d_bnd of one model")
     return checkable(jobs[0].network)
 
 
-def _write_proofs(path: str, model: Any, job: Any, outcome: Any, settings: Any) -> None:
+def _write_proofs(
+    path: str, model: "Model", job: "Job", outcome: "Outcome", settings: Settings
+) -> None:
     """Write the certificate of a run."""
     from graphprune.check import write
     from graphprune.evaluate.proofs import proof_file
@@ -169,19 +247,21 @@ def _write_proofs(path: str, model: Any, job: Any, outcome: Any, settings: Any) 
     write_bytes(path, write(proof_file(model, job, outcome, settings)))
 
 
-def _anchors(request: Request, network: Any) -> list[Any]:
-    """The anchors that a request asks about."""
+def _anchors(
+    options: EvaluateOptions, network: "Network", settings: Settings, indices: list[int] | None
+) -> "list[Anchor]":
+    """The anchors that a command line asks about."""
     from graphprune.errors import AnchorError
     from graphprune.evaluate.anchors import load_anchors
 
-    source: Any = request.anchors[0] if len(request.anchors) == 1 else request.anchors
-    found = load_anchors(source, network, labels=request.labels, domain=request.settings.domain)
-    if request.indices is not None:
-        wrong = [i for i in request.indices if not 0 <= i < len(found)]
+    source = options.anchors[0] if len(options.anchors) == 1 else options.anchors
+    found = load_anchors(source, network, labels=options.labels, domain=settings.domain)
+    if indices is not None:
+        wrong = [i for i in indices if not 0 <= i < len(found)]
         if wrong:
             raise AnchorError(f"--index {wrong[0]}: the file has anchors 0 to {len(found) - 1}")
-        found = [found[i] for i in dict.fromkeys(request.indices)]
-    return found[: request.limit]
+        found = [found[i] for i in dict.fromkeys(indices)]
+    return found[: options.limit]
 
 
 def _print(document: dict[str, Any]) -> None:
@@ -197,66 +277,22 @@ def _print(document: dict[str, Any]) -> None:
     console.print(summary_line(document), highlight=False)
 
 
-def evaluate(
-    models: Annotated[list[str], typer.Argument(metavar="MODEL...", help="ONNX files.")],
-    anchors: o.Anchors,
-    metrics: Annotated[str, typer.Option(help="Of adv, rob, bnd.")] = "adv,rob,bnd",
-    estimate: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="auto, extrapolate, nearest, re-anchored, sound, milp, or a rewrite pipeline;"
-            " repeatable."
-        ),
-    ] = None,
-    sound: Annotated[
-        bool, typer.Option("--sound", help="Also a proven interval of d_bnd by substitutes.")
-    ] = False,
-    method: o.Method = "crown", effort: o.Effort = "standard", solver: o.Solver = "auto",
-    norm: o.Norm = "linf", radius: o.Radius = None, labels: o.Labels = None,
-    domain: o.Domain = "0,1", limit: o.Limit = None, index: o.Index = None, seed: o.Seed = 0,
-    time_limit: o.TimeLimit = None, threads: o.Threads = 1, workers: o.Workers = 1,
-    provider: o.Provider = "auto", output: o.ScoreOutput = None, scheduler: o.Scheduler = None,
-    memory: o.Memory = 2.0, worker_memory: o.WorkerMemory = None, out: o.Out = None,
-    new: o.New = False,
-    json: o.Json = None, json_lines: o.JsonLines = False, html: o.Html = None,
-    save_points: o.SavePoints = None, certificate: o.Certificate = None,
-    quiet: o.Quiet = False, verbose: o.Verbose = False,
-) -> int:  # fmt: skip
-    """d_adv, d_rob, d_bnd and estimates of every anchor."""
-    o.be_verbose(verbose)
-    settings = _settings(
-        metrics, method, effort, norm, solver, radius, seed, time_limit,
-        [*(estimate or []), *(["sound"] if sound else [])], domain,
-        threads, provider, workers, output, memory,
-    )  # fmt: skip
-    return execute(
-        Request(models, anchors, labels, settings, limit, o.parse_indices(index), out,
-                new, json, json_lines, html, save_points, certificate, scheduler,
-                worker_memory, quiet)
-    )  # fmt: skip
+def _add_metric(app: typer.Typer, name: str, metric: str, help: str) -> None:
+    """Add `evaluate` for one metric of one model; options of other metrics change nothing then."""
 
+    def called(model: str, **values: Any) -> int:
+        return evaluate(checked(EvaluateOptions, {"models": [model], "metrics": metric, **values}))
 
-def _sister(metric: str) -> Callable[..., int]:
-    """`evaluate` for one metric of one model; options of other metrics change nothing then."""
-
-    def command(model: str, **options: Any) -> int:
-        return evaluate([model], metrics=metric, **options)
-
-    own = inspect.signature(evaluate)
-    kept = [p for p in own.parameters.values() if p.name not in MANY]
-    first = inspect.Parameter("model", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=Model)
-    # What Typer reads: names, annotations and defaults.
-    command.__signature__ = own.replace(parameters=[first, *kept])  # type: ignore[attr-defined]
-    command.__annotations__ = {p.name: p.annotation for p in (first, *kept)}
-    return command
+    kept = [p for p in parameters_of(EvaluateOptions) if p.name not in MANY]
+    add(app, [MODEL, *kept], called, name=name, help=help, epilog=None)
 
 
 def register(app: typer.Typer) -> None:
     """Add the four commands."""
-    app.command(epilog=EXAMPLES)(evaluate)
+    command(app, EvaluateOptions, evaluate, epilog=EXAMPLES)
     for name, metric, text in (
         ("attack", "adv", "d_adv: the closest adversarial point an attack finds."),
         ("certify", "rob", "d_rob: the largest radius that a linear relaxation certifies."),
         ("distance", "bnd", "d_bnd: the exact distance to the decision boundary."),
     ):
-        app.command(name, help=text)(_sister(metric))
+        _add_metric(app, name, metric, text)

@@ -4,8 +4,6 @@ from typing import Annotated
 
 import typer
 
-from graphprune.cli import options as o
-
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
@@ -13,7 +11,14 @@ def register(app: typer.Typer) -> None:
     @app.command()
     def inspect(
         model: Annotated[str, typer.Argument(metavar="MODEL", help="ONNX file.")],
-        output: o.ScoreOutput = None,
+        output: Annotated[
+            str | None,
+            typer.Option(
+                "--output",
+                metavar="NAME",
+                help="Output with the scores; default: the only float one.",
+            ),
+        ] = None,
     ) -> int:
         """Inputs, outputs, layers, neurons, parameters, operators, and what is unsupported."""
         from collections import Counter

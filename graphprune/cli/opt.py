@@ -1,16 +1,22 @@
 """``opt``: the compiler driver."""
 
 import sys
-from typing import TYPE_CHECKING, Annotated
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, cast
 
 import typer
 
-from graphprune.cli import options as o
+from graphprune.cli.evaluate import EvaluateOptions
+from graphprune.cli.options import be_verbose, parse_domain
+from graphprune.cli.parameters import command
+from graphprune.evaluate.option import again, option
+from graphprune.evaluate.settings import Settings
+from graphprune.runtime.provider import Provider
 
 if TYPE_CHECKING:
     from graphprune.ir import Network
     from graphprune.pipeline import PassReport
-    from graphprune.region import Box, Domain
+    from graphprune.region import Anchor, Box, Domain
 
 EXAMPLES = """
 
@@ -26,94 +32,107 @@ Examples:
 """
 
 
+@dataclass(frozen=True)
+class OptOptions:
+    """The command line of `opt`."""
+
+    model: str = field(metadata=option("ONNX file.", metavar="MODEL"))
+    output: str = field(metadata=option("File to write.", "-o", "--output"))
+    passes: str = field(
+        default="", metadata=option("Pipeline; without it the canonical form.", "--passes")
+    )
+    output_name: str | None = field(
+        default=None,
+        metadata=option("Output of MODEL that holds the scores.", "--output-name", metavar="NAME"),
+    )
+    anchors: list[str] | None = field(
+        default=None, metadata=option("Points: .npz, .npy, IDX, .csv or PNG.", "--anchors")
+    )
+    labels: str | None = again(EvaluateOptions, "labels")
+    index: int = field(default=0, metadata=option("Which anchor.", "--index", least=0))
+    domain: str = again(EvaluateOptions, "domain")
+    box: str | None = field(
+        default=None,
+        metadata=option(
+            "Bounds on this box: LO,HI for every input element, or a .npz with arrays lower and"
+            " upper.",
+            "--box",
+        ),
+    )
+    provider: str = again(Settings, "provider")
+    threads: int = again(Settings, "threads", help="Of ONNX Runtime.")
+    sequential: bool = field(
+        default=False,
+        metadata=option(
+            "Only Gemm/Conv/Relu/Flatten, one after the other: for tools that read no more."
+            " Valid on the ball or box of the pipeline.",
+            "--sequential",
+        ),
+    )
+    verify_each: bool = field(
+        default=False, metadata=option("Check every pass's promise on points.", "--verify-each")
+    )
+    dump: str | None = field(
+        default=None, metadata=option("The graph after each pass.", "--dump", metavar="DIR")
+    )
+    timing: bool = field(default=False, metadata=option("Time and size per pass.", "--timing"))
+    stats: bool = field(
+        default=False, metadata=option("Operators and choices per pass.", "--stats")
+    )
+    quiet: bool = again(EvaluateOptions, "quiet", help="No progress, no summary.")
+    verbose: bool = again(EvaluateOptions, "verbose")
+
+
 def register(app: typer.Typer) -> None:
     """Add the command."""
+    command(app, OptOptions, opt, epilog=EXAMPLES)
 
-    @app.command(epilog=EXAMPLES)
-    def opt(
-        model: Annotated[str, typer.Argument(metavar="MODEL", help="ONNX file.")],
-        output: Annotated[str, typer.Option("-o", "--output", help="File to write.")],
-        passes: Annotated[
-            str, typer.Option("--passes", help="Pipeline; without it the canonical form.")
-        ] = "",
-        output_name: Annotated[
-            str | None,
-            typer.Option(
-                "--output-name", metavar="NAME", help="Output of MODEL that holds the scores."
-            ),
-        ] = None,
-        anchors: o.OptionalAnchors = None,
-        labels: o.Labels = None,
-        index: Annotated[int, typer.Option("--index", min=0, help="Which anchor.")] = 0,
-        domain: o.Domain = "0,1",
-        box: Annotated[
-            str | None,
-            typer.Option(
-                help="Bounds on this box: LO,HI for every input element, or a .npz with arrays"
-                " lower and upper."
-            ),
-        ] = None,
-        provider: o.Provider = "auto",
-        threads: Annotated[int, typer.Option("--threads", min=1, help="Of ONNX Runtime.")] = 1,
-        sequential: Annotated[
-            bool,
-            typer.Option(
-                "--sequential",
-                help="Only Gemm/Conv/Relu/Flatten, one after the other: for tools that read no"
-                " more. Valid on the ball or box of the pipeline.",
-            ),
-        ] = False,
-        verify_each: Annotated[
-            bool, typer.Option("--verify-each", help="Check every pass's promise on points.")
-        ] = False,
-        dump: Annotated[
-            str | None, typer.Option("--dump", metavar="DIR", help="The graph after each pass.")
-        ] = None,
-        timing: Annotated[bool, typer.Option("--timing", help="Time and size per pass.")] = False,
-        stats: Annotated[
-            bool, typer.Option("--stats", help="Operators and choices per pass.")
-        ] = False,
-        quiet: Annotated[bool, typer.Option("--quiet", help="No progress, no summary.")] = False,
-        verbose: o.Verbose = False,
-    ) -> None:
-        """Run a pass pipeline: ONNX in, ONNX out."""
-        o.be_verbose(verbose)
-        from graphprune.canonical import load
-        from graphprune.errors import AnchorError, OutputError
-        from graphprune.evaluate.anchors import load_anchors
-        from graphprune.evaluate.documents import check_writable
-        from graphprune.ir.export import save
-        from graphprune.pipeline import Pipeline
-        from graphprune.region import Domain
-        from graphprune.runtime.resources import Resources, using
 
-        check_writable(output)
-        pipeline = Pipeline.parse(", ".join([passes] * bool(passes) + ["sequential"] * sequential))
-        where = Domain(*o.parse_domain(domain))
-        o.one_of("--provider", provider, ("auto", "cpu", "cuda"))
-        with using(Resources(provider=provider, threads=threads)):  # type: ignore[arg-type]
-            network = load(model, output=output_name)
-            region = None if box is None else read_box(box, network, where)
-            anchor = None
-            if anchors:
-                source = anchors[0] if len(anchors) == 1 else anchors
-                found = load_anchors(source, network, labels=labels, domain=where)
-                if index >= len(found):
-                    raise AnchorError(
-                        f"--index {index}: the file has anchors 0 to {len(found) - 1}"
-                    )
-                anchor = found[index]
-            try:
-                result = pipeline.run(
-                    network, anchor, domain=where, box=region, verify=verify_each, dump=dump
-                )
-            except OSError as error:
-                raise OutputError(f"--dump {dump}: {error.strerror}") from None
-            save(result.network, output)
-            if timing or stats:
-                _print_reports(result.report, timing, stats)
-            if not quiet:
-                print(f"{output}: {compare(network, result.network)}")
+def opt(options: OptOptions) -> int:
+    """Run a pass pipeline: ONNX in, ONNX out."""
+    be_verbose(options.verbose)
+    from graphprune.canonical import load
+    from graphprune.errors import OutputError
+    from graphprune.evaluate.documents import check_writable
+    from graphprune.ir.export import save
+    from graphprune.pipeline import Pipeline
+    from graphprune.region import Domain
+    from graphprune.runtime.resources import Resources, using
+
+    check_writable(options.output)
+    texts = [options.passes] * bool(options.passes) + ["sequential"] * options.sequential
+    pipeline = Pipeline.parse(", ".join(texts))
+    domain = Domain(*parse_domain(options.domain))
+    with using(Resources(provider=cast(Provider, options.provider), threads=options.threads)):
+        network = load(options.model, output=options.output_name)
+        box = None if options.box is None else read_box(options.box, network, domain)
+        anchor = _anchor(options, network, domain) if options.anchors else None
+        try:
+            result = pipeline.run(
+                network, anchor, domain=domain, box=box, verify=options.verify_each,
+                dump=options.dump,
+            )  # fmt: skip
+        except OSError as error:
+            raise OutputError(f"--dump {options.dump}: {error.strerror}") from None
+        save(result.network, options.output)
+        if options.timing or options.stats:
+            _print_reports(result.report, options.timing, options.stats)
+        if not options.quiet:
+            print(f"{options.output}: {compare(network, result.network)}")
+    return 0
+
+
+def _anchor(options: OptOptions, network: "Network", domain: "Domain") -> "Anchor":
+    """The anchor that the command line names."""
+    from graphprune.errors import AnchorError
+    from graphprune.evaluate.anchors import load_anchors
+
+    files = options.anchors or []
+    source = files[0] if len(files) == 1 else files
+    found = load_anchors(source, network, labels=options.labels, domain=domain)
+    if options.index >= len(found):
+        raise AnchorError(f"--index {options.index}: the file has anchors 0 to {len(found) - 1}")
+    return found[options.index]
 
 
 def read_box(text: str, network: "Network", domain: "Domain") -> "Box":
@@ -154,7 +173,7 @@ def read_box(text: str, network: "Network", domain: "Domain") -> "Box":
 
 
 def compare(before: "Network", after: "Network") -> str:
-    """How much smaller and faster one network is than another."""
+    """Say how much smaller and faster one network is than another."""
     from graphprune.runtime.timing import milliseconds
 
     times = [milliseconds(before, proto=before.source.proto), milliseconds(after)]

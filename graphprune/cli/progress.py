@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.live import Live as Screen
 
-    from graphprune.evaluate.tasks import Result, Task
+    from graphprune.evaluate.results import Result, Task
 
 # Seconds between two lines about running tasks where there is no terminal, and between two events
 # of one task.
@@ -23,7 +23,7 @@ LINES, EVENTS = 10.0, 0.5
 
 
 def _screen(render: "Callable[[], RenderableType]") -> "Screen":
-    """What is drawn on stderr's terminal again and again, and leaves nothing behind."""
+    """A display that is drawn on stderr's terminal again and again, and leaves nothing behind."""
     from rich.console import Console
     from rich.live import Live as Screen
 
@@ -47,7 +47,7 @@ class _Lines:
 
     @property
     def text(self) -> str:
-        """What is done now, and for how long."""
+        """The current step, and for how long it has run."""
         return f"{self.doing} ({time.monotonic() - self._start:.0f}{self._limit})"
 
     def start(self) -> None:
@@ -193,7 +193,7 @@ class Live:
         self._lines.doing = text
 
     def running(self, place: int, total: int, task: "Task", text: str) -> None:
-        row = _Row(place, total, task.name.removeprefix("estimate "), text)
+        row = _Row(place, total, task.label, text)
         self._rows[task] = row
         if self._screen is None:
             self._lines.doing = f"anchor {place}/{total}  {row.name}  {text}"
@@ -201,12 +201,11 @@ class Live:
     def finished(
         self, place: int, total: int, record: dict[str, Any], task: "Task", result: "Result"
     ) -> None:
-        from graphprune.evaluate.tasks import text
+        from graphprune.evaluate.documents import result_text
 
         self._rows.pop(task, None)
         self._done += 1
-        name = task.name.removeprefix("estimate ")
-        line = f"anchor {place}/{total}  {name}  {text(task.name, result)}"
+        line = f"anchor {place}/{total}  {task.label}  {result_text(result)}"
         if self._screen is not None:
             self._lines.doing = line
             self._bar.update(self._task, advance=1)
@@ -259,8 +258,10 @@ class Events:
     def finished(
         self, place: int, total: int, record: dict[str, Any], task: "Task", result: "Result"
     ) -> None:
+        from graphprune.evaluate.serialise import value_of
+
         self._said.pop(task, None)
-        _emit({"event": "finished", **_place(task), "result": result.value})
+        _emit({"event": "finished", **_place(task), "result": value_of(result)})
 
     def settled(self, place: int, total: int, record: dict[str, Any]) -> None:
         _emit({"event": "settled", **record})
@@ -270,7 +271,7 @@ class Events:
         _emit({"event": "end", **outcome})
 
     def _due(self, task: "Task | None") -> bool:
-        """Whether it is time for another event of a task."""
+        """True when it is time for another event of a task."""
         now = time.monotonic()
         if now - self._said.get(task, now - EVENTS) < EVENTS:
             return False

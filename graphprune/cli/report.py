@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from graphprune.cli import options as o
+from graphprune.evaluate.option import one_of
 
 REPORT_EXAMPLES = """
 
@@ -50,7 +50,7 @@ def register(app: typer.Typer) -> None:
 
         suffix = Path(output or "").suffix.lstrip(".").lower()
         kind = format or (suffix if suffix in rows.FORMATS else "html")
-        o.one_of("--format", kind, rows.FORMATS)
+        one_of("--format", kind, rows.FORMATS)
         if output is None and kind in ("html", "parquet"):
             raise GraphpruneError(f"--format {kind}: name a file with -o")
         found = [network for run in runs for network in read_run(run)]

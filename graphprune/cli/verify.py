@@ -4,13 +4,19 @@ import os
 import sys
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from time import monotonic
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, cast
 
 import typer
 
-from graphprune.cli.options import JsonLines, Provider, Quiet, Seed, Verbose, be_verbose, positive
+from graphprune.cli.evaluate import EvaluateOptions
+from graphprune.cli.options import be_verbose
+from graphprune.cli.parameters import command
 from graphprune.cli.progress import Events, Line
+from graphprune.evaluate.option import again, option
+from graphprune.evaluate.settings import Settings
+from graphprune.runtime.provider import Provider
 
 if TYPE_CHECKING:
     from graphprune.backends.verify import Counterexample, Verdict
@@ -19,76 +25,76 @@ if TYPE_CHECKING:
 GRACE = 0.5
 
 
+@dataclass(frozen=True)
+class VerifyOptions:
+    """The command line of `verify`."""
+
+    model: str = field(metadata=option("ONNX file.", metavar="MODEL"))
+    prop: str = field(metadata=option("VNN-LIB file (.vnnlib, .vnnlib.gz).", metavar="PROPERTY"))
+    time_limit: float | None = field(
+        default=None,
+        metadata=option("Seconds in all.", "--timeout", "--time-limit", check="positive"),
+    )
+    seed: int = again(Settings, "seed")
+    threads: int = again(Settings, "threads", help="Of ONNX Runtime and SCIP.")
+    provider: str = again(Settings, "provider")
+    json_lines: bool = again(EvaluateOptions, "json_lines")
+    quiet: bool = again(EvaluateOptions, "quiet")
+    verbose: bool = again(EvaluateOptions, "verbose")
+
+
 def register(app: typer.Typer) -> None:
     """Add the command."""
+    command(app, VerifyOptions, verify)
 
-    @app.command()
-    def verify(
-        model: Annotated[str, typer.Argument(metavar="MODEL", help="ONNX file.")],
-        prop: Annotated[
-            str, typer.Argument(metavar="PROPERTY", help="VNN-LIB file (.vnnlib, .vnnlib.gz).")
-        ],
-        time_limit: Annotated[
-            float | None, typer.Option("--timeout", "--time-limit", help="Seconds in all.")
-        ] = None,
-        seed: Seed = 0,
-        threads: Annotated[
-            int, typer.Option("--threads", min=1, help="Of ONNX Runtime and SCIP.")
-        ] = 1,
-        provider: Provider = "auto",
-        json_lines: JsonLines = False,
-        quiet: Quiet = False,
-        verbose: Verbose = False,
-    ) -> int:
-        """Is there an input of the property's boxes with an unsafe output?
 
-        The first line of stdout is the verdict alone: sat (a counterexample follows, in the
-        format of VNN-COMP), unsat (proven), unknown or timeout; the exit code is 0 for each.
-        With --json-lines the verdict is the last event instead.
-        """
-        be_verbose(verbose)
-        limit = positive("--timeout", time_limit) or float("inf")
-        watch = Events() if json_lines else Line(quiet=quiet, limit=limit)
-        watchdog = _Watchdog(limit + GRACE, lambda: _late(watch))
-        try:
-            with watch:
-                verdict = _decide(model, prop, watchdog, watch, seed, threads, provider)
-        finally:
-            watchdog.disarm()
-        if isinstance(watch, Events):
-            watch.end(**_record(verdict))
-            return 0
-        print(verdict.answer)
-        if verdict.point is not None:
-            print(counterexample(verdict.point))
-        if not quiet and (verbose or verdict.reason):
-            reason = f": {verdict.reason}" if verdict.reason else ""
-            print(
-                f"graphprune: {verdict.answer}{reason}"
-                f" ({verdict.nodes} nodes, {verdict.seconds:.2f} s)",
-                file=sys.stderr,
-            )
+def verify(options: VerifyOptions) -> int:
+    """Is there an input of the property's boxes with an unsafe output?
+
+    The first line of stdout is the verdict alone: sat (a counterexample follows, in the
+    format of VNN-COMP), unsat (proven), unknown or timeout; the exit code is 0 for each.
+    With --json-lines the verdict is the last event instead.
+    """
+    be_verbose(options.verbose)
+    limit = options.time_limit or float("inf")
+    watch = Events() if options.json_lines else Line(quiet=options.quiet, limit=limit)
+    watchdog = _Watchdog(limit + GRACE, lambda: _late(watch))
+    try:
+        with watch:
+            verdict = _decide(options, watchdog, watch)
+    finally:
+        watchdog.disarm()
+    if isinstance(watch, Events):
+        watch.end(**_record(verdict))
         return 0
+    print(verdict.answer)
+    if verdict.point is not None:
+        print(counterexample(verdict.point))
+    if not options.quiet and (options.verbose or verdict.reason):
+        reason = f": {verdict.reason}" if verdict.reason else ""
+        print(
+            f"graphprune: {verdict.answer}{reason}"
+            f" ({verdict.nodes} nodes, {verdict.seconds:.2f} s)",
+            file=sys.stderr,
+        )
+    return 0
 
 
-def _decide(
-    model: str, prop: str, watchdog: "_Watchdog", watch: Events | Line, seed: int, threads: int,
-    provider: str,
-) -> "Verdict":  # fmt: skip
+def _decide(options: VerifyOptions, watchdog: "_Watchdog", watch: Events | Line) -> "Verdict":
     watch.doing("loading")
     from graphprune.backends.verify import answerable
     from graphprune.backends.verify import verify as decide
     from graphprune.canonical import load
-    from graphprune.cli.options import one_of
     from graphprune.runtime.resources import Resources, using
     from graphprune.vnnlib import read_property
 
-    one_of("--provider", provider, ("auto", "cpu", "cuda"))
-    with using(Resources(provider=provider, threads=threads)):  # type: ignore[arg-type]
-        question, network = read_property(prop), load(model)
+    with using(Resources(provider=cast(Provider, options.provider), threads=options.threads)):
+        question, network = read_property(options.prop), load(options.model)
         if not answerable(network, question):
-            network = load(model, whole=True)
-        return decide(network, question, time_limit=watchdog.left, seed=seed, progress=watch.doing)
+            network = load(options.model, whole=True)
+        return decide(
+            network, question, time_limit=watchdog.left, seed=options.seed, progress=watch.doing
+        )
 
 
 def _late(watch: Events | Line) -> None:

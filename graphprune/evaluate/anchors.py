@@ -114,7 +114,7 @@ def _read_csv(file: Path) -> Raw:
 
 
 def _are_bytes(x: Array) -> bool:
-    """Whether numbers that were written as text are bytes: whole, up to 255, and not 0 and 1."""
+    """True where numbers that were written as text are bytes: whole, up to 255, and not 0 and 1."""
     v = x.astype(np.float64)
     return bool(np.all((v == np.floor(v)) & (v >= 0) & (v <= 255)) and np.any(v > 1))
 

@@ -3,7 +3,7 @@
 import io
 import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,13 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graphprune.errors import GraphpruneError
-from graphprune.evaluate.anchor import Points, Record
 from graphprune.evaluate.documents import SCHEMA, seconds_of, summary
 from graphprune.evaluate.points import unpack
-from graphprune.evaluate.run import Job, Outcome
+from graphprune.evaluate.results import Job, Outcome, Points, Result, Task
+from graphprune.evaluate.serialise import Record, read_start, record_of, restored
 from graphprune.evaluate.settings import Settings
 from graphprune.evaluate.store import FILE
-from graphprune.evaluate.tasks import Result, assemble
+from graphprune.evaluate.tasks import tasks_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,13 +50,13 @@ class Evaluated:
 
     @property
     def name(self) -> str:
-        """How pages call the network."""
+        """The network's name on pages."""
         path = self.document["model"]["path"]
         return Path(path).stem if path else str(self.document["model"]["sha256"])[:12]
 
 
 def of_outcome(jobs: Sequence[Job], outcome: Outcome) -> list[Evaluated]:
-    """What a run in this process found."""
+    """The results of a run in this process, network by network."""
     found = []
     points: dict[tuple[str, int], Points] = {}
     for sha, index, metric, witness in outcome.keyed_points:
@@ -105,25 +105,9 @@ def _open(path: Path) -> sqlite3.Connection:
 def _read(db: sqlite3.Connection) -> list[Evaluated]:
     (text,) = db.execute("SELECT value FROM run WHERE key = 'settings'").fetchone()
     settings = Settings.from_json(json.loads(text))
-    results: dict[tuple[str, int], dict[str, Result]] = {}
-    for sha, index, task, final, value, points in db.execute(
-        "SELECT model, idx, task, final, value, points FROM results ORDER BY at"
-    ):
-        result = Result(json.loads(value), unpack(points), bool(final))
-        results.setdefault((sha, index), {})[task] = result
     found = []
     for sha, path, neurons, parameters in db.execute("SELECT * FROM models ORDER BY rowid"):
-        cases = []
-        for index, x, record in db.execute(
-            "SELECT idx, x, record FROM anchors WHERE model = ? ORDER BY idx", (sha,)
-        ):
-            done = results.get((sha, index), {})
-            start = json.loads(record)
-            if start["status"] == "ok" and not done:
-                continue  # not begun
-            point = np.load(io.BytesIO(x), allow_pickle=False)
-            known = [p for result in done.values() for p in result.points]
-            cases.append(Case(assemble(start, done, settings), point, known))
+        cases = tuple(_cases(db, sha, settings))
         records = [case.record for case in cases]
         seconds = sum(seconds_of(record) for record in records)
         document = {
@@ -133,5 +117,30 @@ def _read(db: sqlite3.Connection) -> list[Evaluated]:
             "anchors": records,
             "summary": summary(records, seconds),
         }
-        found.append(Evaluated(document, tuple(cases)))
+        found.append(Evaluated(document, cases))
     return found
+
+
+def _cases(db: sqlite3.Connection, sha: str, settings: Settings) -> Iterator[Case]:
+    """Every anchor of a model that is begun."""
+    kept: dict[int, list[tuple[str, bool, str, bytes]]] = {}
+    for index, *row in db.execute(
+        "SELECT idx, task, final, value, points FROM results WHERE model = ? ORDER BY at", (sha,)
+    ):
+        kept.setdefault(index, []).append((row[0], bool(row[1]), row[2], row[3]))
+    for index, x, record in db.execute(
+        "SELECT idx, x, record FROM anchors WHERE model = ? ORDER BY idx", (sha,)
+    ):
+        start = read_start(json.loads(record))
+        if start.status == "ok" and index not in kept:
+            continue  # not begun
+        tasks = tasks_of(settings, sha, index)
+        by_name = {task.name: task for task in tasks}
+        results: dict[Task, Result] = {}
+        points: Points = []
+        for name, final, value, packed in kept.get(index, []):
+            own, task = unpack(packed), by_name[name]
+            results[task] = restored(task, json.loads(value), own, settings, final=final)
+            points += own
+        point = np.load(io.BytesIO(x), allow_pickle=False)
+        yield Case(record_of(start, tasks, results, settings), point, points)

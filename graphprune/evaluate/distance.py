@@ -3,13 +3,13 @@
 from dataclasses import dataclass, replace
 from functools import partial
 from time import monotonic
-from typing import Literal
+from typing import Literal, TypedDict, Unpack
 
 import numpy as np
 
 from graphprune.attacks.attack import Attack, Effort, closest_adversarial
 from graphprune.attacks.confirm import Witness
-from graphprune.backends.choose import Solver, attempt, survive
+from graphprune.backends.choose import attempt, survive
 from graphprune.backends.protocol import (
     MEASURED,
     RELATIVE,
@@ -22,9 +22,9 @@ from graphprune.backends.protocol import (
 from graphprune.backends.search import opening
 from graphprune.backends.trace import Trace
 from graphprune.bounds.certify import Certificate, certified_margins, certified_radius
-from graphprune.errors import GraphpruneError
+from graphprune.errors import GraphpruneError, check_options
 from graphprune.evaluate.warm import warm_up
-from graphprune.ir import Network
+from graphprune.ir import Network, Query
 from graphprune.ir.html import table
 from graphprune.progress import Interrupted, Progress, quiet
 from graphprune.region import Anchor, Domain
@@ -59,7 +59,7 @@ class Distance:
     seconds
         Wall time.
     trace
-        What the search knew when it proved `lower`, where it was asked to keep it.
+        The search's bounds and splits behind `lower`, where it was asked to keep them.
     """
 
     lower: float
@@ -72,7 +72,7 @@ class Distance:
     trace: Trace | None = None
 
     def _repr_html_(self) -> str:
-        """What a notebook shows."""
+        """Show a table of one row in a notebook."""
         head = ("d_bnd", "status", "nearest class", "certified", "nodes", "seconds")
         target = "" if self.witness is None else self.witness.target
         row = (
@@ -83,7 +83,7 @@ class Distance:
 
 
 def interval_text(lower: float, upper: float | None, status: str) -> str:
-    """How tables write d_bnd."""
+    """Write d_bnd as tables do."""
     if status == "exact" and upper is not None:
         return f"{upper:.5f}"
     if status == "robust":
@@ -91,24 +91,63 @@ def interval_text(lower: float, upper: float | None, status: str) -> str:
     return f"[{lower:.5f}, {'?' if upper is None else f'{upper:.5f}'}]"
 
 
-def distance(
-    network: Network,
-    anchor: Anchor,
-    *,
-    domain: Domain | None = None,
-    radius: float | None = None,
-    solver: Solver = "auto",
-    time_limit: float = np.inf,
-    threads: int = 1,
-    workers: int = 1,
-    memory: float = 2.0,
-    known_attack: Attack | None = None,
-    known_certificate: Certificate | None = None,
-    record: bool = False,
-    gap: float = RELATIVE,
-    before: Backend | None = None,
-    progress: Progress = quiet,
-) -> Distance:
+@dataclass(frozen=True, eq=False)
+class DistanceSettings:
+    """Settings of an exact distance, beyond its query and its resources.
+
+    Attributes
+    ----------
+    radius
+        Only distances below it are of interest; None for all.
+    solver
+        The exact backend.
+    gap
+        Stop where (upper - lower) / upper is at most this.
+    record
+        Keep a `trace` for a certificate.
+    attack, certificate
+        Results for the same query that are known already.
+    before
+        A backend that works on what the first radius attempt leaves, before the solver.
+    """
+
+    radius: float | None = None
+    solver: str = "auto"
+    gap: float = RELATIVE
+    record: bool = False
+    attack: Attack | None = None
+    certificate: Certificate | None = None
+    before: Backend | None = None
+
+    def __post_init__(self) -> None:
+        if self.radius is not None and not self.radius > 0:
+            raise GraphpruneError("radius must be positive")
+        for known in (self.attack, self.certificate):
+            if known is not None and known.norm is not MEASURED:
+                raise GraphpruneError(
+                    f"d_bnd is a distance in {MEASURED}; what is known is in {known.norm}"
+                )
+
+
+class DistanceOptions(TypedDict, total=False):
+    """Options of `distance`, as it documents them."""
+
+    domain: Domain | None
+    radius: float | None
+    solver: str
+    time_limit: float
+    threads: int
+    workers: int
+    memory: float
+    known_attack: Attack | None
+    known_certificate: Certificate | None
+    record: bool
+    gap: float
+    before: Backend | None
+    progress: Progress
+
+
+def distance(network: Network, anchor: Anchor, **options: Unpack[DistanceOptions]) -> Distance:
     """Exact L-infinity distance of a correctly classified anchor to the decision boundary.
 
     min over targets t != y of min ||x - x0||_inf subject to f_t(x) >= f_y(x), x in the domain;
@@ -121,31 +160,32 @@ def distance(
     anchor
         In the network's sample shape, inside the domain.
     domain
-        Of perturbed points; [0, 1] unless given.
+        Box of perturbed points; [0, 1] unless given.
     radius
         Only distances below it are of interest: the exact distance if it is below `radius`,
         otherwise status ``robust``.
     solver
-        ``search``, ``scip`` or ``auto``.
+        ``auto`` (the default), ``search``, ``scip`` or that of a plugin.
     time_limit
         Seconds for everything, including the attack and the certificate that are not given;
         kernels that this machine never compiled are compiled before the clock starts.
     threads
-        Of SCIP.
+        Cores for SCIP; 1 unless given.
     workers
-        Processes that search; more than one only where the search takes longer than a moment.
+        Processes that search, 1 unless given; more than one only where the search takes longer
+        than a moment.
     memory
-        GiB that the open cases of the search may take, or SCIP: where they are not enough, the
-        result is the interval reached.
+        GiB that the open cases of the search may take, or SCIP; 2 unless given. Where they are not
+        enough, the result is the interval reached.
     known_attack, known_certificate
         Results of :func:`attack` and :func:`certify` for the same network, anchor and domain, in
         the norm ``linf``.
     record
         Keep a `trace` for a certificate.
     gap
-        Stop where (upper - lower) / upper is at most this.
+        Stop where (upper - lower) / upper is at most this; 1e-4 unless given.
     before
-        A backend that works on what the opening leaves, before the solver.
+        A backend that works on what the first radius attempt leaves, before the solver.
     progress
         Told in a few words what is being done.
 
@@ -164,36 +204,70 @@ def distance(
     Interrupted
         Ctrl-C; its `found` is the interval reached.
     """
-    if network.classes < 2:
-        raise GraphpruneError("the network has one output: no decision boundary is defined")
+    check_options("distance", options, DistanceOptions.__annotations__)
+    query = Query(network, anchor, options.get("domain") or Domain())
+    radius, memory = options.get("radius"), options.get("memory", 2.0)
+    time_limit = options.get("time_limit", np.inf)
     if not time_limit >= 0 or (radius is not None and not radius > 0) or not memory > 0:
         raise GraphpruneError("time_limit must be at least 0, radius and memory positive")
-    for known in (known_attack, known_certificate):
-        if known is not None and known.norm is not MEASURED:
-            raise GraphpruneError(
-                f"d_bnd is a distance in {MEASURED}; what is known is in {known.norm}"
-            )
-    domain = domain or Domain()
-    anchor.require(network.input_shape, network.classes, domain)
-    warm_up(progress)
+    settings = DistanceSettings(
+        radius,
+        options.get("solver", "auto"),
+        options.get("gap", RELATIVE),
+        options.get("record", False),
+        options.get("known_attack"),
+        options.get("known_certificate"),
+        options.get("before"),
+    )
+    resources = replace(
+        current(),
+        memory=int(memory * 2**30),
+        threads=options.get("threads", 1),
+        workers=options.get("workers", 1),
+        progress=options.get("progress", quiet),
+    )
+    return exact_distance(query, resources.within(time_limit), settings)
+
+
+def exact_distance(
+    query: Query, resources: Resources, settings: DistanceSettings | None = None
+) -> Distance:
+    """`distance` on a query: the form that the rest of the package calls."""
+    settings = settings or DistanceSettings()
     start = monotonic()
-    cutoff = domain.search_limit(anchor.x, radius=radius)
-    ledger = Ledger(Problem(network, anchor, domain, cutoff, gap), progress=progress, record=record)
-    limits = Limits(start + time_limit, int(memory * 2**30), threads, workers)
-    covered = cutoff >= domain.reach(anchor.x)
+    warm_up(resources.progress)
+    seconds, start = monotonic() - start, monotonic()
+    # Compiling does not count.
+    resources = replace(resources, deadline=resources.deadline + seconds)
+    cutoff = query.domain.search_limit(query.anchor.x, radius=settings.radius)
+    ledger = Ledger(
+        Problem(query.network, query.anchor, query.domain, cutoff, settings.gap),
+        progress=resources.progress, record=settings.record,
+    )  # fmt: skip
+    covered = cutoff >= query.domain.reach(query.anchor.x)
     try:
-        if radius is None or known_attack is not None or not _robust(ledger, limits):
-            _first(ledger, limits, solver, time_limit, known_attack, known_certificate)
-            if before is not None and not ledger.closed and not limits.over:
-                survive(before.name, partial(before.run, ledger, limits))
-            if ledger.lower < ledger.cutoff:
-                attempt(solver, ledger, limits)
+        _close(ledger, resources, settings)
     except KeyboardInterrupt:
         if ledger.lower == 0.0 and ledger.witness is None:
             raise
-        raise Interrupted(_result(ledger, radius, covered, monotonic() - start)) from None
-    found = _result(ledger, radius, covered, monotonic() - start)
+        found = _result(ledger, settings.radius, covered, monotonic() - start)
+        raise Interrupted(found) from None
+    found = _result(ledger, settings.radius, covered, monotonic() - start)
     return replace(found, trace=ledger.trace)
+
+
+def _close(ledger: Ledger, resources: Resources, settings: DistanceSettings) -> None:
+    """Narrow the interval: cheap bounds, attack and certificate, then the backends."""
+    limits = Limits(resources.deadline, resources.memory, resources.threads, resources.workers)
+    cheap = settings.radius is not None and settings.attack is None
+    if cheap and _robust(ledger, limits):
+        return
+    _first(ledger, limits, resources, settings)
+    before = settings.before
+    if before is not None and not ledger.closed and not limits.over:
+        survive(before.name, partial(before.run, ledger, limits))
+    if ledger.lower < ledger.cutoff:
+        attempt(settings.solver, ledger, limits)
 
 
 def _robust(ledger: Ledger, limits: Limits) -> bool:
@@ -212,51 +286,43 @@ def _robust(ledger: Ledger, limits: Limits) -> bool:
 
 
 def _first(
-    ledger: Ledger,
-    limits: Limits,
-    solver: Solver,
-    time_limit: float,
-    known_attack: Attack | None,
-    known_certificate: Certificate | None,
+    ledger: Ledger, limits: Limits, resources: Resources, settings: DistanceSettings
 ) -> None:
     """The interval of attack and certificate.
 
-    Before the search a fast attack is enough, which finds closer points itself; where its opening
-    settles the question, nothing else is done.
+    Before the search a fast attack is enough, which finds closer points itself; where its first
+    radius attempt settles the question, nothing else is done.
     """
-    problem = ledger.problem
-    share = FIRST_SHARE * time_limit
-
-    def resources() -> Resources:
-        """A share of the time for one step."""
-        left = min(share, limits.remaining())
-        return current().within(left).telling(ledger.progress)
+    query = ledger.problem.query
+    share = FIRST_SHARE * resources.remaining()
+    # Bounds and sessions keep the memory and threads of the caller.
+    own = replace(current(), deadline=resources.deadline, progress=resources.progress)
 
     def take(effort: Effort) -> None:
-        found = known_attack or closest_adversarial(problem.query, resources(), effort=effort)
+        found = settings.attack or closest_adversarial(query, own.within(share), effort=effort)
         if found.witness is not None:
             ledger.take(found.witness, deadline=limits.deadline)
 
-    if known_certificate is not None:
-        ledger.raise_lower(known_certificate.radius, certified=True)
-    if solver == "scip" or not problem.network.piecewise_linear:
+    if settings.certificate is not None:
+        ledger.raise_lower(settings.certificate.radius, certified=True)
+    if settings.solver == "scip" or not query.network.piecewise_linear:
         take("standard")
     else:
         take("fast")
         survive("search", partial(opening, ledger, limits))
         if ledger.closed:
             return
-        if known_attack is None:
+        if settings.attack is None:
             take("standard")
-    if known_certificate is None:
+    if settings.certificate is None:
         upper = ledger.upper if ledger.witness else None
-        proof = certified_radius(problem.query, resources(), upper=upper)
+        proof = certified_radius(query, own.within(share), upper=upper)
         ledger.raise_lower(proof.radius, certified=True)
 
 
 def _result(ledger: Ledger, radius: float | None, covered: bool, seconds: float) -> Distance:
     witness, lower = ledger.witness, ledger.lower
-    # What SCIP proves of nonlinear constraints is never called exact.
+    # SCIP's proofs about nonlinear constraints are never called exact.
     smooth = not ledger.problem.network.piecewise_linear
     if witness is not None and (radius is None or witness.distance < radius):
         lower = min(lower, witness.distance)

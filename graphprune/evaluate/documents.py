@@ -6,9 +6,16 @@ from pathlib import Path
 from statistics import mean, median
 from typing import Any
 
+from graphprune.attacks.attack import Attack
 from graphprune.errors import OutputError
-from graphprune.evaluate.anchor import Record
-from graphprune.evaluate.distance import interval_text
+from graphprune.evaluate.distance import Distance, interval_text
+from graphprune.evaluate.results import (
+    CertifiedRadius,
+    EstimateResult,
+    ProvenDistance,
+    Result,
+)
+from graphprune.evaluate.serialise import Record, value_of
 from graphprune.evaluate.settings import Settings
 from graphprune.ir import Network
 from graphprune.ir.export import write_bytes
@@ -84,7 +91,7 @@ def seconds_of(record: Record) -> float:
 
 
 def estimate_text(estimate: Record) -> str:
-    """How tables write an estimate: as an interval where both ends are proven of the network."""
+    """An estimate as tables write it: an interval where both ends are proven of the network."""
     value, lower, upper = (estimate.get(key) for key in ("value", "lower", "upper"))
     status = estimate.get("status", "ok")
     if status in ("collapsed", "error") or value is None:
@@ -96,9 +103,22 @@ def estimate_text(estimate: Record) -> str:
     return f"{'>=' if estimate.get('metric') == 'd_rob' else '<='} {value:.5f}"
 
 
-def incomplete(record: Record) -> bool:
-    """The anchor ended in an error or its d_bnd in an interval: exit code 1."""
-    return bool(record["status"] == "error" or record.get("d_bnd", {}).get("status") == "interval")
+def result_text(result: Result) -> str:
+    """A result as progress lines write it."""
+    if result.failure is not None:
+        return result.failure.message
+    match result.found:
+        case Attack(distance=float(value)):
+            return f"{value:.5f}"
+        case CertifiedRadius(certificate=found):
+            return f"{found.radius:.5f}{' (out of time)' if found.stopped else ''}"
+        case Distance() as found:
+            return interval_text(found.lower, found.upper, found.status)
+        case ProvenDistance(distance=found):
+            return interval_text(found.lower, found.upper, found.status)
+        case EstimateResult():
+            return estimate_text(value_of(result))
+    return "none found"
 
 
 def as_json(documents: list[dict[str, Any]]) -> str:
@@ -119,7 +139,7 @@ def check_writable(path: str | Path) -> None:
         raise OutputError(f"{path}: is a folder")
     if not target.parent.is_dir():
         raise OutputError(f"{path}: the folder {target.parent} does not exist")
-    # What is no file (a device, a pipe) is written; a file is replaced.
+    # A device or a pipe is written; a file is replaced.
     written = [target] if target.exists() else []
     if not written or target.is_file():
         written.append(Path(os.path.realpath(target)).parent)

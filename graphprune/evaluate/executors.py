@@ -22,8 +22,9 @@ import onnx
 
 from graphprune.canonical import from_proto
 from graphprune.errors import GraphpruneError
-from graphprune.evaluate.settings import Settings
-from graphprune.evaluate.tasks import Result, Task, perform
+from graphprune.evaluate.results import Known, Result, Task
+from graphprune.evaluate.settings import Metric, Settings
+from graphprune.evaluate.tasks import perform
 from graphprune.ir import Network
 from graphprune.progress import Interval, Progress, quiet
 from graphprune.region import Anchor
@@ -50,7 +51,7 @@ _listener: list[Listener] = []
 
 @dataclass(eq=False)
 class _Early:
-    """Whether this worker was asked to end early, and whether a task runs that can."""
+    """State of a worker: it was asked to end early, and a task runs that can."""
 
     asked: bool = False
     running: bool = False
@@ -75,21 +76,15 @@ class _Early:
 _early = _Early()
 
 
-def work(
-    model: str,
-    anchor: Anchor,
-    name: str,
-    settings: Settings,
-    known: Mapping[str, Result],
-) -> Result:
-    """One task in a worker process."""
+def work(task: Task, anchor: Anchor, settings: Settings, known: Known) -> Result:
+    """Do one task in a worker process."""
+    model = task.model
     with _early.task():
         if model not in _networks:
             _networks[model] = from_proto(onnx.load_model_from_string(_models[model]))
-        task = Task(model, anchor.index, name)
         progress = _pulsed(_listener[0], task) if _listener else quiet
         with using(settings.resources(progress)):
-            return perform(_networks[model], anchor, name, settings, known, progress)
+            return perform(_networks[model], anchor, task, settings, known, progress)
 
 
 def _pulsed(listener: Listener, task: Task) -> Progress:
@@ -117,17 +112,16 @@ class Inline(Executor):
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "Future[Any]":
         future: Future[Any] = Future()
-        model, anchor, name, settings, known = args
-        network = self.networks[model]
-        progress = partial(self.listener, Task(model, anchor.index, name))
-        future.set_result(perform(network, anchor, name, settings, known, progress))
+        task, anchor, settings, known = args
+        network, progress = self.networks[task.model], partial(self.listener, task)
+        future.set_result(perform(network, anchor, task, settings, known, progress))
         return future
 
     def break_off(self) -> None:
         """Nothing runs between submissions."""
 
 
-class Pool(Executor):
+class PoolExecutor(Executor):
     """Processes of this machine; one that dies or overruns costs its own task only.
 
     Parameters
@@ -263,7 +257,10 @@ class Cluster(Executor):
 
 def _packed(task: Task, message: str) -> dict[str, Any]:
     """A message as a cluster carries it: of plain types only."""
-    event: dict[str, Any] = {"task": [task.model, task.index, task.name], "text": str(message)}
+    event: dict[str, Any] = {
+        "task": [task.model, task.index, task.metric.value, task.spec],
+        "text": str(message),
+    }
     if isinstance(message, Interval):
         event["interval"] = [message.doing, float(message.proven), float(message.known)]
     return event
@@ -271,11 +268,13 @@ def _packed(task: Task, message: str) -> dict[str, Any]:
 
 def _unpacked(event: Mapping[str, Any]) -> tuple[Task, str]:
     ends = event.get("interval")
-    return Task(*event["task"]), event["text"] if ends is None else Interval(*ends)
+    model, index, metric, spec = event["task"]
+    task = Task(model, index, Metric(metric), spec)
+    return task, event["text"] if ends is None else Interval(*ends)
 
 
 def _plugin(models: Models) -> Any:
-    """What brings every worker of a cluster the models, once."""
+    """The Dask plugin that brings every worker of a cluster the models, once."""
     from distributed import WorkerPlugin
 
     class Bring(WorkerPlugin):

@@ -13,7 +13,6 @@ from statistics import mean, median
 from typing import Any
 
 from graphprune.attacks.attack import AttackMethod, Effort
-from graphprune.backends.choose import Solver
 from graphprune.bounds import Method
 from graphprune.bounds.certify import certify
 from graphprune.canonical import load
@@ -21,9 +20,9 @@ from graphprune.errors import GraphpruneError
 from graphprune.evaluate.anchors import load_anchors
 from graphprune.evaluate.archive import read_run
 from graphprune.evaluate.distance import distance
-from graphprune.evaluate.estimates import Metric
-from graphprune.evaluate.run import Job, Outcome, Watch, evaluate
-from graphprune.evaluate.settings import Settings, domain_of
+from graphprune.evaluate.results import Job, Outcome
+from graphprune.evaluate.run import Watch, evaluate
+from graphprune.evaluate.settings import Metric, Settings, domain_of
 from graphprune.evaluate.store import FILE, Store
 from graphprune.ir import Network
 from graphprune.ir.export import write_bytes
@@ -43,13 +42,13 @@ class Panel:
 
 
 PANELS = (
-    Panel("mnist-a-stable", "bnd"),
-    Panel("mnist-b-stable", "bnd"),
-    Panel("mnist-a", "bnd"),
-    Panel("mnist-b", "bnd"),
-    Panel("mnist-c", "rob"),
-    Panel("mnist-d", "rob"),
-    Panel("mnist-e", "rob"),
+    Panel("mnist-a-stable", Metric.BND),
+    Panel("mnist-b-stable", Metric.BND),
+    Panel("mnist-a", Metric.BND),
+    Panel("mnist-b", Metric.BND),
+    Panel("mnist-c", Metric.ROB),
+    Panel("mnist-d", Metric.ROB),
+    Panel("mnist-e", Metric.ROB),
 )
 
 
@@ -64,18 +63,18 @@ class Recipe:
     bounds
         That Algorithm 1 ranks by.
     method
-        Of the certificate.
+        Bounds of the certificate.
     solver
-        Of the exact distance.
+        Backend of the exact distance.
     ours
-        Whether our own estimates are measured too.
+        True where our own estimates are measured too.
     """
 
     attack: AttackMethod
     effort: Effort
     bounds: Method
     method: Method
-    solver: Solver
+    solver: str
     ours: bool
 
 
@@ -86,8 +85,8 @@ RECIPES = {
 }
 
 OURS: dict[Metric, tuple[str, ...]] = {
-    "bnd": ("nearest", "re-anchored", "auto", "sound"),
-    "rob": ("extrapolate", "auto"),
+    Metric.BND: ("nearest", "re-anchored", "auto", "sound"),
+    Metric.ROB: ("extrapolate", "auto"),
 }
 COMBINED = (0.25, 0.5, 0.75)
 
@@ -101,7 +100,7 @@ class Curve:
 
 
 def families(network: Network, recipe: Recipe, metric: Metric, step: float) -> list[Curve]:
-    """What is measured on a network, in families of growing substitution."""
+    """Estimates that are measured on a network, in families of growing substitution."""
     layers = len(network.source_activations)
     own = f" step={step}" if step != 0.05 else ""
     curves = [
@@ -136,7 +135,7 @@ def families(network: Network, recipe: Recipe, metric: Metric, step: float) -> l
 
 @dataclass(frozen=True)
 class Experiment:
-    """What is run.
+    """Settings of an experiment, and how a panel of it is measured.
 
     Attributes
     ----------
@@ -145,13 +144,13 @@ class Experiment:
     models
         Folder of the networks and their anchors.
     anchors
-        How many of the seeded training anchors.
+        Number of the seeded training anchors.
     step
         g0 of Algorithm 1.
     radius
         Where searches end: a boundary beyond it counts as collapsed, at this distance.
     milp
-        How many anchors the plain MILP is measured on (its time limit is its own).
+        Anchors that the plain MILP is measured on (its time limit is its own).
     new
         Set what a panel has aside, and start again.
     """
@@ -196,7 +195,7 @@ class Experiment:
         )
         if not self.new:
             _require_same(folder, network)
-        # What a panel has is read together: a part that nothing is added to has to agree too.
+        # Both parts of a panel are read together: one that nothing is added to has to agree too.
         for part, _, own in parts:
             if (folder / part / FILE).exists():
                 with Store(folder / part, own, self.new):
@@ -237,7 +236,7 @@ def _warm_up(network: Network, anchor: Anchor, settings: Settings) -> None:
 
 
 @dataclass(frozen=True)
-class Point:
+class CurvePoint:
     """The mean over anchors of one estimate: a point of Figure 3.
 
     Attributes
@@ -290,8 +289,8 @@ class Measured:
     anchors: int
     exact: int
     seconds: float
-    attack: Point
-    points: tuple[Point, ...]
+    attack: CurvePoint
+    points: tuple[CurvePoint, ...]
     rows: tuple[dict[str, Any], ...]
 
     @property
@@ -412,10 +411,12 @@ def summarise(plan: dict[str, Any], records: Sequence[dict[str, Any]]) -> Measur
     )  # fmt: skip
 
 
-def _point(curve: str, label: str, spec: str, rows: Sequence[dict[str, Any]], full: float) -> Point:
+def _point(
+    curve: str, label: str, spec: str, rows: Sequence[dict[str, Any]], full: float
+) -> CurvePoint:
     errors = [r["error"] for r in rows]
     seconds = mean(r["seconds"] for r in rows)
-    return Point(
+    return CurvePoint(
         curve, label, spec, len(rows), mean(errors), median(errors), seconds, seconds / full,
         mean(r["neurons_left"] for r in rows),
         sum(r["status"] == "collapsed" for r in rows), sum(r["status"] == "interval" for r in rows),
@@ -462,9 +463,9 @@ class _Case:
         return 0.0 if metric == "rob" else self.attack
 
 
-def pareto(points: Sequence[Point]) -> list[Point]:
+def pareto(points: Sequence[CurvePoint]) -> list[CurvePoint]:
     """Points that no other beats in both error and runtime, the fastest first."""
-    best: list[Point] = []
+    best: list[CurvePoint] = []
     for point in sorted(points, key=lambda p: (p.seconds, p.error)):
         if not best or point.error < best[-1].error:
             best.append(point)

@@ -13,7 +13,7 @@ from types import FrameType
 
 @dataclass(eq=False)
 class Interrupt:
-    """Whether the user asked to stop.
+    """State of Ctrl-C: the user asked to stop.
 
     Attributes
     ----------

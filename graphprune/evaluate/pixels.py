@@ -21,7 +21,7 @@ def as_floats(x: NDArray[np.generic], domain: Domain, name: str) -> Floats:
     Parameters
     ----------
     x
-        Of a floating type, or integers of any width.
+        Numbers of a floating type, or integers of any width.
     name
         The file, for messages.
 

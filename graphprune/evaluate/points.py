@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from graphprune.attacks.confirm import Witness
-from graphprune.evaluate.anchor import Points
+from graphprune.evaluate.results import Points
 from graphprune.ir.export import write_bytes
 
 

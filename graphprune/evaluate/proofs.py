@@ -2,7 +2,6 @@
 
 import logging
 from dataclasses import replace
-from math import inf
 from time import monotonic
 
 import numpy as np
@@ -12,18 +11,17 @@ from graphprune.backends.protocol import is_exact
 from graphprune.check import Proof, ProofFile, parse_model, read_model
 from graphprune.check.model import Model
 from graphprune.errors import GraphpruneError, UnsupportedError
-from graphprune.evaluate.anchor import Record, distance_json
 from graphprune.evaluate.distance import Distance
-from graphprune.evaluate.run import Job, Outcome
+from graphprune.evaluate.results import Job, Outcome, ProvenDistance
 from graphprune.evaluate.settings import Settings
-from graphprune.ir import Network
+from graphprune.ir import Network, Query
 from graphprune.ir.network import size
-from graphprune.progress import Progress, quiet
 from graphprune.region import Anchor
+from graphprune.runtime.resources import Resources
 
 log = logging.getLogger("graphprune")
 
-# What is tried where a radius cannot be proven in time, as shares of it.
+# Radii that are tried where one cannot be proven in time, as shares of it.
 SHARES = (1.0, 0.9, 0.8, 0.65, 0.5, 0.25)
 # A lower bound is proven a hair below what the search found.
 HAIR = 1e-6
@@ -51,21 +49,14 @@ def checkable(network: Network) -> Model:
     return model
 
 
-def prove(
-    network: Network,
-    anchor: Anchor,
-    found: Distance,
-    settings: Settings,
-    progress: Progress = quiet,
-) -> tuple[Proof, Record]:
-    """A proof of a distance, and its JSON with the lower bound that the proof shows.
+def prove(query: Query, found: Distance, resources: Resources) -> ProvenDistance:
+    """Prove a distance: the result has the lower bound that the proof shows.
 
-    A proof of less where `found.lower` cannot be proven within the time limit; its JSON then has
-    ``uncertified_lower`` too.
+    It is a proof of less where `found.lower` cannot be proven until the deadline.
     """
     start = monotonic()
+    network, anchor, domain = query.network, query.anchor, query.domain
     model = network.cached("checker model", lambda: _in_memory(network))
-    bound = distance_json(found)
     witness, wanted = found.witness, _wanted(found)
     proof = Proof(
         anchor.index, anchor.label, anchor.x, 0.0, found.upper if witness else None,
@@ -73,32 +64,35 @@ def prove(
         (), (),
     )  # fmt: skip
     question = BallQuery(
-        model, anchor.x, anchor.label, wanted, *settings.domain.interval
+        model, anchor.x, anchor.label, wanted, *domain.interval
     )  # fmt: skip
     sizes = tuple(size(activation.outputs[0]) for activation in network.activations)
     trace = found.trace if sizes == tuple(model.relus) else None
     for share in SHARES if wanted > 0.0 else ():
         # Half of what is left of the time for each radius but the last.
-        left = inf if settings.time_limit is None else start + settings.limit - monotonic()
+        left = resources.remaining()
         part = left if share == SHARES[-1] else 0.5 * left
         own = replace(question, radius=share * wanted)
         try:
             scopes, margins = prove_ball(
-                own, trace, deadline=monotonic() + part, progress=progress
+                own, trace, deadline=monotonic() + part, progress=resources.progress
             )  # fmt: skip
         except (UnprovenError, MemoryError, ArithmeticError) as reason:
             log.info("anchor %d: radius %g is not proven: %s", anchor.index, own.radius, reason)
             continue
         proof = replace(proof, lower=own.radius, scopes=scopes, margins=margins)
         break
-    proven = bound | {"lower": proof.lower, "certified": True, "proof_seconds": monotonic() - start}
-    if proof.lower < wanted:
-        proven["uncertified_lower"] = found.lower
-    if found.status == "exact" and not is_exact(proof.lower, bound["upper"]):
-        proven["status"] = "interval"
-    if found.status == "robust" and proof.lower < found.lower:
-        proven["status"] = "interval"
-    return proof, proven
+    status = found.status
+    if status == "exact" and not (found.upper is not None and is_exact(proof.lower, found.upper)):
+        status = "interval"
+    if status == "robust" and proof.lower < found.lower:
+        status = "interval"
+    return ProvenDistance(
+        replace(found, lower=proof.lower, status=status, certified=True, trace=None),
+        monotonic() - start,
+        found.lower if proof.lower < wanted else None,
+        proof,
+    )
 
 
 def _in_memory(network: Network) -> Model:

@@ -12,20 +12,21 @@ from graphprune.attacks.confirm import Witness
 from graphprune.backends.search import pool
 from graphprune.check.container import Proof
 from graphprune.errors import GraphpruneError, OutputError
-from graphprune.evaluate.anchor import Record
-from graphprune.evaluate.distance import interval_text
-from graphprune.evaluate.documents import document, incomplete, seconds_of
+from graphprune.evaluate.documents import document, seconds_of
 from graphprune.evaluate.estimates import longest
-from graphprune.evaluate.executors import Cluster, Inline, Pool, work
+from graphprune.evaluate.executors import Cluster, Inline, PoolExecutor, work
 from graphprune.evaluate.interrupt import Interrupt, listening
+from graphprune.evaluate.results import Classified, Failure, Job, Known, Outcome, Result, Task
+from graphprune.evaluate.serialise import Record, points_of, record_of, start_of, value_of
 from graphprune.evaluate.settings import Settings
 from graphprune.evaluate.store import Store
-from graphprune.evaluate.tasks import ESTIMATE, Result, Task, assemble, classify, names, needs
+from graphprune.evaluate.tasks import classify, needs, tasks_of
 from graphprune.evaluate.warm import warm_up
-from graphprune.ir import Network
-from graphprune.ir.html import table
 from graphprune.region import Anchor
 from graphprune.runtime.resources import using
+
+# An anchor of a run: the hash of the model, the position in the file.
+Key = tuple[str, int]
 
 # A task whose worker died is tried once more, then reported.
 TRIES = 2
@@ -38,10 +39,10 @@ class Watch(Protocol):
         """So many tasks are open; what an earlier run finished was told before."""
 
     def message(self, text: str) -> None:
-        """What goes on outside of tasks."""
+        """Hear what goes on outside of tasks."""
 
     def running(self, place: int, total: int, task: Task, text: str) -> None:
-        """What goes on inside a task; an :class:`~graphprune.progress.Interval` of a search.
+        """Hear what goes on inside a task; an :class:`~graphprune.progress.Interval` of a search.
 
         Tasks in other processes are heard in a thread of their own.
         """
@@ -63,66 +64,6 @@ class Unwatched:
         self, place: int, total: int, record: Record, task: Task, result: Result
     ) -> None: ...
     def settled(self, place: int, total: int, record: Record) -> None: ...
-
-
-@dataclass(frozen=True, eq=False)
-class Job:
-    """One network and its anchors."""
-
-    network: Network
-    anchors: Sequence[Anchor]
-
-
-@dataclass(frozen=True, eq=False)
-class Outcome:
-    """What a run found.
-
-    Attributes
-    ----------
-    documents
-        One document of the public contract per job.
-    keyed_points
-        (model hash, anchor index, metric, witness): the concrete points behind the upper bounds.
-    interrupted
-        Ctrl-C ended it early.
-    failure
-        Why results could not be kept in the run directory; None when they could.
-    proofs
-        (model hash, proof) of every d_bnd, where certificates are asked for.
-    """
-
-    documents: list[dict[str, Any]]
-    keyed_points: list[tuple[str, int, str, Witness]]
-    interrupted: bool
-    failure: OutputError | None = None
-    proofs: Sequence[tuple[str, Proof]] = ()
-
-    @property
-    def incomplete(self) -> bool:
-        """Whether some anchor ended in an error or a d_bnd in an interval (exit code 1)."""
-        return any(incomplete(record) for d in self.documents for record in d["anchors"])
-
-    def _repr_html_(self) -> str:
-        """What a notebook shows."""
-        return "".join(map(_as_table, self.documents))
-
-
-def _as_table(found: dict[str, Any]) -> str:
-    metrics = [f"d_{m}" for m in ("rob", "bnd", "adv") if m in found["settings"]["metrics"]]
-    rows = [
-        [r["index"], r["label"], r["status"], *(_cell(r.get(metric)) for metric in metrics)]
-        for r in found["anchors"]
-    ]
-    name = found["model"]["path"] or "network"
-    return table(("anchor", "class", "status", *metrics), rows, str(name))
-
-
-def _cell(value: Record | None) -> str:
-    if value is None:
-        return ""
-    if "lower" in value:
-        return interval_text(value["lower"], value["upper"], value["status"])
-    return "none" if value["value"] is None else f"{value['value']:.5f}"
 
 
 def evaluate(
@@ -192,7 +133,7 @@ def _executor(run: "_Run", scheduler: str | None, memory: int | None) -> Iterato
         # Tasks keep their own limit; this one is for a worker that hangs.
         settings = replace(run.settings, workers=lanes)
         limit = None if settings.time_limit is None else 4.0 * longest(settings) + 120.0
-        executor = Pool(models, settings, listener=run.heard, memory=memory, limit=limit)
+        executor = PoolExecutor(models, settings, listener=run.heard, memory=memory, limit=limit)
     try:
         yield executor
     finally:
@@ -201,7 +142,7 @@ def _executor(run: "_Run", scheduler: str | None, memory: int | None) -> Iterato
 
 @dataclass(eq=False)
 class _Run:
-    """What is done, what waits."""
+    """State of a run: tasks that are done, tasks that wait."""
 
     given: Sequence[Job]
     settings: Settings
@@ -211,33 +152,33 @@ class _Run:
     start: float = field(default_factory=monotonic)
 
     def __post_init__(self) -> None:
-        # Of each task.
+        # The settings of each task.
         self.own = self.settings
         self.jobs = {job.network.source.sha256: job for job in self.given}
-        self.names = names(self.settings)
-        self.records: dict[tuple[str, int], Record] = {}
-        self.anchors: dict[tuple[str, int], Anchor] = {}
-        self.places: dict[tuple[str, int], tuple[int, int]] = {}
-        self.results: dict[tuple[str, int], dict[str, Result]] = {}
+        self.starts: dict[Key, Classified] = {}
+        self.anchors: dict[Key, Anchor] = {}
+        self.places: dict[Key, tuple[int, int]] = {}
+        self.tasks: dict[Key, tuple[Task, ...]] = {}
+        self.results: dict[Key, dict[Task, Result]] = {}
         self.waiting: dict[Task, None] = {}  # in order
         self.tries: dict[Task, int] = {}
 
     def prepare(self) -> None:
         """Classify every anchor, read what an earlier run finished, list what is left."""
         for sha, job in self.jobs.items():
-            records = classify(job.network, list(job.anchors), self.settings)
+            starts = classify(job.network, job.anchors)
             if self.store is not None:
-                self.store.add(job.network, job.anchors, records)
-            for place, (anchor, record) in enumerate(zip(job.anchors, records, strict=True)):
+                self.store.add(job.network, job.anchors, starts)
+            for place, (anchor, start) in enumerate(zip(job.anchors, starts, strict=True)):
                 key = (sha, anchor.index)
-                self.anchors[key], self.records[key] = anchor, record
-                self.places[key] = (place + 1, len(records))
+                self.anchors[key], self.starts[key] = anchor, start
+                self.places[key] = (place + 1, len(starts))
+                self.tasks[key] = tasks_of(self.settings, *key) if start.status == "ok" else ()
                 self.results[key] = {}
-                if record["status"] == "ok":
-                    self.waiting |= {Task(sha, anchor.index, name): None for name in self.names}
-        for key, record in self.records.items():
-            if record["status"] != "ok":
-                self.watch.settled(*self.places[key], record)
+                self.waiting |= dict.fromkeys(self.tasks[key])
+        for key, start in self.starts.items():
+            if start.status != "ok":
+                self.watch.settled(*self.places[key], start_of(start, self.settings))
         if self.store is not None:
             for task in tuple(self.waiting):
                 self._known(task)
@@ -249,9 +190,7 @@ class _Run:
         An anchor's metrics follow one another, its estimates stand for themselves. Where these are
         fewer than the workers, each one's search has its share of them.
         """
-        lanes = {
-            (t.model, t.index, t.name if t.name.startswith(ESTIMATE) else "") for t in self.waiting
-        }
+        lanes = {(t.model, t.index, t.spec and t.name) for t in self.waiting}
         side = max(1, min(self.settings.workers, len(lanes)))
         self.own = replace(self.settings, workers=self.settings.workers // side if here else 1)
         return side
@@ -271,12 +210,13 @@ class _Run:
 
     def _done(self, task: Task, result: Result) -> None:
         key = (task.model, task.index)
-        self.results[key][task.name] = result
-        self.watch.finished(*self.places[key], self.records[key], task, result)
+        self.results[key][task] = result
+        start = start_of(self.starts[key], self.settings)
+        self.watch.finished(*self.places[key], start, task, result)
 
     def _ready(self, task: Task) -> bool:
-        done = self.results[(task.model, task.index)]
-        return all(name in done for name in needs(task.name, self.names))
+        key = (task.model, task.index)
+        return all(need in self.results[key] for need in needs(task, self.tasks[key]))
 
     def drive(self, executor: Any, interrupt: Interrupt) -> None:
         """Do all tasks; returns early when Ctrl-C was pressed and running ones have ended."""
@@ -313,15 +253,13 @@ class _Run:
             self.waiting.pop(task)
             self.tries[task] = self.tries.get(task, 0) + 1
             key = (task.model, task.index)
-            known = {n: self.results[key][n] for n in needs(task.name, self.names)}
+            known = Known.of(self.results[key][need] for need in needs(task, self.tasks[key]))
             with interrupt.breakable():
-                future = executor.submit(
-                    work, task.model, self.anchors[key], task.name, self.own, known
-                )
+                future = executor.submit(work, task, self.anchors[key], self.own, known)
             running[future] = task
 
     def _claimed(self, task: Task) -> bool:
-        """Whether this process may do the task; a result of another process is taken over."""
+        """True where this process may do the task; another process' result is taken over."""
         if self.store is None or task in self.tries:
             return True
         claim = self.store.claim(task)
@@ -341,16 +279,15 @@ class _Run:
                     self._event("retry", f"{task.name} of anchor {task.index}: {_why(error)}")
                     self.waiting = {task: None, **self.waiting}
                     continue
-                # Of the machine, not of the anchor: a resumed run tries again.
+                # The machine's fault, not the anchor's: a resumed run tries again.
                 message = f"worker failed: {_why(error)}"
-                result = Result({"status": "error", "message": message}, [], final=False)
-            if interrupt.requested and result.value.get("status") == "interval":
+                result = Result(Failure(message), final=False)
+            if interrupt.requested and value_of(result).get("status") == "interval":
                 result = replace(result, final=False)
             self._done(task, result)
-            if result.failed:
-                self._event(
-                    "error", f"{task.name} of anchor {task.index}: {result.value['message']}"
-                )
+            if result.failure is not None:
+                where = f"{task.name} of anchor {task.index}"
+                self._event("error", f"{where}: {result.failure.message}")
             if self.store is not None:
                 self.store.put(task, result)
 
@@ -370,13 +307,13 @@ class _Run:
             for anchor in job.anchors:
                 key = (sha, anchor.index)
                 results = self.results[key]
-                if self.records[key]["status"] == "ok" and not results:
+                if self.starts[key].status == "ok" and not results:
                     continue  # not begun
-                records.append(assemble(self.records[key], results, self.settings))
+                records.append(record_of(self.starts[key], self.tasks[key], results, self.settings))
                 points += [
-                    (sha, anchor.index, metric, witness)
-                    for result in results.values()
-                    for metric, witness in result.points
+                    (sha, anchor.index, *point)
+                    for task, result in results.items()
+                    for point in points_of(task, result)
                 ]
                 proofs += [(sha, r.proof) for r in results.values() if r.proof is not None]
             # Several networks take turns: each has the computing time of its own tasks.

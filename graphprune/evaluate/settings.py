@@ -1,26 +1,78 @@
-"""Settings of a run: everything that can change a number, and how work is spread."""
+"""Settings of a run: everything that can change a number, and how work is spread.
 
-from collections.abc import Mapping
+Nothing heavy is imported before settings are made, since the command line's options are these
+fields.
+"""
+
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from enum import StrEnum
 from math import inf
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast, get_args
 
-from graphprune.attacks.attack import AttackMethod, Effort
-from graphprune.backends.choose import Solver
-from graphprune.backends.protocol import MEASURED
-from graphprune.bounds import Method
 from graphprune.errors import GraphpruneError
+from graphprune.evaluate.option import option
 from graphprune.progress import Progress, quiet
-from graphprune.region import LINF, Domain, Norm, norm_of
 from graphprune.runtime.provider import Provider
 from graphprune.runtime.resources import Resources
 
-METRICS = ("adv", "rob", "bnd")
+if TYPE_CHECKING:
+    from graphprune.attacks.attack import AttackMethod, Effort
+    from graphprune.bounds import Method
+    from graphprune.ir import Network, Query
+    from graphprune.region import Anchor, Domain, Norm
+
+
+class Metric(StrEnum):
+    """A distance that is computed or estimated for an anchor."""
+
+    ADV = "adv"
+    ROB = "rob"
+    BND = "bnd"
+
+    @property
+    def key(self) -> str:
+        """Its field in documents, as ``d_adv``."""
+        return f"d_{self.value}"
+
+
+METRICS = tuple(Metric)
+PROVIDERS = get_args(Provider)
+
+
+def _methods() -> Sequence[str]:
+    from graphprune.bounds import METHODS
+
+    return METHODS
+
+
+def _efforts() -> Sequence[str]:
+    from graphprune.attacks.attack import STAGES
+
+    return tuple(STAGES)
+
+
+def _norms() -> Sequence[str]:
+    from graphprune.region import NORMS
+
+    return tuple(NORMS)
+
+
+def _solvers() -> Sequence[str]:
+    from graphprune.backends.choose import solvers
+
+    return solvers()
+
+
+def _unit_domain() -> "Domain":
+    from graphprune.region import Domain
+
+    return Domain()
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What to compute for every anchor.
+    """Everything to compute for every anchor, and with what.
 
     Attributes
     ----------
@@ -31,11 +83,11 @@ class Settings:
     attack
         ``descent`` or ``pgd``.
     effort
-        Of the attack.
+        Effort of the attack.
     seed
-        Of its random points.
+        Seed of the attack's random points.
     norm
-        Of every distance; d_bnd knows ``linf`` only.
+        Norm of every distance; d_bnd knows ``linf`` only.
     radius
         Limit of d_bnd, or None.
     solver
@@ -53,32 +105,80 @@ class Settings:
     threads
         Per worker. Neither these nor the following change what is computed.
     provider
-        Of ONNX Runtime.
+        Device choice of ONNX Runtime.
     workers
         Processes of a run, or of a task's search.
     memory
         GiB that the bounds, the search or SCIP of a task may take.
     """
 
-    metrics: tuple[str, ...] = METRICS
-    method: Method = "crown"
-    attack: AttackMethod = "descent"
-    effort: Effort = "standard"
-    seed: int = 0
-    norm: Norm = LINF
-    radius: float | None = None
-    solver: Solver = "auto"
-    time_limit: float | None = None
+    metrics: tuple[str, ...] = field(
+        default=METRICS, metadata=option("Of adv, rob, bnd.", "--metrics")
+    )
+    method: "Method" = field(
+        default="crown",
+        metadata=option(
+            "Bounds for d_rob: ibp|fastlin|fastlin-ibp|crown|alpha-crown.", "--method",
+            choices=_methods,
+        ),
+    )  # fmt: skip
+    attack: "AttackMethod" = "descent"
+    effort: "Effort" = field(
+        default="standard",
+        metadata=option("Attack: fast|standard|thorough.", "--effort", choices=_efforts),
+    )
+    seed: int = field(default=0, metadata=option("Of random starts.", "--seed"))
+    norm: "Norm" = field(
+        default=cast("Norm", "linf"),
+        metadata=option("Of the distance: linf|l2|l1 (d_bnd: linf).", "--norm", choices=_norms),
+    )
+    radius: float | None = field(
+        default=None,
+        metadata=option("d_bnd only if it is below this radius.", "--radius", check="positive"),
+    )
+    solver: str = field(
+        default="auto",
+        metadata=option("For d_bnd: auto|search|scip.", "--solver", choices=_solvers),
+    )
+    time_limit: float | None = field(
+        default=None,
+        metadata=option(
+            "Seconds per anchor and metric.", "--time-limit", "--timeout", check="not negative"
+        ),
+    )
     estimates: tuple[str, ...] = ()
-    domain: Domain = field(default_factory=Domain)
-    output: str | None = None
+    domain: "Domain" = field(
+        default_factory=_unit_domain,
+        metadata=option("Box of every input element, or none.", "--domain"),
+    )
+    output: str | None = field(
+        default=None,
+        metadata=option(
+            "Output with the scores; default: the only float one.", "--output", metavar="NAME"
+        ),
+    )
     certificate: bool = False
-    threads: int = 1
-    provider: Provider = "auto"
-    workers: int = 1
-    memory: float = 2.0
+    threads: int = field(default=1, metadata=option("Per worker.", "--threads", least=1))
+    provider: Provider = field(
+        default="auto",
+        metadata=option("auto|cpu|cuda.", "--provider", choices=lambda: PROVIDERS),
+    )
+    workers: int = field(
+        default=1,
+        metadata=option("Processes: for tasks, or for the search of few.", "--workers", least=1),
+    )
+    memory: float = field(
+        default=2.0,
+        metadata=option(
+            "GiB that a task's bounds, search or SCIP may take.", "--memory", metavar="GIB",
+            check="finite",
+        ),
+    )  # fmt: skip
 
     def __post_init__(self) -> None:
+        from graphprune.backends.protocol import MEASURED
+        from graphprune.region import norm_of
+
         object.__setattr__(self, "norm", norm_of(self.norm))
         if self.norm is not MEASURED and "bnd" in self.metrics:
             raise GraphpruneError(
@@ -88,10 +188,17 @@ class Settings:
 
     @property
     def limit(self) -> float:
-        return float("inf") if self.time_limit is None else self.time_limit
+        """Seconds of a task; infinite without a limit."""
+        return inf if self.time_limit is None else self.time_limit
+
+    def query(self, network: "Network", anchor: "Anchor") -> "Query":
+        """The question about an anchor that these settings ask."""
+        from graphprune.ir import Query
+
+        return Query(network, anchor, self.domain, self.norm, self.seed)
 
     def resources(self, progress: Progress = quiet) -> Resources:
-        """What a task may use; its deadline is the task's own."""
+        """The resources of a task; its deadline is the task's own."""
         return Resources(
             memory=int(self.memory * 2**30), threads=self.threads, workers=self.workers,
             provider=self.provider, progress=progress,
@@ -124,6 +231,8 @@ class Settings:
         return {k: v for k, v in self.to_json().items() if k not in ignored}
 
 
-def domain_of(settings: Mapping[str, Any]) -> Domain:
+def domain_of(settings: Mapping[str, Any]) -> "Domain":
     """The domain of settings as JSON."""
+    from graphprune.region import Domain
+
     return Domain.from_json(settings.get("domain"))

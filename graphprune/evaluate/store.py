@@ -17,7 +17,7 @@ import time
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -25,12 +25,13 @@ import numpy as np
 
 from graphprune.check import Proof, ProofFile, read, write
 from graphprune.errors import OutputError
-from graphprune.evaluate.anchor import Record
 from graphprune.evaluate.points import pack, unpack
-from graphprune.evaluate.settings import Settings
-from graphprune.evaluate.tasks import Result, Task
+from graphprune.evaluate.results import Classified, Result, Task
+from graphprune.evaluate.serialise import points_of, restored, start_of, value_of
+from graphprune.evaluate.settings import Metric, Settings
 from graphprune.ir import Network
 from graphprune.region import Anchor
+from graphprune.version import __version__
 
 FILE = "run.sqlite"
 # Seconds between signs of life, and after which a claim without one is given up.
@@ -119,7 +120,7 @@ class Store:
                 )
 
     def _at_work(self) -> bool:
-        """Whether a living process has claimed a task of the run that is there."""
+        """True where a living process has claimed a task of the run that is there."""
         now = time.time()
         try:
             with closing(
@@ -131,8 +132,6 @@ class Store:
         return any(_alive(host, pid, beat, now) for host, pid, beat in claims)
 
     def _agree(self) -> None:
-        from graphprune import __version__
-
         wanted = self.settings.numbers()
         with self._transaction() as db:
             for key, value in (
@@ -174,7 +173,9 @@ class Store:
                 raise
             self._db.execute("COMMIT")
 
-    def add(self, network: Network, anchors: Sequence[Anchor], records: Sequence[Record]) -> None:
+    def add(
+        self, network: Network, anchors: Sequence[Anchor], starts: Sequence[Classified]
+    ) -> None:
         """Enter a model and its anchors; refuse one that changed since it was entered."""
         source = network.source
         path = None if source.path is None else str(source.path)
@@ -191,15 +192,16 @@ class Store:
                 "INSERT OR IGNORE INTO models VALUES (?, ?, ?, ?)",
                 (source.sha256, path, network.neurons, network.parameters),
             )
-            for anchor, record in zip(anchors, records, strict=True):
+            for anchor, start in zip(anchors, starts, strict=True):
                 key = (source.sha256, anchor.index)
                 row = db.execute(
                     "SELECT hash FROM anchors WHERE model = ? AND idx = ?", key
                 ).fetchone()
                 if row is None:
+                    record = json.dumps(start_of(start, self.settings))
                     db.execute(
                         "INSERT INTO anchors VALUES (?, ?, ?, ?, ?)",
-                        (*key, _hash(anchor), _array(anchor.x), json.dumps(record)),
+                        (*key, _hash(anchor), _array(anchor.x), record),
                     )
                 elif row[0] != _hash(anchor):
                     raise OutputError(
@@ -220,13 +222,15 @@ class Store:
         ).fetchone()
         if row is None:
             return None
-        result = Result(json.loads(row[0]), unpack(row[1]))
-        if not self.settings.certificate or task.name != "d_bnd" or result.failed:
+        value, points = json.loads(row[0]), unpack(row[1])
+        result = restored(task, value, points, self.settings)
+        proven = self.settings.certificate and (task.metric, task.spec) == (Metric.BND, None)
+        if not proven or result.failure is not None:
             return result
         if row[2] is None:
             return None
         (proof,) = read(io.BytesIO(row[2])).proofs
-        return replace(result, proof=proof)
+        return restored(task, value, points, self.settings, proof=proof)
 
     def claim(self, task: Task) -> Claim:
         """Take a task: ``mine``, or it is ``done``, or ``taken`` by a living process."""
@@ -254,8 +258,8 @@ class Store:
             db.execute(
                 "INSERT OR REPLACE INTO results VALUES (?, ?, ?, ?, ?, ?, ?)",
                 (
-                    *_key(task), int(result.final), json.dumps(result.value),
-                    pack(result.points), time.time(),
+                    *_key(task), int(result.final), json.dumps(value_of(result)),
+                    pack(points_of(task, result)), time.time(),
                 ),
             )  # fmt: skip
             db.execute("DELETE FROM proofs WHERE model = ? AND idx = ? AND task = ?", _key(task))
@@ -293,7 +297,7 @@ def _key(task: Task) -> tuple[str, int, str]:
 
 
 def _alive(host: str, pid: int, beat: float, now: float) -> bool:
-    """Whether a claim's owner lives: by its process on this host, else by its signs of life."""
+    """True where a claim's owner lives: by its process on this host, else by its signs of life."""
     if host == socket.gethostname() and os.name == "posix":
         try:
             os.kill(pid, 0)

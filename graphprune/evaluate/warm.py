@@ -29,7 +29,7 @@ from graphprune.progress import Progress, quiet
 from graphprune.region import Anchor, Domain
 from graphprune.runtime.jit import told_of_compiling
 
-# Of a ball on which the tiny network needs every part of the search, and few nodes.
+# Radius of a ball on which the tiny network needs every part of the search, and few nodes.
 RADIUS = 0.2
 
 

@@ -17,8 +17,8 @@ from graphprune.errors import GraphpruneError
 from graphprune.evaluate.documents import SCHEMA
 from graphprune.evaluate.experiment import (
     PLAN,
+    CurvePoint,
     Measured,
-    Point,
     in_order,
     panel_of,
     pareto,
@@ -57,7 +57,7 @@ def _where(panel: Measured) -> str:
     return "no domain" if panel.domain == "none" else f"domain [{panel.domain.replace(',', ', ')}]"
 
 
-def _count(point: Point, count: int) -> str:
+def _count(point: CurvePoint, count: int) -> str:
     return f"{count}/{point.anchors}" if count else ""
 
 
@@ -191,8 +191,8 @@ def _panel(panel: dict[str, Any], rows: Sequence[dict[str, Any]]) -> Measured:
     plan = panel["plan"]
     mine = panel_of(plan)
     return Measured(
-        plan, panel["anchors"], panel["exact"], panel["seconds"], Point(**panel["attack"]),
-        tuple(Point(**p) for p in panel["points"]),
+        plan, panel["anchors"], panel["exact"], panel["seconds"], CurvePoint(**panel["attack"]),
+        tuple(CurvePoint(**p) for p in panel["points"]),
         tuple(row for row in rows if mine.items() <= row.items()),
     )  # fmt: skip
 

@@ -8,7 +8,6 @@ import pytest
 
 import graphprune as gp
 from graphprune.backends import choose, race
-from graphprune.backends.choose import Solver
 from graphprune.backends.protocol import Ledger, Limits, Problem
 from graphprune.backends.race import Race
 from graphprune.backends.search import Search
@@ -53,10 +52,10 @@ def test_what_scip_finds_is_taken_up(
         if killed:
             os.kill(self._helper.process.pid, signal.SIGKILL)
 
-    asked: list[Solver] = []
+    asked: list[str] = []
     attempt = choose.attempt
 
-    def tried(solver: Solver, ledger: Ledger, limits: Limits) -> None:
+    def tried(solver: str, ledger: Ledger, limits: Limits) -> None:
         asked.append(solver)
         attempt(solver, ledger, limits)
 

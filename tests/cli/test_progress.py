@@ -6,7 +6,8 @@ import time
 import pytest
 
 from graphprune.cli import progress
-from graphprune.evaluate.tasks import Task
+from graphprune.evaluate.results import Task
+from graphprune.evaluate.settings import Metric
 
 
 def lines_with(text: str, capsys: pytest.CaptureFixture[str]) -> list[str]:
@@ -41,7 +42,7 @@ def test_a_run_s_lines_too(
     monkeypatch.setattr(progress, "LINES", 0.02)
     with progress.Live(quiet=False) as watch:
         watch.begin(2)
-        watch.running(1, 2, Task("hash", 0, "d_adv"), "round 3")
+        watch.running(1, 2, Task("hash", 0, Metric.ADV), "round 3")
         lines = lines_with("round 3", capsys)
     assert re.fullmatch(r"  \.\.\. anchor 1/2  d_adv  round 3 \(\d+ s\)", lines[-1])
 

@@ -9,25 +9,45 @@ from hypothesis import strategies as st
 
 import graphprune as gp
 from graphprune.attacks.attack import Attack
+from graphprune.attacks.confirm import Witness
 from graphprune.bounds import Method
 from graphprune.bounds.certify import certified_margins
+from graphprune.evaluate import estimates
 from graphprune.evaluate.documents import estimate_text
-from graphprune.evaluate.estimates import Metric, estimate, estimated, parse_estimate
-from graphprune.evaluate.estimates.base import Question
-from graphprune.evaluate.estimates.extrapolate import PowerLaw, Walk, tangent
+from graphprune.evaluate.estimates import EstimateQuery, estimated, parse_estimate
+from graphprune.evaluate.estimates.extrapolate import PowerLaw, RootWalk, tangent
 from graphprune.evaluate.estimates.substitute import _certify, _solve
-from graphprune.evaluate.settings import Settings
+from graphprune.evaluate.results import Job, Result
+from graphprune.evaluate.run import evaluate
+from graphprune.evaluate.serialise import Record, value_of
+from graphprune.evaluate.settings import Metric, Settings
 from graphprune.ir import Query
 from graphprune.passes.analysis.bounds import BallBounds
-from graphprune.progress import quiet
+from graphprune.progress import Progress, quiet
 from graphprune.region import NORMS, Domain, Norm
 from graphprune.runtime.original import run_original
+from graphprune.runtime.resources import Resources
 from graphprune.testing import anchors
 from graphprune.testing.arrays import Floats, points
 from tests import drawn
 from tests.canonical.models import model_of, node
 from tests.conftest import MODELS, Floor
 from tests.oracles import Perceptron, brute_force_distance
+
+
+def estimate(
+    network: gp.Network,
+    anchor: gp.Anchor,
+    settings: Settings,
+    spec: str,
+    metric: Metric,
+    found: Attack,
+    progress: Progress = quiet,
+) -> tuple[Record, Witness | None]:
+    """An estimate's record, and the point behind its upper end."""
+    query = settings.query(network, anchor)
+    made = estimates.estimate(query, settings, spec, metric, found, progress)
+    return value_of(Result(made)), Result(made).witness
 
 
 @st.composite
@@ -55,7 +75,7 @@ def test_a_text_is_an_estimator_or_a_pipeline() -> None:
 
 
 def test_an_estimate_of_the_wrong_metric_says_so(tiny: gp.Network, images: list[gp.Anchor]) -> None:
-    record, _ = estimate(tiny, images[0], Settings(), "extrapolate", "bnd", Attack(None, 0.0))
+    record, _ = estimate(tiny, images[0], Settings(), "extrapolate", Metric.BND, Attack(None, 0.0))
     assert record["status"] == "error"
     assert record["message"] == "estimate 'extrapolate' is one of d_rob, not of d_bnd"
 
@@ -65,7 +85,7 @@ def test_extrapolation_is_close_and_its_lower_end_is_certified(
 ) -> None:
     errors = []
     for anchor in images[:8]:
-        record, _ = estimate(tiny, anchor, Settings(), "extrapolate", "rob", Attack(None, 0.0))
+        record, _ = estimate(tiny, anchor, Settings(), "extrapolate", Metric.ROB, Attack(None, 0.0))
         truth = gp.certify(tiny, anchor).radius
         errors.append(abs(record["value"] - truth) / truth)
         assert record["lower"] <= truth * (1 + 2e-3)
@@ -78,7 +98,8 @@ def test_the_slope_is_how_fast_the_margins_fall_in_the_norm(
     norm: Norm, tiny: gp.Network, images: list[gp.Anchor]
 ) -> None:
     asked = Settings(metrics=("adv", "rob"), norm=norm)
-    question = Question(tiny, images[0], "rob", asked, Attack(None, 0.0), quiet, np.inf)
+    query = asked.query(tiny, images[0])
+    question = EstimateQuery(query, Metric.ROB, asked, Attack(None, 0.0), Resources())
     margin, slope = tangent(question)
     # So near the anchor that the network is linear.
     radius = {"linf": 1e-5, "l2": 1e-4, "l1": 1e-3}[norm]
@@ -95,7 +116,7 @@ def test_extrapolation_takes_few_evaluations_in_every_norm(
     errors, told = [], list[str]()
     for anchor in images[:4]:
         record, _ = estimate(
-            tiny, anchor, asked, "extrapolate", "rob", Attack(None, 0.0), told.append
+            tiny, anchor, asked, "extrapolate", Metric.ROB, Attack(None, 0.0), told.append
         )
         truth = gp.certify(tiny, anchor, norm=norm).radius
         errors.append(abs(record["value"] - truth) / truth)
@@ -108,7 +129,7 @@ def test_nothing_to_extrapolate_on_a_constant_network() -> None:
     anchor = gp.Anchor(np.full(3, 0.5, np.float32), 0)
     for domain in (Domain(), Domain(-np.inf, np.inf)):
         asked = Settings(metrics=("adv", "rob"), domain=domain)
-        record, _ = estimate(network, anchor, asked, "extrapolate", "rob", Attack(None, 0.0))
+        record, _ = estimate(network, anchor, asked, "extrapolate", Metric.ROB, Attack(None, 0.0))
         assert record.get("message") is None
         assert record["capped"] is True
         assert record["value"] == domain.search_limit(anchor.x)
@@ -155,7 +176,7 @@ def test_margins_that_break_off_are_bracketed(
 
     # The kink is above 0, so the root is a little beyond it.
     root = min(breaks + (m - 0.9 * breaks) / (0.9 + steep), reach)
-    walk = Walk(reach, near=0.35)
+    walk = RootWalk(reach, near=0.35)
     found = walk.root(PowerLaw(np.array([m]), np.array([slope]), 1.0), margins, start, 4)
     assert walk.lower <= root * (1 + 1e-12)
     assert found == pytest.approx(root, rel=0.4) or found < 1e-2
@@ -171,7 +192,7 @@ def test_re_anchored_is_a_verified_upper_bound(
     if found.distance is None:
         return
     record, witness = estimate(
-        network, anchor, Settings(time_limit=20), "re-anchored", "bnd", found
+        network, anchor, Settings(time_limit=20), "re-anchored", Metric.BND, found
     )
     assert record.get("message") is None
     assert witness is not None
@@ -189,28 +210,26 @@ def test_a_collapsed_boundary_is_capped_and_has_no_value(
     found = gp.attack(tiny, images[0])
     text = "prune-constant{gamma=0.95}"
     limited = Settings(radius=0.05, time_limit=20)
-    record, witness = estimate(tiny, images[0], limited, text, "bnd", found)
+    record, witness = estimate(tiny, images[0], limited, text, Metric.BND, found)
     assert (record["status"], record["value"], record["capped"]) == ("collapsed", None, True)
     assert witness is None
     near = Settings(time_limit=20)
-    record, _ = estimate(tiny, images[0], near, "linearize-secant{layers=3}", "bnd", found)
+    record, _ = estimate(tiny, images[0], near, "linearize-secant{layers=3}", Metric.BND, found)
     assert record["capped"] is False
     assert record["neurons_left"] == 0
     assert record["layers_left"] == [0] * len(tiny.activations)
-    record, _ = estimate(tiny, images[0], near, "linearize-secant{layers=1}", "rob", found)
+    record, _ = estimate(tiny, images[0], near, "linearize-secant{layers=1}", Metric.ROB, found)
     living = [int(tiny.live(a).sum()) for a in tiny.activations]
     assert sum(record["layers_left"]) == record["neurons_left"] < sum(living)
     replaced = [n - left for n, left in zip(living, record["layers_left"], strict=True)]
     assert sum(n > 0 for n in replaced) == 1, "one layer is replaced, the others stay"
-    record, _ = estimate(tiny, images[0], near, "linearize-secant{layers=3}", "bnd", found)
+    record, _ = estimate(tiny, images[0], near, "linearize-secant{layers=3}", Metric.BND, found)
     assert 0 < record["prune_seconds"] < record["seconds"]
     assert record["lower"] is record["upper"] is None
 
 
 def test_auto_is_told_of_the_attack_only(tiny: gp.Network, images: list[gp.Anchor]) -> None:
     """The same value whether or not the same run computes d_bnd."""
-    from graphprune.evaluate.run import Job, evaluate
-
     values = []
     for metrics in (("adv", "rob", "bnd"), ("adv", "rob")):
         chosen = Settings(metrics=metrics, estimates=("auto",))
@@ -221,7 +240,7 @@ def test_auto_is_told_of_the_attack_only(tiny: gp.Network, images: list[gp.Ancho
         values.append(by_metric["d_rob"])
         if "bnd" in metrics:
             found = gp.attack(tiny, images[0])
-            alone, _ = estimate(tiny, images[0], Settings(), "auto", "bnd", found)
+            alone, _ = estimate(tiny, images[0], Settings(), "auto", Metric.BND, found)
             assert by_metric["d_bnd"] == alone["value"]
     assert values[0] == values[1]
 
@@ -235,18 +254,18 @@ def test_auto_goes_by_network_and_budget(
         assert record["value"] > 0
         return str(record["chosen"])
 
-    assert chosen(tiny, "rob", 60.0) == "extrapolate"
-    assert chosen(tiny, "bnd", 60.0) == "nearest"
+    assert chosen(tiny, Metric.ROB, 60.0) == "extrapolate"
+    assert chosen(tiny, Metric.BND, 60.0) == "nearest"
     stable = gp.load(MODELS / "mnist-b-stable.onnx")
-    assert chosen(stable, "bnd", 60.0) == "nearest{effort=standard}"
-    assert chosen(mnist_a, "bnd", 5.0) == "re-anchored"
-    assert chosen(mnist_a, "bnd", 0.5) == "nearest"
+    assert chosen(stable, Metric.BND, 60.0) == "nearest{effort=standard}"
+    assert chosen(mnist_a, Metric.BND, 5.0) == "re-anchored"
+    assert chosen(mnist_a, Metric.BND, 0.5) == "nearest"
 
 
 def test_nearest_is_an_attack_of_its_own(tiny: gp.Network, images: list[gp.Anchor]) -> None:
     """Whatever the run's attack found, or failed to."""
     record, witness = estimate(
-        tiny, images[0], Settings(), "nearest", "bnd", Attack(None, seconds=9.0)
+        tiny, images[0], Settings(), "nearest", Metric.BND, Attack(None, seconds=9.0)
     )
     fast = gp.attack(tiny, images[0], effort="fast")
     assert record["value"] == record["upper"] == fast.distance
@@ -259,14 +278,14 @@ def test_nearest_does_not_run_the_attack_of_the_run_twice(
 ) -> None:
     found = gp.attack(tiny, images[0])
     spec = "nearest{effort=standard}"
-    record, witness = estimate(tiny, images[0], Settings(), spec, "bnd", found)
+    record, witness = estimate(tiny, images[0], Settings(), spec, Metric.BND, found)
     assert witness is found.witness
     assert record["value"] == found.distance
     assert record["attacked"] is True
     assert record["seconds"] > found.seconds
     # PGD is no such attack.
     weak = Attack(None, seconds=9.0)
-    record, _ = estimate(tiny, images[0], Settings(attack="pgd"), spec, "bnd", weak)
+    record, _ = estimate(tiny, images[0], Settings(attack="pgd"), spec, Metric.BND, weak)
     assert record["value"] == found.distance
     assert record["attacked"] is False
     assert record["seconds"] < 9.0
@@ -275,9 +294,12 @@ def test_nearest_does_not_run_the_attack_of_the_run_twice(
 def test_out_of_time_is_no_collapse(tiny: gp.Network, images: list[gp.Anchor]) -> None:
     """Without a point by then there is no value; one beyond the radius asked for is capped."""
 
-    def asked(radius: float | None) -> Question:
+    def asked(radius: float | None) -> EstimateQuery:
         s = Settings(radius=radius)
-        return Question(tiny, images[0], "bnd", s, Attack(None, 0.0), quiet, monotonic() - 1.0)
+        return EstimateQuery(
+            s.query(tiny, images[0]), Metric.BND, s, Attack(None, 0.0),
+            Resources(deadline=monotonic() - 1.0),
+        )  # fmt: skip
 
     assert _solve(tiny, asked(None), Attack(None, 0.0)) == (None, "interval", False)
     found = gp.attack(tiny, images[0])
@@ -294,8 +316,8 @@ def test_auto_is_never_farther_than_the_nearest_point_it_looked_at(
 ) -> None:
     weak = gp.attack(mnist_a, images[0], method="pgd")
     s = Settings(attack="pgd", time_limit=2.0)
-    near, _ = estimate(mnist_a, images[0], s, "nearest", "bnd", weak)
-    record, witness = estimate(mnist_a, images[0], s, "auto", "bnd", weak)
+    near, _ = estimate(mnist_a, images[0], s, "nearest", Metric.BND, weak)
+    record, witness = estimate(mnist_a, images[0], s, "auto", Metric.BND, weak)
     assert record["value"] <= near["value"]
     assert witness is not None
     assert witness.distance == record["upper"]
@@ -314,7 +336,7 @@ def test_the_plain_milp_is_exact_for_the_target_of_the_attack(
     floor.checked(found.witness is not None, least=5)
     if found.witness is None:
         return
-    record, witness = estimate(network, anchor, Settings(), "milp", "bnd", found)
+    record, witness = estimate(network, anchor, Settings(), "milp", Metric.BND, found)
     truth = brute_force_distance(net, anchor.x.astype(float), anchor.label, 0.0, 1.0)
     assert record["status"] == "exact"
     assert record["value"] == pytest.approx(truth, rel=1e-3, abs=1e-5)
@@ -330,11 +352,11 @@ def test_the_plain_milp_has_a_time_limit_of_its_own(
 ) -> None:
     found = gp.attack(tiny, images[0], effort="fast")
     spec = "milp{seconds=0.001}"
-    record, witness = estimate(tiny, images[0], Settings(time_limit=60), spec, "bnd", found)
+    record, witness = estimate(tiny, images[0], Settings(time_limit=60), spec, Metric.BND, found)
     assert record["status"] == "interval"
     assert witness is found.witness
     assert record["value"] == record["upper"] == found.distance
-    record, _ = estimate(tiny, images[0], Settings(), "milp", "bnd", Attack(None, 0.0))
+    record, _ = estimate(tiny, images[0], Settings(), "milp", Metric.BND, Attack(None, 0.0))
     assert record["message"] == "estimate 'milp': the attack found no adversarial point"
 
 
@@ -342,7 +364,7 @@ def test_a_pipeline_keeps_to_the_time_limit(tiny: gp.Network, images: list[gp.An
     """A substitute that is not finished has no value: it is stopped, not gone."""
     found = gp.attack(tiny, images[0], effort="fast")
     spec = "prune-constant{gamma=0.95 step=0.001}"
-    for metric in ("rob", "bnd"):
+    for metric in (Metric.ROB, Metric.BND):
         told: list[str] = []
         record, _ = estimate(
             tiny, images[0], Settings(time_limit=0.1), spec, metric, found, told.append
@@ -351,7 +373,7 @@ def test_a_pipeline_keeps_to_the_time_limit(tiny: gp.Network, images: list[gp.An
         assert (record["value"], record["status"], record["capped"]) == (None, "interval", False)
         assert record["prune_seconds"] > 0.0
     record, witness = estimate(
-        tiny, images[0], Settings(time_limit=0.0), "re-anchored", "bnd", found
+        tiny, images[0], Settings(time_limit=0.0), "re-anchored", Metric.BND, found
     )
     assert record["value"] <= found.distance
     assert witness is not None
@@ -361,7 +383,8 @@ def test_a_certificate_of_a_substitute_out_of_time_is_a_lower_end(
     tiny: gp.Network, images: list[gp.Anchor]
 ) -> None:
     s = Settings(time_limit=0.0)
-    question = Question(tiny, images[0], "rob", s, Attack(None, 0.0), quiet, monotonic() - 1.0)
+    late = Resources(deadline=monotonic() - 1.0)
+    question = EstimateQuery(s.query(tiny, images[0]), Metric.ROB, s, Attack(None, 0.0), late)
     assert _certify(tiny, question, Attack(None, 0.0)) == (None, "interval", False)
     said = {"metric": "d_rob", "value": 0.01, "status": "interval"}
     assert estimate_text(said) == ">= 0.01000"
@@ -375,7 +398,7 @@ def test_a_constant_substitute_is_gone_without_a_domain_too(
     s = Settings(domain=Domain(-np.inf, np.inf), radius=0.5)
     # The first layer alone is left, and nothing reads it.
     spec = "substitute{by=constant gamma=1 step=1}"
-    for metric in ("rob", "bnd"):
+    for metric in (Metric.ROB, Metric.BND):
         record, _ = estimate(tiny, images[0], s, spec, metric, found)
         assert (record["status"], record["capped"]) == ("collapsed", True)
 
@@ -391,10 +414,10 @@ def tied() -> tuple[gp.Network, gp.Anchor]:
 def test_a_tied_anchor_lies_on_the_boundary(method: Method) -> None:
     network, anchor = tied()
     record, _ = estimate(
-        network, anchor, Settings(method=method), "extrapolate", "rob", Attack(None, 0.0)
+        network, anchor, Settings(method=method), "extrapolate", Metric.ROB, Attack(None, 0.0)
     )
     assert (record["value"], record["lower"], record["status"]) == (0.0, 0.0, "ok")
-    record, _ = estimate(network, anchor, Settings(), "nearest", "bnd", Attack(None, 0.0))
+    record, _ = estimate(network, anchor, Settings(), "nearest", Metric.BND, Attack(None, 0.0))
     assert record["value"] == 0.0
 
 
@@ -404,17 +427,17 @@ def test_nearest_out_of_time_falls_back_on_the_attack_of_the_run(
     found = gp.attack(tiny, images[0], method="pgd")
     none = Settings(time_limit=0.0, attack="pgd")
     for spec in ("nearest", "auto"):
-        record, witness = estimate(tiny, images[0], none, spec, "bnd", found)
+        record, witness = estimate(tiny, images[0], none, spec, Metric.BND, found)
         assert record["value"] == found.distance
         assert record["attacked"] is True
         assert witness is found.witness
-        record, _ = estimate(tiny, images[0], none, spec, "bnd", Attack(None, 0.0))
+        record, _ = estimate(tiny, images[0], none, spec, Metric.BND, Attack(None, 0.0))
         assert (record["value"], record["status"], record["capped"]) == (None, "interval", False)
 
 
 def test_a_gap_reached_is_no_limit(mnist_a: gp.Network, images: list[gp.Anchor]) -> None:
     found = gp.attack(mnist_a, images[0], effort="fast")
-    record, _ = estimate(mnist_a, images[0], Settings(), "sound{gap=0.5}", "bnd", found)
+    record, _ = estimate(mnist_a, images[0], Settings(), "sound{gap=0.5}", Metric.BND, found)
     assert record["status"] == "ok"
     assert 0.5 * record["upper"] <= record["lower"] < record["upper"]
 
@@ -433,7 +456,7 @@ def test_substitutes_are_made_on_the_ball_of_the_attack(
     assert result.network.model.metadata_props["graphprune.norm"] == norm
     s = Settings(metrics=("adv", "rob"), norm=norm)
     for spec in ("prune-constant{gamma=0.5}", "linearize-secant", "combined{gamma=0.5}"):
-        record, _ = estimate(tiny, images[0], s, spec, "rob", found)
+        record, _ = estimate(tiny, images[0], s, spec, Metric.ROB, found)
         assert record["status"] == "ok"
         assert record["value"] > 0
 
@@ -444,6 +467,6 @@ def test_the_plain_milp_of_a_smooth_network_says_what_else_there_is() -> None:
     network = gp.from_proto(model_of(nodes, ["n", 2], constants=constants))
     anchor = gp.Anchor(np.array([0.6, 0.4], np.float32), 0)
     found = gp.attack(network, anchor, effort="fast")
-    record, _ = estimate(network, anchor, Settings(), "milp", "bnd", found)
+    record, _ = estimate(network, anchor, Settings(), "milp", Metric.BND, found)
     assert record["status"] == "error"
     assert "a program of ReLUs alone" in record["message"]

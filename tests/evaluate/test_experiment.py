@@ -11,23 +11,25 @@ from hypothesis import strategies as st
 import graphprune as gp
 from graphprune.cli.app import run as command
 from graphprune.evaluate import experiment
+from graphprune.evaluate.estimates import estimated
 from graphprune.evaluate.experiment import (
     RECIPES,
+    CurvePoint,
     Experiment,
     Measured,
     Panel,
-    Point,
     families,
     in_order,
     pareto,
     read_experiment,
     summarise,
 )
+from graphprune.evaluate.settings import Metric
 from graphprune.region import Domain
 from tests.conftest import MODELS
 from tests.measurements import measured_on, on_three_domains, plan_of, record_of
 
-TOY = Panel("toy-2d", "bnd", "toy-2d-anchors.npz")
+TOY = Panel("toy-2d", Metric.BND, "toy-2d-anchors.npz")
 
 
 def test_a_panel_is_measured_once_and_more_anchors_go_on(
@@ -77,7 +79,7 @@ def test_errors_are_relative_and_a_collapsed_boundary_counts_at_the_limit() -> N
 
 @given(st.lists(st.tuples(st.floats(0.1, 9), st.floats(0, 9)), min_size=1))
 def test_the_pareto_front_beats_everything(pairs: list[tuple[float, float]]) -> None:
-    points = [Point("", str(i), "", 1, e, e, s, s, 0, 0, 0) for i, (s, e) in enumerate(pairs)]
+    points = [CurvePoint("", str(i), "", 1, e, e, s, s, 0, 0, 0) for i, (s, e) in enumerate(pairs)]
     front = pareto(points)
     for p in points:
         assert any(q.seconds <= p.seconds and q.error <= p.error for q in front)
@@ -87,15 +89,13 @@ def test_the_pareto_front_beats_everything(pairs: list[tuple[float, float]]) -> 
 
 def test_settings_of_the_recipes_reach_the_passes() -> None:
     toy = gp.load(MODELS / "toy-2d.onnx")
-    curves = families(toy, RECIPES["paper"], "bnd", 0.1)
+    curves = families(toy, RECIPES["paper"], Metric.BND, 0.1)
     assert [c.title for c in curves] == ["Algorithm 1 (constant)", "Algorithm 2 (secant)"]
     assert curves[0].points[0] == ("0.5", "prune-constant{gamma=0.5 step=0.1 bounds=fastlin-ibp}")
     for recipe in RECIPES.values():
-        for metric in ("rob", "bnd"):
+        for metric in (Metric.ROB, Metric.BND):
             for curve in families(toy, recipe, metric, 0.05):
                 for _, spec in curve.points:
-                    from graphprune.evaluate.estimates import estimated
-
                     assert metric in estimated(spec)
 
 

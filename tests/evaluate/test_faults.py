@@ -25,7 +25,8 @@ KILLED = f"""
 import os, random, signal, sys
 import graphprune as gp
 import networkx, onnx.reference, onnxruntime
-from graphprune.evaluate.run import Job, evaluate
+from graphprune.evaluate.results import Job
+from graphprune.evaluate.run import evaluate
 from graphprune.evaluate.settings import Settings
 settings = Settings(metrics=("adv", "rob"), effort="fast")
 from graphprune.evaluate.warm import warm_up

@@ -17,7 +17,8 @@ from graphprune.check import read, verify, write
 from graphprune.errors import GraphpruneError, UnsupportedError
 from graphprune.evaluate import proofs
 from graphprune.evaluate.proofs import checkable, proof_file
-from graphprune.evaluate.run import Job, evaluate
+from graphprune.evaluate.results import Job
+from graphprune.evaluate.run import evaluate
 from graphprune.evaluate.settings import Settings
 from tests.check.helpers import WIDTHS, Case
 from tests.conftest import MODELS

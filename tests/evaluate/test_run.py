@@ -17,19 +17,22 @@ import numpy as np
 import pytest
 
 import graphprune as gp
+from graphprune.attacks.attack import Attack
 from graphprune.cli.app import run
 from graphprune.evaluate import run as module
 from graphprune.evaluate.archive import of_outcome
 from graphprune.evaluate.estimates.nearest import Nearest
-from graphprune.evaluate.executors import Inline, Pool, work
-from graphprune.evaluate.run import Job, evaluate
-from graphprune.evaluate.settings import Settings
+from graphprune.evaluate.executors import Inline, PoolExecutor, work
+from graphprune.evaluate.results import Job, Known, Task
+from graphprune.evaluate.run import evaluate
+from graphprune.evaluate.settings import Metric, Settings
 from graphprune.evaluate.store import Store
-from graphprune.evaluate.tasks import Task, perform
+from graphprune.evaluate.tasks import perform
 from graphprune.progress import Interval
 from graphprune.report.rows import as_csv
 from graphprune.report.table import causes, results_table
 from graphprune.runtime.original import run_original
+from graphprune.runtime.resources import Resources
 from tests.conftest import MODELS
 
 TOY, POINTS = str(MODELS / "toy-2d.onnx"), str(MODELS / "toy-2d-anchors.npz")
@@ -166,7 +169,7 @@ def test_two_processes_share_a_run(tmp_path: Path, job: Job) -> None:
 
 
 def test_a_claim_of_a_dead_process_is_given_up(tmp_path: Path, job: Job) -> None:
-    task = Task(job.network.source.sha256, 0, "d_adv")
+    task = Task(job.network.source.sha256, 0, Metric.ADV)
     with Store(tmp_path, FAST) as one, Store(tmp_path, FAST) as two:
         assert one.claim(task) == "mine"
         assert two.claim(task) == "taken"
@@ -177,12 +180,12 @@ def test_a_claim_of_a_dead_process_is_given_up(tmp_path: Path, job: Job) -> None
         # From another host only signs of life count.
         one._db.execute("UPDATE claims SET host = 'elsewhere', beat = 0")
         assert one.claim(task) == "mine"
-        two.put(task, perform(job.network, job.anchors[0], "d_adv", FAST, {}))
+        two.put(task, perform(job.network, job.anchors[0], task, FAST, Known()))
         assert one.claim(task) == "done"
 
 
 def test_to_start_again_loses_no_run(tmp_path: Path, job: Job) -> None:
-    task = Task(job.network.source.sha256, 0, "d_adv")
+    task = Task(job.network.source.sha256, 0, Metric.ADV)
     with Store(tmp_path, FAST) as one:
         assert one.claim(task) == "mine"
         with (
@@ -190,7 +193,7 @@ def test_to_start_again_loses_no_run(tmp_path: Path, job: Job) -> None:
             Store(tmp_path, FAST, new=True),
         ):
             pass
-        one.put(task, perform(job.network, job.anchors[0], "d_adv", FAST, {}))
+        one.put(task, perform(job.network, job.anchors[0], task, FAST, Known()))
     for _ in range(2):  # within one second
         with Store(tmp_path, FAST, new=True) as other:
             assert other.get(task) is None
@@ -211,7 +214,7 @@ class Breaking(Inline):
         self.__dict__["left"] = times
 
     def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> "Future[Any]":
-        if args[1].index == 1 and args[2] == "d_adv" and self.__dict__["left"]:
+        if args[1].index == 1 and args[0].name == "d_adv" and self.__dict__["left"]:
             self.__dict__["left"] -= 1
             future: Future[Any] = Future()
             future.set_exception(RuntimeError("gone"))
@@ -253,7 +256,7 @@ def answer(*_: object) -> int:
 
 
 def test_a_killed_worker_costs_its_own_task_only() -> None:
-    pool = Pool({}, Settings(workers=2), listener=lambda *_: None, memory=None, limit=60.0)
+    pool = PoolExecutor({}, Settings(workers=2), listener=lambda *_: None, memory=None, limit=60.0)
     try:
         futures = [pool.submit(f) for f in (answer, die, answer, die, answer)]
         results = []
@@ -272,10 +275,10 @@ def test_a_worker_without_a_task_ends_without_a_word(
     """Ctrl-C while a worker waits for work, and what comes to it afterwards."""
     sha = job.network.source.sha256
     models = {sha: Path(TOY).read_bytes()}
-    pool = Pool(models, Settings(), listener=lambda *_: None, memory=None, limit=60.0)
+    pool = PoolExecutor(models, Settings(), listener=lambda *_: None, memory=None, limit=60.0)
     try:
-        task: Any = (sha, job.anchors[0], "d_adv", Settings(), {})
-        assert pool.submit(work, *task).result(timeout=60).value
+        task: Any = (Task(sha, 0, Metric.ADV), job.anchors[0], Settings(), Known())
+        assert isinstance(pool.submit(work, *task).result(timeout=60).found, Attack)
         time.sleep(0.3)  # until it waits again
         pool.break_off()
         assert isinstance(pool.submit(work, *task).exception(timeout=60), KeyboardInterrupt)
@@ -339,11 +342,11 @@ def test_the_search_of_a_single_anchor_gets_the_workers(
 ) -> None:
     seen: list[int] = []
 
-    def distance(*args: object, workers: int, **options: object) -> object:
-        seen.append(workers)
+    def distance(query: object, resources: Resources, *_: object) -> object:
+        seen.append(resources.workers)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("graphprune.evaluate.tasks.distance", distance)
+    monkeypatch.setattr("graphprune.evaluate.tasks.exact_distance", distance)
     settings = Settings(metrics=("bnd",), workers=3)
     outcome = evaluate([Job(job.network, job.anchors[:1])], settings)
     assert seen == [3]

@@ -13,13 +13,13 @@ from graphprune.backends.relaxation.condensed import bounds_of, condense
 from graphprune.backends.scip.influence import most_damaging
 from graphprune.bounds import Boxes, pre_activation_bounds
 from graphprune.bounds.certify import margin_rows
-from graphprune.evaluate.estimates import estimate, parse_estimate
+from graphprune.evaluate.estimates import parse_estimate
 from graphprune.evaluate.estimates.sound import Ladder, Sound
-from graphprune.evaluate.settings import Settings
+from graphprune.evaluate.settings import Metric, Settings
 from graphprune.region import Ball
 from graphprune.runtime.original import run_original
 from graphprune.runtime.resources import Resources
-from tests.evaluate.test_estimates import perceptrons
+from tests.evaluate.test_estimates import estimate, perceptrons
 from tests.oracles import Perceptron, brute_force_distance
 
 
@@ -33,7 +33,7 @@ def test_the_interval_holds_the_exact_distance(
     if found.distance is None:
         return
     spec = f"sound{{first={first} gap={gap}}}"
-    record, witness = estimate(network, anchor, Settings(), spec, "bnd", found)
+    record, witness = estimate(network, anchor, Settings(), spec, Metric.BND, found)
     assert "message" not in record, record
     truth = brute_force_distance(net, anchor.x.astype(float), anchor.label, 0.0, 1.0)
     assert record["lower"] <= truth + 1e-6
@@ -108,7 +108,7 @@ def test_more_exact_neurons_are_never_looser(tiny: gp.Network, images: list[gp.A
 
 def test_every_target_is_looked_at(tiny: gp.Network, images: list[gp.Anchor]) -> None:
     found = gp.attack(tiny, images[1])
-    record, _ = estimate(tiny, images[1], Settings(time_limit=60), "sound", "bnd", found)
+    record, _ = estimate(tiny, images[1], Settings(time_limit=60), "sound", Metric.BND, found)
     exact = gp.distance(tiny, images[1], time_limit=60)
     assert exact.upper is not None
     assert record["lower"] <= exact.upper

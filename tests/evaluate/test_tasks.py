@@ -2,76 +2,90 @@
 
 from dataclasses import replace
 from math import inf, nan
-from typing import Any
+from typing import Literal
 
+import numpy as np
 import pytest
 
 import graphprune as gp
+from graphprune.attacks.attack import Attack
+from graphprune.attacks.confirm import Witness
+from graphprune.bounds.certify import Certificate
 from graphprune.evaluate import tasks
 from graphprune.evaluate.estimates import longest
-from graphprune.evaluate.settings import Settings
-from graphprune.evaluate.tasks import Result, assemble, names, needs, perform
+from graphprune.evaluate.results import CertifiedRadius, Classified, Failure, Known, Result, Task
+from graphprune.evaluate.serialise import Record, record_of, start_of, value_of
+from graphprune.evaluate.settings import Metric, Settings
+from graphprune.evaluate.tasks import needs, perform, tasks_of
 from graphprune.region import Domain
 
-ADV = Result({"value": 0.5, "target": 3, "seconds": 0.1}, [])
-ROB = Result({"value": 0.2, "method": "crown", "complete": False, "seconds": 0.1}, [])
-OK: dict[str, Any] = {"index": 4, "label": 1, "predicted": 1, "status": "ok"}
+OK = Classified(4, 1, 1, "ok")
+ADV, ROB, BND = (Task("m", 4, metric) for metric in (Metric.ADV, Metric.ROB, Metric.BND))
+POINT = Witness(np.zeros(2, np.float32), 0.5, 3)
+ATTACKED = Result(Attack(POINT, 0.1))
+CERTIFIED = Result(CertifiedRadius(Certificate(0.2, False, "crown", 0.1)))
+
+
+def assemble(results: dict[Task, Result], settings: Settings) -> Record:
+    return record_of(OK, tasks_of(settings, "m", 4), results, settings)
 
 
 def test_tasks_follow_their_needs() -> None:
     settings = Settings(estimates=("auto",))
-    every = names(settings)
-    assert every == ("d_adv", "d_rob", "d_bnd", "estimate d_rob auto", "estimate d_bnd auto")
-    for place, name in enumerate(every):
-        assert all(every.index(n) < place for n in needs(name, every))
-    assert needs("d_bnd", every) == ("d_adv", "d_rob")
+    every = tasks_of(settings, "m", 4)
+    assert tuple(task.name for task in every) == (
+        "d_adv", "d_rob", "d_bnd", "estimate d_rob auto", "estimate d_bnd auto",
+    )  # fmt: skip
+    for place, task in enumerate(every):
+        assert all(every.index(n) < place for n in needs(task, every))
+    assert needs(BND, every) == (ADV, ROB)
     # An estimate needs the attack even where d_adv is not asked for.
-    assert names(Settings(metrics=("rob",), estimates=("auto",)))[0] == "d_adv"
-    assert needs("d_bnd", names(Settings(metrics=("bnd",)))) == ()
+    assert tasks_of(Settings(metrics=("rob",), estimates=("auto",)), "m", 4)[0] == ADV
+    assert needs(BND, tasks_of(Settings(metrics=("bnd",)), "m", 4)) == ()
 
 
 def test_what_is_missing_is_filled_with_what_is_true_without_it() -> None:
     settings = Settings()
-    record = assemble(OK, {"d_adv": ADV, "d_rob": ROB}, settings)
+    record = assemble({ADV: ATTACKED, ROB: CERTIFIED}, settings)
     assert record["interrupted"]
     assert (record["d_bnd"]["lower"], record["d_bnd"]["upper"]) == (0.2, 0.5)
     assert record["d_bnd"]["status"] == "interval"
-    record = assemble(OK, {"d_adv": ADV}, settings)
+    record = assemble({ADV: ATTACKED}, settings)
     assert (record["d_rob"]["value"], record["d_bnd"]["lower"]) == (0.0, 0.0)
 
 
 def test_a_record_says_that_a_result_is_not_final() -> None:
     settings = Settings(metrics=("adv",))
-    early = Result(ADV.value, [], final=False)
-    assert assemble(OK, {"d_adv": early}, settings) == {
-        **OK, "d_adv": ADV.value, "interrupted": True, "estimates": [],
+    early = replace(ATTACKED, final=False)
+    assert assemble({ADV: early}, settings) == {
+        **start_of(OK, settings), "d_adv": value_of(ATTACKED), "interrupted": True, "estimates": [],
     }  # fmt: skip
-    assert "interrupted" not in assemble(OK, {"d_adv": ADV}, settings)
+    assert "interrupted" not in assemble({ADV: ATTACKED}, settings)
 
 
 def test_an_error_keeps_the_other_metrics() -> None:
-    failed = Result({"status": "error", "message": "out of memory"}, [])
-    record = assemble(OK, {"d_adv": ADV, "d_rob": ROB, "d_bnd": failed}, Settings())
+    failed = Result(Failure("out of memory"))
+    record = assemble({ADV: ATTACKED, ROB: CERTIFIED, BND: failed}, Settings())
     assert (record["status"], record["message"]) == ("error", "out of memory")
-    assert record["d_adv"] == ADV.value
+    assert record["d_adv"] == value_of(ATTACKED)
     assert "d_bnd" not in record
 
 
 @pytest.mark.parametrize("status", ["misclassified", "error"])
-def test_a_settled_anchor_stays_as_it_is(status: str) -> None:
-    record = {**OK, "status": status}
-    assert assemble(record, {}, Settings()) == record
+def test_a_settled_anchor_stays_as_it_is(status: Literal["misclassified", "error"]) -> None:
+    start = replace(OK, status=status)
+    assert record_of(start, (), {}, Settings()) == start_of(start, Settings())
 
 
 def test_what_is_not_a_number_is_no_result(
     tiny: gp.Network, images: list[gp.Anchor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Neither the JSON of a document nor a run directory could hold it."""
-    odd = replace(ADV, value={**ADV.value, "value": nan})
-    monkeypatch.setitem(tasks._METRICS, "d_adv", lambda *_: odd)
-    result = perform(tiny, images[0], "d_adv", Settings(), {})
-    assert result.failed
-    assert "d_adv: ValueError" in result.value["message"]
+    odd = Result(Attack(replace(POINT, distance=nan), 0.1))
+    monkeypatch.setitem(tasks._METRICS, Metric.ADV, lambda *_: odd)
+    result = perform(tiny, images[0], ADV, Settings(), Known())
+    assert result.failure is not None
+    assert "d_adv: ValueError" in result.failure.message
 
 
 @pytest.mark.parametrize("ends", [(0.0, 1.0), (-inf, inf), (0.0, inf), (-inf, 2.0)])
@@ -97,10 +111,9 @@ def test_what_memory_did_not_suffice_for_is_tried_again(
     def starved(*_: object) -> Result:
         raise MemoryError
 
-    monkeypatch.setitem(tasks._METRICS, "d_adv", starved)
-    result = perform(tiny, images[0], "d_adv", Settings(), {})
-    assert (result.failed, result.final) == (True, False)
-    assert result.value["message"] == "d_adv: out of memory"
+    monkeypatch.setitem(tasks._METRICS, Metric.ADV, starved)
+    result = perform(tiny, images[0], ADV, Settings(), Known())
+    assert (result.failure, result.final) == (Failure("d_adv: out of memory"), False)
 
 
 def test_infinite_limits_are_none() -> None:
@@ -113,7 +126,9 @@ def test_a_misclassified_anchor_has_every_field_of_others(
 ) -> None:
     settings = Settings(time_limit=60.0)
     good, bad = images[0], replace(images[0], label=(images[0].label + 1) % 10)
-    (record,) = tasks.classify(tiny, [bad], settings)
-    for name in ("d_adv", "d_rob", "d_bnd"):
-        known = {"d_adv": perform(tiny, good, "d_adv", settings, {})}
-        assert set(record[name]) == set(perform(tiny, good, name, settings, known).value)
+    (start,) = tasks.classify(tiny, [bad])
+    record = start_of(start, settings)
+    for task in (ADV, ROB, BND):
+        known = Known.of([perform(tiny, good, ADV, settings, Known())])
+        result = perform(tiny, good, task, settings, known)
+        assert set(record[task.name]) == set(value_of(result))

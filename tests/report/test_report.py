@@ -16,7 +16,8 @@ from graphprune.attacks.confirm import Witness
 from graphprune.cli.app import run
 from graphprune.evaluate.archive import Case, Evaluated, of_outcome, read_run
 from graphprune.evaluate.documents import summary
-from graphprune.evaluate.run import Job, evaluate
+from graphprune.evaluate.results import Job
+from graphprune.evaluate.run import evaluate
 from graphprune.evaluate.settings import Settings
 from graphprune.report.curves import curves, interval
 from graphprune.report.page import render

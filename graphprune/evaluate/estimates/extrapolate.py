@@ -26,7 +26,9 @@ from graphprune import transforms
 from graphprune.bounds import LayerBounds, Method
 from graphprune.bounds.certify import margin_rows, margins_on
 from graphprune.errors import GraphpruneError
-from graphprune.evaluate.estimates.base import Answer, Metric, Question, Status
+from graphprune.evaluate.estimates.base import EstimateQuery, register_estimator
+from graphprune.evaluate.results import Answer, EstimateStatus
+from graphprune.evaluate.settings import Metric
 from graphprune.progress import Progress, quiet
 from graphprune.runtime.session import compiled
 
@@ -50,6 +52,7 @@ SLOWER = -0.01
 CONVERGED = 1e-9
 
 
+@register_estimator
 @dataclass(frozen=True)
 class Extrapolate:
     """The root of the model of the certified margins after a few radii.
@@ -61,7 +64,7 @@ class Extrapolate:
     """
 
     name: ClassVar[str] = "extrapolate"
-    metrics: ClassVar[tuple[Metric, ...]] = ("rob",)
+    metrics: ClassVar[tuple[Metric, ...]] = (Metric.ROB,)
 
     evaluations: int = 3
     near: float = 0.6
@@ -70,21 +73,21 @@ class Extrapolate:
         if self.evaluations < 1 or not self.near > 0:
             raise GraphpruneError(f"estimate '{self.name}': evaluations and near must be positive")
 
-    def run(self, question: Question) -> Answer:
-        s, anchor, network = question.settings, question.anchor, question.network
+    def run(self, asked: EstimateQuery) -> Answer:
+        s, anchor, network = asked.settings, asked.anchor, asked.network
         reach = s.domain.search_limit(anchor.x, s.norm)
-        margin, slope = tangent(question)
+        margin, slope = tangent(asked)
         if np.min(margin) <= 0:  # a tie: the anchor lies on the boundary
             return Answer(0.0, lower=0.0, neurons_left=network.live_neurons, attacked=False)
         linear = min(float(np.min(margin / np.maximum(slope, 1e-30))), reach)
         # The first radius is tuned for linf: in other norms it is farther off.
         near = self.near if s.norm.separable else 0.5 * self.near
-        walk = Walk(reach, near, question.deadline, question.progress)
-        own = margins_of(question, s.method)
+        walk = RootWalk(reach, near, asked.resources.deadline, asked.resources.progress)
+        own = margins_of(asked, s.method)
         # Intervals themselves have no cheaper margins than their own.
         intervals = s.method == "ibp"
         last: Method = "crown" if s.method == "alpha-crown" else s.method
-        margins = own if intervals else margins_of(question, last, below="ibp")
+        margins = own if intervals else margins_of(asked, last, below="ibp")
         law = PowerLaw(margin, slope, CHEAP_POWER)
         root = walk.root(law, margins, CHEAP_FIRST * linear, CHEAP_MOST)
         if not intervals:
@@ -92,14 +95,14 @@ class Extrapolate:
             law = PowerLaw(margin, slope, DEPTH * len(network.activations))
             root = walk.root(law, own, first, self.evaluations)
         capped = walk.lower >= reach
-        status: Status = "collapsed" if capped else "ok"
+        status: EstimateStatus = "collapsed" if capped else "ok"
         return Answer(
             root, status, lower=walk.lower,
             neurons_left=network.live_neurons, attacked=False, capped=capped,
         )  # fmt: skip
 
 
-class Walk:
+class RootWalk:
     """From root to root of models of margins, and the largest radius proven on the way."""
 
     def __init__(
@@ -147,17 +150,16 @@ class Walk:
         return root
 
 
-def margins_of(question: Question, method: Method, below: Method | None = None) -> Margins:
+def margins_of(asked: EstimateQuery, method: Method, below: Method | None = None) -> Margins:
     """Certified margins (targets,) by radius; `below`: the method of pre-activation bounds."""
-    s = question.settings
     outer: tuple[float, list[LayerBounds]] | None = None
 
     def margins(radius: float) -> Floats:
         nonlocal outer
-        # What holds on a ball holds on every smaller one.
+        # Bounds on a ball hold on every smaller one.
         held = outer[1] if outer is not None and radius <= outer[0] else None
-        ball = question.anchor.ball(radius, s.domain, s.norm)
-        found, layers = margins_on(question.query, [ball], method, held, below=below)
+        ball = asked.query.ball(radius)
+        found, layers = margins_on(asked.query, [ball], method, held, below=below)
         outer = radius, layers
         only: Floats = found[0]
         return only
@@ -165,9 +167,9 @@ def margins_of(question: Question, method: Method, below: Method | None = None) 
     return margins
 
 
-def tangent(question: Question) -> tuple[Floats, Floats]:
+def tangent(asked: EstimateQuery) -> tuple[Floats, Floats]:
     """Margins (targets,) at the anchor, and how fast they can fall with the radius in the norm."""
-    network, anchor, s = question.network, question.anchor, question.settings
+    network, anchor, s = asked.network, asked.anchor, asked.settings
     rows = margin_rows(network, anchor.label).astype(np.float32)
     x = np.repeat(anchor.x[None].astype(np.float32), len(rows), axis=0)
     run = compiled(network, "gradient", lambda: transforms.gradient(network))
@@ -187,7 +189,7 @@ class PowerLaw:
         self.margin, self.slope = margin, np.maximum(slope, 1e-30)
         self.exponent = np.full(len(margin), np.clip(exponent, LEAST, MOST))
         self.radius = 0.0
-        # How much faster than by its slope the margin fell until `radius`: k radius^p.
+        # The excess of the fall until `radius` over that by the slope: k radius^p.
         self.excess = np.zeros(len(margin))
 
     def learn(self, radius: float, found: Floats) -> None:

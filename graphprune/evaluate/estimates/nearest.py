@@ -9,9 +9,12 @@ from typing import ClassVar
 
 from graphprune.attacks.attack import Effort, closest_adversarial
 from graphprune.backends.protocol import MEASURED
-from graphprune.evaluate.estimates.base import Answer, Metric, Question, Status
+from graphprune.evaluate.estimates.base import EstimateQuery, register_estimator
+from graphprune.evaluate.results import Answer, EstimateStatus
+from graphprune.evaluate.settings import Metric
 
 
+@register_estimator
 @dataclass(frozen=True)
 class Nearest:
     """The closest point that descent and polishing find, whatever attack the run itself uses.
@@ -20,24 +23,24 @@ class Nearest:
     """
 
     name: ClassVar[str] = "nearest"
-    metrics: ClassVar[tuple[Metric, ...]] = ("bnd",)
+    metrics: ClassVar[tuple[Metric, ...]] = (Metric.BND,)
 
     effort: Effort = "fast"
 
-    def run(self, question: Question) -> Answer:
-        s = question.settings
+    def run(self, asked: EstimateQuery) -> Answer:
+        s = asked.settings
         known = (s.attack, s.effort) == ("descent", self.effort) and s.norm is MEASURED
-        found = question.found
+        found = asked.found
         if not known:
-            found = closest_adversarial(question.query, question.resources, effort=self.effort)
-        over = found.witness is None and question.remaining <= 0
+            found = closest_adversarial(asked.query, asked.resources, effort=self.effort)
+        over = found.witness is None and asked.remaining <= 0
         if over:  # what the run's own attack found is true as well
-            known, found = True, question.found
-        status: Status = "ok"
+            known, found = True, asked.found
+        status: EstimateStatus = "ok"
         if found.witness is None:
             status = "interval" if over else "collapsed"
         return Answer(
             found.distance, status, upper=found.distance,
-            neurons_left=question.network.live_neurons, attacked=known,
+            neurons_left=asked.network.live_neurons, attacked=known,
             capped=status == "collapsed", witness=found.witness,
         )  # fmt: skip

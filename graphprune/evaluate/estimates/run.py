@@ -1,29 +1,36 @@
-"""From the text of an estimate to its record."""
+"""From the text of an estimate to its result."""
 
+import importlib
+import pkgutil
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
 from time import monotonic
-from typing import Any
 
+from graphprune import plugins
 from graphprune.attacks.attack import Attack
-from graphprune.attacks.confirm import Witness
 from graphprune.errors import GraphpruneError, PipelineError, nearest
-from graphprune.evaluate.estimates.auto import Auto
-from graphprune.evaluate.estimates.base import Estimator, Metric, Question
-from graphprune.evaluate.estimates.extrapolate import Extrapolate
-from graphprune.evaluate.estimates.milp import PlainMilp
-from graphprune.evaluate.estimates.nearest import Nearest
-from graphprune.evaluate.estimates.reanchored import ReAnchored
-from graphprune.evaluate.estimates.sound import Sound
+from graphprune.evaluate.estimates.base import (
+    ESTIMATORS,
+    EstimateQuery,
+    Estimator,
+    SelfLimited,
+)
 from graphprune.evaluate.estimates.substitute import Substituted
-from graphprune.evaluate.settings import Settings
-from graphprune.ir import Network
+from graphprune.evaluate.results import Answer, EstimateResult, Failure
+from graphprune.evaluate.settings import Metric, Settings
+from graphprune.ir import Query
 from graphprune.pipeline import Pipeline
 from graphprune.pipeline.text import build, known_passes, split
 from graphprune.progress import Progress, quiet
-from graphprune.region import Anchor
 
-ESTIMATORS: dict[str, type[Estimator]] = {
-    cls.name: cls for cls in (Auto, Extrapolate, Nearest, PlainMilp, ReAnchored, Sound)
-}
+
+def known_estimators() -> Mapping[str, type[Estimator]]:
+    """Every registered estimator by name: the files of this package, then third-party ones."""
+    for module in pkgutil.iter_modules([str(Path(__file__).parent)]):
+        importlib.import_module(f"graphprune.evaluate.estimates.{module.name}")
+    plugins.install("graphprune.estimators")
+    return ESTIMATORS
 
 
 def parse_estimate(spec: str) -> Estimator:
@@ -35,14 +42,15 @@ def parse_estimate(spec: str) -> Estimator:
         Neither an estimator nor a pipeline.
     """
     parts = split(spec)
-    known = [name for name, _ in parts if name in ESTIMATORS]
+    estimators = known_estimators()
+    known = [name for name, _ in parts if name in estimators]
     if known and len(parts) > 1:
         raise PipelineError(f"estimate '{spec}': '{known[0]}' is no pass and stands alone")
     if known:
-        return build(ESTIMATORS[known[0]], known[0], parts[0][1])
+        return build(estimators[known[0]], known[0], parts[0][1])
     for name, _ in parts:
         if name not in known_passes():
-            every = [*ESTIMATORS, *known_passes()]
+            every = [*estimators, *known_passes()]
             raise PipelineError(f"unknown estimate or pass '{name}'{nearest(name, every)}")
     return Substituted(Pipeline.parse(spec))
 
@@ -53,21 +61,20 @@ def estimated(spec: str) -> tuple[Metric, ...]:
 
 
 def longest(settings: Settings) -> float:
-    """Seconds that a task may take: the plain MILP has a limit of its own."""
-    own = [e.seconds for e in map(parse_estimate, settings.estimates) if isinstance(e, PlainMilp)]
-    return max([settings.limit, *own])
+    """Seconds that a task may take: some estimators have a limit of their own."""
+    every = map(parse_estimate, settings.estimates)
+    return max([settings.limit, *(e.seconds for e in every if isinstance(e, SelfLimited))])
 
 
 def estimate(
-    network: Network,
-    anchor: Anchor,
+    query: Query,
     settings: Settings,
     spec: str,
     metric: Metric,
     found: Attack,
     progress: Progress = quiet,
-) -> tuple[dict[str, Any], Witness | None]:
-    """An estimate of d_`metric` as an element of the document's ``estimates``.
+) -> EstimateResult:
+    """Estimate a metric; errors are recorded, not raised.
 
     Parameters
     ----------
@@ -75,29 +82,19 @@ def estimate(
         A rewrite pipeline, or an estimator with its options.
     found
         The attack on the network.
-
-    Returns
-    -------
-    record
-        Errors are recorded, not raised.
-    witness
-        The confirmed point behind the record's ``upper``, where there is one.
     """
     start = monotonic()
-    record: dict[str, Any] = {"spec": spec, "metric": f"d_{metric}", "value": None}
-    attacked, witness = True, None
+    attacked = True
+    answer: Answer | Failure
     try:
         estimator = parse_estimate(spec)
         if metric not in estimator.metrics:
-            known = ", ".join(f"d_{m}" for m in estimator.metrics)
-            raise GraphpruneError(f"estimate '{spec}' is one of {known}, not of d_{metric}")
-        question = Question(
-            network, anchor, metric, settings, found, progress, start + settings.limit
-        )
-        answer = estimator.run(question)
-        record |= answer.to_json()
-        attacked, witness = answer.attacked, answer.witness
+            known = ", ".join(m.key for m in estimator.metrics)
+            raise GraphpruneError(f"estimate '{spec}' is one of {known}, not of {metric.key}")
+        resources = replace(settings.resources(progress), deadline=start + settings.limit)
+        answer = estimator.run(EstimateQuery(query, metric, settings, found, resources))
+        attacked = answer.attacked
     except GraphpruneError as error:
-        record |= {"lower": None, "upper": None, "status": "error", "message": str(error)}
-    record["seconds"] = monotonic() - start + (found.seconds if attacked else 0.0)
-    return record, witness
+        answer = Failure(str(error))
+    seconds = monotonic() - start + (found.seconds if attacked else 0.0)
+    return EstimateResult(spec, metric, answer, seconds)

@@ -26,19 +26,22 @@ from graphprune.backends.scip.solve import solve_target
 from graphprune.bounds import Boxes, linear_bounds, pre_activation_bounds
 from graphprune.bounds.certify import margin_rows
 from graphprune.errors import GraphpruneError
-from graphprune.evaluate.distance import distance
-from graphprune.evaluate.estimates.base import Answer, Metric, Question, Status
+from graphprune.evaluate.distance import DistanceSettings, exact_distance
+from graphprune.evaluate.estimates.base import EstimateQuery, register_estimator
+from graphprune.evaluate.results import Answer, EstimateStatus
+from graphprune.evaluate.settings import Metric
 from graphprune.region import Ball
 from graphprune.runtime.resources import Resources
 
 Floats = NDArray[np.float64]
 
-# How far beyond a rung's point the network's boundary is looked for.
+# The network's boundary is looked for so far beyond a substitute's point.
 BEYOND = 1.5
 # More unstable neurons than this, and rungs with few exact ones say no more than the certificate.
 CROWDED = 256
 
 
+@register_estimator
 @dataclass(frozen=True)
 class Sound:
     """A proven interval from enclosing substitutes with ever more exact neurons.
@@ -49,7 +52,7 @@ class Sound:
     """
 
     name: ClassVar[str] = "sound"
-    metrics: ClassVar[tuple[Metric, ...]] = ("bnd",)
+    metrics: ClassVar[tuple[Metric, ...]] = (Metric.BND,)
 
     first: int = 4
     growth: float = 3.0
@@ -63,15 +66,15 @@ class Sound:
                 f"estimate '{self.name}': first >= 0, growth > 1, 0 <= share < 1, gap > 0"
             )
 
-    def run(self, question: Question) -> Answer:
-        q, s = question, question.settings
+    def run(self, asked: EstimateQuery) -> Answer:
+        q, s = asked, asked.settings
         ladder = Ladder(self)
-        found = distance(
-            q.network, q.anchor, domain=s.domain, radius=s.radius, solver=s.solver,
-            time_limit=q.remaining, workers=s.workers, memory=s.memory, known_attack=q.found,
-            gap=self.gap, before=ladder, progress=q.progress,
-        )  # fmt: skip
-        status: Status = "collapsed" if found.status == "robust" else found.status
+        found = exact_distance(
+            q.query,
+            q.resources,
+            DistanceSettings(s.radius, s.solver, self.gap, attack=q.found, before=ladder),
+        )
+        status: EstimateStatus = "collapsed" if found.status == "robust" else found.status
         if found.upper is not None and is_exact(found.lower, found.upper, self.gap):
             status = found.status if found.status == "exact" else "ok"  # as tight as asked
         return Answer(

@@ -8,8 +8,10 @@ from graphprune.attacks.attack import Attack, closest_adversarial
 from graphprune.attacks.confirm import closest_on_ray
 from graphprune.bounds.certify import certified_radius
 from graphprune.errors import OutOfTimeError
-from graphprune.evaluate.distance import distance
-from graphprune.evaluate.estimates.base import Answer, Metric, Question, Status
+from graphprune.evaluate.distance import DistanceSettings, exact_distance
+from graphprune.evaluate.estimates.base import EstimateQuery
+from graphprune.evaluate.results import Answer, EstimateStatus
+from graphprune.evaluate.settings import Metric
 from graphprune.ir import Network
 from graphprune.ir.export import with_own_source
 from graphprune.pipeline import Pipeline
@@ -20,32 +22,32 @@ class Substituted:
     """The metric of the network that a pipeline makes; nothing is proven."""
 
     name: ClassVar[str] = "pipeline"
-    metrics: ClassVar[tuple[Metric, ...]] = ("rob", "bnd")
+    metrics: ClassVar[tuple[Metric, ...]] = (Metric.ROB, Metric.BND)
 
     pipeline: Pipeline
 
-    def run(self, question: Question) -> Answer:
+    def run(self, asked: EstimateQuery) -> Answer:
         start = monotonic()
         pipeline = self.pipeline
         if not any(p.name == "fuse-affine" for p in pipeline.passes):
             pipeline = Pipeline((*pipeline.passes, *Pipeline.parse("fuse-affine").passes))
         try:
             substitute = pipeline.run(
-                question.network, question.anchor, domain=question.settings.domain,
-                facts=(question.found,), deadline=question.deadline, progress=question.progress,
+                asked.network, asked.anchor, domain=asked.query.domain, facts=(asked.found,),
+                deadline=asked.resources.deadline, progress=asked.resources.progress,
             ).network  # fmt: skip
         except OutOfTimeError:
-            neurons = question.network.live_neurons
+            neurons = asked.network.live_neurons
             return Answer(None, "interval", neurons_left=neurons, prune_seconds=monotonic() - start)
-        if substitute.source is question.network.source:
+        if substitute.source is asked.network.source:
             # Equal to the network on a ball, and asked beyond it: it speaks for itself.
             substitute = with_own_source(substitute)
         pruned = monotonic() - start
-        solve = _certify if question.metric == "rob" else _solve
-        value, status, capped = solve(substitute, question, attack_on(substitute, question))
+        solve = _certify if asked.metric is Metric.ROB else _solve
+        value, status, capped = solve(substitute, asked, attack_on(substitute, asked))
         return Answer(
             value, status, neurons_left=substitute.live_neurons,
-            layers_left=layers_left(question.network, substitute), prune_seconds=pruned,
+            layers_left=layers_left(asked.network, substitute), prune_seconds=pruned,
             capped=capped,
         )  # fmt: skip
 
@@ -58,15 +60,16 @@ def layers_left(network: Network, substitute: Network) -> tuple[int, ...]:
 
 class _Solved(NamedTuple):
     value: float | None
-    status: Status
+    status: EstimateStatus
     capped: bool
 
 
-def _certify(substitute: Network, question: Question, known: Attack) -> _Solved:
-    s = question.settings
-    query = question.query.about(substitute)
-    proof = certified_radius(query, question.resources, s.method, known.distance)
-    if proof.radius >= s.domain.search_limit(question.anchor.x, s.norm):
+def _certify(substitute: Network, asked: EstimateQuery, known: Attack) -> _Solved:
+    s = asked.settings
+    proof = certified_radius(
+        asked.query.about(substitute), asked.resources, s.method, known.distance
+    )
+    if proof.radius >= s.domain.search_limit(asked.anchor.x, s.norm):
         return _Solved(proof.radius, "collapsed", True)
     # Out of time the radius is whatever was certified by then, a lower end.
     if proof.stopped:
@@ -74,29 +77,29 @@ def _certify(substitute: Network, question: Question, known: Attack) -> _Solved:
     return _Solved(proof.radius, "ok", False)
 
 
-def _solve(substitute: Network, question: Question, known: Attack) -> _Solved:
-    s = question.settings
-    result = distance(
-        substitute, question.anchor, domain=s.domain, radius=s.radius, solver=s.solver,
-        time_limit=question.remaining, workers=s.workers, memory=s.memory, known_attack=known,
-        progress=question.progress,
-    )  # fmt: skip
-    limit = s.domain.search_limit(question.anchor.x, radius=s.radius)
+def _solve(substitute: Network, asked: EstimateQuery, known: Attack) -> _Solved:
+    s = asked.settings
+    result = exact_distance(
+        asked.query.about(substitute),
+        asked.resources,
+        DistanceSettings(s.radius, s.solver, attack=known),
+    )
+    limit = s.domain.search_limit(asked.anchor.x, radius=s.radius)
     if result.status == "robust" or result.lower >= limit:
         # The boundary is gone, or beyond the limit asked for: there is no distance to report.
         return _Solved(None, "collapsed", True)
-    status: Status = "exact" if result.status == "exact" else "interval"
+    status: EstimateStatus = "exact" if result.status == "exact" else "interval"
     if result.upper is None:
         return _Solved(None, status, False)  # out of time before a point was found
     return _Solved(min(result.upper, limit), status, result.upper >= limit)
 
 
-def attack_on(substitute: Network, question: Question) -> Attack:
+def attack_on(substitute: Network, asked: EstimateQuery) -> Attack:
     """A first point for the substitute: the original's adversarial, or an attack of its own."""
-    s, found = question.settings, question.found
-    query = question.query.about(substitute)
+    s, found = asked.settings, asked.found
+    query = asked.query.about(substitute)
     if found.witness is not None:
         witness = closest_on_ray(query, found.witness.x)
         if witness is not None:
             return Attack(witness, 0.0, s.norm)
-    return closest_adversarial(query, question.resources, s.attack, s.effort)
+    return closest_adversarial(query, asked.resources, s.attack, s.effort)
