@@ -113,7 +113,8 @@ def floor() -> Iterator[Floor]:
     """For properties that may pass without having looked at anything: here they fail then."""
     ours = Floor()
     yield ours
-    assert ours.count >= ours.least > 0, f"only {ours.count} facts were checked"
+    share = min(1.0, settings.default.max_examples / 40) if settings.default else 1.0
+    assert ours.count >= share * ours.least > 0, f"only {ours.count} facts were checked"
 
 
 def random_points(
