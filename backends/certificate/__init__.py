@@ -1,5 +1,14 @@
-"""Certificates: proofs of distances that :mod:`graphprune.check` verifies on its own."""
+"""Certificates: proofs of distances that :mod:`graphprune.check` verifies on its own.
 
-from graphprune.backends.certificate.prove import BallQuery, UnprovenError, prove_ball
+In: a model as the checker reads it, an anchor with a radius, and the trace of the search that
+proved it. Out: the scopes and margins of a proof, every bound of which the checker's own inequality
+has confirmed.
+
+Read first: ``prove.py`` (the steps of a proof), ``systems.py`` (the checker's systems and the
+search's kernels), ``forest.py`` (trees of cases).
+"""
+
+from graphprune.backends.certificate.forest import UnprovenError
+from graphprune.backends.certificate.prove import BallQuery, prove_ball
 
 __all__ = ["BallQuery", "UnprovenError", "prove_ball"]

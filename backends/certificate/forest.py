@@ -1,29 +1,36 @@
-"""Trees of cases, grown until every leaf's bound is positive or a number of nodes is used."""
+"""Trees of cases, grown until every case's bound is positive or a number of nodes is used.
+
+Nodes are bounded by the search's own kernels on the checker's system; a case is closed when the
+checker's inequality says so.
+"""
 
 import heapq
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from time import monotonic
 
 import numpy as np
 from numpy.typing import NDArray
 
-from graphprune.backends.certificate.program import best_multipliers
-from graphprune.backends.certificate.relaxation import Batch, Floats, Relaxation, States
+from graphprune.backends.certificate.systems import Floats, Singles, SystemRelaxation
+from graphprune.backends.relaxation import kernels
+from graphprune.backends.relaxation.arrays import copied
+from graphprune.backends.relaxation.kernels import AscentSettings, Parameters
+from graphprune.backends.relaxation.node_lp import relax
+from graphprune.backends.relaxation.subproblem import RATE, ROOT_STEPS
 from graphprune.check.bound import lower_bounds
 from graphprune.check.container import Claims
 from graphprune.check.forms import AffineForm
 
-Singles = NDArray[np.float32]
-NOTHING = np.float32(0.0)
-# Nodes bounded at once; of a tree that is known.
-BATCH, CHUNK = 32, 256
-# Ascent steps at a root, at other nodes, and where no split is left.
-ROOT_STEPS, STEPS, LAST_STEPS = 30, 10, 400
+# Cases evaluated by the checker's inequality at once.
+CHUNK = 256
+# AscentSettings steps at nodes below a root, and where no split is left.
+STEPS, LAST_STEPS = 10, 400
 # The ascent is slow in cases that hold few or no points: linear programs at every fourth depth from
-# where this share of the neurons is split.
-PROGRAM_EVERY, PROGRAM_FROM = 4, 0.125
+# where this share of the neurons is split, for so many seconds.
+PROGRAM_EVERY, PROGRAM_FROM, SECONDS = 4, 0.125, 10.0
 # Neurons per node whose two cases are bounded before one is split.
-CANDIDATES = 16
+CANDIDATES = 64
 
 
 class UnprovenError(Exception):
@@ -36,33 +43,37 @@ class CaseNode:
 
     Attributes
     ----------
-    state, theta, mix, assumed
-        One row of a batch.
+    parameters
+        Of the kernels' bound; neurons that the bounds have fixed are split as well.
+    depth
+        Number of splits.
     split, children
         The neuron that is split, and the cases z >= 0 and z <= 0; -1 and None: a leaf.
-    multipliers, planes, stored_assumed
-        What the certificate says of a leaf.
+    surplus
+        The bound that the kernels must prove before the checker evaluates the case again: so much
+        rounding, or precision of float32, has cost it before.
+    multipliers, planes
+        The certificate's entries of a leaf.
     """
 
     goal: int
-    state: States
-    theta: Floats
-    mix: Floats
-    assumed: float = 0.0
+    parameters: Parameters
+    depth: int = 0
     split: int = -1
     children: "tuple[CaseNode, CaseNode] | None" = None
-    multipliers: Singles | None = None
-    planes: Singles | None = None
-    stored_assumed: np.float32 = NOTHING
+    surplus: float = 0.0
+    multipliers: Singles | None = field(default=None, repr=False)
+    planes: Singles | None = field(default=None, repr=False)
 
-    def divide(self, split: int) -> "tuple[CaseNode, CaseNode]":
+    def divide(self, neuron: int) -> "tuple[CaseNode, CaseNode]":
         """Split a neuron; the two cases, with multiplier 0 for it."""
         both = []
-        for phase in (1, -1):
-            state, theta = self.state.copy(), self.theta.copy()
-            state[split], theta[split] = phase, 0.0
-            both.append(CaseNode(self.goal, state, theta, self.mix, self.assumed))
-        self.split, self.children = split, (both[0], both[1])
+        for phase in (kernels.ACTIVE, kernels.INACTIVE):
+            phases, slopes, weights = self.parameters
+            phases, slopes = phases.copy(), slopes.copy()
+            phases[neuron], slopes[neuron] = phase, 0.0
+            both.append(CaseNode(self.goal, Parameters(phases, slopes, weights), self.depth + 1))
+        self.split, self.children = neuron, (both[0], both[1])
         return self.children
 
     def leaves(self) -> "Iterator[CaseNode]":
@@ -76,239 +87,173 @@ class CaseNode:
                 stack += node.children[::-1]
 
 
-def prove(
-    relaxation: Relaxation,
-    goals: AffineForm,
-    numbers: NDArray[np.int32],
-    *,
-    stop: float,
-    assumption: AffineForm | None = None,
-    root: CaseNode | None = None,
-    nodes: int | None = None,
-    over: Callable[[], bool] = lambda: False,
-) -> tuple[Claims, Floats]:
-    """Claims about `goals`, and their proven bounds.
+class Forest:
+    """A tree of cases for every goal on a system.
 
     Parameters
     ----------
     goals
         Forms over the system's basis.
-    numbers
-        What the certificate calls them.
     stop
         Cases whose bound exceeds this (>= 0) are not split.
-    assumption
-        The form that is known to be <= 0, if the relaxation has one.
-    root
-        A tree to start from, for a single goal.
-    nodes
-        Limit of nodes per goal; None: until every case is closed.
     over
         Says whether time is over.
-
-    Raises
-    ------
-    UnprovenError
-        Time is over; without a limit of nodes: a case cannot be closed.
     """
-    forest = _Forest(relaxation, goals, stop, assumption, over)
-    roots = [root] if root is not None else forest.roots()
-    forest.grow(roots, nodes)
-    return forest.claims(roots, numbers)
 
-
-class _Forest:
     def __init__(
-        self, relaxation: Relaxation, goals: AffineForm, stop: float, assumption: AffineForm | None,
-        over: Callable[[], bool],
+        self, relaxation: SystemRelaxation, goals: AffineForm, stop: float,
+        over: Callable[[], bool] = lambda: False,
     ) -> None:  # fmt: skip
         self.relaxation = relaxation
         self.goals = goals.widen(len(relaxation.system.low))
-        self.rows = self.goals.rows.toarray()
-        planes = relaxation.system.planes
-        self.planes = np.zeros(0, np.intp) if planes is None else planes.neurons
+        self.specifications = relaxation.specifications(goals)
         self.stop = stop
-        self.assumption = assumption
         self.over = over
+        self.roots = [CaseNode(g, copied(relaxation.start)) for g in range(len(goals.offset))]
+        self._free = int(np.sum(relaxation.start.phases == 0))
 
-    def roots(self) -> list[CaseNode]:
-        """Unsplit cases with default slopes."""
-        start = self.relaxation.batch(self.goals)
-        parts = zip(start.states, start.theta, start.mix, strict=True)
-        return [CaseNode(g, *part) for g, part in enumerate(parts)]
+    def prove(self, numbers: NDArray[np.int32], limit: int | None = None) -> tuple[Claims, Floats]:
+        """Grow the trees; claims about the goals, and their proven bounds.
 
-    def grow(self, roots: list[CaseNode], limit: int | None) -> None:
-        used = np.zeros(len(roots), np.int64)
-        nodes = [leaf for root in roots for leaf in root.leaves()]
-        if len(nodes) > len(roots):
+        Parameters
+        ----------
+        numbers
+            The goals' numbers in the certificate.
+        limit
+            Of nodes per goal; None: until every case is closed.
+
+        Raises
+        ------
+        UnprovenError
+            Time is over; without a limit of nodes: a case cannot be closed.
+        """
+        self._grow(limit)
+        return self.claims(numbers)
+
+    def _grow(self, limit: int | None) -> None:
+        used = np.zeros(len(self.roots), np.int64)
+        nodes = [leaf for root in self.roots for leaf in root.leaves()]
+        if len(nodes) > len(self.roots):
             # A tree that is known: most of its cases close as they are.
-            parts = [nodes[i : i + CHUNK] for i in range(0, len(nodes), CHUNK)]
-            nodes = [node for part in parts for node in self._bound(part, 0)[0]]
+            nodes = self._refused(nodes)
             nodes = [node for node in nodes if not (self._deep(node, 1) and self._program(node))]
-        heap: list[tuple[float, int, CaseNode]] = [
-            (-np.inf, i, node) for i, node in enumerate(nodes)
-        ]
+        heap: list[tuple[float, int, CaseNode]] = [(-np.inf, i, x) for i, x in enumerate(nodes)]
         count = len(heap)
         left: list[CaseNode] = []
-        while heap:
+        waiting: list[CaseNode] = []
+        while heap or waiting:
             if self.over():
                 raise UnprovenError("time is over")
-            nodes = [heapq.heappop(heap)[2] for _ in range(min(BATCH, len(heap)))]
-            for node in nodes:
-                used[node.goal] += 1
-            open_nodes, batch, _ = self._bound(nodes, ROOT_STEPS if count <= BATCH else STEPS)
-            if limit is not None:
-                spare = np.array([used[n.goal] < limit for n in open_nodes], bool)
-                left += [n for n, s in zip(open_nodes, spare, strict=True) if not s]
-                open_nodes = [n for n, s in zip(open_nodes, spare, strict=True) if s]
-                batch = batch.take(spare)
-            if not open_nodes:
+            if not heap or len(waiting) >= CHUNK:
+                for node in self._refused(waiting):
+                    count += 1
+                    heapq.heappush(heap, (0.0, count, node))
+                waiting = []
                 continue
-            if limit is None:
-                still = np.array(
-                    [not (self._deep(n, PROGRAM_EVERY) and self._program(n)) for n in open_nodes],
-                    bool,
-                )
-                open_nodes = [n for n, s in zip(open_nodes, still, strict=True) if s]
-                batch = batch.take(still)
-                if not open_nodes:
-                    continue
-            for node, split, estimates in self._branch(open_nodes, batch):
-                if split < 0:
-                    if limit is not None:
-                        left.append(node)
-                    elif not self._last(node):
-                        raise UnprovenError("a case without a neuron left to split")
-                    continue
-                for child, estimate in zip(node.divide(split), estimates, strict=True):
+            node = heapq.heappop(heap)[2]
+            used[node.goal] += 1
+            full = limit is not None and used[node.goal] >= limit
+            split = self._bound(node, ROOT_STEPS if node.depth == 0 else STEPS, branch=not full)
+            if split is None:
+                waiting.append(node)
+            elif full or (split.neuron < 0 and limit is not None):
+                left.append(node)
+            elif limit is None and self._deep(node, PROGRAM_EVERY) and self._program(node):
+                pass
+            elif split.neuron < 0:
+                if not self._last(node):
+                    raise UnprovenError("a case without a neuron left to split")
+            else:
+                estimates = split.active, split.inactive
+                for child, estimate in zip(node.divide(split.neuron), estimates, strict=True):
                     count += 1
                     heapq.heappush(heap, (estimate, count, child))
-        if left:
-            self._store(left)
+        self._refused(left)
 
-    def _batch(self, nodes: list[CaseNode]) -> Batch:
-        which = [n.goal for n in nodes]
-        return Batch(
-            self.rows[which], self.goals.offset[which], np.stack([n.state for n in nodes]),
-            np.stack([n.theta for n in nodes]).astype(np.float64),
-            np.stack([n.mix for n in nodes]).astype(np.float64),
-            np.array([n.assumed for n in nodes]),
+    def _bound(self, node: CaseNode, steps: int, *, branch: bool = True) -> kernels.Split | None:
+        """Bound a node, in place; None where it is closed, else its best split if one is asked."""
+        own = self.relaxation
+        stop = self.stop + node.surplus
+        found = kernels.optimise(
+            own.relaxation, self.specifications[node.goal], 0.0, node.parameters,
+            AscentSettings(steps, RATE, stop), own.workspace,
         )  # fmt: skip
+        node.surplus = max(found.value - self.stop, 0.0)
+        if found.value > stop:
+            return None
+        if not branch:
+            return kernels.Split(-1, 0.0, 0.0)
+        return kernels.strong_branching(
+            own.relaxation, node.parameters, own.workspace, found.value, stop, CANDIDATES
+        )
 
-    def _bound(self, nodes: list[CaseNode], steps: int) -> tuple[list[CaseNode], Batch, Floats]:
-        """Bound nodes; those that stay open, with their batch and bounds."""
-        batch = self._batch(nodes)
-        bounds = self.relaxation.ascend(batch, steps, stop=self.stop)
-        for i, node in enumerate(nodes):
-            node.theta, node.mix = batch.theta[i], batch.mix[i]
-            node.assumed = float(batch.assumed[i])
-        closed = np.flatnonzero(bounds > self.stop)
-        is_open = np.ones(len(nodes), bool)
-        if len(closed):
-            proven = self._store([nodes[i] for i in closed])
-            is_open[closed[proven > 0.0]] = False
-        rest = [node for node, o in zip(nodes, is_open, strict=True) if o]
-        return rest, batch.take(is_open), bounds[is_open]
+    def _refused(self, nodes: Sequence[CaseNode]) -> list[CaseNode]:
+        """Fix the multipliers of leaves; those that the checker's inequality does not close."""
+        refused = []
+        for start in range(0, len(nodes), CHUNK):
+            part = nodes[start : start + CHUNK]
+            goals = self.goals.take(np.array([n.goal for n in part], np.intp))
+            multipliers, planes = self.relaxation.multipliers(goals, [n.parameters for n in part])
+            for i, node in enumerate(part):
+                node.multipliers = multipliers[i]
+                node.planes = None if planes is None else planes[i]
+            for node, value in zip(part, self._values(part).tolist(), strict=True):
+                if not value > 0.0:
+                    node.surplus += max(-value, 0.0)
+                    refused.append(node)
+        return refused
 
-    def _store(self, nodes: list[CaseNode]) -> Floats:
-        """Fix the multipliers of leaves; their bounds by the checker's inequality."""
-        batch = self._batch(nodes)
-        assumed = batch.assumed.astype(np.float32)
-        batch.assumed = assumed.astype(np.float64)
-        done = self.relaxation.backward(batch, stored=True)
-        multipliers = done.multipliers.astype(np.float32)
-        planes = done.planes[:, self.planes].astype(np.float32)
-        for node, *own in zip(nodes, multipliers, planes, assumed, strict=True):
-            node.multipliers, node.planes, node.stored_assumed = own
-        return self._values(nodes)
-
-    def _values(self, nodes: list[CaseNode]) -> Floats:
+    def _values(self, nodes: Sequence[CaseNode]) -> Floats:
+        """Evaluate leaves by the checker's inequality."""
         goals = self.goals.take(np.array([n.goal for n in nodes], np.intp))
-        states = np.stack([n.state for n in nodes])
-        multipliers, planes = _stored(nodes)
-        assumed = np.array([n.stored_assumed for n in nodes])
-        assumption = None if self.assumption is None else (assumed, self.assumption)
-        return lower_bounds(self.relaxation.system, goals, states, multipliers, planes, assumption)
+        phases = np.stack([n.parameters.phases for n in nodes])
+        return lower_bounds(self.relaxation.system, goals, phases, *_entries(nodes))
 
     def _program(self, node: CaseNode) -> bool:
-        """Close a case by the best multipliers there are."""
-        goal = self.goals.take(np.array([node.goal]))
-        state = np.where(node.state != 0, node.state, self.relaxation.fixed)
-        found = best_multipliers(self.relaxation.system, goal, state)
-        if found is None:
+        """Close a case by the best parameters there are, those of a linear program."""
+        best = relax(
+            self.relaxation.relaxation, self.specifications[node.goal], node.parameters,
+            monotonic() + SECONDS,
+        )  # fmt: skip
+        if best is None or not best.bound > self.stop + node.surplus:
             return False
-        node.multipliers, node.planes = (x.astype(np.float32) for x in found)
-        return bool(self._values([node])[0] > 0.0)
+        trial = CaseNode(node.goal, best.parameters)
+        if self._refused([trial]):
+            return False
+        node.parameters = trial.parameters
+        node.multipliers, node.planes = trial.multipliers, trial.planes
+        return True
 
     def _deep(self, node: CaseNode, every: int) -> bool:
-        """Whether a linear program is worth its time."""
-        depth = int(np.count_nonzero(node.state))
-        least = PROGRAM_FROM * int(np.sum(self.relaxation.fixed == 0))
-        return self.assumption is None and depth >= max(1.0, least) and depth % every == 0
+        """Return True where a linear program is worth its time."""
+        least = max(1.0, PROGRAM_FROM * self._free)
+        return node.depth >= least and node.depth % every == 0
 
     def _last(self, node: CaseNode) -> bool:
-        """No split helps: what is left is a linear program, or a long ascent."""
-        found = self.assumption is None and self._program(node)
-        return found or not self._bound([node], LAST_STEPS)[0]
+        """Close a case that no split helps: by a linear program, or a long ascent."""
+        if self._program(node):
+            return True
+        return self._bound(node, LAST_STEPS, branch=False) is None and not self._refused([node])
 
-    def _branch(
-        self, nodes: list[CaseNode], batch: Batch
-    ) -> list[tuple[CaseNode, int, tuple[float, float]]]:
-        """Filtered strong branching: for each node its split and the bounds of both cases."""
-        relaxation, n = self.relaxation, self.relaxation.system.inputs
-        system = relaxation.system
-        done = relaxation.backward(batch)
-        at = relaxation.forward(batch, done)
-        c = done.coefficients[:, n:] - done.planes
-        loss = np.abs(c * (at.v[:, n:] - np.maximum(at.z, 0.0)))
-        area = np.abs(c) * relaxation.chord * -system.lower
-        score = loss + np.where(c < 0, 0.3, 0.05) * area
-        score[relaxation.state(batch) != 0] = 0.0
-        most = min(CANDIDATES, score.shape[1])
-        if most == 0:
-            return [(node, -1, (0.0, 0.0)) for node in nodes]
-        order = np.argsort(-score, axis=1)[:, :most]
-        useful = np.take_along_axis(score, order, axis=1) > 0.0
-        owner, place = np.nonzero(useful)
-        neuron = order[owner, place]
-        trial = batch.take(np.concatenate([owner, owner]))
-        place = np.arange(len(trial))
-        both = np.concatenate([neuron, neuron])
-        trial.states[place, both] = np.repeat(np.array([1, -1], np.int8), len(owner))
-        trial.theta[place, both] = 0.0
-        value = relaxation.backward(trial).value if len(trial) else np.zeros(0)
-        first, second = value[: len(owner)], value[len(owner) :]
-        total = np.minimum(first - self.stop, 0.0) + np.minimum(second - self.stop, 0.0)
-        result = []
-        for i, node in enumerate(nodes):
-            mine = np.flatnonzero(owner == i)
-            if not len(mine):
-                result.append((node, -1, (0.0, 0.0)))
-                continue
-            best = mine[int(np.argmax(total[mine]))]
-            result.append((node, int(neuron[best]), (float(first[best]), float(second[best]))))
-        return result
-
-    def claims(self, roots: list[CaseNode], numbers: NDArray[np.int32]) -> tuple[Claims, Floats]:
+    def claims(self, numbers: NDArray[np.int32]) -> tuple[Claims, Floats]:
+        """Return the claims that the leaves make, and the goals' proven bounds."""
         trees: list[int] = []
-        stack = roots[::-1]
+        stack = self.roots[::-1]
         while stack:
             node = stack.pop()
             trees.append(node.split)
             stack += () if node.children is None else node.children[::-1]
-        leaves = [leaf for root in roots for leaf in root.leaves()]
-        values = np.full(len(roots), np.inf)
+        leaves = [leaf for root in self.roots for leaf in root.leaves()]
+        values = np.full(len(self.roots), np.inf)
         np.minimum.at(values, [n.goal for n in leaves], self._values(leaves))
-        multipliers, planes = _stored(leaves)
-        assumed = np.array([n.stored_assumed for n in leaves], np.float32)
-        return Claims(
-            numbers, multipliers, None if len(leaves) == len(roots) else np.array(trees, np.int32),
-            planes, assumed if self.assumption is not None else None,
-        ), values  # fmt: skip
+        whole = len(leaves) == len(self.roots)
+        multipliers, planes = _entries(leaves)
+        tree = None if whole else np.array(trees, np.int32)
+        return Claims(numbers, multipliers, tree, planes), values
 
 
-def _stored(leaves: list[CaseNode]) -> tuple[Singles, Singles | None]:
-    """The multipliers (leaves, width) and, if there are any, (leaves, planes)."""
+def _entries(leaves: Sequence[CaseNode]) -> tuple[Singles, Singles | None]:
+    """Return the multipliers (leaves, width) and, if there are any, (leaves, planes)."""
     multipliers = np.stack([n.multipliers for n in leaves if n.multipliers is not None])
-    planes = np.stack([n.planes for n in leaves if n.planes is not None])
-    return multipliers, planes if planes.shape[1] else None
+    planes = [n.planes for n in leaves if n.planes is not None]
+    return multipliers, np.stack(planes) if planes else None

@@ -1,8 +1,8 @@
 """A search's trace carried over to a system of the checker: its planes and its tree.
 
-What the search proved on its own condensed network need not hold to the last digit here, so
-nothing is taken on trust: planes get the offset that this system needs, and cases of the tree that
-do not close as they are go on as any other case does.
+The search's proof on its own condensed network need not hold to the last digit here, so nothing is
+taken on trust: planes get the offset that this system needs, and cases of the tree that do not
+close as they are go on as any other case does.
 """
 
 from collections.abc import Callable
@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graphprune.backends.certificate.forest import CaseNode
-from graphprune.backends.certificate.relaxation import Floats, Relaxation
+from graphprune.backends.certificate.systems import Floats, SystemRelaxation
+from graphprune.backends.relaxation.kernels import Parameters
 from graphprune.backends.trace import ClosedCase, Path, TargetTrace
 from graphprune.check.bound import System, UpperPlanes, plane_slack
 from graphprune.check.forms import AffineForm, csr
@@ -23,7 +24,7 @@ ROUNDS, GOLDEN = 24, 0.6180339887498949
 
 
 class Guide:
-    """An outline, seen from the variable neurons of a scope.
+    """A target's trace, seen from the variable neurons of a scope.
 
     Parameters
     ----------
@@ -31,17 +32,17 @@ class Guide:
         (neurons,) of the scope.
     """
 
-    def __init__(self, outline: TargetTrace, phase: NDArray[np.int8]) -> None:
-        self.outline = outline
+    def __init__(self, trace: TargetTrace, phase: NDArray[np.int8]) -> None:
+        self.trace = trace
         place = np.full(len(phase), -1)
         place[phase == 0] = np.arange(int(np.sum(phase == 0)))
         # (rows,) variable neurons of the system, -1: none, its phase is known.
-        self.place = place[outline.neurons]
-        self.phase = phase[outline.neurons]
+        self.place = place[trace.neurons]
+        self.phase = phase[trace.neurons]
 
     def planes(self, system: System) -> UpperPlanes | None:
         """The trace's planes over the system's basis, as low as the checker accepts them."""
-        given, n = self.outline.planes, system.inputs
+        given, n = self.trace.planes, system.inputs
         if given is None or system.width == 0:
             return None
         free = (system.lower < 0) & (system.upper > 0)
@@ -73,21 +74,18 @@ class Guide:
             neurons, AffineForm(csr(p), offset + missing, np.zeros(len(rows))), below, above
         )
 
-    def root(self, relaxation: Relaxation, goal: AffineForm) -> CaseNode:
-        """The trace's tree for a goal (one row), with the parameters of its cases."""
-        start = relaxation.batch(goal)
-        root = CaseNode(0, start.states[0], start.theta[0], start.mix[0])
-        for case in self.outline.cases:
+    def grow(self, root: CaseNode, relaxation: SystemRelaxation) -> None:
+        """Grow the trace's tree from a root, with the parameters of its cases."""
+        for case in self.trace.cases:
             leaf = self._descend(root, case.path, relaxation)
             if leaf is not None and case.theta is not None:
-                self._parameters(leaf, case, relaxation)
-        return root
+                leaf.parameters = self._parameters(leaf.parameters, case, relaxation)
 
-    def _descend(self, node: CaseNode, path: Path, relaxation: Relaxation) -> CaseNode | None:
+    def _descend(self, node: CaseNode, path: Path, relaxation: SystemRelaxation) -> CaseNode | None:
         """The leaf of a case, grown where it is missing; None: its splits contradict the scope."""
         for row, phase in splits(path):
             j = int(self.place[row])
-            known = self.phase[row] if j < 0 else relaxation.fixed[j]
+            known = self.phase[row] if j < 0 else relaxation.start.phases[j]
             if known == -phase:
                 return None
             if known == 0:
@@ -95,22 +93,26 @@ class Guide:
                 node = first if phase > 0 else second
         return node if node.children is None else None
 
-    def _parameters(self, leaf: CaseNode, case: ClosedCase, relaxation: Relaxation) -> None:
+    def _parameters(
+        self, own: Parameters, case: ClosedCase, relaxation: SystemRelaxation
+    ) -> Parameters:
+        """The parameters of a case, as far as they are about neurons of the system."""
         known = self.place >= 0
-        place = self.place[known]
-        theta = leaf.theta.copy()
+        place, fixed = self.place[known], relaxation.start.phases
+        slopes = own.slopes.copy()
         if case.theta is not None:
-            theta[place] = case.theta[known]
-        # Slopes of neurons that are split here, or the reverse, mean nothing.
-        fixed = np.zeros(len(theta), np.int8)
-        fixed[place] = self.outline.fixed[known]
-        theta[(relaxation.fixed != 0) & (fixed != relaxation.fixed) & (leaf.state == 0)] = 0.0
-        free = (leaf.state == 0) & (relaxation.fixed == 0)
-        leaf.theta = np.where(free, np.clip(theta, 0.0, 1.0), theta)
+            slopes[place] = case.theta[known]
+        # Slopes of neurons that are fixed by bounds here and not there mean nothing.
+        theirs = np.zeros(len(slopes), np.int8)
+        theirs[place] = self.trace.fixed[known]
+        slopes[(fixed != 0) & (theirs != fixed)] = 0.0
+        slopes = np.where(own.phases == 0, np.clip(slopes, 0.0, 1.0), slopes)
+        weights = own.cut_weights
         if case.mix is not None:
-            mix = np.zeros(len(theta))
-            mix[place] = case.mix[known]
-            leaf.mix = np.where(leaf.mix > 0.0, mix, 0.0)
+            given = np.zeros(len(slopes))
+            given[place] = case.mix[known]
+            weights = np.where(weights > 0.0, given, 0.0)
+        return Parameters(own.phases, slopes, weights)
 
 
 def splits(path: Path) -> list[tuple[int, int]]:

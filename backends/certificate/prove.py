@@ -1,13 +1,15 @@
 """A certificate's proof for one anchor and radius.
 
-On the ball of the radius: bounds layer by layer with CROWN's slopes; margins with optimised slopes;
-for every target still open bounds that hold where it wins, in rounds; then a tree of cases.
-The checker's own reading of the model, systems and inequality are used throughout, so that what is
-written is what will be verified.
+On the ball of the radius: bounds layer by layer with CROWN's slopes; margins with the slopes that
+the search recorded, or optimised ones; for every target still open bounds that hold where it wins,
+in rounds; then a tree of cases, the search's own where it has one. The checker's reading of the
+model, its systems and its inequality are used throughout, and bounds are searched by the search's
+kernels, so that what is written is what will be verified.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import pairwise
 from time import monotonic
 
@@ -15,9 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from graphprune.backends.certificate.forest import ROOT_STEPS, UnprovenError, prove
+from graphprune.backends.certificate.forest import Forest, UnprovenError
 from graphprune.backends.certificate.guide import Guide
-from graphprune.backends.certificate.relaxation import Batch, Floats, Relaxation
+from graphprune.backends.certificate.systems import Floats, Singles, SystemRelaxation
+from graphprune.backends.relaxation import kernels
+from graphprune.backends.relaxation.arrays import copied
+from graphprune.backends.relaxation.kernels import AscentSettings, Parameters
+from graphprune.backends.relaxation.subproblem import RATE, ROOT_STEPS
 from graphprune.backends.trace import Trace
 from graphprune.check.bound import System, cut_box, linear_bounds, lower_bounds, stack
 from graphprune.check.container import Claims, Margins, Scope
@@ -31,7 +37,7 @@ SLACK = 1e-11
 # Rounds of bounds under the assumption that a target wins, and the share of their width by which a
 # round must gain for another one: of systems with few neurons, and with many.
 FEW, ROUNDS_FEW, ROUNDS_MANY = 64, (8, 0.02), (4, 0.05)
-# What a cut of the box must gain, and a claim of what its neuron's bounds are apart.
+# The least share that a cut of the box must gain, and a claim of its neuron's width.
 CUT, WORTH = 0.01, 1e-3
 # Neurons of a late layer, whose bounds are worth small trees, and the nodes of these.
 LATE, LATE_NODES = 64, 24
@@ -56,6 +62,11 @@ class _OpenScope:
     logits: AffineForm
     empty: bool = False
 
+    @cached_property
+    def relaxation(self) -> SystemRelaxation:
+        """The system for the kernels."""
+        return SystemRelaxation(self.system)
+
     @property
     def spread(self) -> float:
         """Sum of the widths of its bounds."""
@@ -64,7 +75,7 @@ class _OpenScope:
 
 @dataclass(frozen=True, eq=False)
 class BallQuery:
-    """What is to be proven: no point within `radius` of `anchor` is adversarial.
+    """Is no point within `radius` of `anchor` adversarial? The claim that a proof is asked for.
 
     Attributes
     ----------
@@ -91,7 +102,7 @@ def prove_ball(
     Parameters
     ----------
     trace
-        What a search knew that proved this ball, or a slightly larger one.
+        Of a search that proved this ball, or a slightly larger one.
 
     Raises
     ------
@@ -163,13 +174,12 @@ class _Prover:
         self, system: System, form: AffineForm, which: NDArray[np.intp], lower: Floats,
         upper: Floats, offset: int,
     ) -> Claims:  # fmt: skip
-        """Bounds of some neurons with default slopes; tightens lower and upper in place."""
-        relaxation = Relaxation(system)
-        goals = _signed(form, which)
-        batch = relaxation.batch(goals)
-        m = relaxation.backward(batch, stored=True).multipliers.astype(np.float32)
-        bounds = lower_bounds(system, goals, batch.states, m)
-        count = len(which)
+        """Bounds of some neurons with default slopes; tightens lower and upper in scope."""
+        relaxation = SystemRelaxation(system)
+        goals, count = _signed(form, which), len(which)
+        parameters = [relaxation.start] * (2 * count)
+        m, _ = relaxation.multipliers(goals, parameters)
+        bounds = lower_bounds(system, goals, _phases(parameters, system), m)
         numbers = np.concatenate([which + offset, -1 - which - offset]).astype(np.int32)
         low, high = bounds[:count] - SLACK, -bounds[count:] + SLACK
         better = np.concatenate([low > lower[which], high < upper[which]])
@@ -180,38 +190,41 @@ class _Prover:
     # -- margins and rounds ------------------------------------------------------------------
 
     def _stop(self, form: AffineForm) -> float:
-        """What a leaf's bound must exceed before it counts as closed: float32 multipliers."""
+        """Least bound of a closed leaf: float32 multipliers cost about so much."""
         return 1e-7 * float(np.max(np.abs(form.offset), initial=1.0))
 
-    def _close(self, place: _OpenScope, targets: NDArray[np.intp]) -> NDArray[np.intp]:
+    def _close(self, scope: _OpenScope, targets: NDArray[np.intp]) -> NDArray[np.intp]:
         """Exclude the targets whose margins slopes alone prove positive; the others."""
-        form = margin_form(place.system, place.logits, self.question.label, targets)
-        claims, values = prove(
-            Relaxation(place.system), form, targets.astype(np.int32), stop=self._stop(form), nodes=1
-        )
+        form = margin_form(scope.system, scope.logits, self.question.label, targets)
+        forest = Forest(scope.relaxation, form, self._stop(form))
+        for root, target in zip(forest.roots, targets.tolist(), strict=True):
+            known = self.trace.targets.get(target)
+            if known is not None and [case.path for case in known.cases] == [None]:
+                Guide(known, scope.phase).grow(root, scope.relaxation)
+        claims, values = forest.prove(targets.astype(np.int32), 1)
         done = values > 0.0
         if np.any(done):
             self.margins.append(
-                Margins(place.number, Claims(claims.goals[done], claims.multipliers[done]))
+                Margins(scope.number, Claims(claims.goals[done], claims.multipliers[done]))
             )
         left: NDArray[np.intp] = targets[~done]
         return left
 
-    def _target(self, place: _OpenScope, target: int) -> None:
+    def _target(self, scope: _OpenScope, target: int) -> None:
         """Exclude one target."""
-        outline = self.trace.targets.get(target)
-        if outline is None:
-            tight, guide = self._rounds(place, target, early=True), None
+        known = self.trace.targets.get(target)
+        if known is None:
+            tight, guide = self._rounds(scope, target, early=True), None
         else:
-            guide = Guide(outline, place.phase)
-            small = outline.planes is None and len(outline.cases) <= EARLY
-            if place.system.width > WIDE:
+            guide = Guide(known, scope.phase)
+            small = known.planes is None and len(known.cases) <= EARLY
+            if scope.system.width > WIDE:
                 # The trace's tree mostly closes on the bounds that all targets share: the search
                 # had no others, or planes make up for them, and rounds take longer than a tree.
-                planed = self._planes(place, target, guide)
-                if self._tree(planed, target, guide, GROWN * len(outline.cases) + EARLY):
+                planed = self._planes(scope, target, guide)
+                if self._tree(planed, target, guide, GROWN * len(known.cases) + EARLY):
                     return
-            tight = self._rounds(place, target, early=small)
+            tight = self._rounds(scope, target, early=small)
             if tight is not None:
                 planed = self._planes(tight, target, guide)
                 few = tight.system.width <= FEW and planed is not tight
@@ -221,86 +234,88 @@ class _Prover:
             if not self._tree(tight, target, guide):
                 raise UnprovenError(f"class {target}: its cases close within rounding only")
 
-    def _rounds(self, place: _OpenScope, target: int, *, early: bool) -> _OpenScope | None:
+    def _rounds(self, scope: _OpenScope, target: int, *, early: bool) -> _OpenScope | None:
         """Rounds of bounds and box cuts where `target` wins; None: they exclude it.
 
         `early`: with a small tree after each.
         """
-        rounds, gain = ROUNDS_FEW if place.system.width <= FEW else ROUNDS_MANY
-        root = self._root(place, target)
+        rounds, gain = ROUNDS_FEW if scope.system.width <= FEW else ROUNDS_MANY
+        root = self._root(scope, target)
         for number in range(rounds):
             if root is None:
                 return None
             if self.over():
                 raise UnprovenError("time is over")
             self.progress(f"certificate: class {target}, bounds, round {number + 1}")
-            width = place.spread
-            claims, batch = root
-            place = self._constrained(self._cut(place, target, claims), target, batch)
-            if place.empty:
+            width = scope.spread
+            claims, parameters = root
+            scope = self._constrained(self._cut(scope, target, claims), target, parameters)
+            if scope.empty:
                 return None
-            root = self._root(place, target)
-            if root is not None and early and self._tree(place, target, nodes=EARLY):
+            root = self._root(scope, target)
+            if root is not None and early and self._tree(scope, target, nodes=EARLY):
                 return None
-            if place.spread > (1.0 - gain) * width:
+            if scope.spread > (1.0 - gain) * width:
                 break
-        return None if root is None else place
+        return None if root is None else scope
 
-    def _root(self, place: _OpenScope, target: int) -> tuple[Claims, Batch] | None:
+    def _root(self, scope: _OpenScope, target: int) -> tuple[Claims, Parameters] | None:
         """The margin's bound without splits, and its slopes; None: it is positive, and claimed."""
-        relaxation, margin = Relaxation(place.system), self._margin(place, target)
-        batch = relaxation.batch(margin)
-        relaxation.ascend(batch, ROOT_STEPS, stop=self._stop(margin))
-        claims, values = _stored(relaxation, margin, np.array([target], np.int32), batch)
+        own, margin = scope.relaxation, self._margin(scope, target)
+        parameters = copied(own.start)
+        kernels.optimise(
+            own.relaxation, own.specifications(margin)[0], 0.0, parameters,
+            AscentSettings(ROOT_STEPS, RATE, self._stop(margin)), own.workspace,
+        )  # fmt: skip
+        claims, values = _claims(own, margin, np.array([target], np.int32), [parameters])
         if values[0] > 0.0:
-            self.margins.append(Margins(place.number, claims))
+            self.margins.append(Margins(scope.number, claims))
             return None
-        return claims, batch
+        return claims, parameters
 
-    def _margin(self, place: _OpenScope, target: int) -> AffineForm:
+    def _margin(self, scope: _OpenScope, target: int) -> AffineForm:
         return margin_form(
-            place.system, place.logits, self.question.label, np.array([target])
+            scope.system, scope.logits, self.question.label, np.array([target])
         )  # fmt: skip
 
-    def _cut(self, place: _OpenScope, target: int, claim: Claims) -> _OpenScope:
+    def _cut(self, scope: _OpenScope, target: int, claim: Claims) -> _OpenScope:
         """A scope whose box is cut by the margin's bound, where that gains anything."""
-        system, n = place.system, self.model.inputs
-        margin = self._margin(place, target)
+        system, n = scope.system, self.model.inputs
+        margin = self._margin(scope, target)
         states = np.zeros((1, system.width), np.int8)
         c, rest = linear_bounds(system, margin, states, claim.multipliers, claim.planes)
         low, high = cut_box(system, c[0], float(rest[0]))
         if np.sum(high - low) > (1.0 - CUT) * np.sum(system.high[:n] - system.low[:n]):
-            return place
+            return scope
         self.scopes.append(
-            Scope(place.number, target, place.phase, system.lower, system.upper, (), cut=claim)
+            Scope(scope.number, target, scope.phase, system.lower, system.upper, (), cut=claim)
         )
         system = system.within((low, high), system.lower, system.upper)
-        return replace(place, number=len(self.scopes) - 1, target=target, system=system)
+        return replace(scope, number=len(self.scopes) - 1, target=target, system=system)
 
     def _tree(
-        self, place: _OpenScope, target: int, guide: Guide | None = None, nodes: int | None = None
+        self, scope: _OpenScope, target: int, guide: Guide | None = None, nodes: int | None = None
     ) -> bool:
-        relaxation, form = Relaxation(place.system), self._margin(place, target)
-        claims, values = prove(
-            relaxation, form, np.array([target], np.int32), stop=self._stop(form),
-            root=None if guide is None else guide.root(relaxation, form),
-            nodes=nodes, over=self.over,
-        )  # fmt: skip
+        form = self._margin(scope, target)
+        forest = Forest(scope.relaxation, form, self._stop(form), self.over)
+        if guide is not None:
+            guide.grow(forest.roots[0], scope.relaxation)
+        claims, values = forest.prove(np.array([target], np.int32), nodes)
         if values[0] > 0.0:
-            self.margins.append(Margins(place.number, claims))
+            self.margins.append(Margins(scope.number, claims))
             return True
         return False
 
-    def _planes(self, place: _OpenScope, target: int, guide: Guide) -> _OpenScope:
+    def _planes(self, scope: _OpenScope, target: int, guide: Guide) -> _OpenScope:
         """A scope with the search's planes."""
-        system = place.system
+        system = scope.system
         planes = guide.planes(system)
         if planes is None:
-            return place
+            return scope
         rows = planes.form.rows
         self.scopes.append(
             Scope(
-                place.number, target, place.phase, system.lower, system.upper, (),
+                scope.number, target, scope.phase, system.lower, system.upper, (),
                 plane_neurons=planes.neurons.astype(np.int32),
                 plane_starts=rows.indptr.astype(np.int32),
                 plane_columns=rows.indices.astype(np.int32),
@@ -309,70 +324,78 @@ class _Prover:
             )
         )  # fmt: skip
         system = replace(system, planes=planes)
-        return replace(place, number=len(self.scopes) - 1, target=target, system=system)
+        return replace(scope, number=len(self.scopes) - 1, target=target, system=system)
 
-    def _constrained(self, place: _OpenScope, target: int, root: Batch) -> _OpenScope:
+    def _constrained(self, scope: _OpenScope, target: int, root: Parameters) -> _OpenScope:
         """Bounds of all variable neurons where `target` wins, layer by layer.
 
         `root`: the margin's own slopes, to start from.
         """
-        for _, which in self._layers(place):
-            system = place.system
-            margin = self._margin(place, target).widen(len(system.low))
-            row = margin.rows.toarray()[0], float(margin.offset[0])
-            relaxation = Relaxation(system, row)
-            numbers = self._numbers(place, which)
-            goals = _signed(system.form, which)
-            batch = relaxation.batch(goals)
-            batch.theta[:], batch.mix[:] = root.theta, root.mix
-            # Where the margin is <= 0 at the point that attains a bound, assuming it cannot help.
-            at = relaxation.forward(batch, relaxation.backward(batch))
-            helped = np.tile(relaxation.fixed[which] == 0, 2) & (at.v @ row[0] + row[1] > 0.0)
-            if not np.any(helped):
+        for _, which in self._layers(scope):
+            margin, goals = self._margin(scope, target), _signed(scope.system.form, which)
+            own = SystemRelaxation(scope.system, margin)
+            fixed = own.start.phases
+            slopes = np.where(fixed == root.phases, root.slopes, 0.0)
+            parameters = Parameters(fixed, slopes, root.cut_weights)
+            chosen, found, assumed = [], [], []
+            for i, specification in enumerate(own.specifications(goals)):
+                if fixed[which[i % len(which)]] != 0:
+                    continue
+                trial = copied(parameters)
+                net = own.relaxation, specification
+                kernels.optimise(*net, 0.0, trial, AscentSettings(0, RATE, np.inf), own.workspace)
+                # Where the margin is <= 0 at the point that attains a bound, assuming it cannot
+                # help.
+                if own.assumed.row @ own.workspace.point + own.assumed.offset <= 0.0:
+                    continue
+                best = kernels.optimise(
+                    *net, ASSUMED, trial, AscentSettings(STEPS, RATE, np.inf), own.workspace
+                )
+                chosen.append(i)
+                found.append(trial)
+                assumed.append(best.multiplier)
+            if not chosen:
                 continue
-            goals, numbers = goals.take(np.flatnonzero(helped)), numbers[helped]
-            batch = batch.take(helped)
-            batch.assumed[:] = ASSUMED
-            relaxation.ascend(batch, STEPS)
-            place = self._tightened(
-                place, target, *_stored(relaxation, goals, numbers, batch, margin)
+            claims, values = _claims(
+                own, goals.take(np.array(chosen)), self._numbers(scope, which)[chosen], found,
+                np.array(assumed, np.float32),
             )  # fmt: skip
-            if place.empty:
+            scope = self._tightened(scope, target, claims, values)
+            if scope.empty:
                 break
-        return place
+        return scope
 
-    def _layers(self, place: _OpenScope) -> Iterator[tuple[int, NDArray[np.intp]]]:
-        """The model's ReLU nodes with variable neurons, and these by their place in the system."""
-        variable = np.flatnonzero(place.phase == 0)
+    def _layers(self, scope: _OpenScope) -> Iterator[tuple[int, NDArray[np.intp]]]:
+        """The model's ReLU nodes with variable neurons, and these by their scope in the system."""
+        variable = np.flatnonzero(scope.phase == 0)
         for node, (start, end) in enumerate(pairwise(self.starts)):
             which = np.flatnonzero((variable >= start) & (variable < end))
             if len(which):
                 yield node, which
 
-    def _late(self, place: _OpenScope) -> _OpenScope:
+    def _late(self, scope: _OpenScope) -> _OpenScope:
         """Bounds of late layers by small trees, layer by layer, for all targets."""
         for node in range(2, len(self.model.relus)):
-            which = dict(self._layers(place)).get(node, np.zeros(0, np.intp))
+            which = dict(self._layers(scope)).get(node, np.zeros(0, np.intp))
             if not 0 < len(which) <= LATE:
                 continue
             self.progress(f"certificate: layer {node}")
-            claims, values = prove(
-                Relaxation(place.system), _signed(place.system.form, which),
-                self._numbers(place, which), stop=0.0, nodes=LATE_NODES, over=self.over,
-            )  # fmt: skip
-            place = self._tightened(place, -1, claims, values)
-        return place
+            goals = _signed(scope.system.form, which)
+            forest = Forest(scope.relaxation, goals, 0.0, self.over)
+            claims, values = forest.prove(self._numbers(scope, which), LATE_NODES)
+            scope = self._tightened(scope, -1, claims, values)
+        return scope
 
-    def _numbers(self, place: _OpenScope, which: NDArray[np.intp]) -> NDArray[np.int32]:
-        own = np.flatnonzero(place.phase == 0)[which]
+    def _numbers(self, scope: _OpenScope, which: NDArray[np.intp]) -> NDArray[np.int32]:
+        own = np.flatnonzero(scope.phase == 0)[which]
         return np.concatenate([own, -1 - own]).astype(np.int32)
 
     def _tightened(
-        self, place: _OpenScope, target: int, claims: Claims, values: Floats
+        self, scope: _OpenScope, target: int, claims: Claims, values: Floats
     ) -> _OpenScope:
         """A child scope with the bounds of claims."""
-        model, system = self.model, place.system
-        variable = np.flatnonzero(place.phase == 0)
+        model, system = self.model, scope.system
+        variable = np.flatnonzero(scope.phase == 0)
         lower, upper = np.zeros(model.neurons), np.zeros(model.neurons)
         lower[variable], upper[variable] = system.lower, system.upper
         above = claims.goals < 0
@@ -380,7 +403,7 @@ class _Prover:
         gain = values - np.where(above, -upper[which], lower[which])
         useful = gain > WORTH * (upper - lower)[which]
         if not np.any(useful):
-            return place
+            return scope
         claims, values, which, above = (
             _part(claims, useful),
             values[useful],
@@ -389,20 +412,20 @@ class _Prover:
         )
         np.maximum.at(lower, which[~above], values[~above] - SLACK)
         np.minimum.at(upper, which[above], SLACK - values[above])
-        phase = place.phase.copy()
+        phase = scope.phase.copy()
         if target < 0:
             phase[variable[upper[variable] <= 0]] = -1
             phase[variable[lower[variable] >= 0]] = 1
-        # What holds where a target wins is no reason to drop the neuron's equation: that its
-        # bounds have one sign says more than its phase.
+        # Bounds that hold where a target wins are no reason to drop the neuron's equation: that
+        # they have one sign says more than its phase.
         kept = phase == 0
         low, high = np.minimum(lower, upper)[kept], np.maximum(lower, upper)[kept]
         ball = system.low[: model.inputs], system.high[: model.inputs]
-        if np.array_equal(phase, place.phase):
-            made, logits = system.within(ball, low, high), place.logits
+        if np.array_equal(phase, scope.phase):
+            made, logits = system.within(ball, low, high), scope.logits
         else:
             made, logits = condense(model, ball, phase, low, high)
-        self.scopes.append(Scope(place.number, target, phase, low, high, (claims,)))
+        self.scopes.append(Scope(scope.number, target, phase, low, high, (claims,)))
         empty = target >= 0 and bool(np.any(lower > upper))
         return _OpenScope(len(self.scopes) - 1, target, phase, made, logits, empty)
 
@@ -416,20 +439,24 @@ def _signed(form: AffineForm, which: NDArray[np.intp]) -> AffineForm:
     )  # fmt: skip
 
 
-def _stored(
-    relaxation: Relaxation, goals: AffineForm, numbers: NDArray[np.int32], batch: Batch,
-    assumption: AffineForm | None = None,
+def _claims(
+    relaxation: SystemRelaxation, goals: AffineForm, numbers: NDArray[np.int32],
+    parameters: Sequence[Parameters], assumed: Singles | None = None,
 ) -> tuple[Claims, Floats]:  # fmt: skip
-    """Unsplit claims with a batch's parameters."""
-    assumed = batch.assumed.astype(np.float32)
-    batch.assumed = assumed.astype(np.float64)
-    done = relaxation.backward(batch, stored=True)
-    m = done.multipliers.astype(np.float32)
-    planes = relaxation.system.planes
-    pi = None if planes is None else done.planes[:, planes.neurons].astype(np.float32)
-    known = None if assumption is None else (assumed, assumption)
-    values = lower_bounds(relaxation.system, goals, batch.states, m, pi, known)
-    return Claims(numbers, m, None, pi, None if known is None else assumed), values
+    """Claims without trees, and what they prove."""
+    m, pi = relaxation.multipliers(goals, parameters, assumed)
+    assumption = relaxation.assumption
+    known = None if assumed is None or assumption is None else (assumed, assumption)
+    phases = _phases(parameters, relaxation.system)
+    values = lower_bounds(relaxation.system, goals, phases, m, pi, known)
+    return Claims(numbers, m, None, pi, assumed), values
+
+
+def _phases(parameters: Sequence[Parameters], system: System) -> NDArray[np.int8]:
+    phases = np.zeros((len(parameters), system.width), np.int8)
+    for i, own in enumerate(parameters):
+        phases[i] = own.phases
+    return phases
 
 
 def _part(claims: Claims, goals: NDArray[np.bool_]) -> Claims:
@@ -445,6 +472,3 @@ def _part(claims: Claims, goals: NDArray[np.bool_]) -> Claims:
         None if claims.planes is None else claims.planes[leaves],
         None if claims.assumption is None else claims.assumption[leaves],
     )  # fmt: skip
-
-
-__all__ = ["BallQuery", "UnprovenError", "prove_ball"]

@@ -13,8 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from graphprune.backends.relaxation.kernels import CondensedRows, Parameters, RegionBox
-from graphprune.backends.relaxation.subproblem import Subproblem
+from graphprune.backends.relaxation.kernels import (
+    CondensedRows,
+    NetworkRelaxation,
+    Parameters,
+    RegionBox,
+    Specification,
+)
 from graphprune.runtime.highs import INFINITY, Solver
 
 Floats = NDArray[np.float64]
@@ -56,11 +61,11 @@ def matrix_of(rows: CondensedRows) -> sparse.csr_array:
 
 
 class RelaxationProgram:
-    """min goal over the relaxation of a subproblem, splits and box to be changed at will."""
+    """min goal over a relaxation, splits and box to be changed at will."""
 
-    def __init__(self, case: Subproblem) -> None:
-        self.case = case
-        rows, box, goal = case.rows, case.box, case.specification.goal
+    def __init__(self, relaxation: NetworkRelaxation, specification: Specification) -> None:
+        self.relaxation, self.goal = relaxation, specification.goal
+        (rows, planes, box), goal = relaxation, specification.goal
         self.inputs, self.neurons = rows.inputs, len(rows.offset)
         n, m = self.inputs, self.neurons
         self.highs = Solver(presolve="off")
@@ -78,21 +83,21 @@ class RelaxationProgram:
         self._high = slope * (rows.offset - rows.lower)
         self.highs.add_matrix(below, self._low, np.full(m, INFINITY))
         self.highs.add_matrix(above, np.full(m, -INFINITY), self._high)
-        self._planes = np.flatnonzero(case.planes.has)
+        self._planes = np.flatnonzero(planes.has)
         if len(self._planes):
-            plane = matrix_of(rows._replace(values=case.planes.values))
+            plane = matrix_of(rows._replace(values=planes.values))
             tops = sparse.csr_array((h - plane)[self._planes])
             self.highs.add_matrix(tops, np.full(len(self._planes), -INFINITY), self._ceilings)
 
     @property
     def _ceilings(self) -> Floats:
-        return self.case.planes.offset[self._planes]
+        return self.relaxation.planes.offset[self._planes]
 
     def split(self, phases: NDArray[np.int8]) -> None:
         """Fix phases: active neurons h = z >= 0, inactive ones h = 0 >= z."""
         n, m = self.inputs, self.neurons
         index = np.arange(m, dtype=np.int32)
-        upper = np.where(phases == -1, 0.0, self.case.rows.upper)
+        upper = np.where(phases == -1, 0.0, self.relaxation.rows.upper)
         self.highs.changeColsBounds(m, index + n, np.zeros(m), upper)
         ceiling = np.where(phases == 1, self._low, INFINITY)
         for j in range(m):
@@ -126,7 +131,7 @@ class RelaxationProgram:
 
         Changes the program for good; None where it has no such point, or HiGHS gives up.
         """
-        n, m, goal = self.inputs, self.neurons, self.case.specification.goal
+        n, m, goal = self.inputs, self.neurons, self.goal
         columns = np.arange(n + m, dtype=np.int32)
         self.highs.changeColsCost(n + m, columns, np.zeros(n + m))
         self.highs.addVar(0.0, INFINITY)
@@ -149,7 +154,7 @@ class RelaxationProgram:
         return self._solution(), max(0.0, -float(self.highs.getSolution().row_dual[-1]))
 
     def _solution(self) -> LPSolution:
-        m, goal = self.neurons, self.case.specification.goal
+        m, goal = self.neurons, self.goal
         found = self.highs.getSolution()
         basis = np.array(found.col_value)[: self.inputs + m]
         duals = np.array(found.row_dual)

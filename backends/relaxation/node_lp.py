@@ -16,6 +16,7 @@ from graphprune.backends.relaxation.arrays import box_of
 from graphprune.backends.relaxation.kernels import (
     AscentSettings,
     LinearRow,
+    NetworkRelaxation,
     Parameters,
     Specification,
 )
@@ -86,26 +87,41 @@ class NodeAnswer:
     stopped: bool = False
 
 
-def relax(case: Subproblem, phases: NDArray[np.int8], deadline: float = np.inf) -> DualProof | None:
-    """Return the best bound of a node's relaxation; None where HiGHS gives up or is stopped."""
-    program = RelaxationProgram(case)
-    program.split(phases)
+def relax(
+    relaxation: NetworkRelaxation, specification: Specification, parameters: Parameters,
+    deadline: float = np.inf,
+) -> DualProof | None:  # fmt: skip
+    """Return the best bound of a node's relaxation; None where HiGHS gives up or is stopped.
+
+    Parameters
+    ----------
+    parameters
+        The node's phases, and slopes to start from where the relaxation has no point.
+    """
+    program = RelaxationProgram(relaxation, specification)
+    program.split(parameters.phases)
     found = program.solve(deadline - monotonic())
-    return None if found is None else _proof(case, phases, found)
+    return None if found is None else _proof(relaxation, specification, parameters, found)
 
 
-def _proof(case: Subproblem, phases: NDArray[np.int8], found: LPSolution) -> DualProof:
+def _proof(
+    relaxation: NetworkRelaxation,
+    specification: Specification,
+    start: Parameters,
+    found: LPSolution,
+) -> DualProof:
     """Prove what a program's duals say."""
-    workspace = kernels.workspace_for(case.rows)
-    net = case.relaxation, case.specification, 0.0
+    phases, box = start.phases, relaxation.box
+    workspace = kernels.workspace_for(relaxation.rows)
+    net = relaxation, specification, 0.0
     if not np.isfinite(found.value):
-        slopes = np.where(phases == 0, case.parameters.slopes, 1.0)
-        parameters = Parameters(phases, slopes, np.zeros(case.neurons))
+        slopes = np.where(phases == 0, start.slopes, 1.0)
+        parameters = Parameters(phases, slopes, np.zeros(len(phases)))
         ray = kernels.optimise(*net, parameters, AscentSettings(RAYS, RAY_RATE, 0.0), workspace)
         return DualProof(ray.value, ray.radius, parameters)
     parameters = parameters_of(found, phases)
     bound, constant = kernels.linear_bound(*net, parameters, workspace)
-    radius = kernels.root_radius(workspace.coefficients, case.box, constant)
+    radius = kernels.root_radius(workspace.coefficients, box, constant)
     return DualProof(bound, radius, parameters)
 
 
@@ -114,20 +130,21 @@ def solve_node(case: Subproblem, phases: NDArray[np.int8], deadline: float = np.
 
     Past the `deadline`, on the clock of :func:`time.monotonic`, it is what was found by then.
     """
-    program = RelaxationProgram(case)
+    program = RelaxationProgram(case.relaxation, case.specification)
     program.split(phases)
     m, n = case.neurons, case.inputs
     point, inner, hidden = None, None, np.zeros(m)
     start = case.parameters._replace(phases=phases, cut_weights=np.zeros(m))
+    net = case.relaxation, case.specification, start
     proof = DualProof(-np.inf, 0.0, start)
     for _ in range(STEPS):
         found = program.solve(deadline - monotonic())
         if found is None or not np.isfinite(found.value):
-            ray = _proof(case, phases, LPSolution.infeasible(n, m))
+            ray = _proof(*net, LPSolution.infeasible(n, m))
             closed, over = ray.bound > 0.0, found is None and monotonic() >= deadline
             radius = max(proof.radius, ray.radius)
             return NodeAnswer(closed, point, inner, None, radius, ray, over and not closed)
-        better = _proof(case, phases, found)
+        better = _proof(*net, found)
         if better.bound > 0.0:
             return NodeAnswer(True, None, None, None, case.ball.radius, better)
         point, hidden = found.basis[:n], found.basis[-m:] if m else hidden
@@ -156,7 +173,7 @@ def _nearest(
     Where the row does not change (classes that are equal while some neurons are off), its minimum
     says nothing about the radius: what is far is the node.
     """
-    program = RelaxationProgram(case)
+    program = RelaxationProgram(case.relaxation, case.specification)
     program.split(phases)
     found = program.nearest(case.box.center, deadline - monotonic())
     if found is None:

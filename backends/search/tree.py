@@ -236,7 +236,8 @@ class Tree:
             return
         bound, best = found.bound, parameters
         if self._due(node, parameters):
-            proof = relax(case, parameters.phases, self.limits.deadline)
+            start = case.parameters._replace(phases=parameters.phases)
+            proof = relax(case.relaxation, case.specification, start, self.limits.deadline)
             closed = proof is not None and proof.bound > 0.0
             every = self.pace.program
             self.pace.program = max(1, every // 2) if closed else min(64, 2 * every)

@@ -8,11 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from graphprune.backends.certificate import BallQuery, UnprovenError, prove_ball
-from graphprune.backends.certificate.program import best_multipliers
-from graphprune.backends.certificate.relaxation import Relaxation
+from graphprune.backends.certificate.systems import SystemRelaxation
+from graphprune.backends.relaxation import kernels
+from graphprune.backends.relaxation.arrays import copied
+from graphprune.backends.relaxation.kernels import AscentSettings, Parameters
+from graphprune.backends.relaxation.node_lp import relax
 from graphprune.check import read_model
 from graphprune.check.bound import System, lower_bounds
-from graphprune.check.forms import AffineForm, csr
+from graphprune.check.forms import AffineForm, csr, intervals
 from tests.check.test_bound import random_system
 from tests.conftest import MODELS, Floor
 
@@ -32,7 +35,7 @@ def _case(seed: int, real: bool) -> tuple[System, AffineForm, np.ndarray]:
         high = np.concatenate([system.high[:3], upper])
         system = replace(system, lower=lower, upper=upper, high=high)
         states = np.where(rng.random(5) < 0.5, np.sign(z[0]), 0)
-    return system, goal, states[None].astype(np.int8)
+    return _enclosed(system), goal, states[None].astype(np.int8)
 
 
 def _values(system: System, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -47,11 +50,34 @@ def _values(system: System, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return v, z
 
 
+def _enclosed(system: System) -> System:
+    """The system with bounds that its box implies, and a little room."""
+    n = system.inputs
+    lower, upper, high = np.empty(system.width), np.empty(system.width), system.high.copy()
+    for j in range(system.width):
+        ends = intervals(system.form.take(np.array([j])), system.low, high)
+        lower[j], upper[j] = min(1.1 * ends[0][0], -0.1), max(1.1 * ends[1][0], 0.1)
+        high[n + j] = upper[j]
+    return system.within((system.low[:n], system.high[:n]), lower, upper)
+
+
 def _points(system: System, state: np.ndarray, seed: int) -> np.ndarray:
     """Points v = (x, h) of the network that lie in the case, (N, basis)."""
     v, z = _values(system, seed)
     inside = (z >= system.lower) & (z <= system.upper) & (z * state >= 0)
     return v[np.all(inside, axis=1)]
+
+
+def _parameters(relaxation: SystemRelaxation, states: np.ndarray) -> Parameters:
+    phases = np.where(states != 0, states, relaxation.start.phases)
+    return copied(relaxation.start._replace(phases=phases))
+
+
+def _proven(relaxation: SystemRelaxation, goal: AffineForm, parameters: Parameters) -> float:
+    """The checker's bound at the multipliers of a case's parameters."""
+    m, pi = relaxation.multipliers(goal, [parameters])
+    phases = parameters.phases[None]
+    return float(lower_bounds(relaxation.system, goal, phases, m, pi)[0])
 
 
 @settings(max_examples=40)
@@ -60,17 +86,20 @@ def test_programs_are_no_worse_than_ascent_and_no_better_than_the_truth(
     floor: Floor, seed: int, real: bool
 ) -> None:
     system, goal, states = _case(seed, real)
-    found = best_multipliers(system, goal, states[0])
+    relaxation = SystemRelaxation(system)
+    (specification,) = relaxation.specifications(goal)
+    parameters = _parameters(relaxation, states[0])
+    found = relax(relaxation.relaxation, specification, parameters)
     assert found is not None
-    best = lower_bounds(system, goal, states, found[0][None], found[1][None])[0]
-    relaxation = Relaxation(system)
-    batch = relaxation.batch(goal)
-    batch.states = states
-    value = relaxation.ascend(batch, 20)[0]
-    done = relaxation.backward(batch, stored=True)
-    ascended = lower_bounds(system, goal, states, done.multipliers)[0]
+    best = _proven(relaxation, goal, found.parameters)
+    # An end: multipliers of cases without points grow as far as they are asked to.
+    ascent = AscentSettings(20, 0.3, abs(best) + 1.0)
+    value = kernels.optimise(
+        relaxation.relaxation, specification, 0.0, parameters, ascent, relaxation.workspace
+    ).value
+    ascended = _proven(relaxation, goal, parameters)
     # What the ascent thinks its bound is, is what the checker says.
-    size = 1.0 + float(np.abs(done.multipliers).max())
+    size = 1.0 + float(np.abs(relaxation.multipliers(goal, [parameters])[0]).max())
     assert abs(ascended - value) <= 1e-4 * size
     points = _points(system, states[0], seed)
     floor.checked(len(points), least=1000)
@@ -86,10 +115,13 @@ def test_a_case_without_points_has_a_positive_bound() -> None:
     form = AffineForm(csr(np.array([[1.0, 0.0]])), np.array([2.0]), np.zeros(1))
     system = System(1, low, high, form, np.array([-1.0]), np.array([3.0]))
     goal = AffineForm(csr(np.array([[1.0, 1.0]])), np.array([-5.0]), np.zeros(1))
-    state = np.array([[-1]], np.int8)
-    found = best_multipliers(system, goal, state[0])
+    relaxation = SystemRelaxation(system)
+    # As far as it is asked to: until this is positive.
+    (specification,) = relaxation.specifications(replace(goal, offset=goal.offset - 100.0))
+    parameters = _parameters(relaxation, np.array([-1], np.int8))
+    found = relax(relaxation.relaxation, specification, parameters)
     assert found is not None
-    assert lower_bounds(system, goal, state, found[0][None])[0] > 100.0
+    assert _proven(relaxation, goal, found.parameters) > 100.0
 
 
 def test_time_limits_and_false_claims_end_the_proof() -> None:

@@ -42,7 +42,8 @@ def test_a_cases_linear_program_proves_no_less_than_the_ascent(
         case.relaxation, case.specification, 0.0, parameters, AscentSettings(100, 0.1, np.inf),
         kernels.workspace_for(case.rows),
     ).value  # fmt: skip
-    proof = relax(case, phases)
+    start = case.parameters._replace(phases=phases)
+    proof = relax(case.relaxation, case.specification, start)
     assert proof is not None
     assert proof.bound >= ascent - 1e-5 * (1.0 + abs(ascent))
     for x in samples_in(case.ball, 60, seed):
