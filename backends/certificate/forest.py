@@ -44,7 +44,7 @@ class CaseNode:
     Attributes
     ----------
     parameters
-        Of the kernels' bound; neurons that the bounds have fixed are split as well.
+        The parameters of the kernels' bound; neurons that the bounds have fixed are split as well.
     depth
         Number of splits.
     split, children
@@ -120,7 +120,7 @@ class Forest:
         numbers
             The goals' numbers in the certificate.
         limit
-            Of nodes per goal; None: until every case is closed.
+            Nodes per goal; None: until every case is closed.
 
         Raises
         ------

@@ -102,7 +102,7 @@ def prove_ball(
     Parameters
     ----------
     trace
-        Of a search that proved this ball, or a slightly larger one.
+        The trace of a search that proved this ball, or a slightly larger one.
 
     Raises
     ------

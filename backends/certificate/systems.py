@@ -81,7 +81,7 @@ class SystemRelaxation:
         Parameters
         ----------
         parameters
-            Of each of the R goals.
+            One for each of the R goals.
         assumed
             (R,) multipliers of the assumption.
         """

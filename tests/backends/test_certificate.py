@@ -117,11 +117,11 @@ def test_a_case_without_points_has_a_positive_bound() -> None:
     goal = AffineForm(csr(np.array([[1.0, 1.0]])), np.array([-5.0]), np.zeros(1))
     relaxation = SystemRelaxation(system)
     # As far as it is asked to: until this is positive.
-    (specification,) = relaxation.specifications(replace(goal, offset=goal.offset - 100.0))
+    (specification,) = relaxation.specifications(replace(goal, offset=goal.offset - 50.0))
     parameters = _parameters(relaxation, np.array([-1], np.int8))
     found = relax(relaxation.relaxation, specification, parameters)
     assert found is not None
-    assert _proven(relaxation, goal, found.parameters) > 100.0
+    assert _proven(relaxation, goal, found.parameters) > 50.0
 
 
 def test_time_limits_and_false_claims_end_the_proof() -> None:
