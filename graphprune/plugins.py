@@ -1,4 +1,4 @@
-"""Third-party passes, operators, norms and others below: Python entry points, imported once.
+"""Third-party passes, operators, norms, estimators and solvers: entry points, imported once.
 
 A distribution names a module in one of the groups; importing it registers what it holds::
 
@@ -6,6 +6,12 @@ A distribution names a module in one of the groups; importing it registers what 
     halve = "acme.halve"
     [project.entry-points."graphprune.operators"]
     swish = "acme.swish"
+    [project.entry-points."graphprune.norms"]
+    weighted = "acme.weighted"
+    [project.entry-points."graphprune.estimators"]
+    share = "acme.share"
+    [project.entry-points."graphprune.solvers"]
+    patient = "acme.patient"
 """
 
 import sys
