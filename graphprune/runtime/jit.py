@@ -61,8 +61,10 @@ def _compile(function: F, **options: Any) -> F:
         _say_uncached()
         return cast(F, numba.njit(**options)(function))
     if hasattr(compiled, "_cache"):  # not where NUMBA_DISABLE_JIT is set
-        # Numba compares it with the stamp that is kept beside a compiled function.
-        compiled._cache._cache_file._source_stamp = _stamp(function)
+        # Numba compares both with those kept beside a compiled function. The version comes first:
+        # the rest may name types that are gone, and is read only where that is equal.
+        kept, stamp = compiled._cache._cache_file, _stamp(function)
+        kept._version, kept._source_stamp = f"{kept._version} {stamp}", stamp
     return cast(F, compiled)
 
 

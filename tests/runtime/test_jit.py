@@ -111,3 +111,15 @@ def test_a_kernel_is_compiled_anew_when_a_file_that_it_needs_changes(
     path.write_text(path.read_text().replace(old, new))
     assert outer_of(pair) == (expected, 0)
     assert outer_of(pair) == (expected, 1)
+
+
+def test_a_kept_kernel_of_a_type_that_is_gone_is_compiled_anew(pair: Path) -> None:
+    assert outer_of(pair) == (8.0, 0)
+    for file, old, new in (
+        ("a_type", "class Pair", "class Two"),
+        ("a_caller", "import Pair", "import Two as Pair"),
+    ):
+        path = pair / f"{file}.py"
+        path.write_text(path.read_text().replace(old, new))
+    assert outer_of(pair) == (8.0, 0)
+    assert outer_of(pair) == (8.0, 1)
