@@ -8,9 +8,10 @@ from collections.abc import Callable
 from functools import partial
 
 from graphprune import plugins
-from graphprune.backends.protocol import Backend, Ledger, Limits
+from graphprune.backends.protocol import Backend, DistanceInterval
 from graphprune.backends.race import Race
 from graphprune.errors import GraphpruneError, UnsupportedError, check_known
+from graphprune.runtime.resources import Resources
 
 log = logging.getLogger("graphprune")
 
@@ -53,24 +54,24 @@ class AutoSolver:
 
     Where there are several workers, SCIP is one of them for questions that are hard and small.
 
-    The ledger survives a backend that fails: its interval stays valid and the next one starts
+    The interval survives a backend that fails: its interval stays valid and the next one starts
     from it.
     """
 
     name = "auto"
 
-    def run(self, ledger: Ledger, limits: Limits) -> None:
-        """Run the backends until the ledger is closed or a limit is reached."""
-        if not ledger.problem.network.piecewise_linear:
-            attempt("scip", ledger, limits)
+    def run(self, interval: DistanceInterval, resources: Resources) -> None:
+        """Run the backends until the interval is closed or a limit is reached."""
+        if not interval.problem.network.piecewise_linear:
+            attempt("scip", interval, resources)
             return
-        with Race(ledger, limits) as race:
-            attempt("search", ledger, limits)
+        with Race(interval, resources) as race:
+            attempt("search", interval, resources)
             race.wait()
             if race.finished:
                 return
-        if not ledger.closed and not limits.over:
-            attempt("scip", ledger, limits)
+        if not interval.closed and not resources.over:
+            attempt("scip", interval, resources)
 
 
 def _search() -> Backend:
@@ -90,9 +91,9 @@ register_solver("scip", _scip)
 register_solver("search", _search)
 
 
-def attempt(solver: str, ledger: Ledger, limits: Limits) -> None:
-    """Run a backend; where it fails in its middle, what the ledger holds by then stays."""
-    survive(solver, partial(backend(solver).run, ledger, limits))
+def attempt(solver: str, interval: DistanceInterval, resources: Resources) -> None:
+    """Run a backend; where it fails in its middle, what the interval holds by then stays."""
+    survive(solver, partial(backend(solver).run, interval, resources))
 
 
 def survive(name: str, run: Callable[[], None]) -> None:

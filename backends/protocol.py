@@ -1,8 +1,8 @@
-"""What an exact backend is asked and what it keeps: one protocol for all of them.
+"""The question that exact backends answer, and the interval that they tighten.
 
-A backend works on a :class:`Ledger`, the interval so far. It writes every improvement there as it
-finds it, so that a limit, Ctrl-C or a failure in its middle loses nothing, and several backends
-can work on the same question one after the other.
+A backend works on a :class:`DistanceInterval`. It writes every improvement there as it finds it, so
+that a limit, Ctrl-C or a failure in its middle loses nothing, and several backends can work on the
+same question one after the other.
 """
 
 import logging
@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from time import monotonic
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ from graphprune.backends.trace import Trace
 from graphprune.ir import Network, Query
 from graphprune.progress import Interval, Progress, quiet
 from graphprune.region import LINF, Anchor, Domain, Norm
+from graphprune.runtime.resources import Resources
 
 # The norm in which exact backends measure distances.
 MEASURED: Norm = LINF
@@ -40,8 +41,8 @@ def is_exact(lower: float, upper: float, gap: float = RELATIVE) -> bool:
 
 
 @dataclass(frozen=True, eq=False)
-class Problem:
-    """How far is the decision boundary of `network` from `anchor` within `domain`?
+class DistanceProblem:
+    """The distance of the decision boundary of `network` from `anchor` within `domain`.
 
     Attributes
     ----------
@@ -63,71 +64,42 @@ class Problem:
         return Query(self.network, self.anchor, self.domain)
 
 
-@dataclass(frozen=True)
-class Limits:
-    """Where a backend must stop.
-
-    Attributes
-    ----------
-    deadline
-        On the clock of :func:`time.monotonic`.
-    memory
-        Bytes that a backend's open cases may take, over all its processes.
-    threads
-        Cores it may use.
-    workers
-        Processes that may search.
-    """
-
-    deadline: float = np.inf
-    memory: int = 1 << 31
-    threads: int = 1
-    workers: int = 1
-
-    def remaining(self) -> float:
-        return self.deadline - monotonic()
-
-    @property
-    def over(self) -> bool:
-        return self.remaining() <= 0.0
-
-
 @dataclass(eq=False)
-class Ledger:
-    """The interval so far: written by backends, read at any time.
+class DistanceInterval:
+    """Incumbent and bounds: written by backends, read at any time.
 
     Attributes
     ----------
     witness
-        The closest confirmed point; its distance is the upper end.
+        The incumbent: the closest confirmed point. Its distance is the upper end.
     lower, proven
         Best lower ends: `proven` needs no trust in a solver's numerics, `lower` >= `proven` may.
     nodes
         Branch-and-bound nodes.
-    statistics
-        Whatever a backend counts.
+    unstable
+        Unstable neurons on the ball that was searched last; None: no ball was.
     record
-        Whether the search is to keep a `trace` of the proof of `proven`, for a certificate.
-    others
-        So many of the limits' workers are busy for another backend.
-    beside
+        True: the search keeps a `trace` of the proof of `proven`, for a certificate.
+    busy_elsewhere
+        Number of the resources' workers that another backend uses.
+    poll
         Called now and then: another backend may have found something.
     """
 
-    problem: Problem
+    problem: DistanceProblem
     witness: Witness | None = None
     lower: float = 0.0
     proven: float = 0.0
     nodes: int = 0
-    statistics: dict[str, Any] = field(default_factory=dict)
+    unstable: int | None = None
     progress: Progress = quiet
     improved: Callable[[Witness], None] | None = None
     record: bool = False
     trace: Trace | None = None
-    others: int = 0
-    beside: Callable[[], None] | None = None
+    busy_elsewhere: int = 0
+    poll: Callable[[], None] | None = None
     _start: float = field(default_factory=monotonic)
-    _told: float = 0.0
+    _reported: float = 0.0
 
     @property
     def upper(self) -> float:
@@ -151,20 +123,24 @@ class Ledger:
         return self.proven >= self.lower
 
     def raise_lower(self, value: float, *, certified: bool) -> None:
-        """A new lower bound of the distance (capped by the cutoff)."""
+        """Take a lower bound of the distance, capped by the cutoff."""
         value = float(min(value, self.cutoff))
         if certified:
             self.proven = max(self.proven, value)
         self.lower = max(self.lower, self.proven, value)
 
-    def offer(self, x: NDArray[np.floating], *, deadline: float = np.inf) -> bool:
+    def at_most_unstable(self, count: int) -> bool:
+        """Return True where at most so many neurons are known to be unstable."""
+        return self.unstable is not None and self.unstable <= count
+
+    def add_candidate(self, x: NDArray[np.floating], *, deadline: float = np.inf) -> bool:
         """Try a point (flat or sample shape): True when it, polished, is the closest so far."""
         p = self.problem
         x = x.reshape(p.anchor.x.shape)
         found = closest_on_ray(p.query, x, self.upper)
-        return found is not None and self.take(found, deadline=deadline)
+        return found is not None and self.accept(found, deadline=deadline)
 
-    def take(self, found: Witness, *, deadline: float = np.inf) -> bool:
+    def accept(self, found: Witness, *, deadline: float = np.inf) -> bool:
         """Take a confirmed point, polished; True when it is the closest so far."""
         p = self.problem
         if found.distance >= self.upper:
@@ -180,9 +156,9 @@ class Ledger:
         return True
 
     def refuted(self, lower: float, label: int | None = None) -> bool:
-        """Whether a lower end lies beyond the closest point by more than solvers' tolerances.
+        """Return True where a lower end lies beyond the incumbent by more than tolerances.
 
-        Of the distance of class `label` alone, only a point of this class tells.
+        An end of the distance of class `label` alone is refuted by a point of this class only.
         """
         theirs = label is not None and (self.witness is None or self.witness.target != label)
         return not theirs and not is_exact(self.upper, lower)
@@ -199,7 +175,7 @@ class Ledger:
             self.lower = self.proven
 
     def _sharpen(self) -> None:
-        """The last digits: confirmed points on the ray just below the witness."""
+        """Find the last digits: confirmed points on the ray just below the witness."""
         p, witness = self.problem, self.witness
         if witness is None:
             return
@@ -213,13 +189,13 @@ class Ledger:
                 self.witness = closer
                 step = closer.x.astype(np.float64) - start
 
-    def tell(self, doing: str, *, always: bool = False) -> None:
-        """Say where the search is, at most every `PULSE` seconds."""
+    def report(self, doing: str, *, always: bool = False) -> None:
+        """Report where the search is, at most every `PULSE` seconds."""
         now = monotonic()
-        if always or now - self._told >= PULSE:
-            self._told = now
-            if self.beside is not None:
-                self.beside()
+        if always or now - self._reported >= PULSE:
+            self._reported = now
+            if self.poll is not None:
+                self.poll()
             doing = f"{doing}, {self.nodes} nodes, {now - self._start:.0f} s"
             self.progress(Interval(doing, self.lower, self.upper))
 
@@ -230,8 +206,8 @@ class Backend(Protocol):
     @property
     def name(self) -> str: ...
 
-    def run(self, ledger: Ledger, limits: Limits) -> None:
-        """Tighten the ledger's interval until it is closed or a limit is reached.
+    def run(self, interval: DistanceInterval, resources: Resources) -> None:
+        """Tighten the interval until it is closed or a limit is reached.
 
         Raises
         ------

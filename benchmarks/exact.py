@@ -7,7 +7,7 @@ Processor seconds of one thread (attack and certificate included for every metho
 busy machine changes the figures little; limits are wall seconds, or with `--processor` the search's
 are processor seconds too. The plain program has a big-M row
 and a variable for every neuron, is asked about the attack's target only, and is censored at
---plain-limit: its share is a lower bound. It is measured both ways: with intervals on the whole
+--plain-limit: its share is a lower bound. It is measured both paths: with intervals on the whole
 domain, as users of OMLT or PySCIPOpt-ML write it, and on the attack's ball, which it is given.
 `--ablate` switches each technique off once.
 """
@@ -16,9 +16,12 @@ import argparse
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
+from dataclasses import replace
+from functools import partial
 from math import exp, log
 from pathlib import Path
 from time import monotonic
+from typing import Any
 from unittest.mock import patch
 
 import numba
@@ -26,12 +29,14 @@ import numpy as np
 
 import graphprune as gp
 from graphprune.attacks.attack import Attack
+from graphprune.backends import search
 from graphprune.backends.relaxation import kernels, tighten
 from graphprune.backends.relaxation.kernels import ascent, tightening
 from graphprune.backends.scip import solve_target
 from graphprune.backends.scip.formulate import layer
-from graphprune.backends.search import rung, tree
+from graphprune.backends.search import radius_step, tree
 from graphprune.backends.search.branching import StrongBranching
+from graphprune.backends.search.settings import DEFAULT, SearchSettings
 from graphprune.bounds import Boxes, pre_activation_bounds
 from graphprune.clock import processor_seconds
 from graphprune.evaluate import distance
@@ -60,32 +65,45 @@ def recompiled(**constants: float) -> list[AbstractContextManager[object]]:
     return [patch.object(kernels, name, function) for name, function in made.items()]
 
 
+def with_settings(settings: SearchSettings) -> list[AbstractContextManager[object]]:
+    """The search with other tuning constants."""
+    return [
+        patch.object(search, "Search", partial(search.Search, settings)),
+        patch.object(distance, "first_attempt", partial(search.first_attempt, settings=settings)),
+    ]
+
+
+def with_tree(**constants: Any) -> list[AbstractContextManager[object]]:
+    return with_settings(replace(DEFAULT, tree=replace(DEFAULT.tree, **constants)))
+
+
+def with_cuts(share: float) -> list[AbstractContextManager[object]]:
+    levels = [replace(level, cuts=int(share * level.cuts)) for level in DEFAULT.step.levels]
+    return with_settings(replace(DEFAULT, step=replace(DEFAULT.step, levels=tuple(levels))))
+
+
 ABLATIONS: dict[str, Patches] = {
     "nothing": list,
-    "cuts folded into planes": lambda: [patch.object(rung, "CUTS", (0, 0, 0, 0))],
-    "cuts: half of the rounds": lambda: [patch.object(rung, "CUTS", (0, 2, 4, 7))],
+    "cuts folded into planes": lambda: with_cuts(0.0),
+    "cuts: half of the rounds": lambda: with_cuts(0.5),
     "output-constrained bounds at roots": lambda: [
         patch.object(tighten, "constrain_root", lambda root, *_: (root, False))
     ],
     "late layers by branch and bound": lambda: [patch.object(tighten, "LATE", 1 << 30)],
-    "strong branching (first candidate only)": lambda: [
-        patch.object(rung, "StrongBranching", lambda: StrongBranching(1))
-    ],
-    "optimiser steps in nodes": lambda: [patch.object(tree, "NODE_STEPS", 0)],
+    "strong branching (first candidate only)": lambda: with_tree(rule=StrongBranching(1)),
+    "optimiser steps in nodes": lambda: with_tree(steps=0),
     "step cap (Polyak's rule)": lambda: recompiled(AIM=np.inf),
-    "pursuit of minimisers": lambda: [patch.object(rung, "pursue", lambda *_: False)],
-    "linear programs in nodes": lambda: [patch.object(tree.Tree, "_due", lambda *_: False)],
-    "bounds and box anew in nodes": lambda: [patch.object(tree, "REFRESHED", 0)],
-    "the limit on them: anew in wide networks too": lambda: [
-        patch.object(tree, "REFRESHED", 1 << 30)
-    ],
+    "primal heuristic": lambda: [patch.object(radius_step, "search_near", lambda *_: False)],
+    "linear programs in nodes": lambda: [patch.object(tree.Tree, "_lp_due", lambda *_: False)],
+    "bounds and box anew in nodes": lambda: with_tree(refresh_neurons=0),
+    "the limit on them: anew in wide networks too": lambda: with_tree(refresh_neurons=1 << 30),
     "box shrinking": lambda: [patch.object(tighten, "_cut_box", lambda *_: None)],
-    "opening": lambda: [patch.object(distance, "opening", lambda *_: None)],
+    "first radius attempt": lambda: [patch.object(distance, "first_attempt", lambda *_: None)],
 }
 
 
 def processor_limits() -> list[AbstractContextManager[object]]:
-    """Limits on this process' processor seconds: its clock instead of the wall's, everywhere."""
+    """Resources on this process' processor seconds: its clock instead of the wall's, everywhere."""
     return [
         patch.object(module, "monotonic", processor_seconds)
         for name, module in list(sys.modules.items())

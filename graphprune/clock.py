@@ -1,12 +1,12 @@
-"""Processor time of this process and of the helpers that work for it alone."""
+"""Processor time of this process and of the workers that work for it alone."""
 
 from time import process_time
 
 _helpers = 0.0
 
 
-def add_helper(seconds: float) -> None:
-    """Count processor seconds that a helper process used for this one."""
+def add_worker_seconds(seconds: float) -> None:
+    """Count processor seconds that a worker process used for this one."""
     global _helpers
     _helpers += seconds
 

@@ -20,11 +20,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from graphprune.backends.protocol import Limits
 from graphprune.backends.relaxation.kernels import CondensedRows, CuttingPlanes
 from graphprune.backends.relaxation.linear_program import matrix_of
 from graphprune.backends.relaxation.subproblem import Subproblem
 from graphprune.runtime.highs import INFINITY, Solver
+from graphprune.runtime.resources import Resources
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]
@@ -96,9 +96,9 @@ class Cuts:
         ceiling = rows.offset - np.minimum(rows.lower, 0.0)
         self.highs.add_matrix(sparse.csr_array(h - z - bottom), below, ceiling)
 
-    def solve(self, limits: Limits) -> bool:
+    def solve(self, resources: Resources) -> bool:
         """Solve; False where HiGHS is stopped or gives up."""
-        seconds = max(min(limits.remaining(), 1e6), 0.0)
+        seconds = max(min(resources.remaining(), 1e6), 0.0)
         self.highs.setOptionValue("time_limit", self.highs.getRunTime() + seconds)
         self.highs.run()
         return bool(self.highs.getModelStatus() == highspy.HighsModelStatus.kOptimal)
@@ -193,7 +193,7 @@ class Cuts:
         return CuttingPlanes(has.astype(np.uint8), values, offset, error)
 
 
-def with_planes(root: Subproblem, limits: Limits, rounds: int) -> tuple[Subproblem, int]:
+def with_planes(root: Subproblem, resources: Resources, rounds: int) -> tuple[Subproblem, int]:
     """Return a root with planes from `rounds` of cuts, and the number of cuts.
 
     The root's bound never gets worse: planes that do not help are dropped.
@@ -201,13 +201,13 @@ def with_planes(root: Subproblem, limits: Limits, rounds: int) -> tuple[Subprobl
     cuts = Cuts(root)
     count = 0
     for _ in range(rounds):
-        if not cuts.solve(limits):
+        if not cuts.solve(resources):
             return root, 0
         added = cuts.separate()
         count += added
         if not added:
             break
-    if not count or not cuts.solve(limits):
+    if not count or not cuts.solve(resources):
         return root, 0
     weights = np.full(root.neurons, FIRST_WEIGHT)
     cut = replace(

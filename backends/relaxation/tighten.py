@@ -6,7 +6,6 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from graphprune.backends.protocol import Limits
 from graphprune.backends.relaxation import kernels
 from graphprune.backends.relaxation.arrays import (
     copied,
@@ -24,6 +23,7 @@ from graphprune.backends.relaxation.subproblem import (
     fix_stable,
 )
 from graphprune.progress import Progress, quiet
+from graphprune.runtime.resources import Resources
 
 Floats = NDArray[np.float64]
 
@@ -44,7 +44,7 @@ BLOCK = 32
 
 
 def late_layers(
-    region: CondensedRegion, rule: BranchingRule, limits: Limits, nodes: int = LATE_NODES
+    region: CondensedRegion, rule: BranchingRule, resources: Resources, nodes: int = LATE_NODES
 ) -> tuple[CondensedRegion, int]:
     """Bound the late layers' neurons by small branch and bounds; the region, and nodes used."""
     used = 0
@@ -55,7 +55,7 @@ def late_layers(
             continue
         for neuron in range(rows.starts[layer], rows.starts[layer + 1]):
             for sign in (1.0, -1.0):
-                if limits.over:
+                if resources.over:
                     break
                 bound, count = _neuron_bound(relaxation, int(neuron), sign, rule, nodes)
                 used += count
@@ -98,7 +98,7 @@ def _neuron_bound(
 def constrained(
     case: Subproblem,
     parameters: Parameters,
-    limits: Limits,
+    resources: Resources,
     first: int = 0,
     progress: Progress = quiet,
 ) -> Subproblem | None:
@@ -116,7 +116,7 @@ def constrained(
     ascent = AscentSettings(CONSTRAINED_STEPS, RATE, 0.0)
     # In blocks, so that a limit is heard.
     for start in range(first, case.neurons, BLOCK):
-        if limits.over:
+        if resources.over:
             break
         progress(f"bounding neuron {start} of {case.neurons}")
         if not kernels.tighten_neurons(
@@ -136,7 +136,7 @@ def _cut_box(case: Subproblem, relaxation: NetworkRelaxation, parameters: Parame
 
 
 def constrain_root(
-    root: Subproblem, limits: Limits, rounds: int, first: int = 0, progress: Progress = quiet
+    root: Subproblem, resources: Resources, rounds: int, first: int = 0, progress: Progress = quiet
 ) -> tuple[Subproblem, bool]:
     """Repeat output-constrained bounds of the neurons from `first` on while they gain.
 
@@ -152,13 +152,13 @@ def constrain_root(
     for _ in range(rounds):
         before = root.width
         parameters = copied(root.parameters)
-        case = constrained(root, parameters, limits, first, progress)
+        case = constrained(root, parameters, resources, first, progress)
         if case is None:
             return root, True
         fix_stable(case.rows, parameters)
         root = replace(case, parameters=parameters).optimised()
         if root.bound > 0.0:
             return root, True
-        if limits.over or root.width > (1.0 - GAIN) * before:
+        if resources.over or root.width > (1.0 - GAIN) * before:
             break
     return root, False

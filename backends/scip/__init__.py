@@ -1,7 +1,7 @@
 """Exact distances as mixed-integer programs on SCIP.
 
-In: a ledger (query, interval, closest point) and limits. Out: the interval, tightened; ends that
-rest on SCIP's numerics alone are marked, those of linear programs' duals are certified.
+In: an interval (question, ends, closest point) and resources. Out: the interval, tightened; ends
+that rest on SCIP's numerics alone are marked, those of linear programs' duals are certified.
 
 Read first: ``backend.py`` (targets one after the other), ``formulate.py`` (the programs),
 ``process.py`` (SCIP in a process of its own).

@@ -7,8 +7,8 @@ from time import monotonic
 import numpy as np
 from numpy.typing import NDArray
 
-from graphprune.backends.primal import pursue
-from graphprune.backends.protocol import ABSOLUTE, Ledger, Limits, is_exact
+from graphprune.backends.primal_heuristic import search_near
+from graphprune.backends.protocol import ABSOLUTE, DistanceInterval, is_exact
 from graphprune.backends.relaxation.condensed import Condensed, bounds_of, condense
 from graphprune.backends.scip.formulate import (
     Layered,
@@ -26,6 +26,7 @@ from graphprune.bounds import Boxes, linear_bounds, optimised_bounds, pre_activa
 from graphprune.bounds.certify import margin_rows
 from graphprune.errors import GraphpruneError
 from graphprune.region import Ball
+from graphprune.runtime.resources import Resources
 
 Floats = NDArray[np.float64]
 
@@ -76,9 +77,9 @@ class Scip:
 
     name = "scip"
 
-    def run(self, ledger: Ledger, limits: Limits) -> None:
+    def run(self, interval: DistanceInterval, resources: Resources) -> None:
         """Solve target after target; what one finds cuts the next."""
-        _TargetSearch(self, ledger, limits).run()
+        _TargetSearch(self, interval, resources).run()
 
 
 @dataclass(eq=False)
@@ -95,33 +96,33 @@ class _OpenTarget:
 
 
 class _TargetSearch:
-    def __init__(self, options: Scip, ledger: Ledger, limits: Limits) -> None:
+    def __init__(self, options: Scip, interval: DistanceInterval, resources: Resources) -> None:
         self.options = options
-        self.ledger = ledger
-        self.limits = limits
-        self.ball = ledger.problem.anchor.ball(np.inf, ledger.problem.domain)
+        self.interval = interval
+        self.resources = resources
+        self.ball = interval.problem.anchor.ball(np.inf, interval.problem.domain)
         self.condensed: Condensed | None = None
         self.layered: Layered | None = None
         self.targets: list[_OpenTarget] = []
         self.said: set[str] = set()
 
     def run(self) -> None:
-        ledger, limits = self.ledger, self.limits
-        if ledger.closed or limits.over:
+        interval, resources = self.interval, self.resources
+        if interval.closed or resources.over:
             return
-        self._prepare(ledger.cutoff)
+        self._prepare(interval.cutoff)
         self.targets = self._open_targets()
         waiting = self._by_relaxation(self.targets)
         # Targets stopped by their share of the time get what the others left over, once.
         for last in (False, True):
             stopped = []
             for place, target in enumerate(waiting):
-                remaining = limits.remaining()
+                remaining = resources.remaining()
                 if remaining < (WORTH_AGAIN if last else WORTH):
                     continue
                 alone = last or place + 1 == len(waiting)
                 share = remaining * (1.0 if alone else SHARE)
-                result = self._solve(target, share, ledger.cutoff)
+                result = self._solve(target, share, interval.cutoff)
                 self._convince(target, share, result)
                 if result.status == "timelimit":
                     stopped.append(target)
@@ -135,7 +136,7 @@ class _TargetSearch:
         below 0, in a ball just beyond the optimum, does convince; where pre-activations are large,
         the tolerances are as well.
         """
-        ledger, condensed = self.ledger, self.condensed
+        interval, condensed = self.interval, self.condensed
         if condensed is None or not result.finished:
             return
         ends = [
@@ -144,32 +145,36 @@ class _TargetSearch:
             if len(part.offset)
         ]
         for strict in (STRICT, STRICT * max(1.0, *ends)) if ends else (STRICT,):
-            missing = ledger.cutoff - result.lower
+            missing = interval.cutoff - result.lower
             few = condensed.unstable <= FEWEST
-            if missing <= ABSOLUTE or (not few and is_exact(result.lower, ledger.cutoff)):
+            if missing <= ABSOLUTE or (not few and is_exact(result.lower, interval.cutoff)):
                 return
-            self._solve(target, seconds, min(ledger.cutoff, result.lower * BEYOND), strict)
+            self._solve(target, seconds, min(interval.cutoff, result.lower * BEYOND), strict)
 
     def _raise(self) -> None:
         """The interval's lower end is that of the nearest target."""
-        ledger = self.ledger
+        interval = self.interval
         for target in self.targets:
-            if ledger.refuted(target.lower, target.label):
+            if interval.refuted(target.lower, target.label):
                 target.lower = target.proven
         # Without an open target the bounds alone have proven it.
-        ledger.raise_lower(min([ledger.cutoff, *(t.proven for t in self.targets)]), certified=True)
-        ledger.raise_lower(min([ledger.cutoff, *(t.lower for t in self.targets)]), certified=False)
+        interval.raise_lower(
+            min([interval.cutoff, *(t.proven for t in self.targets)]), certified=True
+        )
+        interval.raise_lower(
+            min([interval.cutoff, *(t.lower for t in self.targets)]), certified=False
+        )
 
     def _prove(self, target: _OpenTarget, radius: float) -> bool:
         """Write down a certified radius of a target; True: it excludes the target."""
         target.proven = max(target.proven, radius)
         target.lower = max(target.lower, radius)
         self._raise()
-        return target.proven >= self.ledger.cutoff
+        return target.proven >= self.interval.cutoff
 
     def _open_targets(self) -> list[_OpenTarget]:
         """The targets that CROWN does not exclude, the most endangered first."""
-        problem, ledger = self.ledger.problem, self.ledger
+        problem, interval = self.interval.problem, self.interval
         rows = margin_rows(problem.network, problem.anchor.label)
         try:
             margins = linear_bounds(problem.network, Boxes.of(self.ball), self.bounds, rows)[0]
@@ -177,16 +182,16 @@ class _TargetSearch:
             margins = np.zeros(len(rows))
         # Written so that NaN excludes nothing.
         order = [i for i in np.argsort(margins) if not margins[i] > 0]
-        return [_OpenTarget(rows[i], ledger.lower, ledger.proven) for i in order]
+        return [_OpenTarget(rows[i], interval.lower, interval.proven) for i in order]
 
     def _by_relaxation(self, targets: list[_OpenTarget]) -> list[_OpenTarget]:
         """The targets that linear relaxations do not exclude, the nearest first."""
         if self.condensed is None or self.condensed.unstable > TOO_MANY:
             return targets
         waiting = []
-        until = monotonic() + min(TIGHTEN * self.limits.remaining(), LINEAR)
+        until = monotonic() + min(TIGHTEN * self.resources.remaining(), LINEAR)
         for target in targets:
-            self.ledger.tell(f"linear program for class {target.label}")
+            self.interval.report(f"linear program for class {target.label}")
             radius = root_bound(self.condensed, self.ball, target.row, until)
             if not self._prove(target, radius):
                 waiting.append(target)
@@ -199,17 +204,17 @@ class _TargetSearch:
 
         A much closer point ends the program: that of its ball has fewer unstable neurons.
         """
-        deadline = min(monotonic() + seconds, self.limits.deadline)
+        deadline = min(monotonic() + seconds, self.resources.deadline)
         result = self._attempt(target, deadline, radius, strict)
         while result.status == "userinterrupt" and deadline - monotonic() > WORTH:
-            result = self._attempt(target, deadline, self.ledger.cutoff, strict)
+            result = self._attempt(target, deadline, self.interval.cutoff, strict)
         return result
 
     def _attempt(
         self, target: _OpenTarget, deadline: float, radius: float, strict: float
     ) -> TargetResult:
         """One program, to its end or until a much closer point is known."""
-        ledger, limits = self.ledger, self.limits
+        interval, resources = self.interval, self.resources
         start = monotonic()
         if self._much_closer(radius):
             self._prepare(radius)
@@ -221,36 +226,36 @@ class _TargetSearch:
             if condensed is None:
                 return TargetResult(ball.radius, True, None, 0, "excluded")
         program = self._program(target, ball, condensed, strict)
-        nodes, point, relaxed, rested = ledger.nodes, None, None, monotonic()
+        nodes, point, relaxed, rested = interval.nodes, None, None, monotonic()
 
         def hear(heard: SolveStatus) -> bool:
             nonlocal point, relaxed, rested
-            ledger.nodes = nodes + heard.nodes
+            interval.nodes = nodes + heard.nodes
             if heard.point is not None and heard.point is not point:
                 point = heard.point
-                ledger.offer(point[1:], deadline=limits.deadline)
+                interval.add_candidate(point[1:], deadline=resources.deadline)
             if not strict and heard.dual > target.lower:
                 target.lower = min(heard.dual, ball.radius)
                 self._raise()
             if heard.relaxed is not None and heard.relaxed is not relaxed:
                 relaxed, now = heard.relaxed, monotonic()
                 if not strict and now >= rested:
-                    pursue(ledger, target.label, relaxed[1:], limits.deadline)
+                    search_near(interval, target.label, relaxed[1:], resources.deadline)
                     rested = monotonic() + REST * (monotonic() - now)
-            ledger.tell(f"SCIP, class {target.label}")
-            return bool(strict) or not self._much_closer(ledger.cutoff)
+            interval.report(f"SCIP, class {target.label}")
+            return bool(strict) or not self._much_closer(interval.cutoff)
 
         result = solve_program(
             program, lower=float(program.lower[0]), cutoff=ball.radius, deadline=deadline,
-            memory=limits.memory, hear=hear, guided=condensed is not None,
+            memory=resources.memory, hear=hear, guided=condensed is not None,
         )  # fmt: skip
-        ledger.nodes = nodes + result.nodes
+        interval.nodes = nodes + result.nodes
         if not strict:
             target.lower = max(target.lower, result.lower)
         if result.failure:
             self._warn(f"SCIP failed: {result.failure}; the interval stays what is proven")
         elif result.status == "memlimit":
-            self._warn(f"SCIP stopped at its memory limit of {limits.memory >> 20} MiB")
+            self._warn(f"SCIP stopped at its memory limit of {resources.memory >> 20} MiB")
         return result
 
     def _much_closer(self, radius: float) -> bool:
@@ -271,7 +276,7 @@ class _TargetSearch:
             return condensed
         for _ in range(ROUNDS):
             before = target.proven
-            self.ledger.tell(f"tightening for class {target.label}")
+            self.interval.report(f"tightening for class {target.label}")
             found = tighten(condensed, ball, target.row, until)
             if self._prove(target, found.radius):
                 return None
@@ -282,7 +287,7 @@ class _TargetSearch:
 
     def _prepare(self, radius: float) -> None:
         """The network over a ball."""
-        problem = self.ledger.problem
+        problem = self.interval.problem
         self.ball = self.ball.shrunk(radius)
         boxes = Boxes.of(self.ball)
         self.bounds = pre_activation_bounds(problem.network, boxes)
@@ -311,7 +316,7 @@ class _TargetSearch:
             return program
         first = np.zeros(len(program.lower), np.intp)
         first[program.binaries] = priorities(self.condensed, target.row)
-        start, witness = None, self.ledger.witness
+        start, witness = None, self.interval.witness
         mine = witness is not None and witness.target == target.label
         if witness is not None and mine and not strict and witness.distance <= ball.radius:
             x = witness.x.astype(np.float64).reshape(-1)

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graphprune.backends.scip.program import MixedIntegerProgram
-from graphprune.clock import add_helper
-from graphprune.runtime.process import Helper, Inbox
+from graphprune.clock import add_worker_seconds
+from graphprune.runtime.process import Inbox, WorkerProcess
 
 Floats = NDArray[np.float64]
 
@@ -96,7 +96,7 @@ def solve(
     return heard
 
 
-class _ScipWorker(Helper):
+class _ScipWorker(WorkerProcess):
     def __init__(self, memory: int) -> None:
         self.memory = memory
         self.messages: Inbox = queue.SimpleQueue()
@@ -147,7 +147,7 @@ class _ScipWorker(Helper):
             _, heard.status, dual, heard.nodes, point, seconds = message
             heard.dual = max(heard.dual, dual)
             heard.point = heard.point if point is None else point
-            add_helper(seconds)
+            add_worker_seconds(seconds)
 
 
 _kept: _ScipWorker | None = None

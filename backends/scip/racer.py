@@ -12,11 +12,12 @@ from time import monotonic
 import onnx
 
 from graphprune.attacks.confirm import Witness
-from graphprune.backends.protocol import Ledger, Limits, Problem
+from graphprune.backends.protocol import DistanceInterval, DistanceProblem
 from graphprune.backends.scip.backend import Scip
 from graphprune.canonical import from_proto
 from graphprune.clock import processor_seconds
 from graphprune.runtime.process import Parent
+from graphprune.runtime.resources import Resources
 
 
 class ScipRacer:
@@ -32,27 +33,27 @@ class ScipRacer:
     def run(self) -> None:
         """Work on the question until it is decided or time is over."""
         model, anchor, domain, cutoff, witness, lower, proven, memory, seconds = self.parent.read()
-        limits = Limits(monotonic() + seconds, memory)
+        resources = Resources(monotonic() + seconds, memory)
         self.parent.listen(self.hear)
         network = from_proto(onnx.load_model_from_string(model))
-        problem = Problem(network, anchor, domain, cutoff)
-        ledger = Ledger(problem, witness, lower, proven)
+        problem = DistanceProblem(network, anchor, domain, cutoff)
+        interval = DistanceInterval(problem, witness, lower, proven)
 
         def say(kind: str) -> None:
             now = processor_seconds()
-            self.parent.tell(kind, ledger.lower, ledger.proven, now - self.seconds)
+            self.parent.tell(kind, interval.lower, interval.proven, now - self.seconds)
             self.seconds = now
 
         def progress(message: str) -> None:
             better = self.better
-            if better is not None and better.distance < ledger.upper:
-                ledger.witness = better
-                ledger.refute()
+            if better is not None and better.distance < interval.upper:
+                interval.witness = better
+                interval.refute()
             say("bounds")
 
-        ledger.progress = progress
-        ledger.improved = lambda found: self.parent.tell("point", found.x)
-        Scip().run(ledger, limits)
+        interval.progress = progress
+        interval.improved = lambda found: self.parent.tell("point", found.x)
+        Scip().run(interval, resources)
         say("done")
 
 

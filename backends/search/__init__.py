@@ -1,13 +1,16 @@
 """Branch and bound on the distance itself, on the condensed network of a ball.
 
-Rungs of growing radius (`solver`, `rung`); on each one, targets (`target`) in a common tree of
-split neurons (`tree`); node bounds and branching in compiled kernels (`kernels`); tighter
-pre-activation bounds (`tighten`) and ideal cuts (`cuts`) where trees would grow; linear programs
-at leaves (`program`, `leaf`). Several processes (`pool`, `worker`) prepare roots side by side
-(`roots`) and expand a tree's cases (`crew`, `parcel`). Everything it proves carries its own
-rounding margin.
+In: an interval of the distance, and resources. Out: the interval, tightened; points go to it as
+they are found, and a trace of the proof where one is asked for. Steps of growing radius (`solver`,
+`radius_step`) each tighten the roots of their targets (`root_tightening`) and prove them in a
+common tree of split neurons (`tree`, `node`), with a branching rule (`branching`) and tuning
+constants (`settings`). Where that takes longer than a moment, worker processes help (`scheduler`,
+`worker_group`, `process_pool`, `work_units`, `worker`). Bounds are those of
+:mod:`graphprune.backends.relaxation`, and carry their own rounding margin.
+
+Read `solver`, `radius_step` and `tree` first.
 """
 
-from graphprune.backends.search.solver import Search, opening
+from graphprune.backends.search.solver import Search, first_attempt
 
-__all__ = ["Search", "opening"]
+__all__ = ["Search", "first_attempt"]

@@ -4,76 +4,81 @@ import heapq
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from graphprune.backends.protocol import Limits
 from graphprune.backends.relaxation import kernels
 from graphprune.backends.relaxation.arrays import box_of
-from graphprune.backends.relaxation.branching import BranchingRule, bound_node
+from graphprune.backends.relaxation.branching import bound_node
 from graphprune.backends.relaxation.kernels import AscentSettings, Parameters
 from graphprune.backends.relaxation.node_lp import relax, solve_node
 from graphprune.backends.relaxation.subproblem import RATE, Subproblem, fix_stable
 from graphprune.backends.relaxation.tighten import constrained
-from graphprune.backends.search.branching import StrongBranching
 from graphprune.backends.search.node import Singles, TreeNode
+from graphprune.backends.search.settings import DEFAULT, TreeSettings
 from graphprune.backends.trace import Path
 from graphprune.region import Region
+from graphprune.runtime.resources import Resources
 
 Floats = NDArray[np.float64]
 
-# A better point is looked for at the first node, and whenever the tree has grown by this factor.
-PURSUIT = 4
-
-# The share of the memory limit from which on a tree goes depth first.
-DEEP = 0.9
-
-DEFAULT_RULE = StrongBranching()
-# Optimiser steps at a node.
-NODE_STEPS = 8
-# Splits after which a case's bounds and box are computed anew, per 32 neurons: the cost of that
-# grows with their square, a node's with their number. Never with more neurons than `REFRESHED`:
-# a round costs as much as hundreds of nodes there, and closes few.
-REFRESH, REFRESHED = 4, 128
+# Splits after which a node gets a linear program: at first, and at most.
+SPLITS_PER_LP, MOST_SPLITS_PER_LP = 4, 64
+# Never before this share of the neurons is split: the ascent does as well there.
+SPLIT_SHARE = 8
 
 
 @dataclass
-class Pace:
-    """How often a tree does what is dear.
+class HeuristicSchedule:
+    """Times for what is dear in a tree.
 
     Attributes
     ----------
-    pursuit
-        Nodes until a point is pursued.
-    program
-        Splits after which a case gets a linear program.
+    next_primal
+        Nodes until the primal heuristic is run.
+    splits_per_lp
+        Splits after which a node gets a linear program.
     """
 
-    pursuit: int = 1
-    program: int = 4
+    next_primal: int = 1
+    splits_per_lp: int = SPLITS_PER_LP
+
+    def primal_due(self, nodes: int, growth: int) -> bool:
+        """Return True where the primal heuristic is due, and put it off."""
+        if nodes < self.next_primal:
+            return False
+        self.next_primal = growth * nodes
+        return True
+
+    def lp_done(self, closed: bool) -> None:
+        """Have linear programs more often where they close nodes, and less often elsewhere."""
+        if closed:
+            self.splits_per_lp = max(1, self.splits_per_lp // 2)
+        else:
+            self.splits_per_lp = min(MOST_SPLITS_PER_LP, 2 * self.splits_per_lp)
 
 
-class Points(Protocol):
-    """Where a tree brings points, and learns what is still of interest."""
+class PointReceiver(Protocol):
+    """Takes a tree's points, and tells which ball is still of interest."""
 
     @property
     def radius(self) -> float:
-        """Of the ball that is still of interest: better points shrink it."""
+        """The radius of this ball: better points shrink it."""
         ...
 
-    def offer(self, x: Floats) -> None:
-        """A point (flat) whose margin is 0 or less, up to rounding."""
+    def add_candidate(self, x: Floats) -> None:
+        """Take a point (flat) whose margin is 0 or less, up to rounding."""
         ...
 
-    def pursue(self, target: int, x: Floats) -> None:
-        """A point (flat) near which the boundary to class `target` may be."""
+    def search_near(self, target: int, x: Floats) -> None:
+        """Look near a point (flat) for the boundary to class `target`."""
         ...
 
 
 class Recorder(Protocol):
-    """Is told of closed cases (see :class:`graphprune.backends.trace.Trace`)."""
+    """Keeps closed nodes (see :class:`graphprune.backends.trace.Trace`)."""
 
     def note(
         self,
@@ -84,112 +89,118 @@ class Recorder(Protocol):
     ) -> None: ...
 
 
+class SplitNode(NamedTuple):
+    """A node that was bounded and split: what its children start from."""
+
+    node: TreeNode
+    phases: NDArray[np.int8]
+    slopes: Singles
+    cut_weights: Singles
+    bound: float
+    radius: float
+
+
 class Tree:
-    """Cases still open: every point with margin <= 0 nearer than the ball's radius is in one.
+    """Open nodes: every point with margin <= 0 nearer than the ball's radius is in one.
 
     Nodes are taken with the least proven radius first (as far as the parent's bound and the
-    strong branching tell), over all targets together. When most of the memory limit is used, it
-    goes on depth first: one case is finished before another one is begun, which takes as many
-    nodes more as it is deep. That is what the rest of the memory is for.
+    branching rule tell), over all roots together. When most of the memory limit is used, it goes
+    on depth first: one node is finished before another one is begun, which takes as many nodes
+    more as it is deep. That is what the rest of the memory is for.
 
-    Cases can be lent: others expand them and bring back what is left. They stay open here until
+    Nodes can be lent: others expand them and bring back what is left. They stay open here until
     then.
 
     Attributes
     ----------
     bytes
-        Memory of all open cases.
+        Memory of all open nodes.
     """
 
     def __init__(
-        self,
-        ball: Region,
-        limits: Limits,
-        trace: Recorder | None = None,
-        pace: Pace | None = None,
-        rule: BranchingRule = DEFAULT_RULE,
-    ) -> None:
+        self, ball: Region, resources: Resources, trace: Recorder | None = None,
+        schedule: HeuristicSchedule | None = None, settings: TreeSettings = DEFAULT.tree,
+    ) -> None:  # fmt: skip
         self.ball = ball
         self._box = box_of(ball)
-        self.rule = rule
-        self.limits = limits
+        self.settings = settings
+        self.resources = resources
         self.trace = trace
         self.nodes = 0
         self.bytes = 0
-        self.pace = pace or Pace()
+        self.schedule = schedule or HeuristicSchedule()
         self._heap: list[tuple[float, int, TreeNode]] = []
         # Taken before those of the heap.
         self._stack: list[TreeNode] = []
-        # Cases that hold an adversarial point which is as near as they allow.
-        self._settled: list[TreeNode] = []
+        # Nodes that hold an adversarial point which is as near as they allow.
+        self._resolved: list[TreeNode] = []
         self._lent: dict[int, list[TreeNode]] = {}
-        # Open cases of every subproblem.
+        # Open nodes of every subproblem.
         self._users: dict[int, int] = {}
         self._count = 0
 
-    def add(self, nodes: Sequence[TreeNode], settled: Sequence[TreeNode] = ()) -> None:
-        """Add open cases, and such as hold an adversarial point."""
+    def add(self, nodes: Sequence[TreeNode], resolved: Sequence[TreeNode] = ()) -> None:
+        """Add open nodes, and such as hold an adversarial point."""
         for node in nodes:
             self._push(node)
-        for node in settled:
+        for node in resolved:
             self._account(node)
-            self._settled.append(node)
+            self._resolved.append(node)
 
     def lend(self, count: int) -> tuple[int, list[TreeNode]]:
-        """Give up to `count` cases, the most urgent ones, away; a ticket to return them with."""
+        """Give up to `count` nodes, the most urgent ones, away; a ticket to return them with."""
         self._count += 1
         nodes = [self._pop() for _ in range(min(count, self.waiting))]
         self._lent[self._count] = nodes
         return self._count, nodes
 
     def give_back(self, ticket: int) -> list[TreeNode]:
-        """The cases of a ticket, which are not lent any more: add them, or what is left of them."""
+        """Return the nodes of a ticket, not lent any more: add them, or what is left of them."""
         nodes = self._lent.pop(ticket)
         for node in nodes:
             self._account(node, -1)
         return nodes
 
     def __len__(self) -> int:
-        """Cases to be expanded, here or by others."""
+        """Return the number of nodes to be expanded, here or by others."""
         return self.waiting + sum(map(len, self._lent.values()))
 
     @property
     def waiting(self) -> int:
-        """Cases to be expanded here."""
+        """Number of nodes to be expanded here."""
         return len(self._heap) + len(self._stack)
 
     @property
     def deep(self) -> bool:
         """Memory is short: depth first."""
-        return self.bytes > DEEP * self.limits.memory
+        return self.bytes > self.settings.depth_first * self.resources.memory
 
     @property
     def full(self) -> bool:
         """The memory limit is reached."""
-        return self.bytes > self.limits.memory
+        return self.bytes > self.resources.memory
 
-    @property
-    def cases(self) -> tuple[list[TreeNode], list[TreeNode]]:
-        """Those to be expanded here, and those that hold an adversarial point."""
-        return [*(node for _, _, node in self._heap), *self._stack], self._settled
+    def remaining(self) -> tuple[list[TreeNode], list[TreeNode]]:
+        """Return the nodes to be expanded here, and those that hold an adversarial point."""
+        return [*(node for _, _, node in self._heap), *self._stack], self._resolved
 
     def open_nodes(self) -> Iterator[TreeNode]:
-        yield from self._unsettled()
-        yield from (node for node in self._settled if node.radius < self.ball.radius)
+        yield from self._unresolved()
+        yield from (node for node in self._resolved if node.radius < self.ball.radius)
 
-    def _unsettled(self) -> Iterator[TreeNode]:
+    def _unresolved(self) -> Iterator[TreeNode]:
         yield from (node for _, _, node in self._heap)
         yield from self._stack
         yield from chain.from_iterable(self._lent.values())
 
     @property
     def radius(self) -> float:
-        """Proven by the open cases: nothing adversarial is nearer."""
-        # Cases may be closed on this ball only: what is open proves nothing beyond it.
+        """Proven by the open nodes: nothing adversarial is nearer."""
+        # Nodes may be closed on this ball only: what is open proves nothing beyond it.
         return min([self.ball.radius, *(n.radius for n in self.open_nodes())])
 
     def open_targets(self) -> set[int]:
-        """The classes of open cases."""
+        """Return the classes of open nodes."""
         return {node.case.label for node in self.open_nodes()}
 
     def shrink(self, radius: float) -> None:
@@ -198,49 +209,41 @@ class Tree:
             self.ball = self.ball.shrunk(radius)
             self._box = box_of(self.ball)
 
-    def step(self, points: Points) -> None:
+    def step(self, points: PointReceiver) -> None:
         """Expand one node."""
         self.shrink(points.radius)
         node = self._pop()
         self._account(node, -1)
         self.nodes += 1
         parameters = node.parameters()
-        case = node.case.shrunk(self.ball, self._box)
-        few = case.neurons <= REFRESHED
-        if few and node.since_bounds >= REFRESH * max(1, case.neurons // 32):
-            tightened = constrained(case, parameters, self.limits)
-            if tightened is None:
-                self._note(node, parameters)
-                return
-            case = tightened
-            fix_stable(case.rows, parameters)
-            node.case, node.since_bounds = case, 0
+        case = self._refreshed(node, parameters)
+        if case is None:
+            self._note(node, parameters)
+            return
         workspace = kernels.workspace_for(case.rows)
         found = bound_node(
-            case.relaxation, case.specification, parameters, AscentSettings(NODE_STEPS, RATE, 0.0),
-            self.rule, workspace,
+            case.relaxation, case.specification, parameters,
+            AscentSettings(self.settings.steps, RATE, 0.0), self.settings.rule, workspace,
         )  # fmt: skip
         if found.children is None:
             self._note(node, parameters)
             return
         x = workspace.point[: case.inputs]
         if found.children.value <= case.specification.goal.error:
-            points.offer(x)
-        elif self.nodes >= self.pace.pursuit:
-            self.pace.pursuit = PURSUIT * self.nodes
-            points.pursue(case.label, x)
+            points.add_candidate(x)
+        elif self.schedule.primal_due(self.nodes, self.settings.primal_growth):
+            points.search_near(case.label, x)
         # Written so that NaN proves nothing.
         radius = found.radius if found.radius > node.radius else node.radius
         if found.neuron < 0:
             self._solve(node, case, parameters, found.bound, radius, points)
             return
         bound, best = found.bound, parameters
-        if self._due(node, parameters):
+        if self._lp_due(node, parameters):
             start = case.parameters._replace(phases=parameters.phases)
-            proof = relax(case.relaxation, case.specification, start, self.limits.deadline)
+            proof = relax(case.relaxation, case.specification, start, self.resources.deadline)
             closed = proof is not None and proof.bound > 0.0
-            every = self.pace.program
-            self.pace.program = max(1, every // 2) if closed else min(64, 2 * every)
+            self.schedule.lp_done(closed)
             node.since_lp = 0
             if proof is not None and closed:
                 self._note(node, proof.parameters)
@@ -248,8 +251,8 @@ class Tree:
             if proof is not None and proof.bound > bound:
                 bound, radius = proof.bound, max(radius, proof.radius)
                 best = proof.parameters
-        # The children's, who share the weights.
-        singles = node.singles(best)
+        # The children share slopes and weights.
+        parent = SplitNode(node, parameters.phases, *node.singles(best), bound, radius)
         children = found.children
         for phase, estimate, closed in (
             (kernels.ACTIVE, children.active, children.active_closed),
@@ -258,20 +261,34 @@ class Tree:
             if closed:
                 self._note(node, parameters, (found.neuron, phase))
             else:
-                estimate = max(estimate, bound)
-                self._child(
-                    node, parameters, *singles, found.neuron, phase, bound, estimate, radius
-                )
+                self._push_child(parent, found.neuron, phase, max(estimate, bound))
 
-    def _due(self, node: TreeNode, parameters: Parameters) -> bool:
-        """Whether a node gets a linear program: the more of them close cases, the more get one."""
+    def _refreshed(self, node: TreeNode, parameters: Parameters) -> Subproblem | None:
+        """Return a node's subproblem on the present ball, its bounds computed anew where due.
+
+        None where they prove that it holds nothing.
+        """
+        settings = self.settings
+        case = node.case.shrunk(self.ball, self._box)
+        every = settings.refresh_splits * max(1, case.neurons // 32)
+        if case.neurons > settings.refresh_neurons or node.since_bounds < every:
+            return case
+        tightened = constrained(case, parameters, self.resources)
+        if tightened is not None:
+            fix_stable(tightened.rows, parameters)
+            node.case, node.since_bounds = tightened, 0
+        return tightened
+
+    def _lp_due(self, node: TreeNode, parameters: Parameters) -> bool:
+        """Return whether a node gets a linear program."""
         splits = int(np.count_nonzero(parameters.phases))
-        return node.since_lp >= self.pace.program and 8 * splits >= len(parameters.phases)
+        often = node.since_lp >= self.schedule.splits_per_lp
+        return often and SPLIT_SHARE * splits >= len(parameters.phases)
 
     def _note(
         self, node: TreeNode, parameters: Parameters, split: tuple[int, int] | None = None
     ) -> None:
-        """Tell the trace of a closed case, or of one more split of it (with multiplier 0)."""
+        """Tell the trace of a closed node, or of one more split of it (with multiplier 0)."""
         if self.trace is None:
             return
         path, slopes = node.path, parameters.slopes
@@ -281,62 +298,45 @@ class Tree:
         self.trace.note(node.case.label, path, slopes, parameters.cut_weights)
 
     def note_open(self, trace: Recorder) -> None:
-        """Tell a trace of all cases that are still open."""
-        for node in (*self._unsettled(), *self._settled):
+        """Tell a trace of all nodes that are still open."""
+        for node in (*self._unresolved(), *self._resolved):
             trace.note(node.case.label, node.path, node.slopes, node.cut_weights)
 
-    def _child(
-        self,
-        parent: TreeNode,
-        parameters: Parameters,
-        slopes: Singles,
-        weights: Singles,
-        neuron: int,
-        phase: int,
-        bound: float,
-        estimate: float,
-        radius: float,
-    ) -> None:
-        phases, own = parameters.phases.copy(), slopes.copy()
-        phases[neuron], own[neuron] = phase, 0.0
+    def _push_child(self, parent: SplitNode, neuron: int, phase: int, estimate: float) -> None:
+        node, bound, radius = parent.node, parent.bound, parent.radius
+        phases, slopes = parent.phases.copy(), parent.slopes.copy()
+        phases[neuron], slopes[neuron] = phase, 0.0
         # Along the line from (radius, 0) to (ball, bound): what the child's bound suggests.
         share = min(max(estimate / bound, 0.0), 1.0) if bound < 0.0 else 0.0
         guess = self.ball.radius - (self.ball.radius - radius) * share
-        path = (parent.path, neuron, phase)
         self._push(
             TreeNode(
-                parent.case, estimate, radius, guess, phases, own, weights,
-                parent.since_bounds + 1, path, parent.since_lp + 1,
+                node.case, estimate, radius, guess, phases, slopes, parent.cut_weights,
+                node.since_bounds + 1, (node.path, neuron, phase), node.since_lp + 1,
             )
         )  # fmt: skip
 
     def _solve(
-        self,
-        node: TreeNode,
-        case: Subproblem,
-        parameters: Parameters,
-        bound: float,
-        radius: float,
-        points: Points,
-    ) -> None:
+        self, node: TreeNode, case: Subproblem, parameters: Parameters, bound: float,
+        radius: float, points: PointReceiver,
+    ) -> None:  # fmt: skip
         """Decide a node that no split would help, by linear programs."""
-        answer = solve_node(case, parameters.phases, self.limits.deadline)
+        answer = solve_node(case, parameters.phases, self.resources.deadline)
         if answer.closed:
             self._note(node, answer.proof.parameters)
             return
         for x in (answer.inner, answer.point):
             if x is not None:
-                points.offer(x)
+                points.add_candidate(x)
         if answer.stopped:
             self._push(replace(node, bound=bound, radius=radius))
         elif answer.neuron is not None:
+            phases = parameters.phases
+            parent = SplitNode(node, phases, node.slopes, node.cut_weights, bound, radius)
             for phase in (kernels.ACTIVE, kernels.INACTIVE):
-                self._child(
-                    node, parameters, node.slopes, node.cut_weights, answer.neuron, phase,
-                    bound, bound, radius,
-                )  # fmt: skip
+                self._push_child(parent, answer.neuron, phase, bound)
         else:
-            # A true adversarial point: the case is closed when the ball has shrunk below it.
+            # A true adversarial point: the node is closed when the ball has shrunk below it.
             radius = max(radius, answer.radius)
             singles = node.singles(answer.proof.parameters)
             own = TreeNode(
@@ -356,7 +356,7 @@ class Tree:
         return self._stack.pop() if self._stack else heapq.heappop(self._heap)[2]
 
     def _account(self, node: TreeNode, sign: int = 1) -> None:
-        """Count the memory of a case; that of a subproblem while it has cases."""
+        """Count the memory of a node; that of a subproblem while it has nodes."""
         place = id(node.case)
         before = self._users.get(place, 0)
         after = self._users[place] = before + sign

@@ -1,18 +1,18 @@
-"""A search process: it expands the cases that it is lent, with the loop of the serial search.
+"""A search process: it expands the nodes that it is lent, with the loop of the serial search.
 
-What arrives is
+Messages that arrive:
 
-    ("roots", [target, ...])        the targets of the tree that the next portions are of
-    ("grow", job, portion)          expand cases
-    ("prepare", job, root)          tighten the bounds of a target
+    ("roots", [subproblem, ...])    the roots of the tree that the next work units are of
+    ("expand", job, work unit)      expand nodes
+    ("tighten", job, root task)     tighten the bounds of a root
     ("answer", radius)              to a point that was told; the ball that is still of interest
     ("radius", radius)              the same, because of others' points
     ("stop",)                       give back what is left
 
-and what leaves
+and those that leave:
 
     ("ready",)
-    ("offer", job, x), ("pursue", job, class, x)        points, see :class:`tree.Points`
+    ("candidate", job, x), ("near", job, class, x)      points, see :class:`tree.PointReceiver`
     ("back", job, result, processor seconds)
     ("failed", job, message)
 """
@@ -25,67 +25,64 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from graphprune.backends.protocol import Limits
 from graphprune.backends.relaxation.subproblem import Subproblem
-from graphprune.backends.search.parcel import (
-    Growth,
-    Note,
-    Paths,
-    Portion,
+from graphprune.backends.search.root_tightening import RootTask, TightenedRoot, tighten_root
+from graphprune.backends.search.tree import Tree
+from graphprune.backends.search.work_units import (
+    ClosedNode,
+    PathTable,
+    WorkResult,
+    WorkUnit,
     origin,
     pack,
+    relative_path,
     unpack,
-    way_of,
 )
-from graphprune.backends.search.roots import Prepared, Root, prepare
-from graphprune.backends.search.tree import Tree
 from graphprune.backends.trace import Path
 from graphprune.runtime.process import Parent
+from graphprune.runtime.resources import Resources
 
 Floats = NDArray[np.float64]
 
 
-class Notes:
-    """Keeps what a trace is to be told."""
+class ClosedNodes:
+    """Keeps the closed nodes that a trace is to be told of."""
 
     def __init__(self) -> None:
-        self.notes: list[Note] = []
+        self.nodes: list[ClosedNode] = []
 
     def note(
-        self,
-        target: int,
-        path: Path,
-        slopes: NDArray[np.floating],
+        self, target: int, path: Path, slopes: NDArray[np.floating],
         cut_weights: NDArray[np.floating],
-    ) -> None:
-        """Keep that a case of a target is closed."""
+    ) -> None:  # fmt: skip
+        """Keep a closed node of a target."""
         singles = slopes.astype(np.float32), cut_weights.astype(np.float32)
-        self.notes.append((target, way_of(path), *singles))
+        self.nodes.append((target, relative_path(path), *singles))
 
 
-class Worker:
-    """The process; to its tree it is where points are brought."""
+class SearchWorker:
+    """The process; its tree brings points to it."""
 
     def __init__(self) -> None:
         self.parent = Parent()
-        self.todo: queue.SimpleQueue[tuple[int, Portion | Root]] = queue.SimpleQueue()
+        self.todo: queue.SimpleQueue[tuple[int, WorkUnit | RootTask]] = queue.SimpleQueue()
         self.answers: queue.SimpleQueue[float] = queue.SimpleQueue()
         self.roots: list[Subproblem] = []
         self.radius = np.inf
         self.stopped = False
         self.job = 0
 
-    def offer(self, x: Floats) -> None:
-        self.parent.tell("offer", self.job, x)
+    def add_candidate(self, x: Floats) -> None:
+        self.parent.tell("candidate", self.job, x)
         self.radius = min(self.radius, self.answers.get())
 
-    def pursue(self, target: int, x: Floats) -> None:
-        self.parent.tell("pursue", self.job, target, x)
+    def search_near(self, target: int, x: Floats) -> None:
+        self.parent.tell("near", self.job, target, x)
         self.radius = min(self.radius, self.answers.get())
 
     def hear(self, kind: str, *rest: Any) -> None:
-        """A message of the parent's."""
-        if kind in ("grow", "prepare"):
+        """Take a message of the parent's."""
+        if kind in ("expand", "tighten"):
             self.stopped = False
             self.radius = np.inf
             self.todo.put((rest[0], rest[1]))
@@ -106,40 +103,45 @@ class Worker:
             self.job, task = self.todo.get()
             start = process_time()
             try:
-                done = self.grow(task) if isinstance(task, Portion) else self.prepare(task)
+                done = self.expand(task) if isinstance(task, WorkUnit) else self.tighten(task)
             except Exception as error:
                 self.parent.tell("failed", self.job, f"{type(error).__name__}: {error}")
             else:
                 self.parent.tell("back", self.job, done, process_time() - start)
 
-    def prepare(self, root: Root) -> Prepared:
-        """Tighten the bounds of a target."""
-        return prepare(root.target, Limits(monotonic() + root.seconds), root.rounds, root.cuts)
+    def tighten(self, task: RootTask) -> TightenedRoot:
+        """Tighten the bounds of a root."""
+        return tighten_root(task.root, Resources(monotonic() + task.seconds), task.effort)
 
-    def grow(self, portion: Portion) -> Growth:
-        """Expand cases until none is left, time is over, or it is stopped."""
+    def expand(self, unit: WorkUnit) -> WorkResult:
+        """Expand nodes until none is left, time is over, or it is stopped."""
         # A slice ends between nodes; programs within one have until the question's own end.
         start = monotonic()
-        limits = Limits(start + portion.left, portion.memory)
-        end = start + min(portion.seconds, portion.left)
-        notes, roots = Notes(), self.roots
-        ball = roots[0].ball.shrunk(portion.radius)
-        tree = Tree(ball, limits, notes if portion.record else None, portion.pace)
-        origins = [origin(place) for place in range(len(portion.cases.nodes))]
-        tree.nodes = portion.nodes
-        tree.add(list(unpack(portion.cases, roots, Paths(origins))))
+        resources = Resources(start + unit.left, unit.memory)
+        end = start + min(unit.seconds, unit.left)
+        closed, roots = ClosedNodes(), self.roots
+        tree = Tree(
+            roots[0].ball.shrunk(unit.radius), resources, closed if unit.record else None,
+            unit.schedule, unit.settings,
+        )  # fmt: skip
+        origins = [origin(place) for place in range(len(unit.nodes.nodes))]
+        tree.nodes = unit.expanded
+        tree.add(list(unpack(unit.nodes, roots, PathTable(origins))))
         while len(tree) and not self.stopped and monotonic() < end:
             tree.step(self)
         tree.shrink(self.radius)
-        waiting, settled = (
-            pack(nodes, roots, [way_of(node.path) for node in nodes]) for nodes in tree.cases
+        waiting, resolved = (
+            pack(nodes, roots, [relative_path(node.path) for node in nodes])
+            for nodes in tree.remaining()
         )
-        nodes, program = tree.nodes - portion.nodes, tree.pace.program
-        return Growth(waiting, settled, nodes, tuple(notes.notes), program, tree.ball.radius)
+        return WorkResult(
+            waiting, resolved, tree.nodes - unit.expanded, tuple(closed.nodes),
+            tree.schedule.splits_per_lp, tree.ball.radius,
+        )  # fmt: skip
 
 
 def main() -> None:
-    worker = Worker()
+    worker = SearchWorker()
     memory = int(sys.argv[1])
     if memory:
         import resource

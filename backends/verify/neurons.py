@@ -13,7 +13,6 @@ from time import monotonic
 import numpy as np
 from numpy.typing import NDArray
 
-from graphprune.backends.protocol import Limits
 from graphprune.backends.relaxation import kernels
 from graphprune.backends.relaxation.arrays import copied
 from graphprune.backends.relaxation.branching import bound_node
@@ -23,14 +22,14 @@ from graphprune.backends.relaxation.kernels import AscentSettings, Parameters
 from graphprune.backends.relaxation.node_lp import NodeAnswer, solve_node
 from graphprune.backends.relaxation.subproblem import RATE, CondensedRegion, Subproblem
 from graphprune.backends.relaxation.tighten import constrain_root
-from graphprune.backends.search.branching import StrongBranching
-from graphprune.backends.search.tree import NODE_STEPS
+from graphprune.backends.search.settings import DEFAULT
 from graphprune.backends.verify.attack import attack_from
 from graphprune.backends.verify.query import Counterexample, RegionResult, VerificationQuery
 from graphprune.backends.verify.specifications import boxes_of
 from graphprune.bounds import pre_activation_bounds
 from graphprune.progress import Progress, quiet
 from graphprune.region import Box
+from graphprune.runtime.resources import Resources
 
 Floats = NDArray[np.float64]
 Singles = NDArray[np.float32]
@@ -46,7 +45,7 @@ MOST_ENTRIES, CUT_SHARE = 2_000_000, 0.3
 # So many neurons get them, layer by layer from the last one down (the last one whole), in at most
 # so many rounds.
 TIGHTENED, ROUNDS = 200, 4
-RULE = StrongBranching()
+TREE = DEFAULT.tree
 # Where an eighth of the neurons is split, every fourth split is followed by a linear program:
 # few steps of ascent miss that a deep case is empty.
 LEAF_EVERY, LEAF_SHARE = 4, 8
@@ -89,7 +88,7 @@ class _NeuronSearch:
     def __init__(self, query: VerificationQuery, progress: Progress) -> None:
         self.query = query
         self.progress = progress
-        self.limits = Limits(query.deadline)
+        self.resources = Resources(query.deadline)
         self.nodes = 0
         self.undecided = False
         self.point: Counterexample | None = None
@@ -137,7 +136,7 @@ class _NeuronSearch:
         They hold where the constraint does, which is all that the target's tree asks about.
         """
         first = _first_tightened(target)
-        root, excluded = constrain_root(target, self.limits, ROUNDS, first, self.progress)
+        root, excluded = constrain_root(target, self.resources, ROUNDS, first, self.progress)
         return [] if excluded else [root]
 
     def _cut(self, targets: list[Subproblem], rounds: int) -> list[Subproblem]:
@@ -146,8 +145,8 @@ class _NeuronSearch:
         for number, target in enumerate(targets):
             if len(target.rows.values) <= MOST_ENTRIES:
                 self.progress(f"cutting, constraint {number + 1} of {len(targets)}")
-                share = CUT_SHARE / len(targets) * self.limits.remaining()
-                target, _ = with_planes(target, Limits(monotonic() + share), rounds)
+                share = CUT_SHARE / len(targets) * self.resources.remaining()
+                target, _ = with_planes(target, Resources(monotonic() + share), rounds)
             if not target.bound > 0.0:
                 kept.append(target)
         return kept
@@ -191,8 +190,8 @@ class _NeuronSearch:
             parameters = copied(answer.proof.parameters)
         workspace = kernels.workspace_for(case.rows)
         found = bound_node(
-            case.relaxation, case.specification, parameters, AscentSettings(NODE_STEPS, RATE, 0.0),
-            RULE, workspace,
+            case.relaxation, case.specification, parameters, AscentSettings(TREE.steps, RATE, 0.0),
+            TREE.rule, workspace,
         )  # fmt: skip
         if found.children is None:
             return []

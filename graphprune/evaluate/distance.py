@@ -14,12 +14,11 @@ from graphprune.backends.protocol import (
     MEASURED,
     RELATIVE,
     Backend,
-    Ledger,
-    Limits,
-    Problem,
+    DistanceInterval,
+    DistanceProblem,
     is_exact,
 )
-from graphprune.backends.search import opening
+from graphprune.backends.search import first_attempt
 from graphprune.backends.trace import Trace
 from graphprune.bounds.certify import Certificate, certified_margins, certified_radius
 from graphprune.errors import GraphpruneError, check_options
@@ -240,60 +239,57 @@ def exact_distance(
     # Compiling does not count.
     resources = replace(resources, deadline=resources.deadline + seconds)
     cutoff = query.domain.search_limit(query.anchor.x, radius=settings.radius)
-    ledger = Ledger(
-        Problem(query.network, query.anchor, query.domain, cutoff, settings.gap),
+    interval = DistanceInterval(
+        DistanceProblem(query.network, query.anchor, query.domain, cutoff, settings.gap),
         progress=resources.progress, record=settings.record,
     )  # fmt: skip
     covered = cutoff >= query.domain.reach(query.anchor.x)
     try:
-        _close(ledger, resources, settings)
+        _close(interval, resources, settings)
     except KeyboardInterrupt:
-        if ledger.lower == 0.0 and ledger.witness is None:
+        if interval.lower == 0.0 and interval.witness is None:
             raise
-        found = _result(ledger, settings.radius, covered, monotonic() - start)
+        found = _result(interval, settings.radius, covered, monotonic() - start)
         raise Interrupted(found) from None
-    found = _result(ledger, settings.radius, covered, monotonic() - start)
-    return replace(found, trace=ledger.trace)
+    found = _result(interval, settings.radius, covered, monotonic() - start)
+    return replace(found, trace=interval.trace)
 
 
-def _close(ledger: Ledger, resources: Resources, settings: DistanceSettings) -> None:
+def _close(interval: DistanceInterval, resources: Resources, settings: DistanceSettings) -> None:
     """Narrow the interval: cheap bounds, attack and certificate, then the backends."""
-    limits = Limits(resources.deadline, resources.memory, resources.threads, resources.workers)
     cheap = settings.radius is not None and settings.attack is None
-    if cheap and _robust(ledger, limits):
+    if cheap and _robust(interval, resources):
         return
-    _first(ledger, limits, resources, settings)
+    _first(interval, resources, settings)
     before = settings.before
-    if before is not None and not ledger.closed and not limits.over:
-        survive(before.name, partial(before.run, ledger, limits))
-    if ledger.lower < ledger.cutoff:
-        attempt(settings.solver, ledger, limits)
+    if before is not None and not interval.closed and not resources.over:
+        survive(before.name, partial(before.run, interval, resources))
+    if interval.lower < interval.cutoff:
+        attempt(settings.solver, interval, resources)
 
 
-def _robust(ledger: Ledger, limits: Limits) -> bool:
+def _robust(interval: DistanceInterval, resources: Resources) -> bool:
     """The cheap path where a radius is asked for: one pass of bounds proves most anchors."""
-    problem = ledger.problem
-    if limits.over:
+    problem = interval.problem
+    if resources.over:
         return False
     try:
         margins = certified_margins(problem.query, problem.cutoff)
     except GraphpruneError:
         return False
     if np.min(margins) > 0:
-        ledger.raise_lower(problem.cutoff, certified=True)
+        interval.raise_lower(problem.cutoff, certified=True)
         return True
     return False
 
 
-def _first(
-    ledger: Ledger, limits: Limits, resources: Resources, settings: DistanceSettings
-) -> None:
+def _first(interval: DistanceInterval, resources: Resources, settings: DistanceSettings) -> None:
     """The interval of attack and certificate.
 
     Before the search a fast attack is enough, which finds closer points itself; where its first
     radius attempt settles the question, nothing else is done.
     """
-    query = ledger.problem.query
+    query = interval.problem.query
     share = FIRST_SHARE * resources.remaining()
     # Bounds and sessions keep the memory and threads of the caller.
     own = replace(current(), deadline=resources.deadline, progress=resources.progress)
@@ -301,41 +297,43 @@ def _first(
     def take(effort: Effort) -> None:
         found = settings.attack or closest_adversarial(query, own.within(share), effort=effort)
         if found.witness is not None:
-            ledger.take(found.witness, deadline=limits.deadline)
+            interval.accept(found.witness, deadline=resources.deadline)
 
     if settings.certificate is not None:
-        ledger.raise_lower(settings.certificate.radius, certified=True)
+        interval.raise_lower(settings.certificate.radius, certified=True)
     if settings.solver == "scip" or not query.network.piecewise_linear:
         take("standard")
     else:
         take("fast")
-        survive("search", partial(opening, ledger, limits))
-        if ledger.closed:
+        survive("search", partial(first_attempt, interval, resources))
+        if interval.closed:
             return
         if settings.attack is None:
             take("standard")
     if settings.certificate is None:
-        upper = ledger.upper if ledger.witness else None
+        upper = interval.upper if interval.witness else None
         proof = certified_radius(query, own.within(share), upper=upper)
-        ledger.raise_lower(proof.radius, certified=True)
+        interval.raise_lower(proof.radius, certified=True)
 
 
-def _result(ledger: Ledger, radius: float | None, covered: bool, seconds: float) -> Distance:
-    witness, lower = ledger.witness, ledger.lower
+def _result(
+    interval: DistanceInterval, radius: float | None, covered: bool, seconds: float
+) -> Distance:
+    witness, lower = interval.witness, interval.lower
     # SCIP's proofs about nonlinear constraints are never called exact.
-    smooth = not ledger.problem.network.piecewise_linear
+    smooth = not interval.problem.network.piecewise_linear
     if witness is not None and (radius is None or witness.distance < radius):
         lower = min(lower, witness.distance)
         exact = is_exact(lower, witness.distance) and not smooth
         status: Status = "exact" if exact else "interval"
         return Distance(
-            lower, witness.distance, status, witness, ledger.certified, ledger.nodes, seconds
+            lower, witness.distance, status, witness, interval.certified, interval.nodes, seconds
         )
     # Without a domain the search ends somewhere, which proves nothing about what is beyond.
-    proven = ledger.certified or not smooth
-    if proven and lower >= ledger.problem.cutoff and (covered or radius is not None):
+    proven = interval.certified or not smooth
+    if proven and lower >= interval.problem.cutoff and (covered or radius is not None):
         # A certificate may reach further than what was asked; the answer is what was asked.
         asked = lower if radius is None else min(lower, radius)
-        return Distance(asked, None, "robust", None, ledger.certified, ledger.nodes, seconds)
+        return Distance(asked, None, "robust", None, interval.certified, interval.nodes, seconds)
     upper = None if witness is None else witness.distance
-    return Distance(lower, upper, "interval", witness, ledger.certified, ledger.nodes, seconds)
+    return Distance(lower, upper, "interval", witness, interval.certified, interval.nodes, seconds)

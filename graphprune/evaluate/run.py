@@ -9,7 +9,7 @@ from time import monotonic, sleep
 from typing import Any, Protocol
 
 from graphprune.attacks.confirm import Witness
-from graphprune.backends.search import pool
+from graphprune.backends.search import process_pool
 from graphprune.check.container import Proof
 from graphprune.errors import GraphpruneError, OutputError
 from graphprune.evaluate.documents import document, seconds_of
@@ -95,7 +95,7 @@ def evaluate(
     OutputError
         The run directory cannot be used, or belongs to other settings, models or anchors.
     """
-    pool.configure(memory=memory)
+    process_pool.configure(memory=memory)
     for job in jobs:
         if job.network.classes < 2:
             label = job.network.source.path or "the network"

@@ -17,17 +17,18 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from graphprune.backends.protocol import Ledger, Limits, Problem
+from graphprune.backends.protocol import DistanceInterval, DistanceProblem
 from graphprune.backends.relaxation.condensed import bounds_of
 from graphprune.backends.relaxation.node_lp import solve_node
 from graphprune.backends.relaxation.subproblem import CondensedRegion, Subproblem
-from graphprune.backends.search.rung import climb
+from graphprune.backends.search.radius_step import prove_radius
 from graphprune.bounds import Boxes, pre_activation_bounds
 from graphprune.bounds.certify import certify, margin_rows
 from graphprune.canonical import from_proto
 from graphprune.progress import Progress, quiet
 from graphprune.region import Anchor, Domain
 from graphprune.runtime.jit import told_of_compiling
+from graphprune.runtime.resources import Resources
 
 # Radius of a ball on which the tiny network needs every part of the search, and few nodes.
 RADIUS = 0.2
@@ -47,8 +48,8 @@ def _run() -> None:
     certify(network, anchor, method="crown", upper=RADIUS)
     certify(network, anchor, method="alpha-crown", upper=RADIUS)
     certify(network, anchor, method="crown", norm="l2", upper=RADIUS)
-    ledger = Ledger(Problem(network, anchor, Domain(), RADIUS), progress=quiet)
-    climb(ledger, Limits(), RADIUS, level=1)
+    interval = DistanceInterval(DistanceProblem(network, anchor, Domain(), RADIUS), progress=quiet)
+    prove_radius(interval, Resources(), RADIUS, level=1)
     # A case that is left to a linear program, which a tree may or may not meet.
     ball = anchor.ball(RADIUS, Domain())
     bounds = bounds_of(pre_activation_bounds(network, Boxes.of(ball)))

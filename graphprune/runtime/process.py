@@ -16,10 +16,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 Message = tuple[Any, ...]
-# What a helper said, and who it was; None: it has ended.
-Inbox = queue.SimpleQueue[tuple["Helper", Message | None]]
+# A worker, and its message; None: it has ended.
+Inbox = queue.SimpleQueue[tuple["WorkerProcess", Message | None]]
 
-# A helper is one core's worth of work.
+# A worker is one core's worth of work.
 ENVIRONMENT = {
     "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1",
     "NUMBA_NUM_THREADS": "1",
@@ -30,15 +30,15 @@ def _path(entry: str) -> str:
     return entry or os.getcwd()
 
 
-class Helper:
-    """A running helper process.
+class WorkerProcess:
+    """A running worker process.
 
     Parameters
     ----------
     arguments
-        Of the Python interpreter.
+        Arguments of the Python interpreter.
     inbox
-        Gets what it says.
+        Gets its messages.
 
     Raises
     ------
@@ -84,7 +84,7 @@ class Helper:
         self.process.wait()
 
     def ending(self) -> str:
-        """How it ended, once it has."""
+        """Return the way it ended, once it has."""
         code = self.process.wait()
         if code >= 0:
             return f"its process ended with code {code}"
@@ -93,7 +93,7 @@ class Helper:
 
 
 class Parent:
-    """The process that a helper works for, as the helper sees it."""
+    """The process that a worker works for, as the worker sees it."""
 
     def __init__(self) -> None:
         # Ctrl-C is the parent's to hear.

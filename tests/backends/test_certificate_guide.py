@@ -10,12 +10,13 @@ from hypothesis import strategies as st
 
 import graphprune as gp
 from graphprune.backends.certificate import BallQuery, prove_ball
-from graphprune.backends.protocol import Ledger, Limits, Problem
-from graphprune.backends.search.rung import climb
+from graphprune.backends.protocol import DistanceInterval, DistanceProblem
+from graphprune.backends.search.radius_step import prove_radius
 from graphprune.backends.trace import ClosedCase, TargetTrace, Trace
 from graphprune.check import Proof, ProofFile, read_model, verify
 from graphprune.check.model import Model
 from graphprune.region import Domain
+from graphprune.runtime.resources import Resources
 from tests.conftest import MODELS
 
 # Just below the distances of these images, on mnist-tiny.
@@ -27,10 +28,10 @@ def _traced(index: int) -> tuple[Model, gp.Anchor, Trace]:
     """A trace of the ball, made with every means the search has."""
     network = gp.load(MODELS / "mnist-tiny.onnx")
     anchor = gp.load_anchors(MODELS / "mnist-test-100.npz", network)[index]
-    ledger = Ledger(Problem(network, anchor, Domain(), 1.0), record=True)
-    assert climb(ledger, Limits(), RADII[index], 2).complete
-    assert ledger.trace is not None
-    return read_model(MODELS / "mnist-tiny.onnx"), anchor, ledger.trace
+    interval = DistanceInterval(DistanceProblem(network, anchor, Domain(), 1.0), record=True)
+    assert prove_radius(interval, Resources(), RADII[index], 2).complete
+    assert interval.trace is not None
+    return read_model(MODELS / "mnist-tiny.onnx"), anchor, interval.trace
 
 
 def _proof(index: int, trace: Trace | None) -> Proof:

@@ -162,7 +162,7 @@ class Broken:
     def __init__(self, error: Exception) -> None:
         self.error = error
 
-    def run(self, ledger: object, limits: object) -> None:
+    def run(self, interval: object, resources: object) -> None:
         raise self.error
 
 

@@ -8,9 +8,10 @@ import pytest
 
 import graphprune as gp
 from graphprune.backends import choose, race
-from graphprune.backends.protocol import Ledger, Limits, Problem
+from graphprune.backends.protocol import DistanceInterval, DistanceProblem
 from graphprune.backends.race import Race
 from graphprune.backends.search import Search
+from graphprune.runtime.resources import Resources
 from tests.oracles import Perceptron, brute_force_distance
 
 X = np.array([0.3, 0.6, 0.5], np.float32)
@@ -21,12 +22,12 @@ SEED, WIDTHS = 0, [3, 5, 3, 2]
 def net(monkeypatch: pytest.MonkeyPatch) -> Perceptron:
     """A small question, and a search that does nothing but say that it is there."""
 
-    def run(self: Search, ledger: Ledger, limits: Limits) -> None:
-        ledger.statistics["unstable"] = 8
-        ledger.tell("nothing", always=True)
+    def run(self: Search, interval: DistanceInterval, resources: Resources) -> None:
+        interval.unstable = 8
+        interval.report("nothing", always=True)
 
     monkeypatch.setattr(Search, "run", run)
-    monkeypatch.setattr("graphprune.evaluate.distance.opening", lambda *_: None)
+    monkeypatch.setattr("graphprune.evaluate.distance.first_attempt", lambda *_: None)
     monkeypatch.setattr(race, "AFTER", -1.0)
     return Perceptron.random(np.random.default_rng(SEED), WIDTHS)
 
@@ -55,9 +56,9 @@ def test_what_scip_finds_is_taken_up(
     asked: list[str] = []
     attempt = choose.attempt
 
-    def tried(solver: str, ledger: Ledger, limits: Limits) -> None:
+    def tried(solver: str, interval: DistanceInterval, resources: Resources) -> None:
         asked.append(solver)
-        attempt(solver, ledger, limits)
+        attempt(solver, interval, resources)
 
     monkeypatch.setattr(choose, "attempt", tried)
     monkeypatch.setattr(Race, "_begin", begin)
@@ -76,8 +77,8 @@ def test_no_race_for_certificates_or_a_single_process(
     workers: int, record: bool, net: Perceptron, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Race, "_begin", lambda _: pytest.fail("no race was asked for"))
-    problem = Problem(gp.from_proto(net.model()), anchor_of(net), gp.Domain(), 1.0)
-    ledger = Ledger(problem, record=record)
-    with Race(ledger, Limits(workers=workers)):
-        Search().run(ledger, Limits())
-    assert ledger.beside is None
+    problem = DistanceProblem(gp.from_proto(net.model()), anchor_of(net), gp.Domain(), 1.0)
+    interval = DistanceInterval(problem, record=record)
+    with Race(interval, Resources(workers=workers)):
+        Search().run(interval, Resources())
+    assert interval.poll is None

@@ -10,16 +10,17 @@ import pytest
 
 import graphprune as gp
 from graphprune.attacks.confirm import confirm
-from graphprune.backends.protocol import Ledger, Limits, Problem
+from graphprune.backends.protocol import DistanceInterval, DistanceProblem
 from graphprune.backends.scip import Scip, backend, process, solve
 from graphprune.backends.scip.process import SolveStatus
 from graphprune.clock import processor_seconds
 from graphprune.ir import Query
+from graphprune.runtime.resources import Resources
 
 
 @pytest.fixture(autouse=True)
 def own_helper(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No other test's helper, and none left for others."""
+    """No other test's worker, and none left for others."""
     monkeypatch.setattr(process, "_kept", None)
 
 
@@ -42,25 +43,25 @@ def during(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     return arrange
 
 
-def ledger_of(network: gp.Network, anchor: gp.Anchor, proof: gp.Certificate) -> Ledger:
-    ledger = Ledger(Problem(network, anchor, gp.Domain(), 0.2))
-    ledger.raise_lower(proof.radius, certified=True)
-    return ledger
+def interval_of(network: gp.Network, anchor: gp.Anchor, proof: gp.Certificate) -> DistanceInterval:
+    interval = DistanceInterval(DistanceProblem(network, anchor, gp.Domain(), 0.2))
+    interval.raise_lower(proof.radius, certified=True)
+    return interval
 
 
 @pytest.fixture
-def hard(mnist_a: gp.Network, images: list[gp.Anchor]) -> Ledger:
+def hard(mnist_a: gp.Network, images: list[gp.Anchor]) -> DistanceInterval:
     """What SCIP does not solve in minutes."""
-    return ledger_of(mnist_a, images[0], gp.certify(mnist_a, images[0], upper=0.05))
+    return interval_of(mnist_a, images[0], gp.certify(mnist_a, images[0], upper=0.05))
 
 
 def test_killed(
-    hard: Ledger, during: Callable[[int], None], caplog: pytest.LogCaptureFixture
+    hard: DistanceInterval, during: Callable[[int], None], caplog: pytest.LogCaptureFixture
 ) -> None:
     known = hard.lower
     during(signal.SIGKILL)
     # Killed on the first target, stopped by the clock on the others.
-    Scip().run(hard, Limits(time.monotonic() + 4.0))
+    Scip().run(hard, Resources(time.monotonic() + 4.0))
     assert "its process was killed by signal 9 (out of memory?)" in caplog.text
     assert hard.lower >= hard.proven == known
     assert hard.lower <= hard.cutoff
@@ -80,7 +81,7 @@ def test_killed_inside_a_distance(
     assert result.upper >= expected.lower
 
 
-def test_starved(hard: Ledger, caplog: pytest.LogCaptureFixture) -> None:
+def test_starved(hard: DistanceInterval, caplog: pytest.LogCaptureFixture) -> None:
     def press(message: str) -> None:
         if "memory" in caplog.text:  # one target is enough
             raise KeyboardInterrupt
@@ -88,16 +89,16 @@ def test_starved(hard: Ledger, caplog: pytest.LogCaptureFixture) -> None:
     known = hard.lower
     hard.progress = press
     with pytest.raises(KeyboardInterrupt):
-        Scip().run(hard, Limits(memory=48 << 20))
+        Scip().run(hard, Resources(memory=48 << 20))
     assert "memory" in caplog.text
     assert hard.proven == known <= hard.lower
     assert not hard.closed
 
 
-def test_hanging(hard: Ledger, during: Callable[[int], None]) -> None:
+def test_hanging(hard: DistanceInterval, during: Callable[[int], None]) -> None:
     """A stopped process never answers: who waits for it would wait for ever."""
     during(signal.SIGSTOP)
-    Scip().run(hard, Limits(time.monotonic() + 2.0))
+    Scip().run(hard, Resources(time.monotonic() + 2.0))
     assert process._kept is None
     assert not hard.closed
 
@@ -133,25 +134,25 @@ def test_an_interpreter_that_cannot_be_started(
     assert result.status == "interval"
 
 
-def test_ctrl_c_keeps_what_scip_had_and_ends_its_process(hard: Ledger) -> None:
+def test_ctrl_c_keeps_what_scip_had_and_ends_its_process(hard: DistanceInterval) -> None:
     def press(message: str) -> None:
         if "SCIP" in message:
             raise KeyboardInterrupt
 
     hard.progress = press
     with pytest.raises(KeyboardInterrupt):
-        Scip().run(hard, Limits())
+        Scip().run(hard, Resources())
     assert process._kept is not None
     assert process._kept.dead
     # The next solve has a new one.
     problem = hard.problem
-    again = Ledger(Problem(problem.network, problem.anchor, problem.domain, 0.2))
-    Scip().run(again, Limits(time.monotonic() + 1.0))
+    again = DistanceInterval(DistanceProblem(problem.network, problem.anchor, problem.domain, 0.2))
+    Scip().run(again, Resources(time.monotonic() + 1.0))
     assert again.lower <= again.cutoff
 
 
 def test_a_listener_that_has_heard_enough_ends_the_solve(
-    hard: Ledger, monkeypatch: pytest.MonkeyPatch
+    hard: DistanceInterval, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     results: list[solve.TargetResult] = []
 
@@ -165,7 +166,7 @@ def test_a_listener_that_has_heard_enough_ends_the_solve(
 
     monkeypatch.setattr(backend, "solve_program", solve_program)
     with pytest.raises(RuntimeError, match="seen"):
-        Scip().run(hard, Limits(time.monotonic() + 60.0))
+        Scip().run(hard, Resources(time.monotonic() + 60.0))
     assert results[0].status == "userinterrupt"
     assert process._kept is not None
     assert not process._kept.dead, "the same process solves the next program"
@@ -179,12 +180,12 @@ def test_a_much_closer_point_ends_the_program_for_one_of_its_ball(
     assert expected.witness is not None
     assert expected.upper is not None
     reach = gp.Domain().search_limit(anchor.x)
-    ledger = Ledger(Problem(tiny, anchor, gp.Domain(), reach))
+    interval = DistanceInterval(DistanceProblem(tiny, anchor, gp.Domain(), reach))
     # As far as a poor attack's: further on through the nearest point.
     start = anchor.x.astype(np.float64)
     step = expected.witness.x.astype(np.float64) - start
-    ledger.witness = confirm(Query(tiny, anchor), (start + 1.3 * step)[None])
-    assert ledger.upper > 1.1 * expected.upper
+    interval.witness = confirm(Query(tiny, anchor), (start + 1.3 * step)[None])
+    assert interval.upper > 1.1 * expected.upper
     cutoffs: list[float] = []
 
     def solve_program(program, *, cutoff, **others):  # type: ignore[no-untyped-def]
@@ -192,10 +193,10 @@ def test_a_much_closer_point_ends_the_program_for_one_of_its_ball(
         return solve.solve_program(program, cutoff=cutoff, **others)
 
     monkeypatch.setattr(backend, "solve_program", solve_program)
-    Scip().run(ledger, Limits(time.monotonic() + 60.0))
-    assert ledger.closed
-    assert ledger.upper == pytest.approx(expected.upper, rel=2e-4)
-    assert ledger.lower <= expected.upper
+    Scip().run(interval, Resources(time.monotonic() + 60.0))
+    assert interval.closed
+    assert interval.upper == pytest.approx(expected.upper, rel=2e-4)
+    assert interval.lower <= expected.upper
     assert cutoffs[0] > 1.1 * expected.upper > (1.0 + backend.SMALLER) * cutoffs[-1]
 
 
@@ -207,15 +208,15 @@ def test_its_time_is_counted(tiny: gp.Network, images: list[gp.Anchor]) -> None:
 
 def test_one_helper_serves_many_solves(tiny: gp.Network, images: list[gp.Anchor]) -> None:
     gp.distance(tiny, images[1], solver="scip", time_limit=60)
-    helper = process._kept
-    assert helper is not None
+    worker = process._kept
+    assert worker is not None
     gp.distance(tiny, images[1], solver="scip", radius=0.05, time_limit=60)
-    assert process._kept is helper
-    assert not helper.dead
+    assert process._kept is worker
+    assert not worker.dead
 
 
 def test_messages_are_plain(tiny: gp.Network) -> None:
-    """What travels to the helper must not need graphprune there."""
+    """What travels to the worker must not need graphprune there."""
     import pickle
 
     from graphprune.backends.relaxation.condensed import bounds_of, condense

@@ -8,7 +8,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import graphprune as gp
-from graphprune.backends.protocol import Ledger, Limits, Problem
+from graphprune.backends.protocol import DistanceInterval, DistanceProblem
 from graphprune.backends.relaxation.condensed import bounds_of, condense
 from graphprune.backends.scip import Scip
 from graphprune.backends.scip import backend as scip_backend
@@ -21,6 +21,7 @@ from graphprune.bounds.certify import margin_rows
 from graphprune.pipeline.verify import samples_in
 from graphprune.region import Ball
 from graphprune.runtime.reference import forward64
+from graphprune.runtime.resources import Resources
 from graphprune.testing import anchors, networks
 from graphprune.testing.arrays import Floats, points
 from tests.conftest import Floor
@@ -89,11 +90,11 @@ def test_scip_search_and_regions_agree_on_small_networks_of_any_kind(
             assert (answer.status, answer.upper) == ("robust", None)
     form, encoding = data.draw(st.sampled_from(BUILT)), data.draw(st.sampled_from(ENCODINGS))
     # Without a witness, a certificate or a cutoff near the answer.
-    ledger = Ledger(Problem(network, anchor, domain, domain.reach(anchor.x)))
-    Scip(encoding=encoding, form=form).run(ledger, Limits())
-    limit = min(expected, ledger.problem.cutoff)
-    assert ledger.proven <= limit * (1 + 1e-9)
-    assert ledger.lower == pytest.approx(limit, rel=3e-6, abs=1e-6)
+    interval = DistanceInterval(DistanceProblem(network, anchor, domain, domain.reach(anchor.x)))
+    Scip(encoding=encoding, form=form).run(interval, Resources())
+    limit = min(expected, interval.problem.cutoff)
+    assert interval.proven <= limit * (1 + 1e-9)
+    assert interval.lower == pytest.approx(limit, rel=3e-6, abs=1e-6)
 
 
 @settings(max_examples=15)

@@ -7,12 +7,13 @@ import pytest
 
 import graphprune as gp
 from graphprune.backends import trace as traces
-from graphprune.backends.protocol import Ledger, Limits, Problem
-from graphprune.backends.search import rung
-from graphprune.backends.search.rung import climb
+from graphprune.backends.protocol import DistanceInterval, DistanceProblem
+from graphprune.backends.search.radius_step import prove_radius
+from graphprune.backends.search.settings import EffortLevel, SearchSettings, StepSettings
 from graphprune.backends.trace import Path, TargetTrace, Trace
 from graphprune.evaluate.distance import distance
 from graphprune.region import Domain
+from graphprune.runtime.resources import Resources
 from tests.conftest import MODELS
 
 
@@ -55,7 +56,7 @@ def test_traces_are_whole_trees() -> None:
     assert distance(network, anchor).trace is None
 
 
-class _Few(Limits):
+class _Few(Resources):
     """Over after so many looks at it: stops a tree in its middle, on any machine."""
 
     looks = 0
@@ -69,36 +70,33 @@ class _Few(Limits):
 def test_traces_of_stopped_searches_are_whole_trees_too() -> None:
     network = gp.load(MODELS / "mnist-tiny.onnx")
     anchor = gp.load_anchors(MODELS / "mnist-test-100.npz", network)[2]
-    ledger = Ledger(Problem(network, anchor, Domain(), 1.0), record=True)
-    done = climb(ledger, _Few(), 0.03325, 0)
+    interval = DistanceInterval(DistanceProblem(network, anchor, Domain(), 1.0), record=True)
+    done = prove_radius(interval, _Few(), 0.03325, 0)
     assert not done.complete
-    assert ledger.trace is not None
-    _examine(ledger.trace, network, anchor)
+    assert interval.trace is not None
+    _examine(interval.trace, network, anchor)
 
 
-def test_lower_ends_of_trees_that_are_given_up_have_traces(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_lower_ends_of_trees_that_are_given_up_have_traces() -> None:
     """A tree out of nodes raises the lower end; the next level's, stopped at once, does not."""
-    monkeypatch.setattr(rung, "NODES", (4, np.inf))
-    monkeypatch.setattr(rung, "CUTS", (0, 0))
+    settings = SearchSettings(step=StepSettings((EffortLevel(4), EffortLevel(np.inf))))
     network = gp.load(MODELS / "mnist-tiny.onnx")
     anchor = gp.load_anchors(MODELS / "mnist-test-100.npz", network)[2]
-    ledger = Ledger(Problem(network, anchor, Domain(), 1.0), record=True)
+    interval = DistanceInterval(DistanceProblem(network, anchor, Domain(), 1.0), record=True)
 
     looks: list[bool] = []
 
-    class Second(Limits):
+    class Second(Resources):
         @property
         def over(self) -> bool:
-            looks.append(ledger.lower > 0.0)
+            looks.append(interval.lower > 0.0)
             return sum(looks) > 1
 
-    done = climb(ledger, Second(), 0.03325, 0)
+    done = prove_radius(interval, Second(), 0.03325, 0, settings=settings)
     assert done.level == 1
-    assert done.radius < ledger.lower < 0.03325
-    assert ledger.trace is not None
-    _examine(ledger.trace, network, anchor)
+    assert done.radius < interval.lower < 0.03325
+    assert interval.trace is not None
+    _examine(interval.trace, network, anchor)
 
 
 def test_traces_keep_paths_when_there_is_no_room(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from scipy.optimize import linprog
 
 import graphprune as gp
-from graphprune.backends.protocol import Limits
 from graphprune.backends.relaxation.cuts import with_planes
 from graphprune.backends.relaxation.subproblem import Subproblem
 from graphprune.backends.verify import Verdict, kernels, neurons, verify
@@ -25,6 +24,7 @@ from graphprune.backends.verify.specifications import specifications_and_errors
 from graphprune.errors import GraphpruneError
 from graphprune.progress import Progress
 from graphprune.runtime.original import run_original
+from graphprune.runtime.resources import Resources
 from graphprune.testing import arrays
 from graphprune.vnnlib import Property, parse_property, read_property
 from tests.conftest import Floor
@@ -144,8 +144,8 @@ def test_both_ways_to_split_agree(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(neurons, "STAGES", ((0, 1.0), (3, 1.0), (8, np.inf)))
     found = []
 
-    def counted(root: Subproblem, limits: Limits, rounds: int) -> tuple[Subproblem, int]:
-        root, count = with_planes(root, limits, rounds)
+    def counted(root: Subproblem, resources: Resources, rounds: int) -> tuple[Subproblem, int]:
+        root, count = with_planes(root, resources, rounds)
         found.append(count)
         return root, count
 

@@ -13,12 +13,13 @@ from hypothesis import strategies as st
 
 import graphprune as gp
 from graphprune.backends.certificate import BallQuery, prove_ball
-from graphprune.backends.protocol import Ledger, Limits, Problem
-from graphprune.backends.search.rung import climb
+from graphprune.backends.protocol import DistanceInterval, DistanceProblem
+from graphprune.backends.search.radius_step import prove_radius
 from graphprune.check import Proof, ProofFile, Refused, read, read_model, verify, write
 from graphprune.check.container import Claims, Scope
 from graphprune.check.model import Model
 from graphprune.region import Domain
+from graphprune.runtime.resources import Resources
 from tests.conftest import MODELS, Floor
 
 RADIUS = 0.0783
@@ -29,11 +30,11 @@ def _good() -> tuple[Model, ProofFile]:
     """Box cuts, planes, bounds of one sign, trees, assumptions, a point: image 0 of mnist-tiny."""
     network = gp.load(MODELS / "mnist-tiny.onnx")
     anchor = gp.load_anchors(MODELS / "mnist-test-100.npz", network)[0]
-    ledger = Ledger(Problem(network, anchor, Domain(), 1.0), record=True)
-    climb(ledger, Limits(), RADIUS, 2)
+    interval = DistanceInterval(DistanceProblem(network, anchor, Domain(), 1.0), record=True)
+    prove_radius(interval, Resources(), RADIUS, 2)
     model = read_model(MODELS / "mnist-tiny.onnx")
     question = BallQuery(model, anchor.x, anchor.label, RADIUS * (1 - 1e-6), 0.0, 1.0)
-    scopes, margins = prove_ball(question, ledger.trace)
+    scopes, margins = prove_ball(question, interval.trace)
     witness = gp.attack(network, anchor).witness
     assert witness is not None
     proof = Proof(

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import graphprune as gp
-from graphprune.backends.protocol import Ledger, Limits, Problem
+from graphprune.backends.protocol import DistanceInterval, DistanceProblem
 from graphprune.backends.relaxation.condensed import bounds_of, condense
 from graphprune.backends.scip.influence import most_damaging
 from graphprune.bounds import Boxes, pre_activation_bounds
@@ -50,21 +50,21 @@ def test_the_interval_holds_the_exact_distance(
 def test_the_ladder_alone_closes_the_interval(
     case: tuple[Perceptron, gp.Network, gp.Anchor], first: int, gap: float
 ) -> None:
-    """Without the search, which settles networks this small before the first rung."""
+    """Without the search, which settles networks this small before the first step."""
     net, network, anchor = case
     found = gp.attack(network, anchor, effort="fast")
     if found.witness is None:
         return
-    ledger = Ledger(Problem(network, anchor, gp.Domain(), 1.0, gap))
-    ledger.take(found.witness)
+    interval = DistanceInterval(DistanceProblem(network, anchor, gp.Domain(), 1.0, gap))
+    interval.accept(found.witness)
     ladder = Ladder(Sound(first=first, most=1000, gap=gap))
-    ladder.run(ledger, Limits())
+    ladder.run(interval, Resources())
     truth = brute_force_distance(net, anchor.x.astype(float), anchor.label, 0.0, 1.0)
-    assert ledger.lower <= truth + 1e-6
-    assert ledger.upper >= truth - 1e-6
-    assert ledger.closed
-    assert ladder.exact is not None or ledger.lower == 0.0
-    assert ledger.lower == 0.0 or not ledger.certified  # it rests on SCIP's numerics
+    assert interval.lower <= truth + 1e-6
+    assert interval.upper >= truth - 1e-6
+    assert interval.closed
+    assert ladder.exact is not None or interval.lower == 0.0
+    assert interval.lower == 0.0 or not interval.certified  # it rests on SCIP's numerics
 
 
 def test_a_loose_gap_ends_the_search_early(tiny: gp.Network, images: list[gp.Anchor]) -> None:

@@ -4,12 +4,12 @@ A replaced neuron keeps its triangle on the ball (z, 0 and the chord between its
 instead of its ReLU, so every point of the network is a point of the substitute, and a lower bound
 of the substitute's distance is one of the network's. The smaller program has one binary per
 neuron that is still exact. A ladder returns the most damaging neurons to exact, a growing number
-per rung; points that rungs find are carried back to the network and lower the upper end. The last
-rung, with every neuron exact, is the exact solver itself.
+per step; points that steps find are carried back to the network and lower the upper end. The last
+step, with every neuron exact, is the exact solver itself.
 
 That solver's search encloses what it has not split yet in the same way, one neuron at a time. So
-the ladder pays only between what the search's opening settles and what a few exact neurons leave
-wide open; elsewhere the last rung comes first.
+the ladder pays only between what the first attempt settles and what a few exact neurons leave
+wide open; elsewhere the last step comes first.
 """
 
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from graphprune.backends.protocol import Ledger, Limits, is_exact
+from graphprune.backends.protocol import DistanceInterval, is_exact
 from graphprune.backends.relaxation.condensed import Condensed, bounds_of, condense
 from graphprune.backends.scip.influence import most_damaging
 from graphprune.backends.scip.solve import solve_target
@@ -37,7 +37,7 @@ Floats = NDArray[np.float64]
 
 # The network's boundary is looked for so far beyond a substitute's point.
 BEYOND = 1.5
-# More unstable neurons than this, and rungs with few exact ones say no more than the certificate.
+# More unstable neurons than this, and steps with few exact ones say no more than the certificate.
 CROWDED = 256
 
 
@@ -46,7 +46,7 @@ CROWDED = 256
 class Sound:
     """A proven interval from enclosing substitutes with ever more exact neurons.
 
-    `first` neurons are exact on the first rung, `growth` times as many on each further one, until
+    `first` neurons are exact on the first step, `growth` times as many on each further one, until
     (upper - lower) / upper is at most `gap`. Rungs with more than `most` exact neurons are left to
     the exact solver; the ladder has a `share` of the time.
     """
@@ -91,35 +91,37 @@ class Ladder:
     Attributes
     ----------
     exact
-        Exact neurons of the rung that closed the ledger; None where none did.
+        Exact neurons of the step that closed the interval; None where none did.
     """
 
     options: Sound
     name: ClassVar[str] = "ladder"
     exact: int | None = field(default=None, init=False)
 
-    def run(self, ledger: Ledger, limits: Limits) -> None:
-        """Rungs until the ledger is closed or the share of the time is used."""
-        problem, witness = ledger.problem, ledger.witness
-        crowded = ledger.statistics.get("unstable", 0) > CROWDED
+    def run(self, interval: DistanceInterval, resources: Resources) -> None:
+        """Rungs until the interval is closed or the share of the time is used."""
+        problem, witness = interval.problem, interval.witness
+        crowded = (interval.unstable or 0) > CROWDED
         if witness is None or crowded or not problem.network.piecewise_linear:
             return
-        deadline = monotonic() + self.options.share * limits.remaining()
+        deadline = monotonic() + self.options.share * resources.remaining()
         ball = problem.anchor.ball(witness.distance, problem.domain)
         layers = pre_activation_bounds(problem.network, Boxes.of(ball))
         condensed = condense(problem.network, bounds_of(layers), ball)
         if condensed.unstable > CROWDED:
-            return  # SCIP alone has no opening that would have told
+            return  # SCIP alone makes no first attempt that would have told
         rows = margin_rows(problem.network, problem.anchor.label)
         margins = linear_bounds(problem.network, Boxes.of(ball), layers, rows)[0]
         # Targets that bounds exclude are no nearer than the ball's radius.
-        lowers = {int(i): ledger.lower for i in np.flatnonzero(~(margins > 0))}
+        lowers = {int(i): interval.lower for i in np.flatnonzero(~(margins > 0))}
         count = self.options.first
-        while not ledger.closed:
-            finished = _rung(ledger, condensed, ball, rows, lowers, count, limits.memory, deadline)
-            ledger.raise_lower(min([ledger.upper, *lowers.values()]), certified=False)
-            ledger.tell(f"sound, {min(count, condensed.unstable)} exact", always=True)
-            if ledger.closed:
+        while not interval.closed:
+            finished = _step(
+                interval, condensed, ball, rows, lowers, count, resources.memory, deadline
+            )
+            interval.raise_lower(min([interval.upper, *lowers.values()]), certified=False)
+            interval.report(f"sound, {min(count, condensed.unstable)} exact", always=True)
+            if interval.closed:
                 self.exact = min(count, condensed.unstable)
             if not finished or count >= condensed.unstable:
                 break
@@ -128,29 +130,29 @@ class Ladder:
                 break
 
 
-def _rung(
-    ledger: Ledger, condensed: Condensed, ball: Ball, rows: Floats, lowers: dict[int, float],
-    count: int, memory: int, deadline: float,
+def _step(
+    interval: DistanceInterval, condensed: Condensed, ball: Ball, rows: Floats,
+    lowers: dict[int, float], count: int, memory: int, deadline: float,
 ) -> bool:  # fmt: skip
     """Solve the targets with `count` exact neurons, the nearest first; False out of time."""
-    start = ledger.problem.anchor.center
+    start = interval.problem.anchor.center
     for target in sorted(lowers, key=lambda t: lowers[t]):
-        if lowers[target] >= ledger.upper:
+        if lowers[target] >= interval.upper:
             continue
         if deadline - monotonic() <= 0.05:
             return False
         result = solve_target(
             condensed, ball, rows[target], lower=lowers[target],
-            resources=Resources(deadline, memory, progress=ledger.progress),
+            resources=Resources(deadline, memory, progress=interval.progress),
             exact=most_damaging(condensed, rows[target], count),
         )  # fmt: skip
         lowers[target] = max(lowers[target], result.lower)
         if result.point is not None:
             # The network's boundary in the direction of the substitute's point.
             step = result.point.reshape(start.shape) - start
-            ledger.offer(start + BEYOND * step, deadline=deadline)
-            if ledger.refuted(lowers[target], int(np.argmin(rows[target]))):
-                lowers[target] = ledger.proven
+            interval.add_candidate(start + BEYOND * step, deadline=deadline)
+            if interval.refuted(lowers[target], int(np.argmin(rows[target]))):
+                lowers[target] = interval.proven
         if not result.finished:
             return False
     return True

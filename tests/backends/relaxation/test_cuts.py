@@ -4,10 +4,10 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from graphprune.backends.protocol import Limits
 from graphprune.backends.relaxation.cuts import Cuts, with_planes
 from graphprune.backends.relaxation.subproblem import Subproblem
 from graphprune.pipeline.verify import samples_in
+from graphprune.runtime.resources import Resources
 from tests.backends.relaxation.subproblems import (
     basis_at,
     seeds,
@@ -23,7 +23,7 @@ def test_planes_from_cuts_lie_above_their_neurons(
 ) -> None:
     case = case.optimised(stop=np.inf)
     before = case.bound
-    case, _ = with_planes(case, Limits(), 4)
+    case, _ = with_planes(case, Resources(), 4)
     assert case.bound >= before - 1e-6
     z = case.rows
     for x in samples_in(case.ball, 40, seed):
@@ -38,9 +38,9 @@ def test_planes_from_cuts_lie_above_their_neurons(
 
 @given(subproblems([3, 8, 8, 2], [4, 9, 6, 6, 3], radii=st.just(0.4)))
 def test_cuts_that_leave_change_no_optimum(floor: Floor, case: Subproblem) -> None:
-    cuts, limits, values = Cuts(case), Limits(), []
+    cuts, resources, values = Cuts(case), Resources(), []
     for _ in range(4):
-        assert cuts.solve(limits)
+        assert cuts.solve(resources)
         values.append(cuts.highs.getInfo().objective_function_value)
         if not cuts.separate():
             break

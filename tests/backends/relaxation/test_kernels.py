@@ -6,7 +6,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import graphprune as gp
-from graphprune.backends.protocol import Limits
 from graphprune.backends.relaxation import kernels
 from graphprune.backends.relaxation.arrays import (
     box_of,
@@ -25,6 +24,7 @@ from graphprune.bounds.certify import margin_rows
 from graphprune.pipeline.verify import samples_in
 from graphprune.region import Ball
 from graphprune.runtime.reference import forward64
+from graphprune.runtime.resources import Resources
 from tests.backends.relaxation.subproblems import (
     basis_at,
     seeds,
@@ -92,7 +92,7 @@ def test_constrained_bounds_hold_where_the_margin_is_negative(
     floor: Floor, case: Subproblem, seed: int
 ) -> None:
     case = case.optimised()
-    tightened = constrained(case, case.parameters, Limits())
+    tightened = constrained(case, case.parameters, Resources())
     for x in samples_in(case.ball, 60, seed):
         v = basis_at(case, x)
         if value_at(case, v) <= 0:

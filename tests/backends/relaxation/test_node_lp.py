@@ -6,7 +6,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import graphprune as gp
-from graphprune.backends.protocol import Limits
 from graphprune.backends.relaxation import kernels
 from graphprune.backends.relaxation.cuts import with_planes
 from graphprune.backends.relaxation.kernels import AscentSettings, Parameters
@@ -14,6 +13,7 @@ from graphprune.backends.relaxation.node_lp import relax, solve_node
 from graphprune.backends.relaxation.subproblem import Subproblem
 from graphprune.pipeline.verify import samples_in
 from graphprune.region import Ball
+from graphprune.runtime.resources import Resources
 from tests.backends.relaxation.subproblems import (
     basis_at,
     first_margin,
@@ -30,7 +30,7 @@ def test_a_cases_linear_program_proves_no_less_than_the_ascent(
     floor: Floor, case: Subproblem, seed: int, planes: bool
 ) -> None:
     if planes:
-        case, _ = with_planes(case.optimised(stop=np.inf), Limits(), 3)
+        case, _ = with_planes(case.optimised(stop=np.inf), Resources(), 3)
     m = case.neurons
     rng = np.random.default_rng(seed)
     inside = basis_at(case, rng.uniform(case.ball.lower, case.ball.upper))

@@ -6,6 +6,7 @@ import signal
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from time import monotonic
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,34 +14,40 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import graphprune as gp
-from graphprune.backends.protocol import Ledger, Limits, Problem
+from graphprune.backends.protocol import DistanceInterval, DistanceProblem
 from graphprune.backends.relaxation.arrays import with_own_bounds
-from graphprune.backends.search import crew, parcel, pool, rung
+from graphprune.backends.search import process_pool, scheduler, work_units, worker_group
 from graphprune.backends.search.node import TreeNode
-from graphprune.backends.search.pool import Pool, Team
-from graphprune.backends.search.rung import climb
+from graphprune.backends.search.process_pool import ProcessPool
+from graphprune.backends.search.radius_step import RadiusStep, prove_radius
+from graphprune.backends.search.settings import EffortLevel, SearchSettings, StepSettings
+from graphprune.backends.search.worker_group import WorkerGroup
 from graphprune.backends.trace import Path
 from graphprune.evaluate.distance import Distance
 from graphprune.progress import Interrupted
+from graphprune.runtime.process import WorkerProcess
+from graphprune.runtime.resources import Resources
 from tests.backends.relaxation.subproblems import subproblem
 from tests.backends.test_trace import _examine, _splits
 from tests.oracles import Perceptron
 
+EFFORT = SearchSettings(step=StepSettings((EffortLevel(np.inf, cuts=3),)))
+
 
 @pytest.fixture(scope="module")
-def workers() -> Iterator[Pool]:
+def workers() -> Iterator[ProcessPool]:
     """Two workers, ready, that are given even the smallest trees."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pool, "_kept", None)
-        patch.setattr(pool, "HARD", 0.0)
-        patch.setattr(crew, "WORTH", 0)
-        ours = pool._pool()
+        patch.setattr(process_pool, "_kept", None)
+        patch.setattr(worker_group, "HARD", 0.0)
+        patch.setattr(scheduler, "WORTH", 0)
+        ours = process_pool.kept_pool()
         await_all(ours)
         yield ours
-        pool._end()
+        process_pool.end_pool()
 
 
-def await_all(ours: Pool) -> None:
+def await_all(ours: ProcessPool) -> None:
     ours.start(2)
     until = monotonic() + 60.0
     while len(ours.idle) < 2 and monotonic() < until:
@@ -49,15 +56,15 @@ def await_all(ours: Pool) -> None:
 
 
 @pytest.fixture
-def ready(workers: Pool) -> Pool:
+def ready(workers: ProcessPool) -> ProcessPool:
     """The same after what another test did to them."""
-    if pool._kept is not workers:
-        pool._end()
-        pool._kept = workers
+    if process_pool._kept is not workers:
+        process_pool.end_pool()
+        process_pool._kept = workers
     workers.broken = ""
-    for helper in workers.helpers:
-        if workers.jobs.get(helper):
-            helper.kill()  # still at what another test left it with
+    for worker in workers.workers:
+        if workers.jobs.get(worker):
+            worker.kill()  # still at what another test left it with
     await_all(workers)
     return workers
 
@@ -66,26 +73,33 @@ def ready(workers: Pool) -> Pool:
 def lent(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The kinds of everything that is lent."""
     kinds: list[str] = []
-    before = Team.lend
+    before = WorkerGroup.lend
 
-    def lend(self: Team, helper: object, kind: str, *rest: object) -> None:
+    def lend(self: WorkerGroup, worker: object, kind: str, *rest: object) -> None:
         kinds.append(kind)
-        before(self, helper, kind, *rest)  # type: ignore[arg-type]
+        before(self, worker, kind, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Team, "lend", lend)
+    monkeypatch.setattr(WorkerGroup, "lend", lend)
     return kinds
 
 
 @dataclass(frozen=True, eq=False)
 class Hard:
-    """A rung with a tree of a hundred cases after cuts."""
+    """A radius step with a tree of a hundred cases after cuts."""
 
     network: gp.Network
     anchor: gp.Anchor
     radius: float
 
-    def ledger(self, *, record: bool = False) -> Ledger:
-        return Ledger(Problem(self.network, self.anchor, gp.Domain(), 1.0), record=record)
+    def interval(self, *, record: bool = False) -> DistanceInterval:
+        return DistanceInterval(
+            DistanceProblem(self.network, self.anchor, gp.Domain(), 1.0), record=record
+        )
+
+    def prove(
+        self, interval: DistanceInterval, resources: Resources, share: float = 1.0
+    ) -> RadiusStep:
+        return prove_radius(interval, resources, share * self.radius, 0, settings=EFFORT)
 
 
 def labelled(seed: int, widths: list[int]) -> tuple[gp.Network, gp.Anchor]:
@@ -97,14 +111,18 @@ def labelled(seed: int, widths: list[int]) -> tuple[gp.Network, gp.Anchor]:
 
 @pytest.fixture
 def hard(monkeypatch: pytest.MonkeyPatch) -> Hard:
-    monkeypatch.setattr(rung, "NODES", (np.inf,))
-    monkeypatch.setattr(rung, "CUTS", (3,))
+    def prove(*args: Any, settings: SearchSettings, **rest: Any) -> RadiusStep:
+        return prove_radius(*args, settings=EFFORT, **rest)
+
+    monkeypatch.setattr("graphprune.backends.search.solver.prove_radius", prove)
     return Hard(*labelled(0, [8, 30, 30, 4]), radius=0.3133)
 
 
 @settings(max_examples=8)
 @given(st.integers(0, 10_000), st.sampled_from([[3, 8, 8, 3], [8, 20, 20, 4]]))
-def test_workers_agree_with_the_serial_search(ready: Pool, seed: int, widths: list[int]) -> None:
+def test_workers_agree_with_the_serial_search(
+    ready: ProcessPool, seed: int, widths: list[int]
+) -> None:
     network, anchor = labelled(seed, widths)
     one = gp.distance(network, anchor, solver="search", time_limit=60)
     two = gp.distance(network, anchor, solver="search", workers=2, time_limit=60)
@@ -115,64 +133,64 @@ def test_workers_agree_with_the_serial_search(ready: Pool, seed: int, widths: li
         assert max(one.lower, two.lower) <= min(one.upper, two.upper)
 
 
-def test_the_same_tree_and_a_whole_trace(ready: Pool, lent: list[str], hard: Hard) -> None:
-    serial = climb(hard.ledger(), Limits(), hard.radius, 0)
-    ledger = hard.ledger(record=True)
-    found = climb(ledger, Limits(workers=2), hard.radius, 0)
-    assert lent.count("prepare") > 1
-    assert lent.count("grow") > 1
+def test_the_same_tree_and_a_whole_trace(ready: ProcessPool, lent: list[str], hard: Hard) -> None:
+    serial = hard.prove(hard.interval(), Resources())
+    interval = hard.interval(record=True)
+    found = hard.prove(interval, Resources(workers=2))
+    assert lent.count("tighten") > 1
+    assert lent.count("expand") > 1
     assert found.complete
     assert found.radius == serial.radius == hard.radius
     assert serial.nodes / 2 < found.nodes < 2 * serial.nodes
-    assert ledger.trace is not None
-    _examine(ledger.trace, hard.network, hard.anchor)
+    assert interval.trace is not None
+    _examine(interval.trace, hard.network, hard.anchor)
 
 
 @pytest.mark.parametrize(
     ("number", "kind"),
-    [(signal.SIGKILL, "prepare"), (signal.SIGKILL, "grow"), (signal.SIGSTOP, "grow")],
+    [(signal.SIGKILL, "tighten"), (signal.SIGKILL, "expand"), (signal.SIGSTOP, "expand")],
 )
 def test_a_worker_that_dies_or_hangs(
-    number: int, kind: str, ready: Pool, lent: list[str], hard: Hard,
+    number: int, kind: str, ready: ProcessPool, lent: list[str], hard: Hard,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    victim = ready.helpers[0]
-    before = Pool.begin
+    victim = ready.workers[0]
+    before = ProcessPool.begin
 
-    def begin(self: Pool, helper: object) -> int:
-        if helper is victim and kind in lent:
+    def begin(self: ProcessPool, worker: WorkerProcess) -> int:
+        if worker is victim and kind in lent:
             os.kill(victim.process.pid, number)
-        return before(self, helper)  # type: ignore[arg-type]
+        return before(self, worker)
 
-    monkeypatch.setattr(Pool, "begin", begin)
-    ledger = hard.ledger(record=True)
-    limits = Limits(monotonic() + (60.0 if number == signal.SIGKILL else 1.5), workers=2)
-    found = climb(ledger, limits, hard.radius, 0)
+    monkeypatch.setattr(ProcessPool, "begin", begin)
+    interval = hard.interval(record=True)
+    resources = Resources(monotonic() + (60.0 if number == signal.SIGKILL else 1.5), workers=2)
+    found = hard.prove(interval, resources)
     assert found.complete == (number == signal.SIGKILL)
     assert 0.0 <= found.radius <= hard.radius
     if found.radius > 0.0:
-        assert ledger.trace is not None
-        _examine(ledger.trace, hard.network, hard.anchor)
+        assert interval.trace is not None
+        _examine(interval.trace, hard.network, hard.anchor)
 
 
 def test_a_worker_that_raises_leaves_the_rest_to_this_process(
-    ready: Pool, lent: list[str], hard: Hard, monkeypatch: pytest.MonkeyPatch,
+    ready: ProcessPool, lent: list[str], hard: Hard, monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
     # A class that the targets do not have.
-    wrong = parcel.Parcel((), ((77, -1, (0, ()), {}),))
-    monkeypatch.setattr(crew, "pack", lambda *_: wrong)
-    found = climb(hard.ledger(), Limits(workers=2), hard.radius, 0)
+    wrong = work_units.SerialisedNodes((), ((77, -1, (0, ()), {}),))
+    monkeypatch.setattr(scheduler, "pack", lambda *_: wrong)
+    found = hard.prove(hard.interval(), Resources(workers=2))
     assert found.complete
-    assert 1 <= lent.count("grow") <= 2
+    assert 1 <= lent.count("expand") <= 2
     assert "KeyError: 77" in caplog.text
 
 
 def test_ctrl_c_keeps_the_interval_and_ends_busy_workers(
-    ready: Pool, lent: list[str], hard: Hard
+    ready: ProcessPool, lent: list[str], hard: Hard
 ) -> None:
     def press(message: str) -> None:
-        if "grow" in lent:
+        if "expand" in lent:
             raise KeyboardInterrupt
 
     with pytest.raises(Interrupted) as stopped:
@@ -182,17 +200,17 @@ def test_ctrl_c_keeps_the_interval_and_ends_busy_workers(
     assert found.upper is not None
     assert 0.0 < found.lower < found.upper
     # Those that had something in hand are gone, with the pool.
-    assert all(helper.dead or not ready.jobs.get(helper) for helper in ready.helpers)
+    assert all(worker.dead or not ready.jobs.get(worker) for worker in ready.workers)
 
 
 @pytest.mark.parametrize("executable", ["/nowhere/python", "/bin/false"])
 def test_workers_that_cannot_be_started_are_done_without(
     executable: str, hard: Hard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pool, "_kept", None)
-    monkeypatch.setattr(pool, "HARD", 0.0)
+    monkeypatch.setattr(process_pool, "_kept", None)
+    monkeypatch.setattr(worker_group, "HARD", 0.0)
     monkeypatch.setattr("sys.executable", executable)
-    assert climb(hard.ledger(), Limits(workers=2), 0.9 * hard.radius, 0).complete
+    assert hard.prove(hard.interval(), Resources(workers=2), 0.9).complete
 
 
 @settings(max_examples=10)
@@ -215,17 +233,19 @@ def test_cases_travel_unchanged(seed: int, count: int) -> None:
         nodes.append(TreeNode(own, -1.0, 0.1, 0.2, state, *singles, 3, path, 2))
     # Lent: every case begins its own path; then on its way back.
     sent = pickle.loads(
-        pickle.dumps(parcel.pack(nodes, roots, [(i, ()) for i in range(count)]))
+        pickle.dumps(work_units.pack(nodes, roots, [(i, ()) for i in range(count)]))
     )  # fmt: skip
     theirs = pickle.loads(pickle.dumps(roots))
-    origins = parcel.Paths([parcel.origin(i) for i in range(count)])
-    there = list(parcel.unpack(sent, theirs, origins))
+    origins = work_units.PathTable([work_units.origin(i) for i in range(count)])
+    there = list(work_units.unpack(sent, theirs, origins))
     for node in there:
         for row in range(1500):  # deeper than pickles may nest
             node.path = node.path, row, 1
-    ways = [parcel.way_of(node.path) for node in there]
-    back = pickle.loads(pickle.dumps(parcel.pack(there, theirs, ways)))
-    found = list(parcel.unpack(back, roots, parcel.Paths([node.path for node in nodes])))
+    paths = [work_units.relative_path(node.path) for node in there]
+    back = pickle.loads(pickle.dumps(work_units.pack(there, theirs, paths)))
+    found = list(
+        work_units.unpack(back, roots, work_units.PathTable([node.path for node in nodes]))
+    )
     for old, new in zip(nodes, found, strict=True):
         assert _splits(new.path) == [(r, 1) for r in range(1500)][::-1] + _splits(old.path)
         assert (new.case is roots[0]) == (old.case is roots[0])

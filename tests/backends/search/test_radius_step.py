@@ -1,4 +1,4 @@
-"""What a rung hands from one target to others, and from a ball to a smaller one."""
+"""Radius steps: what one target hands to others, and a ball to a smaller one."""
 
 from collections.abc import Iterator
 from time import monotonic
@@ -7,48 +7,53 @@ import numpy as np
 import pytest
 
 import graphprune as gp
-from graphprune.backends.protocol import Ledger, Limits, Problem
+from graphprune.backends.protocol import DistanceInterval, DistanceProblem
 from graphprune.backends.relaxation.node_lp import solve_node
-from graphprune.backends.search.crew import Crew
 from graphprune.backends.search.node import root_of
-from graphprune.backends.search.parcel import Growth, pack
-from graphprune.backends.search.pool import Team
-from graphprune.backends.search.rung import FEW, _Rung
+from graphprune.backends.search.radius_step import RadiusProof
+from graphprune.backends.search.scheduler import TreeScheduler
+from graphprune.backends.search.settings import DEFAULT
 from graphprune.backends.search.tree import Tree
+from graphprune.backends.search.work_units import WorkResult, pack
+from graphprune.backends.search.worker_group import WorkerGroup
 from graphprune.pipeline.verify import samples_in
 from graphprune.runtime.reference import forward64
+from graphprune.runtime.resources import Resources
 from tests.conftest import MODELS
 from tests.oracles import Perceptron
 
 RADIUS = 0.2
 
 
-def prepared() -> Iterator[tuple[_Rung, gp.Network]]:
-    """Rungs on networks of few unstable neurons, ready for the tightening of late layers."""
+def prepared() -> Iterator[tuple[RadiusProof, gp.Network]]:
+    """Radius steps on networks of few unstable neurons, ready for the tightening of late layers."""
     for seed in range(40):
         net = Perceptron.random(np.random.default_rng(seed), [6, 14, 14, 14, 5])
         network = gp.from_proto(net.model())
         x = np.random.default_rng(seed).uniform(0.0, 1.0, 6).astype(np.float32)
         label = int(np.argmax(net.logits(x.astype(float))))
-        problem = Problem(network, gp.Anchor(x, label), gp.Domain(), 1.0)
-        yield _Rung(Ledger(problem), Limits(), RADIUS, False, None, Team(1)), network
+        problem = DistanceProblem(network, gp.Anchor(x, label), gp.Domain(), 1.0)
+        yield (
+            RadiusProof(DistanceInterval(problem), Resources(), RADIUS, WorkerGroup(1)),
+            network,
+        )
 
 
 def test_what_targets_share_holds_on_the_whole_ball() -> None:
     """Bounds that hold where one class wins are no bounds of another's."""
     looked = 0
-    for rung, network in prepared():
-        targets = rung._targets()
-        if not targets or not 0 < targets[0].neurons <= FEW:
+    for proof, network in prepared():
+        targets = proof._targets()
+        if not targets or not 0 < targets[0].neurons <= DEFAULT.step.few:
             continue
-        targets = rung._prepare(targets)
+        targets = proof._tightened(targets)
         if len(targets) < 2:
             continue
-        rung.level = 1
-        targets = rung._late_layers(targets)
-        logits, *zs = forward64(network, samples_in(rung.ball, 4000))
+        proof.level = 1
+        targets = proof._late_layers(targets)
+        logits, *zs = forward64(network, samples_in(proof.ball, 4000))
         for target in targets:
-            for z, (lower, upper) in zip(zs, rung.region.bounds, strict=True):
+            for z, (lower, upper) in zip(zs, proof.region.bounds, strict=True):
                 flat = z.reshape(len(z), -1)
                 assert np.all((flat >= lower - 1e-9) & (flat <= upper + 1e-9))
             assert target.bound <= np.min(logits @ target.row) + 1e-9
@@ -58,9 +63,9 @@ def test_what_targets_share_holds_on_the_whole_ball() -> None:
 
 def test_open_cases_prove_nothing_beyond_the_ball() -> None:
     """Others may have been closed on the smaller ball only."""
-    rung = next(r for r, _ in prepared() if (found := r._targets()) and found[0].neurons)
-    target = rung._targets()[0]
-    tree = Tree(rung.ball, Limits(), None)
+    proof = next(r for r, _ in prepared() if (found := r._targets()) and found[0].neurons)
+    target = proof._targets()[0]
+    tree = Tree(proof.ball, Resources(), None)
     node = root_of(target)
     node.radius = 0.9 * RADIUS
     tree.add([node])
@@ -86,21 +91,25 @@ def test_a_distance_that_shared_bounds_made_too_large() -> None:
 
 
 def test_what_a_worker_closed_on_a_smaller_ball_is_no_proof_of_the_larger() -> None:
-    rung = next(r for r, _ in prepared() if (found := r._targets()) and found[0].neurons)
-    target = rung._targets()[0]
-    tree = Tree(rung.ball, Limits(), None)
+    proof = next(r for r, _ in prepared() if (found := r._targets()) and found[0].neurons)
+    target = proof._targets()[0]
+    tree = Tree(proof.ball, Resources(), None)
     tree.add([root_of(target)])
-    crew = Crew(tree, [target], rung.points, Limits(), Team(1))
+    scheduler = TreeScheduler(tree, [target], proof.points, Resources(), WorkerGroup(1))
     ticket, lent = tree.lend(1)
     empty = pack([], [target], [])
-    crew._settle(tree.give_back(ticket), Growth(empty, empty, 1, (), 1, 0.5 * RADIUS))
+    scheduler._take_back(tree.give_back(ticket), WorkResult(empty, empty, 1, (), 1, 0.5 * RADIUS))
     assert not len(tree)
     assert lent
     assert tree.radius == 0.5 * RADIUS
 
 
-def ledger_with(tiny: gp.Network, anchor: gp.Anchor, lower: float, proven: float) -> Ledger:
-    return Ledger(Problem(tiny, anchor, gp.Domain(), 1.0), lower=lower, proven=proven)
+def interval_with(
+    tiny: gp.Network, anchor: gp.Anchor, lower: float, proven: float
+) -> DistanceInterval:
+    return DistanceInterval(
+        DistanceProblem(tiny, anchor, gp.Domain(), 1.0), lower=lower, proven=proven
+    )
 
 
 def test_a_point_refutes_what_lies_beyond_it(
@@ -110,18 +119,18 @@ def test_a_point_refutes_what_lies_beyond_it(
     assert witness is not None
     at = witness.distance
     # Numerics of a solver: what is proven stays.
-    ledger = ledger_with(tiny, images[0], lower=1.1 * at, proven=0.5 * at)
-    assert ledger.take(witness)
-    assert (ledger.lower, ledger.proven, ledger.closed) == (0.5 * at, 0.5 * at, False)
+    interval = interval_with(tiny, images[0], lower=1.1 * at, proven=0.5 * at)
+    assert interval.accept(witness)
+    assert (interval.lower, interval.proven, interval.closed) == (0.5 * at, 0.5 * at, False)
     # Within a solver's tolerance it is the same distance.
-    ledger = ledger_with(tiny, images[0], lower=at * (1 + 2e-5), proven=0.5 * at)
-    assert ledger.take(witness)
-    assert ledger.closed
+    interval = interval_with(tiny, images[0], lower=at * (1 + 2e-5), proven=0.5 * at)
+    assert interval.accept(witness)
+    assert interval.closed
     assert not caplog.records
     # A proof that is wrong is told of, and nothing rests on it.
-    ledger = ledger_with(tiny, images[0], lower=1.1 * at, proven=1.1 * at)
-    assert ledger.take(witness)
-    assert (ledger.lower, ledger.proven) == (0.0, 0.0)
+    interval = interval_with(tiny, images[0], lower=1.1 * at, proven=1.1 * at)
+    assert interval.accept(witness)
+    assert (interval.lower, interval.proven) == (0.0, 0.0)
     assert "refutes a proven bound" in caplog.text
 
 
@@ -140,12 +149,12 @@ def test_what_is_known_in_another_norm_is_refused(
 
 def test_a_case_that_time_stopped_stays_open() -> None:
     """Its program knows no adversarial point: it is bounded again, when there is time."""
-    rung = next(r for r, _ in prepared() if (found := r._targets()) and found[0].neurons)
-    target = rung._targets()[0]
+    proof = next(r for r, _ in prepared() if (found := r._targets()) and found[0].neurons)
+    target = proof._targets()[0]
     answer = solve_node(target, target.parameters.phases, deadline=monotonic() - 1.0)
     assert answer.stopped
     assert not answer.closed
-    tree = Tree(rung.ball, Limits(monotonic() - 1.0), None)
+    tree = Tree(proof.ball, Resources(monotonic() - 1.0), None)
     node = root_of(target)
-    tree._solve(node, target, node.parameters(), node.bound, node.radius, rung.points)
-    assert (tree.waiting, tree.cases[1]) == (1, [])
+    tree._solve(node, target, node.parameters(), node.bound, node.radius, proof.points)
+    assert (tree.waiting, tree.remaining()[1]) == (1, [])

@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import graphprune as gp
-from graphprune.backends.primal import pursue
-from graphprune.backends.protocol import Ledger, Problem
+from graphprune.backends.primal_heuristic import search_near
+from graphprune.backends.protocol import DistanceInterval, DistanceProblem
+from graphprune.backends.search.solver import RadiusSchedule
 from graphprune.evaluate.distance import Distance
 from graphprune.progress import Interrupted
 from graphprune.testing import anchors, networks
@@ -54,7 +55,7 @@ def test_an_opening_settles_easy_questions_without_a_certificate(
     images: list[gp.Anchor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def unexpected(*_: object, **__: object) -> None:
-        raise AssertionError("neither a certificate nor the search's rungs are needed")
+        raise AssertionError("neither a certificate nor the radius schedule is needed")
 
     network = gp.load("models/mnist-a-stable.onnx")
     gp.distance(network, images[0], time_limit=0.1)
@@ -72,20 +73,20 @@ def test_pursuit_ends_at_confirmed_closer_points(seed: int) -> None:
     x = rng.uniform(0.2, 0.8, 4)
     label = int(np.argmax(net.logits(x)))
     anchor = gp.Anchor(x.astype(np.float32), label)
-    ledger = Ledger(Problem(network, anchor, gp.Domain(), 1.0))
+    interval = DistanceInterval(DistanceProblem(network, anchor, gp.Domain(), 1.0))
     found = 0
     for _ in range(6):
-        before = ledger.upper
+        before = interval.upper
         target = int(rng.choice([t for t in range(3) if t != label]))
-        taken = pursue(ledger, target, rng.uniform(0, 1, 4), np.inf)
-        assert taken == (ledger.upper < before)
+        taken = search_near(interval, target, rng.uniform(0, 1, 4), np.inf)
+        assert taken == (interval.upper < before)
         found += taken
-    if ledger.witness is not None:
-        logits = net.logits(ledger.witness.x.astype(float))
+    if interval.witness is not None:
+        logits = net.logits(interval.witness.x.astype(float))
         assert found
-        assert logits[label] <= logits[ledger.witness.target]
-        assert ledger.upper == pytest.approx(
-            np.max(np.abs(ledger.witness.x.astype(float) - anchor.x.astype(float)))
+        assert logits[label] <= logits[interval.witness.target]
+        assert interval.upper == pytest.approx(
+            np.max(np.abs(interval.witness.x.astype(float) - anchor.x.astype(float)))
         )
 
 
@@ -150,7 +151,7 @@ def test_ctrl_c_carries_the_interval_reached(
     def press(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("graphprune.backends.search.solver.climb", press)
+    monkeypatch.setattr("graphprune.backends.search.solver.prove_radius", press)
     with pytest.raises(Interrupted) as stopped:
         gp.distance(mnist_a, images[0], solver="search", known_certificate=known)
     found = stopped.value.found
@@ -160,14 +161,14 @@ def test_ctrl_c_carries_the_interval_reached(
     assert found.lower < found.upper
 
 
-def test_rungs_are_small_only_where_trees_are_large() -> None:
+def test_radius_steps_are_small_only_where_trees_are_large() -> None:
     """Seconds that went into roots say nothing of how a tree grows with the radius."""
-    from graphprune.backends.search.solver import LARGEST_STEP, _step
-
-    assert _step(nodes=3, seconds=5.0, remaining=10.0) == LARGEST_STEP
-    assert _step(nodes=5000, seconds=0.5, remaining=10.0) == LARGEST_STEP
-    assert _step(nodes=5000, seconds=5.0, remaining=np.inf) == LARGEST_STEP
-    assert _step(nodes=5000, seconds=5.0, remaining=-1.0) < LARGEST_STEP
-    slower = [_step(5000, s, 60.0) for s in (2.0, 8.0, 20.0)]
+    schedule = RadiusSchedule()
+    largest = schedule.settings.largest
+    assert schedule.slow_step(nodes=3, seconds=5.0, remaining=10.0) == largest
+    assert schedule.slow_step(nodes=5000, seconds=0.5, remaining=10.0) == largest
+    assert schedule.slow_step(nodes=5000, seconds=5.0, remaining=np.inf) == largest
+    assert schedule.slow_step(nodes=5000, seconds=5.0, remaining=-1.0) < largest
+    slower = [schedule.slow_step(5000, s, 60.0) for s in (2.0, 8.0, 20.0)]
     assert slower == sorted(slower, reverse=True)
-    assert slower[-1] < LARGEST_STEP
+    assert slower[-1] < largest

@@ -1,6 +1,7 @@
 """Memory of the search's open cases: counted truly, and never more than asked for."""
 
 import tracemalloc
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,21 +9,27 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import graphprune as gp
-from graphprune.backends.protocol import Ledger, Limits, Problem
-from graphprune.backends.search import rung
-from graphprune.backends.search.rung import climb
-from graphprune.backends.search.tree import Points, Tree
+from graphprune.backends.protocol import DistanceInterval, DistanceProblem
+from graphprune.backends.search.radius_step import prove_radius
+from graphprune.backends.search.settings import (
+    EffortLevel,
+    SearchSettings,
+    StepSettings,
+    TreeSettings,
+)
+from graphprune.backends.search.tree import PointReceiver, Tree
+from graphprune.runtime.resources import Resources
 from tests.conftest import Floor
 from tests.drawn import labelled
 from tests.oracles import Perceptron
 
 
-def question(seed: int, widths: list[int]) -> Problem:
+def question(seed: int, widths: list[int]) -> DistanceProblem:
     rng = np.random.default_rng(seed)
     net = Perceptron.random(rng, widths)
     x = rng.uniform(0.1, 0.9, widths[0]).astype(np.float32)
     anchor = gp.Anchor(x, int(np.argmax(net.logits(x.astype(float)))))
-    return Problem(gp.from_proto(net.model()), anchor, gp.Domain(), 1.0)
+    return DistanceProblem(gp.from_proto(net.model()), anchor, gp.Domain(), 1.0)
 
 
 @pytest.fixture
@@ -31,7 +38,7 @@ def peaks(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     seen: list[tuple[int, int]] = []
     before = Tree.step
 
-    def step(self: Tree, points: Points) -> None:
+    def step(self: Tree, points: PointReceiver) -> None:
         before(self, points)
         sizes = [node.bytes + node.case.bytes for node in self.open_nodes()]
         seen.append((self.bytes, max(sizes, default=0)))
@@ -43,11 +50,11 @@ def peaks(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
 # Hypothesis draws many examples per call of the fixture: every one empties the list.
 @settings(max_examples=8)
 @given(
-    labelled([6, 20, 20, 3]).map(lambda drawn: Problem(*drawn[1:], gp.Domain(), 1.0)),
+    labelled([6, 20, 20, 3]).map(lambda drawn: DistanceProblem(*drawn[1:], gp.Domain(), 1.0)),
     st.sampled_from([0, 4_000, 15_000, 40_000, 100_000]),
 )
 def test_a_small_memory_is_kept_and_the_interval_stays_valid(
-    floor: Floor, peaks: list[tuple[int, int]], problem: Problem, memory: int
+    floor: Floor, peaks: list[tuple[int, int]], problem: DistanceProblem, memory: int
 ) -> None:
     p = problem
     whole = gp.distance(p.network, p.anchor, solver="search", time_limit=60)
@@ -67,16 +74,19 @@ def test_a_small_memory_is_kept_and_the_interval_stays_valid(
 
 
 def test_short_memory_goes_depth_first_and_still_finishes(
-    peaks: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch
+    peaks: list[tuple[int, int]],
 ) -> None:
-    monkeypatch.setattr(rung, "NODES", (np.inf,))
-    monkeypatch.setattr(rung, "TOP", 0)
+    settings = SearchSettings(step=StepSettings((EffortLevel(np.inf),)))
     problem = question(0, [8, 30, 30, 4])
-    assert climb(Ledger(problem), Limits(), 0.3133, 0).complete
+    assert prove_radius(
+        DistanceInterval(problem), Resources(), 0.3133, 0, settings=settings
+    ).complete
     most = max(used for used, _ in peaks)
     peaks.clear()
-    monkeypatch.setattr("graphprune.backends.search.tree.DEEP", 0.5)
-    found = climb(Ledger(problem), Limits(memory=int(0.9 * most)), 0.3133, 0)
+    settings = replace(settings, tree=TreeSettings(depth_first=0.5))
+    found = prove_radius(
+        DistanceInterval(problem), Resources(memory=int(0.9 * most)), 0.3133, 0, settings=settings
+    )
     assert found.complete
     assert not found.full
     assert max(used for used, _ in peaks) < 0.9 * most
@@ -95,28 +105,32 @@ def test_the_interval_reached_is_said(caplog: pytest.LogCaptureFixture) -> None:
 def test_bytes_are_what_cases_take(
     cuts: int, mnist_a: gp.Network, images: list[gp.Anchor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rung, "NODES", (np.inf,))
-    monkeypatch.setattr(rung, "TOP", 0)
-    monkeypatch.setattr(rung, "CUTS", (cuts,))
+    settings = SearchSettings(step=StepSettings((EffortLevel(np.inf, cuts),)))
     # (bytes taken, bytes counted) while the tree grows.
     seen: list[tuple[int, int]] = []
     before = Tree.step
 
-    def step(self: Tree, points: Points) -> None:
+    def step(self: Tree, points: PointReceiver) -> None:
         if not tracemalloc.is_tracing():
             tracemalloc.start()
         before(self, points)
         if len(self) == 60 * (len(seen) + 1):
             seen.append((tracemalloc.get_traced_memory()[0], self.bytes))
 
-    class Some(Limits):
+    class Some(Resources):
         @property
         def over(self) -> bool:
             return len(seen) > 4
 
     monkeypatch.setattr(Tree, "step", step)
     try:
-        climb(Ledger(Problem(mnist_a, images[0], gp.Domain(), 1.0)), Some(), 0.044, 0)
+        prove_radius(
+            DistanceInterval(DistanceProblem(mnist_a, images[0], gp.Domain(), 1.0)),
+            Some(),
+            0.044,
+            0,
+            settings=settings,
+        )
     finally:
         tracemalloc.stop()
     taken, counted = (last - first for first, last in zip(seen[0], seen[-1], strict=True))

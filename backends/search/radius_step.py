@@ -1,4 +1,4 @@
-"""One rung: prove that nothing adversarial lies in the ball of one radius.
+"""One radius step: prove that nothing adversarial lies in the ball of one radius.
 
 Effort comes in levels, each only where the one before did not close every target within its
 nodes: plain trees; late layers tightened (shared by all targets) and cuts folded into planes;
@@ -11,41 +11,30 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from graphprune.backends.primal import pursue
-from graphprune.backends.protocol import ABSOLUTE, RELATIVE, Ledger, Limits
+from graphprune.backends.primal_heuristic import search_near
+from graphprune.backends.protocol import ABSOLUTE, RELATIVE, DistanceInterval
 from graphprune.backends.relaxation import tighten
 from graphprune.backends.relaxation.arrays import box_of
 from graphprune.backends.relaxation.condensed import bounds_of
 from graphprune.backends.relaxation.subproblem import CondensedRegion, Subproblem
-from graphprune.backends.search.branching import StrongBranching
-from graphprune.backends.search.crew import Crew
 from graphprune.backends.search.node import root_of
-from graphprune.backends.search.pool import Team
-from graphprune.backends.search.roots import prepare_all
+from graphprune.backends.search.root_tightening import RootEffort, tighten_roots
+from graphprune.backends.search.scheduler import TreeScheduler
+from graphprune.backends.search.settings import DEFAULT, SearchSettings
 from graphprune.backends.search.tree import Tree
+from graphprune.backends.search.worker_group import WorkerGroup
 from graphprune.backends.trace import TargetTrace, Trace
 from graphprune.bounds import Boxes, pre_activation_bounds
 from graphprune.bounds.certify import margin_rows
 from graphprune.region import Region
+from graphprune.runtime.resources import Resources
 
 Floats = NDArray[np.float64]
 
-# Nodes per open target after which the next level is tried.
-NODES = (60, 400, 3000, np.inf)
-TOP = len(NODES) - 1
-# Rounds of cuts at a level.
-CUTS = (0, 4, 8, 14)
-# So few neurons are bounded under the output constraint at once.
-FEW = 64
-# Rounds of output-constrained bounds at a root with few neurons, and with many.
-ROUNDS_FEW, ROUNDS_MANY = 4, 2
-# Nodes between two looks at the interval.
-LOOK = 32
-
 
 @dataclass(frozen=True)
-class Climb:
-    """How a rung went.
+class RadiusStep:
+    """The outcome of a radius step.
 
     Attributes
     ----------
@@ -68,25 +57,26 @@ class Climb:
     full: bool = False
 
 
-def last_radius(ledger: Ledger, *, fine: bool = False) -> float:
-    """The radius whose proof closes the ledger; `fine`: to the absolute tolerance alone."""
-    if ledger.upper > ledger.problem.cutoff:
-        return ledger.problem.cutoff
-    relative = min(RELATIVE, ledger.problem.gap)
-    gap = ABSOLUTE if fine else max(ABSOLUTE, relative * ledger.upper)
-    return max(0.0, ledger.upper - 0.9 * gap)
+def closing_radius(interval: DistanceInterval, *, fine: bool = False) -> float:
+    """The radius whose proof closes the interval; `fine`: to the absolute tolerance alone."""
+    if interval.upper > interval.problem.cutoff:
+        return interval.problem.cutoff
+    relative = min(RELATIVE, interval.problem.gap)
+    gap = ABSOLUTE if fine else max(ABSOLUTE, relative * interval.upper)
+    return max(0.0, interval.upper - 0.9 * gap)
 
 
-def climb(
-    ledger: Ledger,
-    limits: Limits,
+def prove_radius(
+    interval: DistanceInterval,
+    resources: Resources,
     radius: float,
     level: int,
     *,
     fine: bool = False,
     least: float | None = None,
-) -> Climb:
-    """Prove as much of the ball of `radius` as the limits allow, starting at an effort `level`.
+    settings: SearchSettings = DEFAULT,
+) -> RadiusStep:
+    """Prove as much of the ball of `radius` as the resources allow, starting at an effort `level`.
 
     Parameters
     ----------
@@ -96,61 +86,57 @@ def climb(
         Given: an attempt. It ends after its first level, and before that where the roots prove
         less than this share of the radius.
     """
-    before = ledger.lower
-    with Team(limits.workers - ledger.others) as team:
-        rung = _Rung(ledger, limits, radius, fine, least, team)
-        proven = rung.run(level)
-    complete = proven >= rung.ball.radius
-    if ledger.record and max(proven, ledger.lower) > before:
-        ledger.trace = rung.trace if complete else rung.kept
-    return Climb(proven, complete, rung.nodes, rung.level, rung.full)
+    before = interval.lower
+    with WorkerGroup(resources.workers - interval.busy_elsewhere) as group:
+        proof = RadiusProof(interval, resources, radius, group, settings, fine=fine, least=least)
+        proven = proof.run(level)
+    complete = proven >= proof.ball.radius
+    if interval.record and max(proven, interval.lower) > before:
+        interval.trace = proof.trace if complete else proof.kept
+    return RadiusStep(proven, complete, proof.nodes, proof.level, proof.full)
 
 
-class _Rung:
+class RadiusProof:
     """The proof for one ball."""
 
     def __init__(
-        self,
-        ledger: Ledger,
-        limits: Limits,
-        radius: float,
-        fine: bool,
-        least: float | None,
-        team: Team,
-    ) -> None:
-        problem = ledger.problem
-        self.ledger = ledger
-        self.limits = limits
+        self, interval: DistanceInterval, resources: Resources, radius: float, group: WorkerGroup,
+        settings: SearchSettings = DEFAULT, *, fine: bool = False, least: float | None = None,
+    ) -> None:  # fmt: skip
+        problem = interval.problem
+        self.interval = interval
+        self.resources = resources
         self.ball: Region = problem.anchor.ball(radius, problem.domain)
         self.fine = fine
         self.least = least
-        self.points = _Finder(ledger, limits, fine)
-        self.team = team
-        self.rule = StrongBranching()
+        self.points = CandidateSink(interval, resources, fine)
+        self.group = group
+        self.settings = settings
         self.nodes = 0
         self.level = 0
         self.full = False
         # The trace so far, and that of the most that an unfinished tree proved.
-        self.trace = Trace() if ledger.record else None
+        self.trace = Trace() if interval.record else None
         self.kept: Trace | None = None
         self.reached = 0.0
 
     def run(self, level: int) -> float:
-        """The radius proven."""
+        """Return the radius proven."""
         targets = self._targets()
         self.level = level
         if targets and level >= 1:
             targets = self._late_layers(targets)
         while targets:
-            targets = self._prepare(targets)
+            targets = self._tightened(targets)
             if not targets:
                 break
-            tree = self._plant(targets)
+            tree = self._build_tree(targets)
             hopeless = self.least is not None and tree.radius < self.least * self.ball.radius
-            finished = hopeless or self._grow(tree, targets)
+            finished = hopeless or self._expand(tree, targets)
             self.ball = tree.ball
             self._keep(tree)
-            if finished or self.limits.over or self.least is not None or self.level == TOP:
+            last = self.level == self.settings.step.last
+            if finished or self.resources.over or self.least is not None or last:
                 return tree.radius
             still = tree.open_targets()
             targets = [target for target in targets if target.label in still]
@@ -166,19 +152,19 @@ class _Rung:
             tree.note_open(self.kept)
 
     def _targets(self) -> list[Subproblem]:
-        """The targets that slopes alone do not exclude on the ball."""
-        network, label = self.ledger.problem.network, self.ledger.problem.anchor.label
+        """Return the targets that slopes alone do not exclude on the ball."""
+        network, label = self.interval.problem.network, self.interval.problem.anchor.label
         bounds = bounds_of(pre_activation_bounds(network, Boxes.of(self.ball)))
         self.region = CondensedRegion.of(network, self.ball, bounds)
-        self.ledger.statistics["unstable"] = self.region.condensed.unstable
+        self.interval.unstable = self.region.condensed.unstable
         rows = margin_rows(network, label)
         return self._open([Subproblem.of(self.region, row) for row in rows])
 
     def _open(self, targets: list[Subproblem]) -> list[Subproblem]:
-        """Bound targets, in time; those that this does not exclude."""
+        """Bound targets while there is time; return those that this does not exclude."""
         kept = []
         for target in targets:
-            if not self.limits.over:
+            if not self.resources.over:
                 target = target.optimised()
                 if target.bound > 0.0:
                     continue
@@ -187,35 +173,36 @@ class _Rung:
 
     def _late_layers(self, targets: list[Subproblem]) -> list[Subproblem]:
         """Tighten the late layers once for all targets."""
-        self.ledger.tell(f"tightening at {self.ball.radius:.5f}", always=True)
-        # On what holds on the whole ball: the rows and the box of a target that was prepared hold
+        self.interval.report(f"tightening at {self.ball.radius:.5f}", always=True)
+        # On what holds on the whole ball: the rows and the box of a target that was tightened hold
         # where its own class wins, and nowhere else.
         region = replace(self.region, ball=self.ball)
-        self.region, used = tighten.late_layers(region, self.rule, self.limits)
+        self.region, used = tighten.late_layers(region, self.settings.tree.rule, self.resources)
         self.nodes += used
-        self.ledger.nodes += used
+        self.interval.nodes += used
         box = box_of(self.ball)
         targets = [target.shrunk(self.ball, box) for target in targets]
         return self._open([Subproblem.of(self.region, t.row, box=t.box) for t in targets])
 
-    def _prepare(self, targets: list[Subproblem]) -> list[Subproblem]:
-        """Better bounds and planes, for each target; those that are left."""
-        rounds = ROUNDS_FEW if targets[0].neurons <= FEW else ROUNDS_MANY
-        rounds = rounds if self.level >= 2 or targets[0].neurons <= FEW else 0
-        cuts = CUTS[self.level]
-        if not rounds and not cuts:
+    def _tightened(self, targets: list[Subproblem]) -> list[Subproblem]:
+        """Return targets with better bounds and planes; those that are left."""
+        settings, level = self.settings.step, self.settings.step.levels[self.level]
+        few = targets[0].neurons <= settings.few
+        rounds = settings.rounds_few if few else settings.rounds_many
+        effort = RootEffort(rounds if few or level.constrained else 0, level.cuts)
+        if not effort.rounds and not effort.cuts:
             return targets
 
-        def tell() -> None:
-            self.ledger.tell(f"bounding at {self.ball.radius:.5f}")
+        def report() -> None:
+            self.interval.report(f"bounding at {self.ball.radius:.5f}")
 
-        done = prepare_all(targets, self.limits, self.team, rounds, cuts, tell)
-        for target in (found.target for found in done if found.excluded):
+        done = tighten_roots(targets, self.resources, self.group, effort, report)
+        for target in (found.root for found in done if found.excluded):
             if self.trace is not None and target.bound > 0.0 and target.has_planes:
                 self._begin(self.trace, target)
                 _, slopes, weights = target.parameters
                 self.trace.note(target.label, None, slopes, weights)
-        return [found.target for found in done if not found.excluded]
+        return [found.root for found in done if not found.excluded]
 
     def _begin(self, trace: Trace, root: Subproblem) -> None:
         """Tell a trace of a root."""
@@ -232,60 +219,60 @@ class _Rung:
         phases = root.parameters.phases.copy()
         trace.begin(root.label, TargetTrace(self.region.neurons, phases, planes))
 
-    def _plant(self, targets: list[Subproblem]) -> Tree:
-        tree = Tree(self.ball, self.limits, self.trace, rule=self.rule)
+    def _build_tree(self, targets: list[Subproblem]) -> Tree:
+        tree = Tree(self.ball, self.resources, self.trace, settings=self.settings.tree)
         if self.trace is not None:
             for target in targets:
                 self._begin(self.trace, target)
         tree.add([root_of(target) for target in targets])
         return tree
 
-    def _grow(self, tree: Tree, targets: list[Subproblem]) -> bool:
+    def _expand(self, tree: Tree, targets: list[Subproblem]) -> bool:
         """Expand nodes until none is left, or the budget or a limit ends it."""
-        before = self.ledger.nodes
-        budget = NODES[self.level] * len(targets)
-        crew = Crew(tree, targets, self.points, self.limits, self.team)
-        finished = self._expand(tree, crew, budget, before)
-        self.team.recall()
+        before = self.interval.nodes
+        budget = self.settings.step.levels[self.level].nodes * len(targets)
+        scheduler = TreeScheduler(tree, targets, self.points, self.resources, self.group)
+        finished = self._work(tree, scheduler, budget, before)
+        self.group.recall()
         self.full = not finished and tree.full
-        # What the others had still in hand is counted too.
+        # Nodes that the others had still in hand are counted too.
         self.nodes += tree.nodes
-        self.ledger.nodes = before + tree.nodes
+        self.interval.nodes = before + tree.nodes
         tree.shrink(self.points.radius)
-        self.ledger.raise_lower(tree.radius, certified=True)
+        self.interval.raise_lower(tree.radius, certified=True)
         return finished
 
-    def _expand(self, tree: Tree, crew: Crew, budget: float, before: int) -> bool:
-        ledger, looked = self.ledger, 0
+    def _work(self, tree: Tree, scheduler: TreeScheduler, budget: float, before: int) -> bool:
+        interval, looked = self.interval, 0
         while len(tree):
-            if self.limits.over or tree.nodes >= budget or tree.full:
+            if self.resources.over or tree.nodes >= budget or tree.full:
                 return False
-            crew.work()
-            ledger.nodes = before + tree.nodes
-            if tree.nodes >= looked + LOOK:
+            scheduler.work()
+            interval.nodes = before + tree.nodes
+            if tree.nodes >= looked + self.settings.step.look:
                 looked = tree.nodes
                 tree.shrink(self.points.radius)
-                ledger.raise_lower(tree.radius, certified=True)
-                if ledger.closed and not self.fine:
+                interval.raise_lower(tree.radius, certified=True)
+                if interval.closed and not self.fine:
                     return True
-            ledger.tell(f"search at {tree.ball.radius:.5f}, {len(tree)} open")
+            interval.report(f"search at {tree.ball.radius:.5f}, {len(tree)} open")
         return True
 
 
 @dataclass(frozen=True)
-class _Finder:
-    """A tree's points go to the ledger, where the original model confirms them."""
+class CandidateSink:
+    """A tree's points go to the interval, where the original model confirms them."""
 
-    ledger: Ledger
-    limits: Limits
+    interval: DistanceInterval
+    resources: Resources
     fine: bool
 
     @property
     def radius(self) -> float:
-        return last_radius(self.ledger, fine=self.fine)
+        return closing_radius(self.interval, fine=self.fine)
 
-    def offer(self, x: Floats) -> None:
-        self.ledger.offer(x, deadline=self.limits.deadline)
+    def add_candidate(self, x: Floats) -> None:
+        self.interval.add_candidate(x, deadline=self.resources.deadline)
 
-    def pursue(self, target: int, x: Floats) -> None:
-        pursue(self.ledger, target, x, self.limits.deadline)
+    def search_near(self, target: int, x: Floats) -> None:
+        search_near(self.interval, target, x, self.resources.deadline)

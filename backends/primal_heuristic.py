@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from graphprune.attacks import polish as attack_polish
 from graphprune.attacks.local import AttackProblem
-from graphprune.backends.protocol import Ledger
+from graphprune.backends.protocol import DistanceInterval
 
 Floats = NDArray[np.float64]
 
@@ -22,15 +22,15 @@ SCALES = np.linspace(0.94, 1.6, 23)
 NEARER = 1e-6
 
 
-def pursue(ledger: Ledger, target: int, x: Floats, deadline: float) -> bool:
+def search_near(interval: DistanceInterval, target: int, x: Floats, deadline: float) -> bool:
     """Follow the ray through `x` (flat) across the boundary to class `target`, and polish.
 
     Returns
     -------
     bool
-        True when the ledger took the end: the closest point so far.
+        True when the interval took the end: the closest point so far.
     """
-    problem = AttackProblem(ledger.problem.query)
+    problem = AttackProblem(interval.problem.query)
     steps = problem.clip(SCALES[:, None] * (x - problem.start))
     crossed = np.flatnonzero(problem.margins(steps, target) <= 0)
     if not len(crossed):
@@ -38,6 +38,6 @@ def pursue(ledger: Ledger, target: int, x: Floats, deadline: float) -> bool:
     end = attack_polish.descend(
         problem, steps[crossed[0]], target, rounds=attack_polish.ROUNDS, deadline=deadline
     )
-    if problem.lengths(end[None])[0] >= ledger.upper * (1.0 - NEARER):
+    if problem.lengths(end[None])[0] >= interval.upper * (1.0 - NEARER):
         return False
-    return ledger.offer(problem.start + end, deadline=deadline)
+    return interval.add_candidate(problem.start + end, deadline=deadline)

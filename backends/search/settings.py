@@ -1,0 +1,141 @@
+"""Tuning constants of the search, each with its reason; none of them changes what is true.
+
+Figures are from `benchmarks/exact.py --ablate` on the shipped networks.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from graphprune.backends.relaxation.branching import BranchingRule
+from graphprune.backends.search.branching import StrongBranching
+
+
+@dataclass(frozen=True)
+class TreeSettings:
+    """Constants of one tree.
+
+    Attributes
+    ----------
+    rule
+        Chooses the neuron to split.
+    steps
+        Optimiser steps at a node: a child starts from its parent's parameters.
+    primal_growth
+        The primal heuristic is run at the first node, and whenever the tree has grown by this
+        factor.
+    depth_first
+        Share of the memory limit from which on a tree goes depth first; the rest is for the nodes
+        that it needs to be as deep as it gets.
+    refresh_splits, refresh_neurons
+        Splits after which a node's bounds and box are computed anew, per 32 neurons: the cost of
+        that grows with their square, a node's with their number. Never with more neurons than
+        `refresh_neurons`: a round costs as much as hundreds of nodes there, and closes few.
+    """
+
+    rule: BranchingRule = field(default_factory=StrongBranching)
+    steps: int = 8
+    primal_growth: int = 4
+    depth_first: float = 0.9
+    refresh_splits: int = 4
+    refresh_neurons: int = 128
+
+
+@dataclass(frozen=True)
+class EffortLevel:
+    """Effort of one tree of a radius step.
+
+    Attributes
+    ----------
+    nodes
+        Nodes per open target after which the next level is tried.
+    cuts
+        Rounds of cuts at a root.
+    constrained
+        Roots get output-constrained bounds; those with few neurons get them at every level.
+    """
+
+    nodes: float
+    cuts: int = 0
+    constrained: bool = False
+
+
+@dataclass(frozen=True)
+class StepSettings:
+    """Constants of one radius step.
+
+    Attributes
+    ----------
+    levels
+        Tried one after the other; from the second one on late layers are tightened.
+    few
+        So few neurons are bounded under the output constraint at once: it costs next to nothing.
+    rounds_few, rounds_many
+        Rounds of output-constrained bounds at a root with few neurons, and with many.
+    look
+        Nodes between two looks at the interval.
+    """
+
+    levels: tuple[EffortLevel, ...] = (
+        EffortLevel(60),
+        EffortLevel(400, cuts=4),
+        EffortLevel(3000, cuts=8, constrained=True),
+        EffortLevel(np.inf, cuts=14, constrained=True),
+    )
+    few: int = 64
+    rounds_few: int = 4
+    rounds_many: int = 2
+    look: int = 32
+
+    @property
+    def last(self) -> int:
+        """The last level."""
+        return len(self.levels) - 1
+
+
+@dataclass(frozen=True)
+class ScheduleSettings:
+    """Constants of the radius schedule.
+
+    Attributes
+    ----------
+    shares
+        Radii as shares of the closing one, while they are easy. Their distances shrink because
+        trees grow with the radius.
+    easy
+        A step that took at most this many nodes was easy: the next one is skipped.
+    slow
+        Seconds from which on the next radius is chosen by what it should cost.
+    tenfold
+        Trees grow tenfold over this share of the radius.
+    smallest, largest
+        Shares of the closing radius that such a step adds.
+    few
+        So few unstable neurons are solved to the absolute tolerance: it costs nothing.
+    growth
+        Without an upper bound, radii grow by this factor.
+    promising
+        The first attempt goes on where the roots prove this share of the radius.
+    """
+
+    shares: tuple[float, ...] = (0.6, 0.75, 0.84, 0.9, 0.94, 0.97, 0.985, 1.0)
+    easy: int = 40
+    slow: float = 1.0
+    tenfold: float = 0.04
+    smallest: float = 0.008
+    largest: float = 0.06
+    few: int = 12
+    growth: float = 1.3
+    promising: float = 0.85
+
+
+@dataclass(frozen=True)
+class SearchSettings:
+    """Constants of the whole search."""
+
+    schedule: ScheduleSettings = ScheduleSettings()
+    step: StepSettings = StepSettings()
+    tree: TreeSettings = field(default_factory=TreeSettings)
+
+
+DEFAULT = SearchSettings()
