@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graphprune.attacks import polish as attack_polish
-from graphprune.attacks.local import AttackProblem
+from graphprune.attacks.problem import AttackProblem
 from graphprune.backends.protocol import DistanceInterval
 
 Floats = NDArray[np.float64]

@@ -52,9 +52,9 @@ class State:
     region
         Where all rewrites that promise a ``ball`` keep their promises; None before the first.
     notes
-        What the running pass has to say about its choices, for the report.
+        Choices of the running pass, for the report.
     resources
-        Of the pipeline: passes of many rounds raise `OutOfTimeError` at its deadline.
+        Resources of the pipeline: passes of many rounds raise `OutOfTimeError` at its deadline.
     """
 
     network: Network
@@ -239,7 +239,7 @@ def record(
     props.update({f"graphprune.{key}": value for key, value in _valid(done).items()})
 
 
-# What says where a rewrite is valid; the label is that of the anchor.
+# Keys that say where a rewrite is valid; the label is that of the anchor.
 WHERE = ("anchor", "domain", "norm", "box", "radius", "label")
 
 

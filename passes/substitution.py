@@ -27,7 +27,7 @@ class Substitution:
     step
         Share of those left that goes between two computations of the bounds.
     method, radius
-        Of the bounds; the radius is d_adv unless given.
+        Method and radius of the bounds; the radius is d_adv unless given.
     only
         Layers, from 1; all but the first unless given.
     """

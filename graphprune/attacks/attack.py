@@ -18,13 +18,13 @@ from graphprune.attacks import (
     descent as attack_descent,
 )
 from graphprune.attacks import (
-    polish as attack_polish,
+    pgd as attack_pgd,
 )
 from graphprune.attacks import (
-    radius as attack_radius,
+    polish as attack_polish,
 )
 from graphprune.attacks.confirm import Witness, closest_on_ray, confirm
-from graphprune.attacks.local import AttackProblem, Indices
+from graphprune.attacks.problem import AttackProblem, Indices
 from graphprune.errors import GraphpruneError, check_known, check_options
 from graphprune.ir import Network, Query
 from graphprune.progress import Interrupted, Progress, quiet
@@ -101,7 +101,7 @@ class Attack:
     seconds
         Wall time.
     norm
-        Of its distance.
+        The norm of its distance.
     """
 
     witness: Witness | None
@@ -136,7 +136,7 @@ def attack(network: Network, anchor: Anchor, **options: Unpack[AttackOptions]) -
     anchor
         In the network's sample shape, inside the domain.
     domain
-        Of perturbed points; [0, 1] unless given.
+        Domain of perturbed points; [0, 1] unless given.
     method
         ``descent`` (the default): as this module says. ``pgd``: PGD and bisection alone, the
         paper's baseline, whatever the effort.
@@ -145,9 +145,9 @@ def attack(network: Network, anchor: Anchor, **options: Unpack[AttackOptions]) -
         points too. A higher effort goes on from where the lower one ends, so its result is never
         farther.
     norm
-        Of the distance: ``linf`` (the default), ``l2`` or ``l1``.
+        The norm of the distance: ``linf`` (the default), ``l2`` or ``l1``.
     seed
-        Of the random points; 0 unless given.
+        Seed of the random points; 0 unless given.
     time_limit
         Seconds; the best point so far is returned when they are over.
     progress
@@ -193,7 +193,7 @@ def closest_adversarial(
         try:
             if search.in_time() and not search.at_anchor():
                 if method == "pgd":
-                    search.offer(attack_radius.bisect(problem, search.targets, search.in_time))
+                    search.offer(attack_pgd.bisect(problem, search.targets, search.in_time))
                 else:
                     rng = np.random.default_rng([query.seed, query.anchor.index])
                     search.descend(STAGES[effort], rng)
@@ -238,7 +238,7 @@ class _Search:
             self.resources.progress(f"attack {witness.distance:.5f}")
 
     def at_anchor(self) -> bool:
-        """Whether the anchor itself is adversarial: a tie."""
+        """True where the anchor itself is adversarial: a tie."""
         query = self.problem.query
         self.offer(confirm(query, query.anchor.x[None]))
         return self.best is not None
@@ -283,7 +283,7 @@ class _Search:
         random = rng.uniform(-1.0, 1.0, (AFAR, problem.start.size))
         random[::2] = np.sign(random[::2])  # corners, which points inside seldom come near
         sides = np.where(random < 0, -problem.lower, problem.upper)
-        # How far is known where there is a domain, and not even the order of magnitude elsewhere.
+        # A domain tells how far; without one not even the order of magnitude is known.
         scales = np.ones(AFAR) if domain.bounded else np.geomspace(1.0, 1e-5, AFAR)
         steps = scales[:, None] * random * np.minimum(sides, reach)
         self._descents(steps, np.resize(self.targets, AFAR), keep=2)
@@ -304,7 +304,7 @@ class _Search:
         if not trials:
             return
         length, i, step = min(trials, key=lambda trial: trial[0])
-        # What is far from the best after its trial stays behind it.
+        # A step that is far from the best after its trial stays behind it.
         if keep > 1 and length < 1.05 * self.distance:
             step = self._polished(step, int(targets[i]), FINISH)
         before = self.distance
@@ -332,7 +332,7 @@ class _Search:
 
     def _from_pgd(self) -> None:
         """A first point where descents found none, polished."""
-        found = attack_radius.bisect(self.problem, self.targets, self.in_time)
+        found = attack_pgd.bisect(self.problem, self.targets, self.in_time)
         self.offer(found)
         if found is not None:
             step = found.x.astype(np.float64).reshape(-1) - self.problem.start

@@ -12,7 +12,7 @@ from graphprune.runtime.reference import forward64
 
 Floating = NDArray[np.floating]
 
-# How far past the boundary a point may be pushed along its ray, relative to its distance.
+# A point may be pushed past the boundary along its ray by this share of its distance.
 PUSH = 1e-3
 
 

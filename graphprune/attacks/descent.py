@@ -1,6 +1,6 @@
 """Minimum-norm descent: every target and start as one batch, down to the boundary.
 
-The steps are those of :func:`attack_loop.descent`, and their state stays on the device: only the
+The steps are those of :func:`step_graphs.descent`, and their state stays on the device: only the
 best points come back.
 """
 
@@ -10,13 +10,13 @@ from time import monotonic
 import numpy as np
 from numpy.typing import NDArray
 
-from graphprune.attacks import loop as attack_loop
-from graphprune.attacks.local import AttackProblem, Indices
+from graphprune.attacks import step_graphs
+from graphprune.attacks.problem import AttackProblem, Indices
 from graphprune.region import Norm
 from graphprune.runtime.session import Resident, compiled
 
 Floats = NDArray[np.float64]
-# Of a descent, one row per start: what the loop reads and writes, by name.
+# The state of a descent, one row per start, by the names of the loop's inputs and outputs.
 State = dict[str, Resident]
 
 # Share of the way to the projection of the last step; the norm says that of the first.
@@ -67,10 +67,10 @@ def walk(
 ) -> tuple[Floats, Floats]:
     """`descend` in the problem's norm alone."""
     network, norm = problem.network, problem.norm
-    run = compiled(network, ("descent", norm), lambda: attack_loop.descent(network, norm))
-    finish = compiled(network, ("rays", norm), lambda: attack_loop.rays(network, norm))
+    run = compiled(network, ("descent", norm), lambda: step_graphs.descent(network, norm))
+    finish = compiled(network, ("rays", norm), lambda: step_graphs.rays(network, norm))
     shares = paces(norm, iterations)
-    most = attack_loop.at_once(PIECE, steps.size)
+    most = step_graphs.at_once(PIECE, steps.size)
 
     def advance(state: State, shares: NDArray[np.float32]) -> State:
         for done in range(0, len(shares), most):
@@ -83,7 +83,7 @@ def walk(
         return state
 
     step = Resident.of(steps.astype(np.float32))
-    far = np.full((len(targets), 1), attack_loop.FAR, np.float32)
+    far = np.full((len(targets), 1), step_graphs.FAR, np.float32)
     rows = Resident.of(problem.rows(targets))
     state = {"step": step, "best": step, "length": Resident.of(far), "rows": rows}
     state = advance(state, shares[:AHEAD])
@@ -99,7 +99,7 @@ def walk(
 
 def _ends(problem: AttackProblem, state: State) -> tuple[Floats, Floats]:
     """The best steps (N, n) of a state and their lengths (N,), inf where there is none."""
-    best, known = _wide(state["best"]), state["length"].numpy()[:, 0] < attack_loop.FAR
+    best, known = _wide(state["best"]), state["length"].numpy()[:, 0] < step_graphs.FAR
     return best, np.where(known, problem.lengths(best), np.inf)
 
 

@@ -1,10 +1,10 @@
 """Polishing: from an adversarial point down to a local minimum of the distance.
 
 Around the current point the margin is an affine function (its activation pattern continued) plus
-one hinge per neuron that the step takes across its kink. Neurons whose crossing raises the margin
+one hinge per neuron that the step takes across its hinge. Neurons whose crossing raises the margin
 (weight w > 0) enter the program as w max(0, -side z), which is exact; those whose crossing lowers
 it are left out, so that the model stays an upper bound and the step may pass through them. Hinges
-are added lazily: few of thousands of neurons are ever near their kink. Weights and rows are those
+are added lazily: few of thousands of neurons are ever near their hinge. Weights and rows are those
 of the current pattern, so crossings of several layers at once are only modelled to first order:
 hence a trust region, and the network itself is asked about every point (sequential linear or, in
 l2, quadratic programming). The current point stays feasible in every program, and only better
@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graphprune.attacks.confirm import Witness, closest_on_ray
-from graphprune.attacks.local import AttackProblem, Linearisation
-from graphprune.attacks.program import Program, program
+from graphprune.attacks.linearisation import Linearisation
+from graphprune.attacks.nearest_point import Program, program
+from graphprune.attacks.problem import AttackProblem
 from graphprune.ir import Query
 
 Floats = NDArray[np.float64]
@@ -128,7 +129,7 @@ def _propose(
     model = program(problem.norm, constant, around.gradient, lower, upper, best)
     if model is None:
         return None
-    known = {i: np.zeros(len(k.z), dtype=bool) for i, k in around.kinks.items()}
+    known = {i: np.zeros(len(k.z), dtype=bool) for i, k in around.pattern.items()}
     goal: Floats | None = None
     for _ in range(SOLVES):
         goal = model.solve()
@@ -150,21 +151,21 @@ def _add_crossed(
     """Add the hinges that `goal` crosses at a cost above `least`; returns the cost of these."""
     added = 0.0
     for i, change in around.push(goal - around.step).items():
-        kinks = around.kinks[i]
-        cost = -kinks.side * (kinks.z + change) * kinks.weight
-        cost[known[i] | (kinks.weight <= 0)] = 0.0
+        layer = around.pattern[i]
+        cost = -layer.side * (layer.z + change) * layer.weight
+        cost[known[i] | (layer.weight <= 0)] = 0.0
         crossed = np.flatnonzero(cost > least)
         if len(crossed) == 0:
             continue
         crossed = crossed[np.argsort(-cost[crossed])[:HINGES]]
         added += float(cost[crossed].sum())
         known[i][crossed] = True
-        side = kinks.side[crossed]
+        side = layer.side[crossed]
         rows = around.rows(i, crossed)
-        offsets = side * (kinks.z[crossed] - rows @ around.step)
+        offsets = side * (layer.z[crossed] - rows @ around.step)
         # Rows whose largest element is one, for the same reason as the margin's unit.
         unit = np.maximum(np.max(np.abs(rows), axis=1), TINY)
-        model.add((side / unit)[:, None] * rows, offsets / unit, kinks.weight[crossed] * unit)
+        model.add((side / unit)[:, None] * rows, offsets / unit, layer.weight[crossed] * unit)
     return added
 
 

@@ -46,7 +46,7 @@ class Certificate:
     stopped
         The time limit (or Ctrl-C) ended the search: larger radii may be certifiable.
     norm
-        Of the radius.
+        The norm of the radius.
     """
 
     radius: float
@@ -117,11 +117,11 @@ def certify(
     anchor
         In the network's sample shape, inside the domain.
     domain
-        Of perturbed points; [0, 1] unless given.
+        Domain of perturbed points; [0, 1] unless given.
     method
         ``fastlin``, ``crown``, ``alpha-crown`` (or ``ibp``, ``fastlin-ibp``).
     norm
-        Of the radius. ``ibp`` bounds the box around the ball.
+        The norm of the radius. ``ibp`` bounds the box around the ball.
     upper
         A distance known to hold an adversarial point: where the search may stop looking.
     time_limit

@@ -1,7 +1,7 @@
 """Bounds by ONNX graphs in float32: any network, on CUDA too.
 
-What a run reads again and again, and everything alpha-CROWN carries from step to step, stays in
-the memory of the device that the graphs run on.
+Inputs that every run reads, and all that alpha-CROWN carries from step to step, stay in the memory
+of the device that the graphs run on.
 """
 
 from collections.abc import Callable
@@ -38,7 +38,7 @@ class GraphEngine:
         # Bytes that the tensors of one run may take.
         self.memory = resources.memory // 4
         self.ascent = ascent
-        # What every chunk of rows reads stays on the device.
+        # Inputs that every chunk of rows reads stay on the device.
         self._held: dict[str, Resident] = {}
 
     @staticmethod
@@ -138,7 +138,7 @@ class GraphEngine:
         return compiled(network, (name, target, norm), lambda: make(network, target, norm))
 
     def _fed(self, target: int, *, mixed: bool = False) -> "_Fed":
-        """What the relaxation of a segment reads beside rows; with `mixed`, both lines."""
+        """The inputs of a segment's relaxation beside rows; with `mixed`, both lines."""
         problem = self.problem
         boxes = problem.boxes
         self._hold("box_lower", lambda: boxes.lower)

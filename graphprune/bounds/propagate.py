@@ -54,7 +54,7 @@ class PreActivationBounds:
     radius
         Radius of the ball they hold on; None for a box.
     method
-        How they were computed.
+        The method that computed them.
     """
 
     lower: Floats
@@ -149,7 +149,7 @@ def optimised_bounds(
 
 
 def _parts(network: Network, boxes: Boxes) -> list[slice] | None:
-    """How to split a batch whose state would not fit into memory; None where it fits."""
+    """Parts of a batch whose state would not fit into memory; None where it fits."""
     numbers = sum(size(v) for v in (network.input, *(n.outputs[0] for n in network.nodes)))
     at_once = max(1, current().memory // (2 * ARRAYS * 8 * numbers))
     batch = len(boxes.lower)
@@ -213,7 +213,7 @@ def linear_bounds(
     segment
         Its target instead of the logits; `layers` need go up to the activations below it only.
     ascent
-        Of ``alpha-crown``.
+        The optimisation by ``alpha-crown``.
     """
     if (parts := _parts(network, boxes)) is not None:
         return np.concatenate([

@@ -1,4 +1,4 @@
-"""What underflow may move a float32 relaxation by, per box; see `transforms.underflow`."""
+"""The error that underflow makes in a float32 relaxation, per box; see `transforms.underflow`."""
 
 import numpy as np
 

@@ -110,7 +110,7 @@ class Pipeline:
         Parameters
         ----------
         domain
-            Of perturbed points; [0, 1] unless given.
+            Domain of perturbed points; [0, 1] unless given.
         box
             Where bounds without a radius hold: exact pruning for a whole input box.
         facts

@@ -79,7 +79,7 @@ def check_promise(item: Pass, before: State, after: State) -> None:
     _compare(item, x, exact, "float64", DOUBLE * _scale(exact[0]))
     single = x.astype(before.network.source.dtype)
     runs = [run_original(with_own_source(n), single).astype(np.float64) for n in networks]
-    # What float32 does to the network before the pass is not the pass's doing.
+    # The error that float32 makes in the network before the pass is not the pass's doing.
     rounded = 4.0 * np.max(np.abs(runs[0] - exact[0]), axis=1, keepdims=True)
     _compare(item, x, runs, "ONNX Runtime", SINGLE * _scale(exact[0]) + rounded)
 

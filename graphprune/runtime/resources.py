@@ -37,7 +37,7 @@ class Resources:
     workers
         Processes that may search.
     provider
-        Of ONNX Runtime; ``auto`` takes CUDA where it is usable.
+        The provider of ONNX Runtime; ``auto`` takes CUDA where it is usable.
     progress
         Told in a few words what is being done.
     """

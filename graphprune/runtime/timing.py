@@ -1,4 +1,4 @@
-"""How long a graph takes: the best of many runs, which noise only makes longer."""
+"""The time that a graph takes: the best of many runs, which noise only makes longer."""
 
 from time import perf_counter
 
@@ -25,7 +25,7 @@ def milliseconds(
     batch
         Number of points, where the file's batch is symbolic.
     seconds
-        How long to go on measuring; at least 5 runs.
+        Time to go on measuring; at least 5 runs.
     """
     from graphprune.ir.export import to_proto
 

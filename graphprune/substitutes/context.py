@@ -46,7 +46,7 @@ class LocalContext:
         Points at which lines have to be exact, the best one first; may be empty (the anchor is
         never listed).
     method
-        Of bounds on the ball.
+        The method of bounds on the ball.
     """
 
     network: Network

@@ -49,7 +49,7 @@ def replace_least(
         for i in replaced:
             lines[i] = line(context, i, bounds[i])
             there[i] = context.live(i) & ~replaced[i].removed
-            # What no line fits stays, but counts: the share is one of all neurons.
+            # A neuron that no line fits stays, but counts: the share is one of all neurons.
             own = score(context, i, bounds[i], lines[i])
             scores[i] = np.where(lines[i].fits, own, np.finfo(np.float64).max / 4)
         pool = np.concatenate([scores[i][there[i]] for i in replaced])

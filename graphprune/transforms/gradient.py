@@ -32,7 +32,7 @@ def emit_gradient(
     Parameters
     ----------
     values
-        What `emit` has made of the network's nodes.
+        The values that `emit` has made for the network's nodes.
     rows
         (N, classes).
     recorded

@@ -63,7 +63,7 @@ def _image(
     centre: Values = {}
     radius: Values = {}
     magnitude: Values = {}
-    # What the forward slack grows with.
+    # The factor that the forward slack grows with.
     reach = b.scalar(1.0)
     target = segment.target
     for source in segment.sources:

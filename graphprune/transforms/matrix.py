@@ -51,7 +51,7 @@ class SegmentMatrix:
     offset, offset_size
         (target size,).
     roundings
-        How many roundings a matrix entry or offset went through, at most.
+        Roundings that a matrix entry or offset went through, at most.
     """
 
     weights: "tuple[csr_array[Any], ...]"
@@ -62,7 +62,7 @@ class SegmentMatrix:
 
 
 @dataclass
-class _Form:
+class _AffineForm:
     """A value as an affine map of the segment's sources.
 
     No product of a path's weights is less than `least`, and no row's sum of them is more than
@@ -87,11 +87,11 @@ def segment_matrix(segment: Segment) -> SegmentMatrix:
     """
     from scipy.sparse import csr_array, eye_array
 
-    forms: dict[int, _Form] = {}
+    forms: dict[int, _AffineForm] = {}
     for source in segment.sources:
         unit = csr_array(eye_array(size(source)))
         zero = np.zeros(size(source))
-        forms[id(source)] = _Form({id(source): unit}, {id(source): unit}, zero, zero)
+        forms[id(source)] = _AffineForm({id(source): unit}, {id(source): unit}, zero, zero)
     for node in segment.nodes:
         inputs = data_inputs(node)
         forms[id(node.outputs[0])] = _compose(
@@ -117,9 +117,11 @@ def matrix_of(network: Network, index: int) -> SegmentMatrix:
     return network.cached(("segment matrix", index), make)
 
 
-def _compose(op: AffineOperator, shapes: Sequence[Shape], inputs: Sequence[_Form]) -> _Form:
+def _compose(
+    op: AffineOperator, shapes: Sequence[Shape], inputs: Sequence[_AffineForm]
+) -> _AffineForm:
     at_zero = _run(op, shapes, [np.zeros((1, *s)) for s in shapes], linear=False).reshape(-1)
-    result = _Form({}, {}, at_zero.copy(), np.abs(at_zero), 1.0, 0.0)
+    result = _AffineForm({}, {}, at_zero.copy(), np.abs(at_zero), 1.0, 0.0)
     for matrix, form in zip(matrices(op, shapes), inputs, strict=True):
         absolute = abs(matrix)
         result.offset += matrix @ form.offset

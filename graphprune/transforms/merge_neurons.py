@@ -42,7 +42,7 @@ class PlainLayer:
     keep
         Units left.
     shrunk
-        Whether the readers took over what units say.
+        True where the readers took over what units say.
     """
 
     below: ir.Node

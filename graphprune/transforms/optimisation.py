@@ -21,11 +21,11 @@ from graphprune.ir.network import Network, pre_activation, sample_shape, size
 from graphprune.region import LINF, Norm
 from graphprune.transforms.forward import Values, emit
 from graphprune.transforms.minimum import Rows
-from graphprune.transforms.relaxation import LINES, Walk, ancestors, better
+from graphprune.transforms.relaxation import LINES, BackwardPass, ancestors, better
 
 # Step size of Adam, its decay of the means, and what the step size loses per step.
 RATE, FIRST, SECOND, DECAY = 0.5, 0.9, 0.999, 0.98
-# What a line's second choice adds to the first.
+# The difference of a line's second choice and its first.
 CHANGES = tuple(f"{name}_change" for name in LINES)
 # Per neuron and row: the mixture, the means of its gradient and of the gradient's square.
 STATE = ("alpha", "mean", "square")
@@ -42,7 +42,7 @@ def optimisation(network: Network, target: int, norm: Norm = LINF) -> ir.Model:
     inputs and `NEXT`.
     """
     b = GraphBuilder("float32")
-    walk = Walk(b, network, target)
+    walk = BackwardPass(b, network, target)
     below = ancestors(network, target)
     taken: dict[int, tuple[Rows, ir.Value]] = {}
     for i in reversed(below):

@@ -67,7 +67,7 @@ def relaxation(network: Network, target: int, norm: Norm = LINF) -> ir.Model:
     included except for what underflow moves it by whatever the rows.
     """
     b = GraphBuilder("float32")
-    walk = Walk(b, network, target)
+    walk = BackwardPass(b, network, target)
     for i in reversed(ancestors(network, target)):
         rows = walk.rows_at(i)
         ls, lo, us, uo = walk.lines(i)
@@ -102,7 +102,7 @@ def better(b: GraphBuilder, new: ir.Value, old: ir.Value) -> ir.Value:
     return b.op("Where", [b.op("And", [b.op("Greater", [new, old]), finite]), new, old])
 
 
-class Walk:
+class BackwardPass:
     """One walk down the segments from `target`, collecting constants and the rounding error."""
 
     def __init__(self, b: GraphBuilder, network: Network, target: int) -> None:

@@ -1,4 +1,4 @@
-"""What a float32 graph run can be wrong by, proven a priori.
+"""The largest error of a float32 graph run, proven a priori.
 
 Model (Higham, Accuracy and Stability of Numerical Algorithms, sections 2.2 and 3.1): an operation
 on operands a, b gives

@@ -40,7 +40,7 @@ MORE = 4.0
 
 @dataclass(frozen=True, eq=False)
 class Slack:
-    """Of one segment: `forward` (target size,), `adjoint` (source size,) per source; float64."""
+    """The slack of a segment: `forward` (target size,), `adjoint` (source size,) per source."""
 
     forward: NDArray[np.float64]
     adjoint: tuple[NDArray[np.float64], ...]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 import graphprune as gp
 from graphprune.attacks import attack
-from graphprune.attacks.local import AttackProblem
+from graphprune.attacks.problem import AttackProblem
 from graphprune.ir import Query
 from graphprune.region import NORMS, Norm
 from graphprune.runtime.original import run_original

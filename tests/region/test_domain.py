@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import graphprune as gp
-from graphprune.attacks.local import AttackProblem
+from graphprune.attacks.problem import AttackProblem
 from graphprune.bounds import Boxes
 from graphprune.errors import GraphpruneError
 from graphprune.evaluate.settings import Settings

@@ -16,10 +16,10 @@ from graphprune.bounds.compact.kernels import (
     Flags,
     Floats,
     Ints,
+    LayerState,
     Net,
     RowBatch,
     SparseRows,
-    State,
     input_minimum,
     reached,
 )
@@ -147,7 +147,7 @@ def _scatter(net: Net, group: int, n: int, rows: Floats, x: Floats, flags: Flags
 
 
 @fast_kernel
-def constants(net: Net, state: State, batch: RowBatch, value: int) -> None:
+def constants(net: Net, state: LayerState, batch: RowBatch, value: int) -> None:
     """Add the segment's offset, and its absolute terms, of rows at a pre-activation."""
     box, n, x, total, size = batch.box, batch.width, batch.x, batch.total, batch.terms
     block = net.first_block[value]
@@ -163,7 +163,7 @@ def constants(net: Net, state: State, batch: RowBatch, value: int) -> None:
 
 
 @fast_kernel
-def _minimum(net: Net, state: State, batch: RowBatch, value: int) -> None:
+def _minimum(net: Net, state: LayerState, batch: RowBatch, value: int) -> None:
     """Add the smallest value of the rows on one value within its bounds; absolute terms."""
     box, n, x, total, size = batch.box, batch.width, batch.x, batch.total, batch.terms
     block = net.first_block[value]
@@ -183,7 +183,7 @@ def _minimum(net: Net, state: State, batch: RowBatch, value: int) -> None:
 
 
 @fast_kernel
-def relax(net: Net, state: State, batch: RowBatch, value: int) -> None:
+def relax(net: Net, state: LayerState, batch: RowBatch, value: int) -> None:
     """Rows at an activation become rows at its pre-activation; constants and absolute terms.
 
     Includes what `constants` counts for the rows it leaves.
@@ -244,7 +244,7 @@ def clear(net: Net, batch: RowBatch, last: int) -> None:
 
 
 @fast_kernel
-def _stop(net: Net, state: State, balls: Balls, batch: RowBatch, value: int) -> None:
+def _stop(net: Net, state: LayerState, balls: Balls, batch: RowBatch, value: int) -> None:
     """Add the smallest value of the rows on the values 0 to `value`; absolute terms."""
     ball = balls.order > 0 and value == 0
     if ball:
@@ -280,7 +280,7 @@ def enter(net: Net, target: int, given: SparseRows, rows: Ints, batch: RowBatch)
 
 @fast_kernel
 def lower_bounds(
-    net: Net, state: State, balls: Balls, given: SparseRows, way: Descent, out: Floats
+    net: Net, state: LayerState, balls: Balls, given: SparseRows, way: Descent, out: Floats
 ) -> None:
     """Lower bounds (R,) of rows on a pre-activation, into `out`."""
     most = max(1, min(BATCH, MOST // len(net.offset)))

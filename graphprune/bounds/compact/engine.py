@@ -42,7 +42,7 @@ class CompactEngine:
         self.ascent = ascent
         self.compact: Compact = compact(problem.network)
         self.net = kernels.Net.of(self.compact)
-        self.state = kernels.State.empty(problem.batch, self.compact.total)
+        self.state = kernels.LayerState.empty(problem.batch, self.compact.total)
         self.gamma = gamma64(self.compact.roundings)
         order = self.compact.order[0]
         self.state.low[:, self.compact.place(0)] = problem.boxes.lower[:, order]
@@ -50,7 +50,7 @@ class CompactEngine:
         self._balls = self._ball_arrays()
         self._known = self._carried = 0
         self._middle: Floats | None = None
-        self._other: kernels.State | None = None
+        self._other: kernels.LayerState | None = None
 
     @staticmethod
     def suits(problem: BoundsProblem, resources: Resources) -> bool:
@@ -157,7 +157,7 @@ class CompactEngine:
         from graphprune.bounds.compact.optimise import Adam, optimised_bounds
 
         if self._other is None:
-            self._other = self.kernels.State.empty(self.problem.batch, self.compact.total)
+            self._other = self.kernels.LayerState.empty(self.problem.batch, self.compact.total)
             for below in range(len(self.problem.layers)):
                 lines = self.problem.lines(below, alternative=True)
                 order, place = self.compact.order[below + 1], self.compact.place(below + 1)

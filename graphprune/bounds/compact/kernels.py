@@ -45,8 +45,8 @@ class Net(NamedTuple):
         return cls(*(getattr(compact, name) for name in cls._fields))
 
 
-class State(NamedTuple):
-    """What is known on a batch of boxes; float64 arrays (B, total), see `Compact`.
+class LayerState(NamedTuple):
+    """Bounds and relaxations on a batch of boxes; float64 arrays (B, total), see `Compact`.
 
     `low` and `high` bound a value, `magnitude` a segment's absolute terms; the lines of an
     activation bound its value by its pre-activation.
@@ -61,7 +61,7 @@ class State(NamedTuple):
     magnitude: Floats
 
     @classmethod
-    def empty(cls, batch: int, total: int) -> "State":
+    def empty(cls, batch: int, total: int) -> "LayerState":
         return cls(*(np.zeros((batch, total)) for _ in cls._fields))
 
 
@@ -107,7 +107,7 @@ class RowBatch(NamedTuple):
 
 @fast_kernel
 def interval(
-    net: Net, state: State, target: int, gamma: float, lower: Floats, upper: Floats
+    net: Net, state: LayerState, target: int, gamma: float, lower: Floats, upper: Floats
 ) -> None:
     """Interval image of the segment of value `target`, into places of (B, total) arrays.
 
@@ -192,7 +192,7 @@ def reached(net: Net, value: int, begin: int, flags: Flags) -> tuple[int, int, i
 
 @fast_kernel
 def input_minimum(
-    state: State, balls: Balls, box: int, a: Floats, point: Floats
+    state: LayerState, balls: Balls, box: int, a: Floats, point: Floats
 ) -> tuple[float, float]:
     """Smallest value of a row on the input over ball and box, absolute terms; the minimiser.
 

@@ -103,7 +103,7 @@ class Compact:
 
 
 def worthwhile(network: Network, memory: int) -> bool:
-    """Whether the blocks of a network surely fit into `memory` bytes."""
+    """True where the blocks of a network surely fit into `memory` bytes."""
     return network.multiply_adds * BYTES_PER_WEIGHT <= memory
 
 
@@ -250,7 +250,7 @@ class _Store:
         return self.known[key]
 
     def arrays(self) -> dict[str, Any]:
-        """What has been collected, by the names of `Compact`."""
+        """The arrays collected so far, by the names of `Compact`."""
         nothing = np.zeros(0)
         column, length, first, last = np.ascontiguousarray(np.concatenate(self.runs, axis=1))
         return {

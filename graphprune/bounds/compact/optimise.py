@@ -25,10 +25,10 @@ from graphprune.bounds.compact.kernels import (
     Balls,
     Floats,
     Ints,
+    LayerState,
     Net,
     RowBatch,
     SparseRows,
-    State,
     input_minimum,
     reached,
 )
@@ -57,7 +57,7 @@ class Mixtures(NamedTuple):
     mean, square
         Running means of the gradient and of its square.
     gradient
-        Of the bounds by the mixtures.
+        The derivative of the bounds by the mixtures.
     output
         Rows at the activations' outputs.
     point
@@ -74,7 +74,7 @@ class Mixtures(NamedTuple):
 
 @fast_kernel
 def _relax_mixed(
-    net: Net, state: State, other: State, batch: RowBatch, mixtures: Mixtures, value: int
+    net: Net, state: LayerState, other: LayerState, batch: RowBatch, mixtures: Mixtures, value: int
 ) -> None:
     """`backward.relax` with mixtures; notes the rows at the activation in ``mixtures.output``."""
     box, n, x, total, size = batch.box, batch.width, batch.x, batch.total, batch.terms
@@ -106,7 +106,7 @@ def _relax_mixed(
 
 @fast_kernel
 def _carry_up(
-    net: Net, state: State, other: State, batch: RowBatch, mixtures: Mixtures, value: int,
+    net: Net, state: LayerState, other: LayerState, batch: RowBatch, mixtures: Mixtures, value: int,
     scratch: Floats,
 ) -> None:  # fmt: skip
     """Carry the points of the rows from the values below to `value`; derivatives on the way."""
@@ -167,7 +167,7 @@ def _values(
 
 @fast_kernel
 def _through(
-    state: State, other: State, batch: RowBatch, mixtures: Mixtures, j: int, z: Floats
+    state: LayerState, other: LayerState, batch: RowBatch, mixtures: Mixtures, j: int, z: Floats
 ) -> None:
     """Values of the relaxations that the rows used at pre-activations z; derivatives by alpha."""
     box, n = batch.box, batch.width
@@ -212,7 +212,7 @@ def _keep(array: Floats, elements: int, n: int, kept: Ints) -> None:
 
 @fast_kernel
 def _minima(
-    net: Net, state: State, balls: Balls, batch: RowBatch, point: Floats, least: Floats
+    net: Net, state: LayerState, balls: Balls, batch: RowBatch, point: Floats, least: Floats
 ) -> bool:
     """Add the minimum over the input of every row, found at `point`; False where it is no number.
 
@@ -232,7 +232,7 @@ def _minima(
 
 @fast_kernel
 def optimised_bounds(
-    net: Net, state: State, other: State, balls: Balls, given: SparseRows, way: Descent,
+    net: Net, state: LayerState, other: LayerState, balls: Balls, given: SparseRows, way: Descent,
     adam: Adam, out: Floats,
 ) -> None:  # fmt: skip
     """`backward.lower_bounds` with relaxations optimised for every row.

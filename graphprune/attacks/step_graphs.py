@@ -18,20 +18,20 @@ from graphprune.region.norms.graph import HUGE
 from graphprune.transforms.forward import emit
 from graphprune.transforms.gradient import emit_gradient
 
-# How far beyond the point that a descent's step leads to while not yet adversarial.
+# A descent that is not yet adversarial goes beyond the point its step leads to, by this factor.
 OVERSHOOT = 1.03
 # Scales at which the ray through an end is searched: an adversarial one may have crossed the
 # boundary long before; the others converge to it and need not cross it.
 SHORTER = np.array([0.6, 0.8, 0.9, 0.94, 0.96, 0.975, 0.985, 0.995])
 LONGER = np.array([1.0, 1.03, 1.1, 1.2, 1.5, 2.0, 3.0, 5.0])
-# What lengths are where nothing adversarial is known.
+# The length where nothing adversarial is known.
 FAR = HUGE
 # Elements that the steps between two looks at the clock move, at most.
 ELEMENTS = 1 << 23
 
 
 def at_once(steps: int, elements: int) -> int:
-    """How many steps of so many elements go between two looks at the clock, at most `steps`."""
+    """The number of steps of so many elements between two looks at the clock, at most `steps`."""
     return max(1, min(steps, ELEMENTS // max(elements, 1)))
 
 

@@ -10,12 +10,12 @@ from graphprune.attacks import (
     descent as attack_descent,
 )
 from graphprune.attacks import (
-    loop as attack_loop,
+    pgd as attack_pgd,
 )
 from graphprune.attacks import (
-    radius as attack_radius,
+    step_graphs,
 )
-from graphprune.attacks.local import AttackProblem, Indices
+from graphprune.attacks.problem import AttackProblem, Indices
 from graphprune.ir import Query
 from graphprune.region import NORMS, Norm
 from graphprune.runtime.provider import Provider, cuda_problem
@@ -69,7 +69,7 @@ def descend(problem: AttackProblem, steps: Floats, iterations: int) -> tuple[Flo
         goals = np.stack(
             [nearest(problem, c, g) for c, g in zip(constants, gradients, strict=True)]
         )
-        beyond = np.where(margins > 0, attack_loop.OVERSHOOT, 1.0)[:, None]
+        beyond = np.where(margins > 0, step_graphs.OVERSHOOT, 1.0)[:, None]
         steps = problem.clip(beyond * (steps + pace * (goals - steps)))
         if number == min(iterations, attack_descent.AHEAD):
             ahead = np.minimum(known, problem.norm.lengths(steps)) <= (
@@ -78,7 +78,7 @@ def descend(problem: AttackProblem, steps: Floats, iterations: int) -> tuple[Flo
     for i in np.flatnonzero(ahead):
         adversarial = bool(np.isfinite(known[i]))
         end = best[i] if adversarial else steps[i]
-        scales = attack_loop.SHORTER if adversarial else attack_loop.LONGER
+        scales = step_graphs.SHORTER if adversarial else step_graphs.LONGER
         ray = problem.clip(scales[:, None] * end)
         hits = np.flatnonzero(problem.margins(ray, np.full(len(ray), TARGETS[i])) <= 0)
         if len(hits) and problem.norm.lengths(ray)[hits[0]] < known[i]:
@@ -110,14 +110,14 @@ def test_pgd_ends_where_the_host_does(
 ) -> None:
     problem = AttackProblem(Query(tiny, images[1], norm=norm))
     radius = {"linf": 0.1, "l2": 1.5, "l1": 15.0}[norm]
-    steps = attack_radius.pgd(problem, TARGETS, radius, lambda: True)
+    steps = attack_pgd.pgd(problem, TARGETS, radius, lambda: True)
     assert np.all(norm.lengths(steps) <= radius * (1 + 1e-5))
     margins, _ = slopes(problem, steps, TARGETS)
     assert margins.min() <= 0
     # It stops at the first step that is adversarial.
-    small = attack_radius.pgd(problem, TARGETS, radius / 100, lambda: True)
+    small = attack_pgd.pgd(problem, TARGETS, radius / 100, lambda: True)
     assert slopes(problem, small, TARGETS)[0].min() > 0
-    first = attack_radius.pgd(problem, TARGETS, 1e3 * radius, lambda: True)
+    first = attack_pgd.pgd(problem, TARGETS, 1e3 * radius, lambda: True)
     assert slopes(problem, first, TARGETS)[0].min() <= 0
 
 
@@ -128,7 +128,7 @@ def test_large_inputs_look_at_the_clock_after_every_step(
     problem = AttackProblem(Query(mnist_a, images[0]))
     start = np.zeros((len(TARGETS), problem.start.size))
     whole, lengths_ = attack_descent.descend(problem, start, TARGETS, 6, np.inf)
-    monkeypatch.setattr(attack_loop, "ELEMENTS", 1)
+    monkeypatch.setattr(step_graphs, "ELEMENTS", 1)
     pieces, sizes = attack_descent.descend(problem, start, TARGETS, 6, np.inf)
     np.testing.assert_array_equal(pieces, whole)
     np.testing.assert_array_equal(sizes, lengths_)
@@ -140,10 +140,10 @@ def test_large_inputs_look_at_the_clock_after_every_step(
         looks.append(True)
         return True
 
-    pieces = attack_radius.pgd(problem, TARGETS, 0.01, look)
-    assert len(looks) == attack_radius.STEPS
+    pieces = attack_pgd.pgd(problem, TARGETS, 0.01, look)
+    assert len(looks) == attack_pgd.STEPS
     monkeypatch.undo()
-    np.testing.assert_array_equal(pieces, attack_radius.pgd(problem, TARGETS, 0.01, lambda: True))
+    np.testing.assert_array_equal(pieces, attack_pgd.pgd(problem, TARGETS, 0.01, lambda: True))
 
 
 def test_a_seed_gives_the_same_points_twice(mnist_a: gp.Network, images: list[gp.Anchor]) -> None:

@@ -9,9 +9,9 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from graphprune.attacks import loop as attack_loop
+from graphprune.attacks import step_graphs
 from graphprune.attacks.confirm import Witness, confirm
-from graphprune.attacks.local import AttackProblem, Feeds, Indices
+from graphprune.attacks.problem import AttackProblem, Feeds, Indices
 from graphprune.runtime.session import Resident, compiled
 
 Floats = NDArray[np.float64]
@@ -19,7 +19,7 @@ Floats = NDArray[np.float64]
 STEPS = 100
 # Steps between looks at the clock, at most.
 PIECE = 25
-# Of the first radius, 0.5 in L-infinity.
+# The bisection ends at this share of the first radius, which is 0.5 in L-infinity.
 PRECISION = 0.02
 
 
@@ -60,7 +60,7 @@ def pgd(
     """The last iterates (N, n) of a batch of one row per target: those of the step at which one
     of them became adversarial, where one did."""
     network, norm = problem.network, problem.norm
-    run = compiled(network, ("pgd", norm), lambda: attack_loop.pgd(network, norm))
+    run = compiled(network, ("pgd", norm), lambda: step_graphs.pgd(network, norm))
     held: Feeds = {
         **problem.held,
         "rows": Resident.of(problem.rows(targets)),
@@ -68,7 +68,7 @@ def pgd(
         "pace": np.array([radius / 50], np.float32),
     }
     start = np.zeros((len(targets), problem.start.size), np.float32)
-    step, most = Resident.of(start), attack_loop.at_once(PIECE, start.size)
+    step, most = Resident.of(start), step_graphs.at_once(PIECE, start.size)
     for done in range(0, STEPS, most):
         trips = np.array(min(most, STEPS - done))
         (step,) = run.resident({"step": step, "trips": trips, **held})
