@@ -29,6 +29,16 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 SLOW = frozenset(Path(__file__).with_name("slow.txt").read_text(encoding="utf-8").split())
 
+# Files that end processes by signals, or limit their memory, in ways that Windows has not.
+if os.name == "nt":
+    collect_ignore = [
+        "backends/search/test_pool.py",
+        "backends/test_race.py",
+        "backends/test_scip_process.py",
+        "evaluate/test_faults.py",
+        "ir/test_hostile.py",
+    ]
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the tests that ``slow.txt`` names."""

@@ -108,6 +108,7 @@ def test_provenance_survives_the_next_round(
     )
 
 
+@pytest.mark.skipif(os.name == "nt", reason="named pipes")
 def test_what_is_no_file_is_written_and_links_are_followed(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)

@@ -1,4 +1,4 @@
-"""Third-party passes and operators: the documented example, through real entry points."""
+"""Plugins: the documented examples, through real entry points."""
 
 import json
 import os
@@ -13,12 +13,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 ROOT = Path(__file__).parent.parent.parent
-ENTRY_POINTS = """\
-[graphprune.passes]
-freeze = acme_pass
-[graphprune.operators]
-shifted-relu = acme_operator
-"""
+PAGE = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
 
 
 def install(folder: Path, modules: dict[str, str], entry_points: str) -> None:
@@ -33,9 +28,15 @@ def install(folder: Path, modules: dict[str, str], entry_points: str) -> None:
 
 def documented() -> dict[str, str]:
     """Modules of docs/extending.md by name."""
-    text = (ROOT / "docs" / "extending.md").read_text()
-    found = re.findall(r"`(\w+)\.py`:\n\n```python\n(.*?)```", text, flags=re.S)
+    found = re.findall(r"`(\w+)\.py`:\n\n```python\n(.*?)```", PAGE, flags=re.S)
     return dict(found)
+
+
+def entry_points() -> str:
+    """Entry points of docs/extending.md, as an installed distribution has them."""
+    found = re.search(r"```toml\n(.*?)```", PAGE, flags=re.S)
+    assert found is not None
+    return re.sub(r'\[project\.entry-points\."(.*?)"\]', r"[\1]", found[1]).replace('"', "")
 
 
 def graphprune(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
@@ -65,13 +66,13 @@ def custom_model() -> onnx.ModelProto:
 
 def test_each_example_is_short() -> None:
     modules = documented()
-    assert set(modules) == {"acme_pass", "acme_operator"}
+    assert set(modules) == set(re.findall(r'= "(acme_\w+)"', PAGE))
     for code in modules.values():
         assert len(code.strip().splitlines()) <= 30
 
 
 def test_the_documented_plugin_works(tmp_path: Path) -> None:
-    install(tmp_path, documented(), ENTRY_POINTS)
+    install(tmp_path, documented(), entry_points())
     listed = graphprune(tmp_path, "passes")
     assert "acme-freeze" in listed.stdout, listed.stderr
     assert "layer=1  (int)" in listed.stdout
@@ -132,28 +133,10 @@ def test_a_broken_plugin_names_its_distribution(tmp_path: Path, code: str, said:
     assert said in done.stderr
 
 
-LINES = """\
-import numpy as np
-from graphprune.substitutes import NeuronLines, register_replacement, register_score
-
-@register_replacement("acme-zero")
-def zero(context, layer, bounds):
-    value = context.activation(layer).value(context.at_anchor[layer])
-    return NeuronLines(0.0 * value, value, np.ones(value.shape, dtype=bool))
-
-@register_score("acme-last")
-def last(context, layer, bounds, lines):
-    return -np.arange(len(lines.offset), dtype=np.float64)
-"""
-
-
 def test_lines_and_scores_of_a_distribution_are_options_of_substitutes(tmp_path: Path) -> None:
-    points = (
-        "[graphprune.replacements]\nzero = acme_lines\n[graphprune.scores]\nlast = acme_lines\n"
-    )
-    install(tmp_path, {"acme_lines": LINES}, points)
+    install(tmp_path, documented(), entry_points())
     listed = graphprune(tmp_path, "passes")
-    assert "constant|secant|ball|segment|relaxation|acme-zero" in listed.stdout, listed.stderr
+    assert "constant|secant|ball|segment|relaxation|acme-middle" in listed.stdout, listed.stderr
     assert "range|gap|influence|acme-last" in listed.stdout
     rng = np.random.default_rng(0)
     tensors = {"w": rng.normal(size=(5, 3)), "v": rng.normal(size=(2, 5))}
@@ -170,17 +153,33 @@ def test_lines_and_scores_of_a_distribution_are_options_of_substitutes(tmp_path:
     model = helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 17)])
     (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
     np.savez(tmp_path / "x.npz", x=rng.random((2, 3)).astype(np.float32))
-    text = "substitute{by=acme-zero rank=acme-last gamma=0.4 only=1 radius=0.1}"
+    text = "substitute{by=acme-middle rank=acme-last gamma=0.4 only=1 radius=0.1}"
     done = graphprune(
         tmp_path, "opt", "m.onnx", "-o", "o.onnx", "--anchors", "x.npz", "--verify-each",
         "--passes", text,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     props = {p.key: p.value for p in onnx.load(tmp_path / "o.onnx").metadata_props}
-    assert json.loads(props["graphprune.replaced"]) == {"acme-zero": 2}
+    assert json.loads(props["graphprune.replaced"]) == {"acme-middle": 2}
     refused = graphprune(
         tmp_path, "opt", "m.onnx", "-o", "o.onnx", "--anchors", "x.npz",
         "--passes", "substitute{by=acme-one}",
     )  # fmt: skip
     assert refused.returncode == 2
-    assert "option 'by' takes constant|secant|ball|segment|relaxation|acme-zero" in refused.stderr
+    assert "option 'by' takes constant|secant|ball|segment|relaxation|acme-middle" in refused.stderr
+
+
+def test_the_documented_estimator_and_solver_work(tmp_path: Path) -> None:
+    install(tmp_path, documented(), entry_points())
+    models = ROOT / "models"
+    done = graphprune(
+        tmp_path, "evaluate", str(models / "toy-2d.onnx"), "--anchors",
+        str(models / "toy-2d-anchors.npz"), "--limit", "1", "--json", "r.json",
+        "--estimate", "acme-halfway", "--solver", "acme-search",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (record,) = json.loads((tmp_path / "r.json").read_text())["anchors"]
+    assert record["d_bnd"]["status"] == "exact"
+    (estimate,) = record["estimates"]
+    assert estimate["lower"] <= record["d_bnd"]["lower"] <= estimate["upper"]
+    assert estimate["value"] == (estimate["lower"] + estimate["upper"]) / 2
