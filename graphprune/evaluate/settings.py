@@ -53,9 +53,9 @@ def _efforts() -> Sequence[str]:
 
 
 def _norms() -> Sequence[str]:
-    from graphprune.region import NORMS
+    from graphprune.region import known_norms
 
-    return tuple(NORMS)
+    return tuple(known_norms())
 
 
 def _solvers() -> Sequence[str]:

@@ -19,6 +19,7 @@ from graphprune.region.norms import (
     Norm,
     NormName,
     WrittenGain,
+    known_norms,
     norm_of,
     register_norm,
 )
@@ -37,6 +38,7 @@ __all__ = [
     "NormName",
     "Region",
     "WrittenGain",
+    "known_norms",
     "norm_of",
     "register_norm",
 ]

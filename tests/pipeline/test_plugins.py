@@ -183,3 +183,27 @@ def test_the_documented_estimator_and_solver_work(tmp_path: Path) -> None:
     (estimate,) = record["estimates"]
     assert estimate["lower"] <= record["d_bnd"]["lower"] <= estimate["upper"]
     assert estimate["value"] == (estimate["lower"] + estimate["upper"]) / 2
+
+
+NORM = """\
+from graphprune.region import register_norm
+from graphprune.region.norms.l2 import L2Norm
+
+register_norm(L2Norm("acme-euclid"))
+"""
+
+
+def test_a_norm_of_a_distribution_is_one_to_attack_in(tmp_path: Path) -> None:
+    install(tmp_path, {"acme_norm": NORM}, "[graphprune.norms]\neuclid = acme_norm\n")
+    model, points = (str(ROOT / "models" / name) for name in ("toy-2d.onnx", "toy-2d-anchors.npz"))
+    found = []
+    for norm in ("l2", "acme-euclid"):
+        done = graphprune(
+            tmp_path, "attack", model, "--anchors", points, "--limit", "1", "--norm", norm,
+            "--json", "r.json",
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        (record,) = json.loads((tmp_path / "r.json").read_text())["anchors"]
+        found.append(record["d_adv"]["value"])
+    # Programs of the polish belong to the norms that are shipped.
+    assert found[1] == pytest.approx(found[0], rel=1e-2)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from graphprune.region.norms.base import Norm, WrittenGain
 from graphprune.region.norms.graph import Graph
 from graphprune.region.norms.linf import LINF
-from graphprune.region.norms.registry import NORMS, norm_of, register_norm
+from graphprune.region.norms.registry import NORMS, known_norms, norm_of, register_norm
 
 for _module in iter_modules(__path__):
     import_module(f"{__name__}.{_module.name}")
@@ -23,4 +23,14 @@ if TYPE_CHECKING:
 else:
     NormName = Literal[tuple(NORMS)]
 
-__all__ = ["LINF", "NORMS", "Graph", "Norm", "NormName", "WrittenGain", "norm_of", "register_norm"]
+__all__ = [
+    "LINF",
+    "NORMS",
+    "Graph",
+    "Norm",
+    "NormName",
+    "WrittenGain",
+    "known_norms",
+    "norm_of",
+    "register_norm",
+]

@@ -1,5 +1,6 @@
 """The norms by name."""
 
+from collections.abc import Mapping
 from typing import TypeVar
 
 from graphprune import plugins
@@ -17,6 +18,12 @@ def register_norm(norm: C) -> C:
     return norm
 
 
+def known_norms() -> Mapping[str, Norm]:
+    """Every norm by name, those of installed distributions too."""
+    plugins.install("graphprune.norms")
+    return NORMS
+
+
 def norm_of(name: str) -> Norm:
     """The norm of this name.
 
@@ -28,6 +35,5 @@ def norm_of(name: str) -> Norm:
     if isinstance(name, Norm):
         return name
     if name not in NORMS:
-        plugins.install("graphprune.norms")
-        check_known("norm", name, NORMS)
+        check_known("norm", name, known_norms())
     return NORMS[name]
