@@ -70,6 +70,8 @@ class EvaluateOptions:
     radius: float | None = again(Settings, "radius")
     labels: str | None = field(default=None, metadata=option("Labels: .npy or IDX.", "--labels"))
     domain: str = again(Settings, "domain", default="0,1")
+    margin: float = again(Settings, "margin")
+    threshold: float | None = again(Settings, "threshold")
     limit: int | None = field(
         default=None, metadata=option("Only the first N anchors.", "--limit", least=1)
     )
@@ -150,6 +152,7 @@ def settings_of(options: EvaluateOptions) -> Settings:
 def evaluate(options: EvaluateOptions) -> int:
     """d_adv, d_rob, d_bnd and estimates of every anchor."""
     from graphprune.canonical import load
+    from graphprune.canonical.questions import as_classifier
     from graphprune.evaluate import run
     from graphprune.evaluate.results import Job
 
@@ -157,7 +160,10 @@ def evaluate(options: EvaluateOptions) -> int:
     settings = settings_of(options)
     indices = parse_indices(options.index)
     _check(options, settings)
-    networks = (load(model, output=settings.output) for model in options.models)
+    networks = (
+        as_classifier(load(model, output=settings.output), settings.threshold)
+        for model in options.models
+    )
     jobs = [Job(n, _anchors(options, n, settings, indices)) for n in networks]
     model = _checkable(settings, jobs) if settings.certificate else None
     memory = None if options.worker_memory is None else int(options.worker_memory * 2**30)
@@ -203,12 +209,13 @@ def _check(options: EvaluateOptions, settings: Settings) -> None:
 def _write(options: EvaluateOptions, jobs: "list[Job]", outcome: "Outcome") -> None:
     """Write the files that are asked for."""
     from graphprune.evaluate.documents import write_json
-    from graphprune.evaluate.points import save_points
+    from graphprune.evaluate.points import save_points, ties_of
 
     if options.json not in (None, "-"):
         write_json(str(options.json), outcome.documents)
     if options.save_points is not None:
-        save_points(options.save_points, outcome.keyed_points)
+        points = outcome.keyed_points
+        save_points(options.save_points, points, ties_of(jobs, points))
     if options.html is not None:
         from graphprune.evaluate.archive import of_outcome
         from graphprune.report.page import write_report

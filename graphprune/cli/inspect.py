@@ -59,7 +59,7 @@ def register(app: typer.Typer) -> None:
         below = f" (scores below its {above})" if above else ""
         print(f"output      {source.file_output}{below}, {network.classes} classes")
         if network.classes < 2:
-            print("            one class alone has no decision boundary: evaluate refuses it")
+            print("            class 1 is where it is above --threshold (0; 0.5 after a sigmoid)")
         if halves := half_precision(source.proto):
             print(f"precision   {halves}, computed in wider types")
         layers = len(network.source_activations)

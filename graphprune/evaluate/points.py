@@ -2,15 +2,16 @@
 
 import io
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from graphprune.attacks.confirm import Witness
-from graphprune.evaluate.results import Points
+from graphprune.evaluate.results import Job, Points
 from graphprune.ir.export import write_bytes
+from graphprune.runtime.original import run_original
 
 
 def pack(points: Points) -> bytes:
@@ -31,13 +32,19 @@ def unpack(data: bytes) -> Points:
         ]
 
 
-def save_points(path: str | Path, points: Iterable[tuple[str, int, str, Witness]]) -> None:
+def save_points(
+    path: str | Path,
+    points: Iterable[tuple[str, int, str, Witness]],
+    ties: Sequence[bool] | None = None,
+) -> None:
     """Write points to an .npz file: arrays index, metric, target, x; of several networks model too.
 
     Parameters
     ----------
     points
         (sha256 of the network's file, anchor index, metric, witness).
+    ties
+        Per point, True where the file itself still answers the label; written as an array too.
 
     Notes
     -----
@@ -49,6 +56,8 @@ def save_points(path: str | Path, points: Iterable[tuple[str, int, str, Witness]
     several: dict[str, Any] = {}
     if len(set(models)) > 1:
         several["model"] = np.array(models, dtype=np.str_)
+    if ties is not None:
+        several["tie"] = np.array(ties, dtype=np.bool_)
     buffer = io.BytesIO()
     np.savez_compressed(
         buffer,
@@ -59,6 +68,24 @@ def save_points(path: str | Path, points: Iterable[tuple[str, int, str, Witness]
         x=_stack([w.x for _, _, _, w in rows]),
     )
     write_bytes(path, buffer.getvalue())
+
+
+def ties_of(jobs: Sequence[Job], points: Sequence[tuple[str, int, str, Witness]]) -> list[bool]:
+    """Per point, True where the file's own largest output is still the label's.
+
+    Points with f_t >= f_y count as adversarial, and at f_t = f_y an argmax may take either.
+    """
+    networks = {job.network.source.sha256: job.network for job in jobs}
+    labels = {
+        (job.network.source.sha256, anchor.index): anchor.label
+        for job in jobs
+        for anchor in job.anchors
+    }
+    found = []
+    for model, index, _, witness in points:
+        outputs = run_original(networks[model], witness.x[None])[0]
+        found.append(int(np.argmax(outputs)) == labels[model, index])
+    return found
 
 
 def _stack(xs: "list[np.ndarray[Any, Any]]") -> "np.ndarray[Any, Any]":

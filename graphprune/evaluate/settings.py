@@ -100,6 +100,10 @@ class Settings:
         Domain of perturbed points.
     output
         The graph output that holds the scores, or None for the only float one.
+    margin
+        Score by which another class must be above the label's to count as adversarial.
+    threshold
+        Of a network with one output: class 1 is where the output is above it.
     certificate
         Prove every d_bnd for ``graphprune check``; the lower end is then what is proven.
     threads
@@ -157,6 +161,20 @@ class Settings:
             "Output with the scores; default: the only float one.", "--output", metavar="NAME"
         ),
     )
+    margin: float = field(
+        default=0.0,
+        metadata=option(
+            "Adversarial only if another score is this much above the label's (0: ties count).",
+            "--margin", least=0.0,
+        ),
+    )  # fmt: skip
+    threshold: float | None = field(
+        default=None,
+        metadata=option(
+            "One output: class 1 is where it is above this (0; 0.5 after a sigmoid).",
+            "--threshold",
+        ),
+    )
     certificate: bool = False
     threads: int = field(default=1, metadata=option("Per worker.", "--threads", least=1))
     provider: Provider = field(
@@ -180,6 +198,8 @@ class Settings:
         from graphprune.region import norm_of
 
         object.__setattr__(self, "norm", norm_of(self.norm))
+        if self.margin and self.certificate:
+            raise GraphpruneError("--certificate proves decisions: it knows no --margin")
         if self.norm is not MEASURED and "bnd" in self.metrics:
             raise GraphpruneError(
                 f"d_bnd is computed in the norm {MEASURED} only, not {self.norm}: leave it out"
@@ -193,9 +213,11 @@ class Settings:
 
     def query(self, network: "Network", anchor: "Anchor") -> "Query":
         """The question about an anchor that these settings ask."""
+        from graphprune.canonical.questions import with_margin
         from graphprune.ir import Query
 
-        return Query(network, anchor, self.domain, self.norm, self.seed)
+        asked = with_margin(network, anchor.label, self.margin)
+        return Query(asked, anchor, self.domain, self.norm, self.seed)
 
     def resources(self, progress: Progress = quiet) -> Resources:
         """The resources of a task; its deadline is the task's own."""
@@ -211,6 +233,10 @@ class Settings:
             if settings[name] == inf:  # the same as none
                 settings[name] = None
         settings["norm"], settings["domain"] = str(self.norm), self.domain.to_json()
+        # Where they are not asked for, documents are as before there were such questions.
+        for name, unasked in (("margin", 0.0), ("threshold", None)):
+            if settings[name] == unasked:
+                del settings[name]
         return settings
 
     @classmethod

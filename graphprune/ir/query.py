@@ -40,7 +40,10 @@ class Query:
 
     def __post_init__(self) -> None:
         if self.network.classes < 2:
-            raise GraphpruneError("the network has one output: no decision boundary is defined")
+            raise GraphpruneError(
+                "the network has one output: no decision boundary is defined without a threshold;"
+                " gp.as_classifier(network, threshold) has two classes"
+            )
         object.__setattr__(self, "norm", norm_of(self.norm))
         self.anchor.require(self.network.input_shape, self.network.classes, self.domain)
 
