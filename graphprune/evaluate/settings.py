@@ -103,7 +103,7 @@ class Settings:
     margin
         Score by which another class must be above the label's to count as adversarial.
     threshold
-        Of a network with one output: class 1 is where the output is above it.
+        For a network with one output: class 1 is where the output is above it.
     certificate
         Prove every d_bnd for ``graphprune check``; the lower end is then what is proven.
     threads
