@@ -84,7 +84,7 @@ def option_types(cls: Callable[..., Any]) -> dict[str, Any]:
 def describe_type(kind: Any) -> str:
     """The type of an option as help texts write it."""
     if get_origin(kind) is Annotated:
-        return "|".join(_choices(kind))
+        return "|".join(option_choices(kind))
     if get_origin(kind) is Literal:
         return "|".join(str(choice) for choice in get_args(kind))
     if get_origin(kind) is tuple:
@@ -94,7 +94,7 @@ def describe_type(kind: Any) -> str:
     return str(kind.__name__)
 
 
-def _choices(kind: Any) -> list[str]:
+def option_choices(kind: Any) -> list[str]:
     """Names that an option annotated with `OneOf` takes."""
     return [name for mark in kind.__metadata__ if isinstance(mark, OneOf) for name in mark.known()]
 
@@ -141,7 +141,7 @@ def _value(text: str, kind: Any) -> Any:
         inner = next(k for k in get_args(kind) if k is not type(None))
         return None if text == "none" else _value(text, inner)
     if origin in (Literal, Annotated):
-        if text not in (get_args(kind) if origin is Literal else _choices(kind)):
+        if text not in (get_args(kind) if origin is Literal else option_choices(kind)):
             raise ValueError(text)
         return text
     if origin is tuple:

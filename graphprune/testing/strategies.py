@@ -8,7 +8,7 @@ import re
 import types
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import numpy as np
 import onnx
@@ -21,7 +21,7 @@ from graphprune.canonical import from_proto
 from graphprune.errors import GraphpruneError
 from graphprune.ir import Network, Segment
 from graphprune.pipeline import Pipeline
-from graphprune.pipeline.text import known_passes, option_types
+from graphprune.pipeline.text import known_passes, option_choices, option_types
 from graphprune.region import Anchor
 from graphprune.runtime.original import run_original
 from graphprune.testing.arrays import factors, points, weights
@@ -306,6 +306,8 @@ def _option(kind: Any) -> st.SearchStrategy[Any]:
     origin, inner = get_origin(kind), get_args(kind)
     if origin is Literal:
         return st.sampled_from(inner)
+    if origin is Annotated:
+        return st.sampled_from(option_choices(kind))
     if origin in (Union, types.UnionType):
         return st.one_of(*(_option(k) for k in inner))
     if origin is tuple:
