@@ -5,9 +5,11 @@ Other distributions add theirs by the entry points ``graphprune.solvers``.
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 from graphprune import plugins
+from graphprune.backends.branching import branching_rule, branching_rules
 from graphprune.backends.protocol import Backend, DistanceInterval
 from graphprune.backends.race import Race
 from graphprune.errors import GraphpruneError, UnsupportedError, check_known
@@ -34,7 +36,8 @@ def register_solver(name: str, make: Callable[[], Backend]) -> None:
 def solvers() -> tuple[str, ...]:
     """The names of every exact backend, third-party ones last."""
     plugins.install("graphprune.solvers")
-    return tuple(_SOLVERS)
+    # The search's own rule is that of `search`.
+    return (*_SOLVERS, *(f"search:{rule}" for rule in branching_rules()[1:]))
 
 
 def backend(solver: str) -> Backend:
@@ -46,7 +49,8 @@ def backend(solver: str) -> Backend:
         There is none; the message names the nearest one.
     """
     check_known("solver", solver, solvers())
-    return _SOLVERS[solver]()
+    name, _, rule = solver.partition(":")
+    return _search_with(rule) if name == "search" and rule else _SOLVERS[solver]()
 
 
 class AutoSolver:
@@ -78,6 +82,13 @@ def _search() -> Backend:
     from graphprune.backends.search import Search
 
     return Search()
+
+
+def _search_with(rule: str) -> Backend:
+    from graphprune.backends.search import Search
+    from graphprune.backends.search.settings import DEFAULT
+
+    return Search(replace(DEFAULT, tree=replace(DEFAULT.tree, rule=branching_rule(rule))))
 
 
 def _scip() -> Backend:

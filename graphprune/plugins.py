@@ -1,4 +1,6 @@
-"""Third-party passes, operators, norms, estimators and solvers: entry points, imported once.
+"""Third-party passes, operators, norms, estimators, solvers, branching rules: entry points.
+
+Each is imported once.
 
 A distribution names a module in one of the groups; importing it registers what it holds::
 
@@ -12,6 +14,8 @@ A distribution names a module in one of the groups; importing it registers what 
     share = "acme.share"
     [project.entry-points."graphprune.solvers"]
     patient = "acme.patient"
+    [project.entry-points."graphprune.branching"]
+    first = "acme.first"
 """
 
 import sys
@@ -21,6 +25,7 @@ from typing import Literal
 from graphprune.errors import PluginError
 
 Group = Literal[
+    "graphprune.branching",
     "graphprune.estimators",
     "graphprune.norms",
     "graphprune.operators",
