@@ -135,8 +135,7 @@ def _carry_up(
                 group = first + live[k]
                 one = z[k : k + 1]
                 _values(net, group, n, live[:1], True, point, one, scratch[count * n :])
-        for k in range(count):
-            _through(state, other, batch, mixtures, base + live[k], z[k])
+        _through(state, other, batch, mixtures, base, live[:count], z)
 
 
 @fast_kernel
@@ -167,23 +166,27 @@ def _values(
 
 @fast_kernel
 def _through(
-    state: LayerState, other: LayerState, batch: RowBatch, mixtures: Mixtures, j: int, z: Floats
-) -> None:
+    state: LayerState, other: LayerState, batch: RowBatch, mixtures: Mixtures, base: int,
+    live: Ints, z: Floats,
+) -> None:  # fmt: skip
     """Values of the relaxations that the rows used at pre-activations z; derivatives by alpha."""
     box, n = batch.box, batch.width
-    ls, lo = state.lower_slope[box, j], state.lower_offset[box, j]
-    us, uo = state.upper_slope[box, j], state.upper_offset[box, j]
-    dls, dlo = other.lower_slope[box, j] - ls, other.lower_offset[box, j] - lo
-    dus, duo = other.upper_slope[box, j] - us, other.upper_offset[box, j] - uo
-    used, mix = mixtures.output[j * n : (j + 1) * n], mixtures.alpha[j * n : (j + 1) * n]
-    to, by = mixtures.point[j * n : (j + 1) * n], mixtures.gradient[j * n : (j + 1) * n]
-    for r in range(n):
-        if used[r] >= 0.0:
-            steepness, value = dls * z[r] + dlo, ls * z[r] + lo
-        else:
-            steepness, value = dus * z[r] + duo, us * z[r] + uo
-        to[r] = value + mix[r] * steepness
-        by[r] = used[r] * steepness
+    for k in range(len(live)):
+        j = base + live[k]
+        ls, lo = state.lower_slope[box, j], state.lower_offset[box, j]
+        us, uo = state.upper_slope[box, j], state.upper_offset[box, j]
+        dls, dlo = other.lower_slope[box, j] - ls, other.lower_offset[box, j] - lo
+        dus, duo = other.upper_slope[box, j] - us, other.upper_offset[box, j] - uo
+        here = z[k]
+        used, mix = mixtures.output[j * n : (j + 1) * n], mixtures.alpha[j * n : (j + 1) * n]
+        to, by = mixtures.point[j * n : (j + 1) * n], mixtures.gradient[j * n : (j + 1) * n]
+        for r in range(n):
+            if used[r] >= 0.0:
+                steepness, value = dls * here[r] + dlo, ls * here[r] + lo
+            else:
+                steepness, value = dus * here[r] + duo, us * here[r] + uo
+            to[r] = value + mix[r] * steepness
+            by[r] = used[r] * steepness
 
 
 @fast_kernel
