@@ -31,7 +31,7 @@ def test_the_distance_is_certified_and_nothing_beyond_it(
 ) -> None:
     radius = min(case.distance, 1.0) * (1 - 1e-5)
     assume(radius > 1e-4)
-    floor.checked(case.distance < 1.0, least=4)
+    floor.checked(case.distance < 1.0, least=3)
     file = case.file(case.proof(radius))
     (result,) = verify(file, case.model)
     assert result.lower == radius

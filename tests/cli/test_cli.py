@@ -51,7 +51,7 @@ def test_evaluate_writes_the_contract(tmp_path: Path, capsys: pytest.CaptureFixt
                 assert estimate["value"] <= adv["value"] * 1.001
     assert set(document["summary"]) >= {"mean", "median", "seconds"}
     with np.load(points) as saved:
-        assert set(saved.files) == {"index", "metric", "target", "x"}
+        assert set(saved.files) == {"index", "metric", "target", "tie", "x"}
         for index, metric, target, x in zip(
             *(saved[k] for k in ("index", "metric", "target", "x")), strict=True
         ):

@@ -17,7 +17,7 @@ FORBIDDEN = {
     "reads ends as if they were numbers": r"domain\.(low|high)\b",
 }
 # A default of the command line, and kernels that are warmed up in every norm.
-ALLOWED = {("cli/evaluate.py", '"linf"'), ("evaluate/warm.py", '"l2"')}
+ALLOWED = {("evaluate/settings.py", '"linf"'), ("evaluate/warm.py", '"l2"')}
 
 
 def sources() -> list[Path]:
