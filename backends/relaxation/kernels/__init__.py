@@ -44,19 +44,18 @@ confirmed by the network itself. A NaN closes nothing, as no comparison with it 
 Read `types`, `backward` and `ascent` first.
 """
 
-from graphprune.backends.relaxation.kernels.ascent import optimise
 from graphprune.backends.relaxation.kernels.backward import (
     box_minimum,
     evaluate_network,
     linear_bound,
     root_radius,
 )
-from graphprune.backends.relaxation.kernels.branching import (
+from graphprune.backends.relaxation.kernels.branching import candidates, changes_for, child_change
+from graphprune.backends.relaxation.kernels.calls import (
     bound_children,
-    candidates,
-    changes_for,
-    child_change,
+    optimise,
     strong_branching,
+    workspace_for,
 )
 from graphprune.backends.relaxation.kernels.tightening import cut_box, tighten_neurons
 from graphprune.backends.relaxation.kernels.types import (
@@ -76,7 +75,6 @@ from graphprune.backends.relaxation.kernels.types import (
     Specification,
     Split,
     Workspace,
-    workspace_for,
 )
 
 __all__ = [
