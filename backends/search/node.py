@@ -13,7 +13,7 @@ Floats = NDArray[np.float64]
 Singles = NDArray[np.float32]
 
 # Bytes of a node's Python objects: itself, arrays' headers, numbers, path, place in a heap.
-OBJECTS = 900
+OBJECTS = 1250
 
 
 @dataclass(eq=False, slots=True)
