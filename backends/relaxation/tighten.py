@@ -114,6 +114,7 @@ def constrained(
     relaxation = with_own_bounds(case.relaxation)
     _cut_box(case, relaxation, parameters)
     ascent = AscentSettings(CONSTRAINED_STEPS, RATE, 0.0)
+    workspace = kernels.workspace_for(relaxation.rows)
     # In blocks, so that a limit is heard.
     for start in range(first, case.neurons, BLOCK):
         if resources.over:
@@ -121,7 +122,7 @@ def constrained(
         progress(f"bounding neuron {start} of {case.neurons}")
         if not kernels.tighten_neurons(
             relaxation, case.specification.goal, MULTIPLIER, start,
-            min(start + BLOCK, case.neurons), parameters, ascent,
+            min(start + BLOCK, case.neurons), parameters, ascent, workspace,
         ):  # fmt: skip
             return None
     return replace(case, relaxation=relaxation)

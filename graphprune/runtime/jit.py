@@ -11,9 +11,9 @@ import logging
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, wraps
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, ParamSpec, TypeVar, cast
 
 import numba
 from numba.core import event
@@ -22,6 +22,8 @@ from numba.core.registry import CPUDispatcher
 from graphprune.progress import Progress
 
 F = TypeVar("F", bound=Callable[..., Any])
+P = ParamSpec("P")
+T = TypeVar("T", bound=tuple[Any, ...])
 
 log = logging.getLogger("graphprune")
 
@@ -37,6 +39,23 @@ def fast_kernel(function: F) -> F:
     Not-a-number and infinity keep their meaning: the callers look for them.
     """
     return _compile(function, fastmath={"contract", "reassoc", "nsz"})
+
+
+def named(result: type[T]) -> Callable[[Callable[P, tuple[Any, ...]]], Callable[P, T]]:
+    """Decorator of a kernel for Python to call: its plain tuple becomes a named one here.
+
+    A kernel must not return a named tuple to Python itself. Making one runs Python code, in which
+    Ctrl-C may be heard, and compiled code does not expect an exception there: the process crashes.
+    """
+
+    def wrap(compiled: Callable[P, tuple[Any, ...]]) -> Callable[P, T]:
+        @wraps(compiled)
+        def called(*args: P.args, **kwargs: P.kwargs) -> T:
+            return result(*compiled(*args, **kwargs))
+
+        return called
+
+    return wrap
 
 
 @contextmanager

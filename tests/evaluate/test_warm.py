@@ -4,6 +4,7 @@ import importlib
 from typing import Any
 
 import numpy as np
+from numba import types
 
 import graphprune as gp
 from graphprune.backends.verify import verify
@@ -22,15 +23,31 @@ KERNELS = (
 )
 
 
-def compiled() -> dict[str, int]:
-    """Signatures of every kernel called from Python."""
-    counts = {}
+def kernels() -> dict[str, Any]:
+    """Every kernel called from Python, by name."""
+    found = {}
     for name in KERNELS:
-        module: Any = importlib.import_module(f"graphprune.{name}")
-        for kernel, value in vars(module).items():
-            if hasattr(value, "signatures"):
-                counts[f"{name}.{kernel}"] = len(value.signatures)
-    return counts
+        for kernel, value in vars(importlib.import_module(f"graphprune.{name}")).items():
+            # Where a plain tuple is named for Python, the kernel is below.
+            below = value if hasattr(value, "signatures") else getattr(value, "__wrapped__", None)
+            if hasattr(below, "signatures"):
+                found[f"{name}.{kernel}"] = below
+    return found
+
+
+def compiled() -> dict[str, int]:
+    """Numbers of their signatures."""
+    return {name: len(kernel.signatures) for name, kernel in kernels().items()}
+
+
+def test_no_kernel_hands_a_named_tuple_to_python() -> None:
+    """Ctrl-C while compiled code makes one ends the process by a segmentation fault."""
+    warm_up()
+    warm_verify()
+    assert "backends.relaxation.kernels.optimise" in kernels()
+    for name, kernel in kernels().items():
+        for made in kernel.overloads.values():
+            assert not isinstance(made.signature.return_type, types.BaseNamedTuple), name
 
 
 def test_nothing_is_left_to_compile(

@@ -44,18 +44,18 @@ confirmed by the network itself. A NaN closes nothing, as no comparison with it 
 Read `types`, `backward` and `ascent` first.
 """
 
+from graphprune.backends.relaxation.kernels.ascent import optimise
 from graphprune.backends.relaxation.kernels.backward import (
     box_minimum,
     evaluate_network,
     linear_bound,
     root_radius,
 )
-from graphprune.backends.relaxation.kernels.branching import candidates, changes_for, child_change
-from graphprune.backends.relaxation.kernels.calls import (
+from graphprune.backends.relaxation.kernels.branching import (
     bound_children,
-    optimise,
+    candidates,
+    child_change,
     strong_branching,
-    workspace_for,
 )
 from graphprune.backends.relaxation.kernels.tightening import cut_box, tighten_neurons
 from graphprune.backends.relaxation.kernels.types import (
@@ -75,6 +75,7 @@ from graphprune.backends.relaxation.kernels.types import (
     Specification,
     Split,
     Workspace,
+    workspace_for,
 )
 
 __all__ = [
@@ -97,7 +98,6 @@ __all__ = [
     "bound_children",
     "box_minimum",
     "candidates",
-    "changes_for",
     "child_change",
     "cut_box",
     "evaluate_network",

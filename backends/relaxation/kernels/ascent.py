@@ -20,7 +20,7 @@ from graphprune.backends.relaxation.kernels.types import (
     Specification,
     Workspace,
 )
-from graphprune.runtime.jit import kernel
+from graphprune.runtime.jit import kernel, named
 
 # A step goes at most this many times as far as `stop` is to first order (Polyak's rule): deep in a
 # tree bounds are close to it, and steps of the usual size only leap about.
@@ -134,14 +134,14 @@ def move(parameters: Parameters, moved: Moved, size: float) -> None:
 
 
 @kernel
-def optimise(
+def ascend(
     relaxation: NetworkRelaxation,
     specification: Specification,
     multiplier: float,
     parameters: Parameters,
     ascent: AscentSettings,
     workspace: Workspace,
-) -> OptimisedBound:
+) -> tuple[float, float, float, float]:
     """Maximise the bound of a specification over the parameters, in place.
 
     Parameters
@@ -151,8 +151,9 @@ def optimise(
 
     Returns
     -------
-    OptimisedBound
-        The best one; `parameters` and `workspace` hold what belongs to it.
+    tuple
+        The fields of an `OptimisedBound`, the best one; `parameters` and `workspace` hold what
+        belongs to it.
     """
     m = len(relaxation.rows.offset)
     _, slopes, cut_weights = parameters
@@ -194,4 +195,8 @@ def optimise(
     best, constant = linear_bound(relaxation, specification, best_multiplier, parameters, workspace)
     radius = root_radius(workspace.coefficients, relaxation.box, constant)
     evaluate_lines(relaxation, parameters, workspace)
-    return OptimisedBound(best, best_multiplier, constant, radius)
+    return best, best_multiplier, constant, radius
+
+
+# The same for Python to call.
+optimise = named(OptimisedBound)(ascend)

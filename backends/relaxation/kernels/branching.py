@@ -21,7 +21,7 @@ from graphprune.backends.relaxation.kernels.types import (
     Split,
     Workspace,
 )
-from graphprune.runtime.jit import kernel
+from graphprune.runtime.jit import kernel, named
 
 # The offset of an upper line counts beside the loss at the minimiser: a split removes it. That of
 # a lower line does not change the bound, only what slopes are worth.
@@ -200,6 +200,7 @@ def finish_change(
     return change
 
 
+@named(Split)
 @kernel
 def strong_branching(
     relaxation: NetworkRelaxation,
@@ -208,7 +209,7 @@ def strong_branching(
     bound: float,
     stop: float,
     most: int,
-) -> Split:
+) -> tuple[int, float, float]:
     """Choose among up to `most` neurons by what both children's bounds lack to `stop` together."""
     order = candidates(relaxation.rows, parameters.phases, workspace, most)
     changes = changes_for(relaxation.rows)
@@ -222,9 +223,10 @@ def strong_branching(
         if score > best_score:
             best, best_score = j, score
             best_active, best_inactive = active, inactive
-    return Split(best, best_active, best_inactive)
+    return best, best_active, best_inactive
 
 
+@named(ChildBounds)
 @kernel
 def bound_children(
     relaxation: NetworkRelaxation,
@@ -233,7 +235,7 @@ def bound_children(
     workspace: Workspace,
     split: Split,
     stop: float,
-) -> ChildBounds:
+) -> tuple[float, bool, float, bool, float]:
     """Prove the children that a split is expected to close, by a pass each.
 
     The point keeps its inputs; its neurons become the network's own values there.
@@ -260,4 +262,4 @@ def bound_children(
         slopes[neuron] = old
     evaluate_network(relaxation.rows, workspace.point)
     value = dot(specification.goal.row, workspace.point) + specification.goal.offset
-    return ChildBounds(active, active_closed, inactive, inactive_closed, value)
+    return active, active_closed, inactive, inactive_closed, value

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from graphprune.backends.relaxation.kernels.ascent import optimise
+from graphprune.backends.relaxation.kernels.ascent import ascend
 from graphprune.backends.relaxation.kernels.types import (
     TINY,
     AscentSettings,
@@ -12,7 +12,7 @@ from graphprune.backends.relaxation.kernels.types import (
     Parameters,
     RegionBox,
     Specification,
-    workspace_for,
+    Workspace,
 )
 from graphprune.runtime.jit import kernel
 
@@ -48,6 +48,7 @@ def tighten_neurons(
     last: int,
     parameters: Parameters,
     ascent: AscentSettings,
+    workspace: Workspace,
 ) -> bool:
     """Bound neurons first..last-1 anew, in place; False: no point of the region has margin <= 0.
 
@@ -56,7 +57,6 @@ def tighten_neurons(
     that pass 0 stop there: the lines of a neuron that is stable by then are exact.
     """
     rows = relaxation.rows
-    workspace = workspace_for(rows)
     for j in range(first, last):
         for sign in (1.0, -1.0):
             if parameters.phases[j] != 0 or rows.lower[j] >= -TINY or rows.upper[j] <= TINY:
@@ -68,9 +68,9 @@ def tighten_neurons(
             own = Parameters(
                 parameters.phases, parameters.slopes.copy(), parameters.cut_weights.copy()
             )
-            bound = optimise(
+            bound, _, _, _ = ascend(
                 relaxation, Specification(goal, margin), multiplier, own, ascent, workspace
-            ).value
+            )
             if sign > 0:
                 if bound > rows.upper[j]:
                     return False

@@ -5,8 +5,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from graphprune.runtime.jit import kernel
-
 Floats = NDArray[np.float64]
 Phases = NDArray[np.int8]
 
@@ -192,7 +190,6 @@ class ChildBounds(NamedTuple):
     value: float
 
 
-@kernel
 def workspace_for(rows: CondensedRows) -> Workspace:
     """Return memory for one pass over these rows."""
     m = len(rows.offset)
