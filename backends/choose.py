@@ -8,17 +8,17 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
-from graphprune import plugins
-from graphprune.backends.branching import branching_rule, branching_rules
+from graphprune.backends.branching import BRANCHING
 from graphprune.backends.protocol import Backend, DistanceInterval
 from graphprune.backends.race import Race
 from graphprune.errors import GraphpruneError, UnsupportedError, check_known
+from graphprune.plugins import Registry
 from graphprune.runtime.resources import Resources
 
 log = logging.getLogger("graphprune")
 
 # Functions that make each backend; heavy ones are imported only when they are asked for.
-_SOLVERS: dict[str, Callable[[], Backend]] = {}
+_SOLVERS: Registry[Callable[[], Backend]] = Registry("solver", "graphprune.solvers")
 
 
 def register_solver(name: str, make: Callable[[], Backend]) -> None:
@@ -26,18 +26,17 @@ def register_solver(name: str, make: Callable[[], Backend]) -> None:
 
     Raises
     ------
-    GraphpruneError
+    PluginError
         Another backend has the name.
     """
-    if _SOLVERS.setdefault(name, make) is not make:
-        raise GraphpruneError(f"two solvers are called '{name}'")
+    _SOLVERS.add(name, make)
 
 
 def solvers() -> tuple[str, ...]:
     """The names of every exact backend, third-party ones last."""
-    plugins.install("graphprune.solvers")
-    # The search's own rule is that of `search`.
-    return (*_SOLVERS, *(f"search:{rule}" for rule in branching_rules()[1:]))
+    # The first rule is the search's own, and that of `search`.
+    _, *rules = BRANCHING.known()
+    return (*_SOLVERS.known(), *(f"search:{rule}" for rule in rules))
 
 
 def backend(solver: str) -> Backend:
@@ -88,7 +87,7 @@ def _search_with(rule: str) -> Backend:
     from graphprune.backends.search import Search
     from graphprune.backends.search.settings import DEFAULT
 
-    return Search(replace(DEFAULT, tree=replace(DEFAULT.tree, rule=branching_rule(rule))))
+    return Search(replace(DEFAULT, tree=replace(DEFAULT.tree, rule=BRANCHING[rule]())))
 
 
 def _scip() -> Backend:

@@ -19,10 +19,11 @@ A distribution names a module in one of the groups; importing it registers what 
 """
 
 import sys
+from collections.abc import Mapping
 from importlib.metadata import EntryPoint, entry_points
-from typing import Literal
+from typing import Generic, Literal, TypeVar
 
-from graphprune.errors import PluginError
+from graphprune.errors import PluginError, check_known
 
 Group = Literal[
     "graphprune.branching",
@@ -34,6 +35,8 @@ Group = Literal[
     "graphprune.scores",
     "graphprune.solvers",
 ]
+
+T = TypeVar("T")
 
 _loaded: set[tuple[str, str]] = set()
 # The search path at the last look: distributions are looked for again when it has changed.
@@ -68,3 +71,48 @@ def _load(point: EntryPoint) -> None:
             f"plugin '{point.name}' ({point.value}) of distribution '{brought}' cannot be loaded:"
             f" {reason}; repair it or uninstall the distribution"
         ) from error
+
+
+class Registry(Generic[T]):
+    """Things of one kind by name: those of this package, and those that distributions bring.
+
+    Parameters
+    ----------
+    kind
+        One of them in messages, as ``solver``.
+    group
+        The entry points of further ones.
+    """
+
+    def __init__(self, kind: str, group: Group) -> None:
+        self.kind = kind
+        self.group: Group = group
+        self.own: dict[str, T] = {}
+
+    def add(self, name: str, thing: T) -> None:
+        """Make a thing known by a name.
+
+        Raises
+        ------
+        PluginError
+            Another thing has the name.
+        """
+        if self.own.setdefault(name, thing) is not thing:
+            raise PluginError(f"two {self.kind}s are called '{name}'")
+
+    def known(self) -> Mapping[str, T]:
+        """Everything by name, third-party things last."""
+        install(self.group)
+        return self.own
+
+    def __getitem__(self, name: str) -> T:
+        """Return the thing of a name.
+
+        Raises
+        ------
+        GraphpruneError
+            There is none; the message names the nearest one.
+        """
+        if name not in self.own:
+            check_known(self.kind, name, self.known())
+        return self.own[name]

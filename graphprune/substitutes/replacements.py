@@ -18,9 +18,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from graphprune import plugins
 from graphprune.bounds import LayerBounds
-from graphprune.errors import PluginError
+from graphprune.plugins import Registry
 from graphprune.substitutes.context import LocalContext
 
 Floats = NDArray[np.float64]
@@ -60,7 +59,7 @@ class NeuronReplacement:
     keeps_adversarial: bool = False
 
 
-_REPLACEMENTS: dict[str, NeuronReplacement] = {}
+_REPLACEMENTS: Registry[NeuronReplacement] = Registry("replacement", "graphprune.replacements")
 
 
 def register_replacement(
@@ -69,9 +68,7 @@ def register_replacement(
     """Decorator: make a function known as the replacement `name`."""
 
     def wrap(make: Make) -> Make:
-        if name in _REPLACEMENTS:
-            raise PluginError(f"two replacements are called '{name}'")
-        _REPLACEMENTS[name] = NeuronReplacement(make, needs_adversarial, keeps_adversarial)
+        _REPLACEMENTS.add(name, NeuronReplacement(make, needs_adversarial, keeps_adversarial))
         return make
 
     return wrap
@@ -79,8 +76,7 @@ def register_replacement(
 
 def replacements() -> Mapping[str, NeuronReplacement]:
     """Every known replacement by name, those of installed distributions too."""
-    plugins.install("graphprune.replacements")
-    return _REPLACEMENTS
+    return _REPLACEMENTS.known()
 
 
 def secant(

@@ -15,9 +15,8 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from graphprune import plugins
 from graphprune.bounds import LayerBounds
-from graphprune.errors import PluginError
+from graphprune.plugins import Registry
 from graphprune.substitutes.context import LocalContext
 from graphprune.substitutes.replacements import NeuronLines, secant
 
@@ -28,16 +27,14 @@ Score = Callable[[LocalContext, int, LayerBounds, NeuronLines], Floats]
 GRID = np.linspace(0.0, 1.0, 33)[:, None]
 
 
-_SCORES: dict[str, Score] = {}
+_SCORES: Registry[Score] = Registry("score", "graphprune.scores")
 
 
 def register_score(name: str) -> Callable[[Score], Score]:
     """Decorator: make a function known as the score `name`."""
 
     def wrap(score: Score) -> Score:
-        if name in _SCORES:
-            raise PluginError(f"two scores are called '{name}'")
-        _SCORES[name] = score
+        _SCORES.add(name, score)
         return score
 
     return wrap
@@ -45,8 +42,7 @@ def register_score(name: str) -> Callable[[Score], Score]:
 
 def scores() -> Mapping[str, Score]:
     """Every known score by name, those of installed distributions too."""
-    plugins.install("graphprune.scores")
-    return _SCORES
+    return _SCORES.known()
 
 
 @register_score("range")

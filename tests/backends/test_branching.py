@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import graphprune as gp
-from graphprune.backends.branching import branching_rule, register_branching
+from graphprune.backends.branching import BRANCHING, register_branching
 from graphprune.backends.choose import solvers
 from graphprune.backends.relaxation.kernels import Split
 from graphprune.backends.search.branching import StrongBranching
@@ -44,7 +44,7 @@ def test_any_rule_finds_the_same_distance(
     images: list[gp.Anchor], tiny: gp.Network, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rules = {"strong": StrongBranching, "last-free": LastFree}
-    monkeypatch.setattr("graphprune.backends.branching._RULES", rules)
+    monkeypatch.setattr(BRANCHING, "own", rules)
     assert "search:last-free" in solvers()
     anchor = images[0]
     expected = gp.distance(tiny, anchor, solver="search")
@@ -54,9 +54,9 @@ def test_any_rule_finds_the_same_distance(
 
 
 def test_rules_are_named(tmp_path: Path) -> None:
-    assert branching_rule("strong") == StrongBranching()
+    assert BRANCHING["strong"]() == StrongBranching()
     with pytest.raises(GraphpruneError, match="did you mean 'strong'"):
-        branching_rule("strnog")
+        BRANCHING["strnog"]
     with pytest.raises(GraphpruneError, match="two branching rules are called 'strong'"):
         register_branching("strong", StrongBranching)
     install(tmp_path, {"acme_rule": RULE}, "[graphprune.branching]\nfirst = acme_rule\n")

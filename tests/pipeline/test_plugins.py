@@ -12,6 +12,11 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from graphprune.errors import GraphpruneError, PluginError
+from graphprune.plugins import Registry
+from graphprune.region import NORMS, norm_of, register_norm
+from graphprune.region.norms.l2 import L2Norm
+
 ROOT = Path(__file__).parent.parent.parent
 PAGE = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
 
@@ -207,3 +212,22 @@ def test_a_norm_of_a_distribution_is_one_to_attack_in(tmp_path: Path) -> None:
         found.append(record["d_adv"]["value"])
     # Programs of the polish belong to the norms that are shipped.
     assert found[1] == pytest.approx(found[0], rel=1e-2)
+
+
+def test_a_registry_takes_a_name_once() -> None:
+    known: Registry[object] = Registry("score", "graphprune.scores")
+    first = object()
+    known.add("first", first)
+    known.add("first", first)
+    with pytest.raises(PluginError, match="two scores are called 'first'"):
+        known.add("first", object())
+    assert known["first"] is first
+    assert dict(known.known()) == {"first": first}
+    with pytest.raises(GraphpruneError, match="unknown score 'frist'; did you mean 'first'"):
+        known["frist"]
+
+
+def test_a_norm_is_not_replaced_by_another_one_of_its_name() -> None:
+    with pytest.raises(PluginError, match="two norms are called 'l2'"):
+        register_norm(L2Norm("l2"))
+    assert norm_of("l2") is NORMS["l2"]

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from typing import ClassVar, Protocol, TypeVar, runtime_checkable
 
 from graphprune.attacks.attack import Attack
-from graphprune.errors import PipelineError
 from graphprune.evaluate.results import Answer
 from graphprune.evaluate.settings import Metric, Settings
 from graphprune.ir import Network, Query
+from graphprune.plugins import Registry
 from graphprune.region import Anchor
 from graphprune.runtime.resources import Resources
 
@@ -79,7 +79,7 @@ class SelfLimited(Protocol):
     def seconds(self) -> float: ...
 
 
-ESTIMATORS: dict[str, type[Estimator]] = {}
+ESTIMATORS: Registry[type[Estimator]] = Registry("estimator", "graphprune.estimators")
 
 E = TypeVar("E", bound=type[Estimator])
 
@@ -89,9 +89,8 @@ def register_estimator(cls: E) -> E:
 
     Raises
     ------
-    PipelineError
+    PluginError
         Another estimator has the name.
     """
-    if ESTIMATORS.setdefault(cls.name, cls) is not cls:
-        raise PipelineError(f"two estimators are called '{cls.name}'")
+    ESTIMATORS.add(cls.name, cls)
     return cls

@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from time import monotonic
 
-from graphprune import plugins
 from graphprune.attacks.attack import Attack
 from graphprune.errors import GraphpruneError, PipelineError, nearest
 from graphprune.evaluate.estimates.base import (
@@ -29,8 +28,7 @@ def known_estimators() -> Mapping[str, type[Estimator]]:
     """Every registered estimator by name: the files of this package, then third-party ones."""
     for module in pkgutil.iter_modules([str(Path(__file__).parent)]):
         importlib.import_module(f"graphprune.evaluate.estimates.{module.name}")
-    plugins.install("graphprune.estimators")
-    return ESTIMATORS
+    return ESTIMATORS.known()
 
 
 def parse_estimate(spec: str) -> Estimator:

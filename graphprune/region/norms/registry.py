@@ -3,25 +3,24 @@
 from collections.abc import Mapping
 from typing import TypeVar
 
-from graphprune import plugins
-from graphprune.errors import check_known
+from graphprune.plugins import Registry
 from graphprune.region.norms.base import Norm
 
-NORMS: dict[str, Norm] = {}
+_REGISTRY: Registry[Norm] = Registry("norm", "graphprune.norms")
+NORMS: Mapping[str, Norm] = _REGISTRY.own
 
 C = TypeVar("C", bound=Norm)
 
 
 def register_norm(norm: C) -> C:
     """Make a norm known under its name, and return it."""
-    NORMS[norm] = norm
+    _REGISTRY.add(norm, norm)
     return norm
 
 
 def known_norms() -> Mapping[str, Norm]:
     """Every norm by name, those of installed distributions too."""
-    plugins.install("graphprune.norms")
-    return NORMS
+    return _REGISTRY.known()
 
 
 def norm_of(name: str) -> Norm:
@@ -32,8 +31,4 @@ def norm_of(name: str) -> Norm:
     GraphpruneError
         It is unknown; the message names the closest one.
     """
-    if isinstance(name, Norm):
-        return name
-    if name not in NORMS:
-        check_known("norm", name, known_norms())
-    return NORMS[name]
+    return name if isinstance(name, Norm) else _REGISTRY[name]
