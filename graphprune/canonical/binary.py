@@ -66,7 +66,7 @@ def _with_scores(
 ) -> tuple[onnx.ModelProto, str, onnx.NodeProto]:
     """`proto` with z times the unit vector of the positive class."""
     taken = {name for node in proto.graph.node for name in (*node.input, *node.output)}
-    scores, unit = (_fresh(f"{z.name}_{part}", taken) for part in ("scores", "unit"))
+    scores, unit = (fresh(f"{z.name}_{part}", taken) for part in ("scores", "unit"))
     kind = helper.tensor_dtype_to_np_dtype(z.type.tensor_type.elem_type)
     changed = onnx.ModelProto()
     changed.CopyFrom(proto)
@@ -76,7 +76,8 @@ def _with_scores(
     return changed, scores, helper.make_node("Softmax", [scores], [head], name=head, axis=1)
 
 
-def _fresh(name: str, taken: set[str]) -> str:
+def fresh(name: str, taken: set[str]) -> str:
+    """Return the name, with underscores behind it until it is not taken."""
     while name in taken:
         name += "_"
     return name

@@ -9,12 +9,15 @@ from math import inf, isfinite
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
+from graphprune.canonical.binary import fresh
 from graphprune.canonical.increasing import inverse
 from graphprune.canonical.legalise import canonicalise
-from graphprune.errors import GraphpruneError, UnsupportedError
+from graphprune.errors import GraphpruneError
 from graphprune.ir import Network
+from graphprune.ir.export import speaks_for_itself, with_own_source
 from graphprune.ir.load import ModelFile
 
 
@@ -58,15 +61,12 @@ def as_classifier(network: Network, threshold: float | None = None) -> Network:
             " one class would have every point; give another threshold"
         )
     kind = source.dtype
-    column = helper.make_node(
-        "Reshape", [source.output_name, "graphprune.column"], ["graphprune.z"]
+    return _above(
+        network,
+        ("Reshape", np.array([-1, 1])),
+        ("Sub", np.array([[at]], kind)),
+        ("Mul", np.array([[0, 1]], kind)),
     )
-    moved = helper.make_node("Sub", ["graphprune.z", "graphprune.at"], ["graphprune.moved"])
-    unit = helper.make_node("Mul", ["graphprune.moved", "graphprune.unit"], ["graphprune.scores"])
-    constants = {
-        "column": np.array([-1, 1]), "at": np.array([[at]], kind), "unit": np.array([[0, 1]], kind),
-    }  # fmt: skip
-    return _above(network, [column, moved, unit], constants)
 
 
 def with_margin(network: Network, label: int, margin: float) -> Network:
@@ -92,34 +92,35 @@ def with_margin(network: Network, label: int, margin: float) -> Network:
 
 
 def _raised(network: Network, label: int, margin: float) -> Network:
-    source = network.source
-    layout = source.output_layout
-    row = np.zeros(network.classes)
+    layout = network.source.output_layout
+    row = np.zeros(network.classes, network.source.dtype)
     row[label] = margin
     shape = [1 if axis == layout.batch else n for axis, n in enumerate(layout.shape)]
-    node = helper.make_node("Add", [source.output_name, "graphprune.margin"], ["graphprune.scores"])
-    return _above(network, [node], {"margin": row.reshape(shape).astype(source.dtype)})
+    return _above(network, ("Add", row.reshape(shape)))
 
 
-def _above(
-    network: Network, nodes: list[onnx.NodeProto], constants: dict[str, np.ndarray]
-) -> Network:
-    """The network of the file's model with nodes above its scores."""
-    source = network.source
-    if network.model.metadata_props.get("graphprune.rewrites") and source.path is None:
-        raise UnsupportedError("a network that passes have rewritten is asked as it is")
+def _above(network: Network, *steps: tuple[str, NDArray[np.generic]]) -> Network:
+    """The network of the file's model with operators above its scores, each with a constant.
+
+    What passes have made another function of is asked as it is, not as its file.
+    """
+    given = network if speaks_for_itself(network) else with_own_source(network)
+    source = given.source
     proto = onnx.ModelProto()
     proto.CopyFrom(source.proto)
     graph = proto.graph
-    graph.node.extend(nodes)
-    graph.initializer.extend(
-        numpy_helper.from_array(array, f"graphprune.{name}") for name, array in constants.items()
-    )
+    taken = {name for node in graph.node for name in (*node.input, *node.output)}
+    taken |= {tensor.name for tensor in graph.initializer}
+    last = source.output_name
+    for op_type, constant in steps:
+        operand, result = (fresh(f"{op_type}_{part}", taken) for part in ("by", "scores"))
+        taken |= {operand, result}
+        graph.initializer.append(numpy_helper.from_array(constant, operand))
+        graph.node.append(helper.make_node(op_type, [last, operand], [result], name=result))
+        last = result
     kind = helper.np_dtype_to_tensor_dtype(source.dtype)
-    result = helper.make_tensor_value_info("graphprune.scores", kind, None)
     graph.ClearField("output")
-    graph.output.append(result)
+    graph.output.append(helper.make_tensor_value_info(last, kind, None))
     made = canonicalise(ModelFile(proto, source.path, source.sha256), whole=True)
-    props = made.model.metadata_props
-    props.update(network.model.metadata_props)
+    made.model.metadata_props.update(network.model.metadata_props)
     return Network(made.model, replace(made.source, file_output=made.source.output_name))

@@ -44,7 +44,7 @@ def save_points(
     points
         (sha256 of the network's file, anchor index, metric, witness).
     ties
-        Per point, True where the file itself still answers the label; written as an array too.
+        Per point, True where the largest score is still the label's; written as an array too.
 
     Notes
     -----
@@ -71,7 +71,7 @@ def save_points(
 
 
 def ties_of(jobs: Sequence[Job], points: Sequence[tuple[str, int, str, Witness]]) -> list[bool]:
-    """Per point, True where the file's own largest output is still the label's.
+    """Per point, True where the file's largest score is still the label's.
 
     Points with f_t >= f_y count as adversarial, and at f_t = f_y an argmax may take either.
     """

@@ -99,7 +99,10 @@ def evaluate(
     for job in jobs:
         if job.network.classes < 2:
             label = job.network.source.path or "the network"
-            raise GraphpruneError(f"{label}: has one output; a decision boundary needs two classes")
+            raise GraphpruneError(
+                f"{label}: has one output; a decision boundary needs two classes:"
+                " gp.as_classifier(network, threshold) has them"
+            )
     with ExitStack() as stack:
         stack.enter_context(using(settings.resources()))
         store = None

@@ -8,6 +8,7 @@ from scipy.special import expit
 
 import graphprune as gp
 from graphprune.runtime.original import run_original
+from graphprune.runtime.reference import forward64
 from tests.canonical.models import model_of, node
 
 RNG = np.random.default_rng(5)
@@ -106,3 +107,25 @@ def test_a_larger_margin_is_never_nearer() -> None:
         assert found.witness is not None
         y = run_original(network, found.witness.x[None])[0]
         assert y[found.witness.target] - y[label] >= margin - 1e-6
+
+
+def test_a_rewritten_network_is_asked_as_it_is(tiny: gp.Network, images: list[gp.Anchor]) -> None:
+    """Not as the file that its points are confirmed by."""
+    pipeline = gp.Pipeline.parse("prune-constant{gamma=0.9}, fuse-affine")
+    pruned = pipeline.run(tiny, images[0]).network
+    stable = gp.Pipeline.parse("prune-stable, fuse-affine").run(tiny, images[0]).network
+    x = RNG.uniform(size=(5, *tiny.input_shape)).astype(np.float32)
+    for network in (pruned, stable):
+        own = forward64(network, x)[0]
+        assert not np.allclose(own, forward64(tiny, x)[0], atol=1e-3)  # far from the ball
+        asked = gp.with_margin(network, 3, 0.5)
+        np.testing.assert_allclose(forward64(asked, x)[0], own + 0.5 * np.eye(10)[3], atol=1e-5)
+
+
+def test_questions_can_be_asked_of_each_other() -> None:
+    classifier = gp.as_classifier(single("Sigmoid"), 0.8)
+    x = RNG.normal(size=(6, 4)).astype(np.float32)
+    asked = gp.with_margin(gp.with_margin(classifier, 0, 0.5), 1, 0.25)
+    expected = run_original(classifier, x) + np.array([0.5, 0.25])
+    np.testing.assert_allclose(run_original(asked, x), expected, atol=1e-6)
+    np.testing.assert_allclose(forward64(asked, x)[0], expected, atol=1e-6)
