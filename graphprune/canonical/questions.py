@@ -102,7 +102,7 @@ def _raised(network: Network, label: int, margin: float) -> Network:
 def _above(network: Network, *steps: tuple[str, NDArray[np.generic]]) -> Network:
     """The network of the file's model with operators above its scores, each with a constant.
 
-    What passes have made another function of is asked as it is, not as its file.
+    A network of which passes have made another function is asked as it is, not as its file.
     """
     given = network if speaks_for_itself(network) else with_own_source(network)
     source = given.source
