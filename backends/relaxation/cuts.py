@@ -23,7 +23,7 @@ from scipy import sparse
 from graphprune.backends.relaxation.kernels import CondensedRows, CuttingPlanes
 from graphprune.backends.relaxation.linear_program import matrix_of
 from graphprune.backends.relaxation.subproblem import Subproblem
-from graphprune.runtime.highs import INFINITY, Solver
+from graphprune.runtime.highs import INFINITY, Optimum, Solver
 from graphprune.runtime.resources import Resources
 
 Floats = NDArray[np.float64]
@@ -96,19 +96,17 @@ class Cuts:
         ceiling = rows.offset - np.minimum(rows.lower, 0.0)
         self.highs.add_matrix(sparse.csr_array(h - z - bottom), below, ceiling)
 
-    def solve(self, resources: Resources) -> bool:
-        """Solve; False where HiGHS is stopped or gives up."""
-        seconds = max(min(resources.remaining(), 1e6), 0.0)
-        self.highs.setOptionValue("time_limit", self.highs.getRunTime() + seconds)
-        self.highs.run()
-        return bool(self.highs.getModelStatus() == highspy.HighsModelStatus.kOptimal)
+    def solve(self, resources: Resources) -> Optimum | None:
+        """Solve; None where HiGHS is stopped or gives up."""
+        self.highs.run_for(resources.remaining())
+        return self.highs.optimum()
 
-    def separate(self) -> int:
-        """Add the most violated cut of every neuron that has one; their number.
+    def separate(self, found: Optimum) -> int:
+        """Add the cut that the optimum violates most, of every neuron that has one; their number.
 
         Cuts that are slack leave first.
         """
-        values = np.array(self.highs.getSolution().col_value)
+        values = found.columns
         self._purge()
         rows, ends = self.rows, self.ends
         phase = np.clip(values[self.n + self.m :], 0.0, 1.0)[ends.owner]
@@ -164,10 +162,10 @@ class Cuts:
         ]
         self.cuts = [cut for cut in kept if len(cut[0])]
 
-    def planes(self) -> CuttingPlanes:
-        """One upper plane per neuron, the rows combined by their duals."""
+    def planes(self, found: Optimum) -> CuttingPlanes:
+        """One upper plane per neuron, the rows combined by an optimum's duals."""
         rows, m = self.rows, self.m
-        duals = np.maximum(-np.array(self.highs.getSolution().row_dual), 0.0)
+        duals = np.maximum(-found.duals, 0.0)
         top, bottom = duals[m : 2 * m], duals[2 * m : 3 * m]
         total = top + bottom
         share = bottom[self.ends.owner]
@@ -201,18 +199,20 @@ def with_planes(root: Subproblem, resources: Resources, rounds: int) -> tuple[Su
     cuts = Cuts(root)
     count = 0
     for _ in range(rounds):
-        if not cuts.solve(resources):
+        found = cuts.solve(resources)
+        if found is None:
             return root, 0
-        added = cuts.separate()
+        added = cuts.separate(found)
         count += added
         if not added:
             break
-    if not count or not cuts.solve(resources):
+    last = cuts.solve(resources) if count else None
+    if last is None:
         return root, 0
     weights = np.full(root.neurons, FIRST_WEIGHT)
     cut = replace(
         root,
-        relaxation=root.relaxation._replace(planes=cuts.planes()),
+        relaxation=root.relaxation._replace(planes=cuts.planes(last)),
         parameters=root.parameters._replace(cut_weights=weights),
     ).optimised()
     # The radius is proven either way.

@@ -8,7 +8,6 @@ bound, so nothing rests on the solver's numerics.
 
 from dataclasses import dataclass
 
-import highspy
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
@@ -20,7 +19,7 @@ from graphprune.backends.relaxation.kernels import (
     RegionBox,
     Specification,
 )
-from graphprune.runtime.highs import INFINITY, Solver
+from graphprune.runtime.highs import INFINITY, Optimum, Solver
 
 Floats = NDArray[np.float64]
 
@@ -116,15 +115,11 @@ class RelaxationProgram:
 
     def solve(self, seconds: float = INFINITY) -> LPSolution | None:
         """The optimum; None where HiGHS gives up."""
-        self._run(seconds)
-        status = self.highs.getModelStatus()
-        if status == highspy.HighsModelStatus.kInfeasible:
+        self.highs.run_for(seconds)
+        if self.highs.infeasible:
             return LPSolution.infeasible(self.inputs, self.neurons)
-        return self._solution() if status == highspy.HighsModelStatus.kOptimal else None
-
-    def _run(self, seconds: float) -> None:
-        self.highs.setOptionValue("time_limit", self.highs.getRunTime() + max(seconds, 0.0))
-        self.highs.run()
+        found = self.highs.optimum()
+        return None if found is None else self._solution(found)
 
     def nearest(self, center: Floats, seconds: float) -> tuple[LPSolution, float] | None:
         """The point with margin <= 0 nearest to `center`, and the margin's multiplier (>= 0).
@@ -148,22 +143,20 @@ class RelaxationProgram:
             )
         margin = sparse.csr_array(np.append(goal.row, 0.0)[None])
         self.highs.add_matrix(margin, np.full(1, -INFINITY), np.full(1, goal.error - goal.offset))
-        self._run(seconds)
-        if self.highs.getModelStatus() != highspy.HighsModelStatus.kOptimal:
+        self.highs.run_for(seconds)
+        found = self.highs.optimum()
+        if found is None:
             return None
-        return self._solution(), max(0.0, -float(self.highs.getSolution().row_dual[-1]))
+        return self._solution(found), max(0.0, -float(found.duals[-1]))
 
-    def _solution(self) -> LPSolution:
+    def _solution(self, found: Optimum) -> LPSolution:
         m, goal = self.neurons, self.goal
-        found = self.highs.getSolution()
-        basis = np.array(found.col_value)[: self.inputs + m]
-        duals = np.array(found.row_dual)
-        reduced = np.array(found.col_dual)
+        basis, duals = found.columns[: self.inputs + m], found.duals
         planes = np.zeros(m)
         planes[self._planes] = duals[2 * m : 2 * m + len(self._planes)]
         return LPSolution(
             float(goal.row @ basis + goal.offset), basis, duals[:m], duals[m : 2 * m],
-            reduced[self.inputs : self.inputs + m], planes,
+            found.reduced[self.inputs : self.inputs + m], planes,
         )  # fmt: skip
 
 

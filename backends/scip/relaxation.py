@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any
 
-import highspy
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
@@ -83,18 +82,16 @@ class ProgramRelaxation:
         seconds = max(deadline - monotonic(), 0.0)
         if seconds == 0.0:
             return -np.inf
-        self.highs.setOptionValue("time_limit", self.highs.getRunTime() + min(seconds, 1e9))
-        self.highs.run()
-        status = self.highs.getModelStatus()
+        self.highs.run_for(seconds)
         duals = np.zeros(len(self.program.low))
-        if status == highspy.HighsModelStatus.kOptimal:
-            found = self.highs.getSolution()
-            self.point = np.array(found.col_value)
-            duals[self.rows] = np.array(found.row_dual)
+        found = self.highs.optimum()
+        if found is not None:
+            self.point = found.columns
+            duals[self.rows] = found.duals
             return safe_bound(self.program, cost, duals)
-        if status == highspy.HighsModelStatus.kInfeasible:
+        if self.highs.infeasible:
             _, there, *ray = self.highs.getDualRay()
-            if there and len(ray) and ray[0] is not None:
+            if there and len(ray) and np.shape(ray[0]) == self.rows.shape:
                 for sign in (1.0, -1.0):
                     duals[self.rows] = sign * np.asarray(ray[0])
                     if safe_bound(self.program, np.zeros(n), duals) > 0.0:

@@ -11,7 +11,6 @@ as they are found to matter, and the solver goes on from the basis it has.
 from collections.abc import Callable
 from typing import Protocol
 
-import highspy
 import numpy as np
 from numpy.typing import NDArray
 
@@ -65,7 +64,7 @@ def _add_hinges(highs: Solver, rows: Floats, offsets: Floats, costs: Floats) -> 
     columns = np.concatenate([np.tile(np.arange(width), (count, 1)), slacks[:, None]], axis=1)
     values = np.concatenate([rows, np.ones((count, 1))], axis=1)
     starts = np.arange(count, dtype=np.int32) * (width + 1)
-    highs.addRows(
+    highs.add_rows(
         count, -offsets, np.full(count, INFINITY), values.size,
         starts, columns.astype(np.int32).reshape(-1), values.reshape(-1),
     )  # fmt: skip
@@ -100,12 +99,12 @@ class LinfProgram:
 
     def solve(self) -> Floats | None:
         self.highs.run()
-        if self.highs.getModelStatus() != highspy.HighsModelStatus.kOptimal:
+        found = self.highs.optimum()
+        if found is None:
             return None
-        solution = self.highs.getSolution()
-        self.margin = self.highs.getInfo().objective_function_value + self.constant
-        self.reduced = np.array(solution.col_dual)[: len(self.columns)]
-        return np.array(solution.col_value)[: len(self.columns)]
+        self.margin = found.value + self.constant
+        self.reduced = found.reduced[: len(self.columns)]
+        return found.columns[: len(self.columns)]
 
     def advance(self, missing: float) -> bool:
         if missing > LACKING * abs(self.margin):
@@ -140,9 +139,10 @@ class L1Program:
         )
         every = np.arange(2 * self.size, dtype=np.int32)
         self.highs.changeColsCost(2 * self.size, every, np.ones(2 * self.size))
-        self.highs.addRow(
-            -INFINITY, -constant, 2 * self.size, every, np.concatenate([gradient, -gradient])
-        )
+        self.highs.add_rows(
+            1, np.array([-INFINITY]), np.array([-constant]), 2 * self.size,
+            np.zeros(1, np.int32), every, np.concatenate([gradient, -gradient]),
+        )  # fmt: skip
 
     def add(self, rows: Floats, offsets: Floats, costs: Floats) -> None:
         slacks = _add_hinges(
@@ -153,9 +153,10 @@ class L1Program:
 
     def solve(self) -> Floats | None:
         self.highs.run()
-        if self.highs.getModelStatus() != highspy.HighsModelStatus.kOptimal:
+        found = self.highs.optimum()
+        if found is None:
             return None
-        values = np.array(self.highs.getSolution().col_value)
+        values = found.columns
         return np.asarray(values[: self.size] - values[self.size : 2 * self.size])
 
     def advance(self, missing: float) -> bool:

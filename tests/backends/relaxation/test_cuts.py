@@ -40,9 +40,10 @@ def test_planes_from_cuts_lie_above_their_neurons(
 def test_cuts_that_leave_change_no_optimum(floor: Floor, case: Subproblem) -> None:
     cuts, resources, values = Cuts(case), Resources(), []
     for _ in range(4):
-        assert cuts.solve(resources)
-        values.append(cuts.highs.getInfo().objective_function_value)
-        if not cuts.separate():
+        found = cuts.solve(resources)
+        assert found is not None
+        values.append(found.value)
+        if not cuts.separate(found):
             break
         # What is kept, and the rows of the program, are the same cuts.
         kept = [(neuron, floor) for neurons, _, _, floor in cuts.cuts for neuron in neurons]
