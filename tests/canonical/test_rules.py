@@ -148,6 +148,38 @@ def test_attributes_of_old_opsets(name: str) -> None:
     agrees(model_of(nodes, IMAGE, opset=opset, constants=constants))
 
 
+MATMULS: dict[str, tuple[list[Any], str, tuple[int, ...]]] = {
+    "right": (["n", 2, 1, 4], "x w", (2, 4, 3)),
+    "right, one more axis": (["n", 4], "x w", (2, 4, 3)),
+    "right, two axes": (["n", 2, 3, 5, 4], "x w", (2, 3, 4, 2)),
+    "right, an axis shared": (["n", 2, 3, 5, 4], "x w", (2, 1, 4, 2)),
+    "right, an axis repeated": (["n", 1, 3, 5, 4], "x w", (2, 3, 4, 2)),
+    "right, of rank four": ([2, 2, 5, 4], "x w", (1, 2, 4, 3)),
+    "right, enlarged by one": (["n", 4], "x w", (1, 4, 3)),
+    "right, no batch": ([4], "x w", (3, 4, 2)),
+    "right, alike in a batch": ([3, 2, 4], "x same", (3, 4, 2)),
+    "vector on the right": (["n", 3, 4], "x w", (4,)),
+    "left": (["n", 2, 4, 3], "w x", (2, 5, 4)),
+    "left, an axis shared": (["n", 2, 3, 4, 5], "w x", (3, 2, 4)),
+    "left, no batch": ([4], "w x", (3, 5, 4)),
+    "vector on the left": (["n", 3, 4], "w x", (3,)),
+}
+
+
+@pytest.mark.parametrize("name", MATMULS)
+def test_matmul_of_batches(name: str) -> None:
+    shape, inputs, size = MATMULS[name]
+    same = np.broadcast_to(f32(*size[1:]), size) if len(size) > 1 else f32(*size)
+    constants = {n: {"w": f32(*size), "same": same}[n] for n in inputs.split() if n != "x"}
+    agrees(model_of([node("MatMul", inputs)], shape, constants=constants))
+
+
+def test_matmul_of_a_constant_that_differs_along_the_batch_is_refused() -> None:
+    model = model_of([node("MatMul", "x w")], [3, 2, 4], constants={"w": f32(3, 4, 2)})
+    with pytest.raises(UnsupportedError, match=r"the MatMul y.*differs along the batch"):
+        gp.from_proto(model)
+
+
 REFUSED: list[tuple[list[onnx.NodeProto], dict[str, np.ndarray], str]] = [
     ([node("Mul", "x x")], {}, "the Mul.*multiplies two computed values"),
     ([node("Pow", "x c")], {"c": num(2)}, "the Pow.*power"),

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from graphprune.canonical.context import Context, Tracked, legalises
 from graphprune.canonical.rules.arithmetic import scale, shift
 from graphprune.ir.source import Layout
-from graphprune.operators import Add, Dense, MatMul
+from graphprune.operators import Add, Conv, Dense, MatMul
 
 Floats = NDArray[np.float64]
 
@@ -70,25 +70,77 @@ def _fits(context: Context, node: ir.Node, inner: int, weight: int) -> None:
 
 @legalises("MatMul")
 def matmul(context: Context, node: ir.Node) -> Tracked:
-    """x W or W x with a constant W."""
+    """x W or W x with a constant W, also batches of matrices (as a convolution in groups)."""
     left, right = context.constant(node, 0), context.constant(node, 1)
-    if right is not None:
-        x = context.computed(node, 0)
-        if right.ndim == 1:
-            raise context.fail(node, "a constant vector on the right is not supported")
-        weight = _matrix(context, node, right)
-        if right.ndim > max(len(x.layout.shape), 2):
-            raise context.fail(node, f"a constant of shape {right.shape} enlarges its input")
-        _fits(context, node, x.layout.shape[-1], weight.shape[0])
-        return _right(context, node, x, weight)
-    if left is not None:
-        x = context.computed(node, 1)
-        if left.ndim > max(len(x.layout.shape), 2):
-            raise context.fail(node, f"a constant of shape {left.shape} enlarges its input")
-        weight = _matrix(context, node, left)
-        _fits(context, node, x.layout.shape[max(len(x.layout.shape) - 2, 0)], weight.shape[1])
-        return _left(context, node, weight, x)
-    raise context.fail(node, "multiplies two computed values: the network is not piecewise linear")
+    if left is None and right is None:
+        raise context.fail(
+            node, "multiplies two computed values: the network is not piecewise linear"
+        )
+    side = 1 if left is None else 0
+    # The axis of the other operand that the matrices replace.
+    axis = -1 if side == 1 else -2
+    x = context.computed(node, 1 - side)
+    weight = context.need_constant(node, side, "operand").astype(np.float64)
+    shape, vector = x.layout.shape, weight.ndim == 1
+    if vector:
+        weight = weight[:, None] if side == 1 else weight[None]
+    _fits(context, node, shape[max(len(shape) + axis, 0)], weight.shape[-2 if side == 1 else -1])
+    if weight.ndim > max(len(shape), 2) or max(weight.shape[:-2], default=1) > 1:
+        return _batched(context, node, x, weight, axis)
+    matrix = _matrix(context, node, weight)
+    out = _right(context, node, x, matrix) if side == 1 else _left(context, node, matrix, x)
+    return _without(context, node, out, axis) if vector else out
+
+
+def _without(context: Context, node: ir.Node, x: Tracked, axis: int) -> Tracked:
+    """`x` without an axis of size 1, counted from the end."""
+    shape, batch = x.layout.shape, x.layout.batch
+    place = max(len(shape) + axis, 0)
+    batch = None if batch is None else batch - (batch > place)
+    return context.relayout(x, Layout((*shape[:place], *shape[place + 1 :]), batch), node)
+
+
+def _batched(context: Context, node: ir.Node, x: Tracked, weight: Floats, axis: int) -> Tracked:
+    """Matrices of a constant (..., k, m), or (..., m, k) for `axis` -2, applied along an axis.
+
+    Axes along which they differ are groups of channels, `axis` the channels, the rest positions.
+    """
+    if len(x.layout.shape) == 1:
+        n = x.layout.shape[0]
+        row = context.relayout(x, Layout((1, n) if axis == -1 else (n, 1), None))
+        return _without(context, node, _batched(context, node, row, weight, axis), -3 - axis)
+    lead = np.broadcast_shapes(x.layout.shape[:-2], weight.shape[:-2])
+    x = context.broadcast(x, (*lead, *x.layout.shape[-2:]), node)
+    rank, batch = len(lead) + 2, x.layout.batch
+    place = context.sample_axis(axis, x.layout, node)
+    matrices = np.swapaxes(weight, -1, -2) if axis == -1 else weight
+    matrices = matrices.reshape((1,) * (rank - weight.ndim) + matrices.shape)
+    if batch is not None and batch < rank - 2:
+        if np.any(matrices != matrices.take([0], axis=batch)):
+            raise context.fail(node, "a constant differs along the batch axis")
+        matrices = matrices.take(0, axis=batch)
+    # From here on all axes are those of the sample.
+    sample, leading = x.layout.sample, matrices.ndim - 2
+    groups = [i for i in range(leading) if matrices.shape[i] > 1]
+    order = (*groups, place, *(i for i in range(len(sample)) if i not in (*groups, place)))
+    count, (out, into) = prod(sample[i] for i in groups), matrices.shape[-2:]
+    positions = prod(sample) // (count * into)
+    folded = context.transpose(
+        context.relayout(x, Layout((1, *sample), 0)), (0, *(i + 1 for i in order)), node
+    )
+    folded = context.relayout(folded, Layout((1, count * into, positions), 0))
+    op = Conv(
+        matrices.reshape(count * out, into, 1), np.zeros(count * out), folded.layout.sample,
+        (1,), (0, 0), (1,), count,
+    )  # fmt: skip
+    product = context.emit(op, folded, layout=Layout((1, count * out, positions), 0))
+    sizes = [out if i == place else sample[i] for i in order]
+    product = context.relayout(product, Layout((1, *sizes), 0))
+    back = (0, *(1 + order.index(i) for i in range(len(order))))
+    product = context.transpose(product, back, node)
+    shape = list(x.layout.shape)
+    shape[axis] = out
+    return context.relayout(product, Layout(tuple(shape), batch), node)
 
 
 @legalises("Gemm")
