@@ -19,6 +19,7 @@ from onnx import numpy_helper
 from graphprune.canonical.binary import two_class
 from graphprune.canonical.functions import inlined
 from graphprune.canonical.increasing import INCREASING, attributes_of
+from graphprune.canonical.linear_models import written_out
 from graphprune.canonical.refusals import folds
 from graphprune.errors import GraphpruneError, UnsupportedError, nearest
 from graphprune.ir.load import ModelFile
@@ -77,7 +78,7 @@ def choose(file: ModelFile, output: str | None = None, *, whole: bool = False) -
     whole
         Cut no function of every number, only what runs over the classes.
     """
-    proto = inlined(file.proto, file.label)
+    proto = written_out(inlined(file.proto, file.label))
     graph = proto.graph
     names = [value.name for value in graph.output]
     if output is not None and output not in names:

@@ -17,6 +17,16 @@ _CHOICE = (
     " LeakyRelu, Max or Clip"
 )
 
+_TREES = (
+    "decision trees are constant in boxes: every distance would be one to the edge of a box; only"
+    " the linear models and neural networks of scikit-learn are supported"
+)
+_KERNEL = "support vectors multiply computed values (or distances of them): not piecewise linear"
+_LINEAR_MODEL = (
+    "is supported with post_transform NONE, SOFTMAX and LOGISTIC and a row of coefficients per"
+    " class (one row for two classes: with LOGISTIC)"
+)
+
 # Operators that give something else at every run, also where all of their inputs are constants.
 RANDOM = (
     "Bernoulli",
@@ -76,6 +86,14 @@ REASONS: dict[str, str] = {
     "Elu": "is not one of the smooth activations (Sigmoid, Tanh, Softplus, Gelu)",
     "Selu": "is not one of the smooth activations (Sigmoid, Tanh, Softplus, Gelu)",
     "Celu": "is not one of the smooth activations (Sigmoid, Tanh, Softplus, Gelu)",
+    "TreeEnsemble": _TREES,
+    "TreeEnsembleClassifier": _TREES,
+    "TreeEnsembleRegressor": _TREES,
+    "SVMClassifier": _KERNEL,
+    "SVMRegressor": _KERNEL,
+    "LinearClassifier": _LINEAR_MODEL,
+    "LinearRegressor": _LINEAR_MODEL,
+    "Binarizer": f"jumps at its threshold: {_JUMP}",
 }
 
 # Names of the product of a value with one of these activations.
@@ -91,7 +109,7 @@ def folds(op_type: str, inputs: Iterable[str], constants: Container[str]) -> boo
 
 def reason(op_type: str, domain: str) -> str:
     """Why an operator without a rule is refused."""
-    if domain not in ("", "ai.onnx"):
+    if domain not in ("", "ai.onnx") and not (domain == "ai.onnx.ml" and op_type in REASONS):
         return f"operators of domain '{domain}' are not supported; export with standard operators"
     return REASONS.get(op_type, REMEDY)
 

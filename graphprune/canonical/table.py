@@ -22,6 +22,8 @@ ELSEWHERE = {
     "`Softmax` `LogSoftmax`": "as the last layer: cut for the metrics, kept in written files",
     "`Concat` of 1 - s and s = `Sigmoid`(z)": "as the last layer of two classes: the softmax of"
     " (0, z), cut",
+    "`ai.onnx.ml::LinearClassifier` `ai.onnx.ml::LinearRegressor`": "x W + b, and its Softmax or"
+    " Sigmoid (post_transform) as the last layer: cut for the metrics",
     "`ArgMax` `ZipMap` `Normalizer` `LabelEncoder` `ArrayFeatureExtractor`": "as the last layers"
     " of a classifier: cut",
     "`Constant` `ConstantOfShape` `Range` `Shape` and all others of constants": "folded in float64",

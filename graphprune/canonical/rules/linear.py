@@ -118,7 +118,7 @@ def _batched(context: Context, node: ir.Node, x: Tracked, weight: Floats, axis: 
     if batch is not None and batch < rank - 2:
         if np.any(matrices != matrices.take([0], axis=batch)):
             raise context.fail(node, "a constant differs along the batch axis")
-        matrices = matrices.take(0, axis=batch)
+        matrices = np.take(matrices, 0, axis=batch)
     # From here on all axes are those of the sample.
     sample, leading = x.layout.sample, matrices.ndim - 2
     groups = [i for i in range(leading) if matrices.shape[i] > 1]
