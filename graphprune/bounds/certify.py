@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from time import monotonic
+from typing import TypedDict, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,7 @@ from graphprune.bounds import (
     linear_bounds,
     pre_activation_bounds,
 )
-from graphprune.errors import GraphpruneError, check_known
+from graphprune.errors import GraphpruneError, check_known, check_options
 from graphprune.ir import Network, Query
 from graphprune.progress import Interrupted, Progress, quiet
 from graphprune.region import LINF, Anchor, Ball, Domain, Norm, norm_of
@@ -47,6 +48,8 @@ class Certificate:
         The time limit (or Ctrl-C) ended the search: larger radii may be certifiable.
     norm
         The norm of the radius.
+    asked
+        The radius that was asked about, beyond which the search does not go; None: no such one.
     """
 
     radius: float
@@ -55,6 +58,12 @@ class Certificate:
     seconds: float
     stopped: bool = False
     norm: Norm = LINF
+    asked: float | None = None
+
+    @property
+    def certified(self) -> bool | None:
+        """True where the radius that was asked about is certified; None where none was."""
+        return None if self.asked is None else self.complete or self.radius >= self.asked
 
 
 def margin_rows(network: Network, label: int) -> NDArray[np.float64]:
@@ -97,17 +106,19 @@ def margins_on(
     return linear_bounds(network, boxes, layers, rows, method, ascent=Ascent(enough=enough)), layers
 
 
-def certify(
-    network: Network,
-    anchor: Anchor,
-    *,
-    domain: Domain | None = None,
-    method: Method = "crown",
-    norm: str = LINF,
-    upper: float | None = None,
-    time_limit: float = np.inf,
-    progress: Progress = quiet,
-) -> Certificate:
+class CertifyOptions(TypedDict, total=False):
+    """Options of `certify`, as it documents them."""
+
+    domain: Domain | None
+    method: Method
+    norm: str
+    radius: float | None
+    upper: float | None
+    time_limit: float
+    progress: Progress
+
+
+def certify(network: Network, anchor: Anchor, **options: Unpack[CertifyOptions]) -> Certificate:
     """Largest certified radius around a correctly classified anchor, to 0.1 %.
 
     Parameters
@@ -119,9 +130,13 @@ def certify(
     domain
         Domain of perturbed points; [0, 1] unless given.
     method
-        ``fastlin``, ``crown``, ``alpha-crown`` (or ``ibp``, ``fastlin-ibp``).
+        ``crown`` (the default), ``fastlin``, ``alpha-crown``, ``ibp`` or ``fastlin-ibp``.
     norm
-        The norm of the radius. ``ibp`` bounds the box around the ball.
+        The norm of the radius: ``linf`` (the default), ``l2`` or ``l1``; ``ibp`` bounds the box
+        around the ball.
+    radius
+        Only radii up to this one are of interest: the result says whether it is `certified`. It is
+        tried first.
     upper
         A distance known to hold an adversarial point: where the search may stop looking.
     time_limit
@@ -137,15 +152,23 @@ def certify(
     Raises
     ------
     GraphpruneError
-        The network has one output, or a method or norm is unknown.
+        The network has one output, the radius is not positive, or a method or norm is unknown.
     AnchorError
         The anchor does not fit the network, or lies outside the domain.
     Interrupted
         Ctrl-C; its `found` is the certificate of the largest radius so far.
     """
-    query = Query(network, anchor, domain or Domain(), norm_of(norm))
-    resources = current().within(time_limit).telling(progress)
-    return certified_radius(query, resources, method, upper)
+    check_options("certify", options, CertifyOptions.__annotations__)
+    domain, norm = options.get("domain") or Domain(), norm_of(options.get("norm", LINF))
+    query = Query(network, anchor, domain, norm)
+    resources = current().telling(options.get("progress", quiet))
+    return certified_radius(
+        query,
+        resources.within(options.get("time_limit", np.inf)),
+        options.get("method", "crown"),
+        options.get("upper"),
+        options.get("radius"),
+    )
 
 
 def certified_radius(
@@ -153,20 +176,27 @@ def certified_radius(
     resources: Resources,
     method: Method = "crown",
     upper: float | None = None,
+    radius: float | None = None,
 ) -> Certificate:
     """`certify` on a query: the form that the rest of the package calls."""
     check_known("method", method, METHODS)
+    if radius is not None and not radius > 0:
+        raise GraphpruneError(f"radius must be positive, not {radius}")
     start = monotonic()
-    limit = query.domain.search_limit(query.anchor.x, query.norm)
+    limit = query.domain.search_limit(query.anchor.x, query.norm, radius)
+    first = _first_radius(limit, upper)
+    if radius is not None and (upper is None or upper > limit):
+        first = limit  # mostly the only one that is needed
     bracket = _Bracket(min(upper or np.inf, limit), limit)
 
     def found(*, complete: bool = False, stopped: bool) -> Certificate:
         seconds = monotonic() - start
-        return Certificate(float(bracket.low), complete, method, seconds, stopped, query.norm)
+        low = float(bracket.low)
+        return Certificate(low, complete, method, seconds, stopped, query.norm, radius)
 
     try:
         with using(resources):
-            stopped = not _close(bracket, query, resources, method, _first_radius(limit, upper))
+            stopped = not _close(bracket, query, resources, method, first)
     except KeyboardInterrupt:
         if bracket.low == 0.0:
             raise

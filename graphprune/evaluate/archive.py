@@ -115,7 +115,7 @@ def _read(db: sqlite3.Connection) -> list[Evaluated]:
             "model": {"path": path, "sha256": sha, "neurons": neurons, "parameters": parameters},
             "settings": settings.to_json(),
             "anchors": records,
-            "summary": summary(records, seconds),
+            "summary": summary(records, seconds, settings),
         }
         found.append(Evaluated(document, cases))
     return found

@@ -8,6 +8,7 @@ from typing import Any
 
 from graphprune.attacks.attack import Attack
 from graphprune.errors import OutputError
+from graphprune.evaluate.at_radius import accuracy
 from graphprune.evaluate.distance import Distance, interval_text
 from graphprune.evaluate.results import (
     CertifiedRadius,
@@ -32,7 +33,7 @@ def document(
         "model": model_json(network),
         "settings": settings.to_json(),
         "anchors": records,
-        "summary": summary(records, seconds),
+        "summary": summary(records, seconds, settings),
     }
 
 
@@ -46,11 +47,18 @@ def model_json(network: Network) -> dict[str, Any]:
     }
 
 
-def summary(records: list[Record], seconds: float) -> dict[str, Any]:
+def summary(
+    records: list[Record], seconds: float, settings: Settings | None = None
+) -> dict[str, Any]:
     """Counts, and mean and median of every metric over the anchors with status ok.
 
     The limit at which a collapsed substitute's search ended is no distance; what is known of an
     anchor that was interrupted is no result.
+
+    Parameters
+    ----------
+    settings
+        Where they have a radius, the accuracy at it is told.
     """
     good = [r for r in records if r["status"] == "ok"]
     columns: dict[str, list[float]] = {}
@@ -76,7 +84,14 @@ def summary(records: list[Record], seconds: float) -> dict[str, Any]:
         "mean": {name: mean(values) for name, values in columns.items()},
         "median": {name: median(values) for name, values in columns.items()},
         "seconds": seconds,
+        **_at_radius(records, settings),
     }
+
+
+def _at_radius(records: list[Record], settings: Settings | None) -> dict[str, Any]:
+    if settings is None or settings.radius is None:
+        return {}
+    return {"at_radius": accuracy(records, settings.radius, settings.metrics)}
 
 
 def finished(records: list[Record]) -> list[Record]:

@@ -11,6 +11,7 @@ from typing import Any
 from graphprune.attacks.attack import Attack
 from graphprune.bounds.certify import Certificate
 from graphprune.check.container import Proof
+from graphprune.evaluate.at_radius import verdict
 from graphprune.evaluate.distance import Distance
 from graphprune.evaluate.results import (
     Answer,
@@ -133,7 +134,7 @@ def restored(
         found = CertifiedRadius(
             Certificate(
                 value["value"], value["complete"], value["method"], value["seconds"],
-                value.get("stopped", False), settings.norm,
+                value.get("stopped", False), settings.norm, settings.radius,
             ),
             None if layers is None else tuple(LayerStability(**layer) for layer in layers),
         )  # fmt: skip
@@ -210,6 +211,15 @@ def record_of(
     results
         Those of tasks that are done, in the order in which they were.
     """
+    whole = _record(start, tasks, results, settings)
+    if settings.radius is not None:
+        whole["at_radius"] = verdict(whole, settings.radius)
+    return whole
+
+
+def _record(
+    start: Classified, tasks: Sequence[Task], results: Mapping[Task, Result], settings: Settings
+) -> Record:
     whole = start_of(start, settings)
     if start.status != "ok":
         return whole

@@ -89,7 +89,8 @@ class Settings:
     norm
         Norm of every distance; d_bnd knows ``linf`` only.
     radius
-        Limit of d_bnd, or None.
+        Radius at which anchors are called certified, attacked or undecided, and the limit of d_rob
+        and d_bnd; or None.
     solver
         The exact backend.
     time_limit
@@ -138,8 +139,11 @@ class Settings:
     )
     radius: float | None = field(
         default=None,
-        metadata=option("d_bnd only if it is below this radius.", "--radius", check="positive"),
-    )
+        metadata=option(
+            "Certified, attacked or undecided at this radius; d_rob and d_bnd go no further.",
+            "--radius", check="positive",
+        ),
+    )  # fmt: skip
     solver: str = field(
         default="auto",
         metadata=option("For d_bnd: auto|search|scip.", "--solver", choices=_solvers),

@@ -140,7 +140,7 @@ def _adv(query: Query, settings: Settings, known: Known, resources: Resources) -
 def _rob(query: Query, settings: Settings, known: Known, resources: Resources) -> Result:
     start = processor_seconds()
     upper = None if known.attack is None else known.attack.distance
-    found = certified_radius(query, resources, settings.method, upper)
+    found = certified_radius(query, resources, settings.method, upper, settings.radius)
     seconds = processor_seconds() - start
     return Result(CertifiedRadius(found, _stability(query, found.radius)), seconds)
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from graphprune.evaluate.archive import Case, Evaluated
+from graphprune.evaluate.at_radius import accuracy_text
 from graphprune.evaluate.distance import interval_text
 from graphprune.evaluate.documents import seconds_of
 from graphprune.evaluate.settings import domain_of
@@ -68,6 +69,9 @@ def _network(number: int, network: Evaluated) -> dict[str, Any]:
         "model": document["model"],
         "settings": {k: _shown(v) for k, v in document["settings"].items()},
         "summary": document["summary"],
+        "at_radius": accuracy_text(document["summary"]["at_radius"])
+        if "at_radius" in document["summary"]
+        else "",
         "statistics": _statistics(document["summary"]),
         "stages": stage_seconds(records),
         "curve": inline_svg(accuracy_figure([network]), title),

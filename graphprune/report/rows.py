@@ -24,6 +24,8 @@ def _row(network: Evaluated, record: dict[str, Any]) -> Row:
     row: Row = {"network": network.name}
     about = ("index", "label", "predicted", "status", "message", "interrupted")
     row |= {key: record.get(key) for key in about}
+    if "at_radius" in record:
+        row["at_radius"] = record["at_radius"]
     bnd = record.get("d_bnd", {})
     row |= {
         "d_adv": record.get("d_adv", {}).get("value"),

@@ -7,6 +7,7 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
+from graphprune.evaluate.at_radius import accuracy_text
 from graphprune.evaluate.distance import interval_text
 from graphprune.evaluate.documents import estimate_text, finished, seconds_of
 
@@ -33,12 +34,15 @@ def results_table(document: dict[str, Any]) -> Table:
         if metric in metrics:
             table.add_column(f"d_{metric}", justify="right")
     table.add_column("nearest\nclass", justify="right")
+    radius = document["settings"].get("radius")
+    if radius is not None:
+        table.add_column(f"at radius\n{radius:g}", justify="right")
     for spec, metric in specs:
         # Folded, not cut: what tells two of them apart may stand at their ends.
         table.add_column(escape(f"{metric} by\n{spec}"), justify="right", overflow="fold")
     table.add_column("seconds", justify="right")
     for record in document["anchors"]:
-        table.add_row(*map(escape, _row(record, metrics, specs)))
+        table.add_row(*map(escape, _row(record, document["settings"], specs)))
     table.add_section()
     table.add_row(*map(escape, _mean_row(document, metrics, specs)))
     return table
@@ -56,14 +60,16 @@ def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.5f}"
 
 
-def _row(record: Record, metrics: list[str], specs: list[tuple[str, str]]) -> list[str]:
+def _row(record: Record, settings: Record, specs: list[tuple[str, str]]) -> list[str]:
+    metrics = settings["metrics"]
     row = [str(record["index"]), str(record["label"])]
+    at_radius = [record["at_radius"]] if settings.get("radius") is not None else []
     if record["status"] != "ok":
         note = record.get("message", f"predicted {record.get('predicted')}")
         blanks = [""] * sum(m in metrics for m in ("rob", "bnd", "adv"))
         if blanks:
             blanks[0] = f"{record['status']}: {note}"
-        return [*row, *blanks, "", *([""] * len(specs)), ""]
+        return [*row, *blanks, "", *([""] * len(at_radius)), *([""] * len(specs)), ""]
     target = None
     for metric in ("rob", "bnd", "adv"):
         if metric not in metrics:
@@ -75,7 +81,7 @@ def _row(record: Record, metrics: list[str], specs: list[tuple[str, str]]) -> li
         else:
             stopped = value.get("stopped") and value["value"] is not None
             row.append(f"{'>= ' if stopped else ''}{_number(value['value'])}")
-    row.append("-" if target is None else str(target))
+    row += ["-" if target is None else str(target), *at_radius]
     by_spec = {(e["spec"], e["metric"]): e for e in record["estimates"]}
     row += [estimate_text(by_spec[key]) if key in by_spec else "" for key in specs]
     return [*row, f"{seconds_of(record):.1f}"]
@@ -94,7 +100,7 @@ def _mean_row(
             row.append(_mean_interval([(r["d_bnd"]["lower"], r["d_bnd"]["upper"]) for r in good]))
         else:
             row.append(_number(means.get(f"d_{metric}")))
-    row.append("")
+    row += [""] * (1 if document["settings"].get("radius") is None else 2)
     for spec, metric in specs:
         found = [
             e for r in good for e in r["estimates"] if (e["spec"], e["metric"]) == (spec, metric)
@@ -130,10 +136,11 @@ def causes(document: dict[str, Any]) -> list[str]:
 
 
 def summary_line(document: dict[str, Any]) -> str:
-    """One sentence on how many anchors ended how."""
+    """A sentence on how many anchors ended how, and one on the accuracy at the radius asked for."""
     s = document["summary"]
     parts = [f"{s['anchors']} anchors", f"{s['ok']} ok"]
     if "bnd" in document["settings"]["metrics"]:
         parts.append(f"{s['exact']} exact")
     parts += [f"{s[k]} {k}" for k in ("misclassified", "error") if s[k]]
-    return ", ".join(parts) + f" in {s['seconds']:.1f} s"
+    line = ", ".join(parts) + f" in {s['seconds']:.1f} s"
+    return f"{line}\n{accuracy_text(s['at_radius'])}" if "at_radius" in s else line

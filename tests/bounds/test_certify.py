@@ -100,3 +100,22 @@ def test_what_is_no_anchor_is_said(metric: Callable[..., object], tiny: gp.Netwo
     ):
         with pytest.raises(gp.AnchorError, match=said):
             metric(tiny, anchor)
+
+
+def test_a_radius_is_tried_first_and_never_exceeded(
+    tiny: gp.Network, images: list[gp.Anchor]
+) -> None:
+    free = gp.certify(tiny, images[0])
+    assert free.certified is None
+    below = gp.certify(tiny, images[0], radius=0.9 * free.radius)
+    assert (below.certified, below.radius) == (True, 0.9 * free.radius)
+    above = gp.certify(tiny, images[0], radius=1.1 * free.radius)
+    assert above.certified is False
+    assert above.radius == pytest.approx(free.radius, rel=2e-3)
+    # A ball that covers the domain is the domain: with nothing adversarial in it, any is certified.
+    inside = gp.Domain(images[0].center - 1e-4, images[0].center + 1e-4)
+    whole = gp.certify(tiny, images[0], domain=inside, radius=10.0)
+    assert whole.certified
+    assert whole.radius < 10.0
+    with pytest.raises(gp.GraphpruneError, match="positive"):
+        gp.certify(tiny, images[0], radius=0.0)

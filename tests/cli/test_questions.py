@@ -81,3 +81,35 @@ def test_saved_points_say_which_are_ties(files: Path) -> None:
     run(files, "two.onnx", "--save-points", str(path), "--margin", "0.1")
     with np.load(path) as saved:
         assert not saved["tie"].any()
+
+
+def test_a_radius_is_answered_by_every_command(
+    files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # The boundary is 0.15 away.
+    for command, radius, verdict in (
+        ("certify", 0.1, "certified"),
+        ("certify", 0.16, "undecided"),
+        ("attack", 0.1, "undecided"),
+        ("attack", 0.16, "attacked"),
+        ("distance", 0.1, "certified"),
+        ("distance", 0.16, "attacked"),
+        ("evaluate", 0.1, "certified"),
+        ("evaluate", 0.16, "attacked"),
+    ):
+        out, page = files / "out.json", files / "page.html"
+        assert main([
+            command, str(files / "two.onnx"), "--anchors", str(files / "a.npz"),
+            "--radius", str(radius), "--json", str(out), "--html", str(page),
+        ]) == 0  # fmt: skip
+        document = json.loads(out.read_text())
+        (record,) = document["anchors"]
+        assert record["at_radius"] == verdict
+        if "d_rob" in record:
+            assert record["d_rob"]["value"] <= radius
+        found = document["summary"]["at_radius"]
+        assert found["radius"] == radius
+        assert found[verdict] == 1
+        said = f"at radius {radius}: "
+        assert said in capsys.readouterr().out
+        assert said.capitalize() in page.read_text()

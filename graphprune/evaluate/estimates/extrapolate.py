@@ -75,7 +75,7 @@ class Extrapolate:
 
     def run(self, asked: EstimateQuery) -> Answer:
         s, anchor, network = asked.settings, asked.anchor, asked.network
-        reach = s.domain.search_limit(anchor.x, s.norm)
+        reach = s.domain.search_limit(anchor.x, s.norm, s.radius)
         margin, slope = tangent(asked)
         if np.min(margin) <= 0:  # a tie: the anchor lies on the boundary
             return Answer(0.0, lower=0.0, neurons_left=network.live_neurons, attacked=False)

@@ -67,9 +67,9 @@ class _Solved(NamedTuple):
 def _certify(substitute: Network, asked: EstimateQuery, known: Attack) -> _Solved:
     s = asked.settings
     proof = certified_radius(
-        asked.query.about(substitute), asked.resources, s.method, known.distance
+        asked.query.about(substitute), asked.resources, s.method, known.distance, s.radius
     )
-    if proof.radius >= s.domain.search_limit(asked.anchor.x, s.norm):
+    if proof.radius >= s.domain.search_limit(asked.anchor.x, s.norm, s.radius):
         return _Solved(proof.radius, "collapsed", True)
     # Out of time the radius is whatever was certified by then, a lower end.
     if proof.stopped:
