@@ -59,9 +59,9 @@ def _moved(
     constraint: Constraint, head: Sequence[HeadOperator], outward: bool
 ) -> Constraint | bool | None:
     """A constraint on the scores; True or False: it holds always or never; None: neither."""
-    if constraint.compares:
+    if constraint.compares or not constraint.terms:
         return constraint
-    if len(constraint.terms) != 1:
+    if constraint.inputs or len(constraint.terms) != 1:
         return None
     (j, coefficient), limit = constraint.terms[0], constraint.limit / constraint.terms[0][1]
     # The output is at most the limit, or at least.
@@ -73,4 +73,4 @@ def _moved(
     if not isfinite(end):
         return (end > 0) == at_most
     sign = 1 if at_most else -1
-    return Constraint(((j, Fraction(sign)),), sign * Fraction(end))
+    return Constraint(((j, Fraction(sign)),), sign * Fraction(end), constraint.strict)

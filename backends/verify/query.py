@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graphprune.backends.verify.head import below_head
+from graphprune.backends.verify.relations import rows_of_constraints
 from graphprune.errors import UnsupportedError
 from graphprune.ir import Network
 from graphprune.runtime.original import run_file, run_original
@@ -91,6 +92,8 @@ class VerificationQuery:
     def of(cls, network: Network, stated: Disjunct, deadline: float) -> "VerificationQuery":
         """A property's region on a network.
 
+        Where constraints speak of inputs, `network` is one of `with_inputs`.
+
         Raises
         ------
         UnsupportedError
@@ -109,12 +112,12 @@ class VerificationQuery:
                 " below a function of every number thresholds, are decided for such a model"
             )
         constraints = [c for polytope in region.polytopes for c in polytope]
-        rows = [c.row(network.classes) for c in constraints]
+        outputs = source.output_layout.size
+        rows = rows_of_constraints(constraints, outputs, network.classes)
         counts = [len(polytope) for polytope in region.polytopes]
         return cls(
             network, region, stated, strict, *region.box.outward,
-            np.array(rows).reshape(len(rows), network.classes),
-            np.array([float(c.limit) for c in constraints]),
+            rows, np.array([float(c.limit) for c in constraints]),
             np.cumsum([0, *counts]).astype(np.int64), deadline,
             region.box.inward(source.dtype),
         )  # fmt: skip
@@ -165,12 +168,12 @@ class VerificationQuery:
         for x in self.inside(points):
             sample = x.reshape(1, *network.input_shape)
             own = sample.astype(network.source.dtype)
-            if not self.region.violated_by(run_original(network, own)[0]):
+            if not self.region.violated_by(run_original(network, own)[0], x):
                 continue
             y = run_file(network, own)[0]
-            if not self.stated.violated_by(y):
+            if not self.stated.violated_by(y, x):
                 continue
             exact = forward64(network, sample)[0].reshape(-1)
-            if self.strict.violated_by(exact) and self.region.box.contains(x):
+            if self.strict.violated_by(exact, x) and self.region.box.contains(x):
                 return Counterexample(x, y)
         return None

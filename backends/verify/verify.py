@@ -10,6 +10,7 @@ from graphprune.backends.verify.attack import attack
 from graphprune.backends.verify.inputs import split_inputs
 from graphprune.backends.verify.neurons import split_neurons
 from graphprune.backends.verify.query import Counterexample, RegionResult, VerificationQuery
+from graphprune.backends.verify.relations import with_inputs
 from graphprune.backends.verify.root import close_at_root
 from graphprune.errors import GraphpruneError, UnsupportedError
 from graphprune.ir import Network
@@ -77,7 +78,8 @@ def verify(
     """
     _check_sizes(network, prop)
     start = monotonic()
-    queries = [VerificationQuery.of(network, region, start + time_limit) for region in prop.regions]
+    asked = with_inputs(network) if prop.relational else network
+    queries = [VerificationQuery.of(asked, region, start + time_limit) for region in prop.regions]
     nodes, reason, proven = 0, "", 0
 
     def verdict(answer: Answer, point: Counterexample | None = None) -> Verdict:

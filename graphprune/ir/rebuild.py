@@ -78,6 +78,7 @@ def map_operators(
     network: Network,
     change: Callable[[NetworkBuilder, ir.Node, Values], ir.Value | None],
     nodes: Iterable[ir.Node] | None = None,
+    finish: Callable[[NetworkBuilder, ir.Value], ir.Value] = lambda _, output: output,
 ) -> Network:
     """Write a network anew, operator by operator.
 
@@ -88,6 +89,8 @@ def map_operators(
         new value of the node's output; None copies the node.
     nodes
         The nodes to write, in graph order; all of them unless named.
+    finish
+        Adds what comes above the output's new value, and returns the new output.
     """
 
     def write(builder: NetworkBuilder) -> ir.Value:
@@ -99,6 +102,6 @@ def map_operators(
                 inputs = [values[v] for v in data_inputs(node)]
                 new = builder.add(operator(node), *inputs, name=out.name)
             values[out] = new
-        return values[network.output]
+        return finish(builder, values[network.output])
 
     return rebuilt(network, write)

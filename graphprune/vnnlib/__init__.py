@@ -6,7 +6,8 @@ whether a concrete input and output satisfy it.
 Read `property`, `parser` and `normal_form` first.
 """
 
-from graphprune.vnnlib.parser import parse_property, read_property
+from graphprune.vnnlib.files import read_property
+from graphprune.vnnlib.parser import parse_property
 from graphprune.vnnlib.property import Constraint, Disjunct, Property, RationalBox
 
 __all__ = ["Constraint", "Disjunct", "Property", "RationalBox", "parse_property", "read_property"]

@@ -1,109 +1,70 @@
-"""Reading VNN-LIB 1.0 (https://www.vnnlib.org): a strict reader of the subset that tools share.
+"""Reading VNN-LIB (https://www.vnnlib.org), versions 1.0 and 2.0, by a strict reader.
 
-    (declare-const X_0 Real)  (declare-fun Y_0 () Real)
-    (assert F)      F: (<= T T), (>= T T), (and F ...), (or F ...)
+    (declare-const X_0 Real)  (declare-fun Y_0 () Real)                                     1.0
+    (vnnlib-version <2.0>)
+    (declare-network N (declare-input X Real [2,3]) (declare-output Y Real [] "name"))      2.0
+    (assert F)      F: (<= T T), <, >=, >, =, ==, !=, (and F ...), (or F ...), (not F), (=> F F)
                     T: number, variable, (+ T ...), (- T ...), (* T T) with a constant factor
 
-Every constraint must be about one input, or about outputs only. Numbers are kept exactly.
+Numbers are kept exactly. Files may be long: constraints ``(op variable number)`` are one token
+each, and everything is evaluated as its parenthesis closes, without a tree of the whole.
 """
 
-import gzip
 import re
-import zlib
-from collections.abc import Iterator
-from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import Path
+from typing import NamedTuple
 
 from graphprune.errors import GraphpruneError
-from graphprune.vnnlib.normal_form import Atom, Formula, Junction, normal_form
-from graphprune.vnnlib.property import Property
+from graphprune.vnnlib.declarations import DeclarationError, Declarations
+from graphprune.vnnlib.formulas import (
+    Bound,
+    Formula,
+    Junction,
+    LinearTerm,
+    compared,
+    negated,
+)
+from graphprune.vnnlib.normal_form import normal_form
+from graphprune.vnnlib.property import Constraint, Property
+from graphprune.vnnlib.tokens import PARENTHESIS, SIMPLE, line_of, tokens
 
-# Limits against files that are not properties: bytes (unpacked), nesting, digits of a number.
-LARGEST_FILE = 1 << 28
+# Limits against files that are not properties: nesting, digits of a number.
 DEEPEST = 200
 LONGEST_NUMBER = 400
 LARGEST_EXPONENT = 300
 
-_TOKEN = re.compile(r";[^\n]*|[()]|\|[^|]*\||[^\s();|]+|\n|[^\S\n]+|\|")
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE]([+-]?\d+))?")
-_VARIABLE = re.compile(r"([XY])_(\d{1,9})")
-_IGNORED = {"set-logic", "set-info", "set-option", "check-sat", "get-model", "exit"}
+_COMMANDS = {"declare-const", "declare-fun", "declare-network", "assert"}
+_IGNORED = {
+    "set-logic", "set-info", "set-option", "check-sat", "get-model", "exit", "vnnlib-version",
+}  # fmt: skip
+_COMPARISONS = ("<=", ">=", "<", ">", "=", "==", "!=")
 
 
 class PropertyError(GraphpruneError):
     """The property file cannot be read, or says something outside the supported language."""
 
 
-@dataclass(frozen=True)
-class Token:
-    """A parenthesis or a word, and its line."""
+class _Word(NamedTuple):
+    """A word, and its position in the text."""
 
     text: str
-    line: int
+    place: int
 
 
-@dataclass(frozen=True)
-class Group:
-    """A parenthesised list."""
+class _Group(NamedTuple):
+    """A parenthesised list that is neither a formula nor a term."""
 
-    items: "tuple[Token | Group, ...]"
-    line: int
+    items: "tuple[_Node, ...]"
+    place: int
 
     @property
     def head(self) -> str:
         first = self.items[0] if self.items else None
-        return first.text if isinstance(first, Token) else ""
+        return first.text if isinstance(first, _Word) else ""
 
 
-Node = Token | Group
-
-
-@dataclass(frozen=True)
-class _Linear:
-    """A linear term: coefficients by (X or Y, index), and a constant."""
-
-    terms: dict[tuple[str, int], Fraction]
-    constant: Fraction
-
-    def scaled(self, factor: Fraction) -> "_Linear":
-        return _Linear({k: factor * v for k, v in self.terms.items()}, factor * self.constant)
-
-    def plus(self, other: "_Linear") -> "_Linear":
-        terms = dict(self.terms)
-        for key, value in other.terms.items():
-            terms[key] = terms.get(key, Fraction()) + value
-        return _Linear({k: v for k, v in terms.items() if v}, self.constant + other.constant)
-
-
-def read_property(path: str | Path) -> Property:
-    """Read a ``.vnnlib`` file, compressed with gzip or not.
-
-    Raises
-    ------
-    PropertyError
-        Missing, unreadable or damaged file, or a text that `parse_property` refuses.
-    """
-    try:
-        data = Path(path).read_bytes()
-        if data[:2] == b"\x1f\x8b":
-            unpacker = zlib.decompressobj(wbits=31)
-            data = unpacker.decompress(data, LARGEST_FILE + 1)
-            if not unpacker.eof and len(data) <= LARGEST_FILE:
-                raise PropertyError(f"{path}: the compressed file is truncated")
-    except FileNotFoundError:
-        raise PropertyError(f"{path}: no such file") from None
-    except OSError as error:
-        raise PropertyError(f"{path}: cannot read: {error.strerror}") from None
-    except (zlib.error, gzip.BadGzipFile, EOFError):
-        raise PropertyError(f"{path}: not a gzip file, or damaged") from None
-    if len(data) > LARGEST_FILE:
-        raise PropertyError(f"{path}: larger than {LARGEST_FILE >> 20} MiB unpacked; refused")
-    try:
-        text = data.decode("utf-8")
-    except UnicodeDecodeError:
-        raise PropertyError(f"{path}: not a text file (VNN-LIB is UTF-8)") from None
-    return parse_property(text, str(path))
+_Node = _Word | _Group | Formula | LinearTerm
 
 
 def parse_property(text: str, label: str = "property") -> Property:
@@ -119,132 +80,217 @@ def parse_property(text: str, label: str = "property") -> Property:
     PropertyError
         Naming the line and the cause.
     """
-    reader = _Reader(label)
-    for group in _groups(text, label):
-        reader.command(group)
-    for kind in "XY":
-        if not reader.declared[kind]:
-            raise PropertyError(f"{label}: declares no variable {kind}_0")
-        missing = set(range(len(reader.declared[kind]))) - reader.declared[kind]
-        if missing:
-            raise PropertyError(
-                f"{label}: {kind} variables must be numbered from 0 without gaps;"
-                f" {kind}_{min(missing)} is missing"
-            )
-    inputs, outputs = len(reader.declared["X"]), len(reader.declared["Y"])
+    reader = _Reader(text, label)
+    reader.read()
+    declared = reader.declared
     try:
-        return Property(inputs, outputs, normal_form(reader.assertions, inputs))
-    except GraphpruneError as error:
+        inputs, outputs = (declared.count(is_input=kind) for kind in (True, False))
+        for count, kind in ((inputs, "X"), (outputs, "Y")):
+            if not count:
+                named = "element of an output" if declared.network else f"variable {kind}_0"
+                named = named.replace("output", "input") if kind == "X" else named
+                raise PropertyError(f"declares no {named}")
+        regions = normal_form(reader.assertions, inputs, declared.input_name)
+    except (GraphpruneError, DeclarationError) as error:
         raise PropertyError(f"{label}: {error}") from None
-
-
-def _groups(text: str, label: str) -> Iterator[Group]:
-    """The top-level lists of a text; no recursion, so nesting is a limit and not a crash."""
-    stack: list[tuple[list[Node], int]] = []
-    line = 1
-    for match in _TOKEN.finditer(text):
-        token = match.group()
-        if token == "\n":
-            line += 1
-        elif token[0] == ";" or token.isspace():
-            continue
-        elif token == "(":
-            if len(stack) >= DEEPEST:
-                raise PropertyError(f"{label}: line {line}: nested deeper than {DEEPEST} levels")
-            stack.append(([], line))
-        elif token == ")":
-            if not stack:
-                raise PropertyError(f"{label}: line {line}: ')' without '('")
-            items, start = stack.pop()
-            group = Group(tuple(items), start)
-            if stack:
-                stack[-1][0].append(group)
-            else:
-                yield group
-        elif not stack:
-            raise PropertyError(f"{label}: line {line}: expected '(', found '{token[:40]}'")
-        else:
-            stack[-1][0].append(Token(token, line))
-            line += token.count("\n")
-    if stack:
-        raise PropertyError(f"{label}: line {stack[-1][1]}: this '(' is never closed")
+    names = (declared.onnx_name(is_input=kind) for kind in (True, False))
+    return Property(inputs, outputs, regions, *names)
 
 
 class _Reader:
     """Declarations and assertions as they come."""
 
-    def __init__(self, label: str) -> None:
+    def __init__(self, text: str, label: str) -> None:
+        self.text = text
         self.label = label
-        self.declared: dict[str, set[int]] = {"X": set(), "Y": set()}
+        self.declared = Declarations()
         self.assertions: list[Formula] = []
+        self._constraints: dict[tuple[str, ...], Formula] = {}
 
-    def error(self, node: Node, message: str) -> PropertyError:
-        return PropertyError(f"{self.label}: line {node.line}: {message}")
+    def error(self, place: int, message: str) -> PropertyError:
+        return PropertyError(f"{self.label}: line {line_of(self.text, place)}: {message}")
 
-    def command(self, group: Group) -> None:
-        head = group.head
-        if head in ("declare-const", "declare-fun"):
-            self._declare(group)
-        elif head == "assert":
-            if len(group.items) != 2:
-                raise self.error(group, "assert takes one formula")
-            self.assertions.append(self.formula(group.items[1]))
+    def read(self) -> None:
+        """Go through the text; no recursion, so nesting is a limit and not a crash."""
+        stack: list[tuple[list[_Node], int]] = []
+        end = 0
+        for match in tokens(self.text):
+            if match.start() != end:
+                break
+            end = match.end()
+            kind = match.lastgroup
+            if kind is None:
+                continue
+            if kind == SIMPLE:
+                formula = self._simple(match)
+                if match["assert"] is None:
+                    self._inside(stack, match.start(), "(")[0].append(formula)
+                elif stack:
+                    raise self.error(match.start(), "an assert inside of a list")
+                else:
+                    self.assertions.append(formula)
+            elif kind != PARENTHESIS:
+                word = _Word(match["word"], match.start())
+                self._inside(stack, word.place, word.text)[0].append(word)
+            elif match["parenthesis"] == "(":
+                if len(stack) >= DEEPEST:
+                    raise self.error(match.start(), f"nested deeper than {DEEPEST} levels")
+                stack.append(([], match.start()))
+            else:
+                self._close(stack, match.start())
+        if end != len(self.text):
+            raise self.error(end, f"cannot read '{self.text[end : end + 40].split()[0]}'")
+        if stack:
+            raise self.error(stack[-1][1], "this '(' is never closed")
+
+    def _inside(
+        self, stack: list[tuple[list[_Node], int]], place: int, found: str
+    ) -> tuple[list[_Node], int]:
+        if not stack:
+            if found == "(":
+                raise self.error(place, "a constraint outside of an assert")
+            raise self.error(place, f"expected '(', found '{found[:40]}'")
+        return stack[-1]
+
+    def _close(self, stack: list[tuple[list[_Node], int]], place: int) -> None:
+        if not stack:
+            raise self.error(place, "')' without '('")
+        items, start = stack.pop()
+        head = items[0].text if items and isinstance(items[0], _Word) else ""
+        if stack:
+            stack[-1][0].append(self._evaluated(head, items, start))
+        else:
+            self._command(head, items, start)
+
+    def _evaluated(self, head: str, items: list[_Node], place: int) -> _Node:
+        """A closed list as a formula or term where it is one."""
+        if head in ("and", "or"):
+            if len(items) < 2:
+                raise self.error(place, f"empty '{head}'")
+            return Junction(head == "or", tuple(self._formula(i, place) for i in items[1:]))
+        if head in ("not", "=>"):
+            count = 1 if head == "not" else 2
+            if len(items) != count + 1:
+                raise self.error(place, f"'{head}' takes {count} formula{'s'[: count - 1]}")
+            parts = [self._formula(item, place) for item in items[1:]]
+            parts[0] = negated(parts[0])
+            return parts[0] if head == "not" else Junction(True, tuple(parts))
+        if head in _COMPARISONS:
+            if len(items) != 3:
+                raise self.error(place, f"'{head}' compares two terms")
+            return compared(head, *(self._term(item, place) for item in items[1:]))
+        if head in ("+", "-", "*"):
+            return self._sum(head, [self._term(item, place) for item in items[1:]], place)
+        return _Group(tuple(items), place)
+
+    def _command(self, head: str, items: list[_Node], place: int) -> None:
+        if head == "assert":
+            if len(items) != 2:
+                raise self.error(place, "assert takes one formula")
+            self.assertions.append(self._formula(items[1], place))
+        elif head in ("declare-const", "declare-fun"):
+            self._declare(head, items, place)
+        elif head == "declare-network":
+            self._network(items, place)
         elif head not in _IGNORED:
             raise self.error(
-                group,
-                f"unknown command '{head}'; VNN-LIB 1.0 has declare-const, declare-fun and assert",
+                place, f"unknown command '{head[:40]}'; known: {', '.join(sorted(_COMMANDS))}"
             )
 
-    def _declare(self, group: Group) -> None:
-        items = list(group.items)
-        if group.head == "declare-fun" and len(items) == 4 and items[2] == Group((), items[2].line):
-            del items[2]
-        words = [item.text if isinstance(item, Token) else "" for item in items]
-        match = _VARIABLE.fullmatch(words[1]) if len(words) == 3 and words[2] == "Real" else None
-        if match is None:
-            raise self.error(group, f"expected ({group.head} X_i Real) or Y_i")
-        kind, index = match[1], int(match[2])
-        if index in self.declared[kind]:
-            raise self.error(group, f"{words[1]} is declared twice")
-        self.declared[kind].add(index)
+    def _declare(self, head: str, items: list[_Node], place: int) -> None:
+        if head == "declare-fun" and len(items) == 4 and items[2] == _Group((), _place(items[2])):
+            items = [*items[:2], items[3]]
+        words = [item.text if isinstance(item, _Word) else "" for item in items]
+        if len(words) != 3 or words[2] != "Real":
+            raise self.error(place, f"expected ({head} X_i Real) or Y_i")
+        try:
+            self.declared.scalar(words[1])
+        except DeclarationError as error:
+            raise self.error(place, str(error)) from None
 
-    def formula(self, node: Node) -> Formula:
-        if isinstance(node, Token):
-            raise self.error(node, f"expected a formula, found '{node.text[:40]}'")
-        head = node.head
-        if head in ("and", "or"):
-            if len(node.items) < 2:
-                raise self.error(node, f"empty '{head}'")
-            return Junction(head == "or", tuple(self.formula(item) for item in node.items[1:]))
-        if head in ("<=", ">="):
-            if len(node.items) != 3:
-                raise self.error(node, f"'{head}' compares two terms")
-            left, right = (self.term(item) for item in node.items[1:])
-            return self._atom(node, left, right) if head == "<=" else self._atom(node, right, left)
-        hint = "; strict comparisons are written <= or >= in VNN-LIB" if head in ("<", ">") else ""
-        raise self.error(node, f"unknown formula '{head}'; known: and, or, <=, >={hint}")
+    def _network(self, items: list[_Node], place: int) -> None:
+        """``(declare-network N (declare-input X Real [2]) (declare-output Y Real [2]))``."""
+        words = [item.text for item in items if isinstance(item, _Word)]
+        if len(words) != 2:
+            raise self.error(place, "declare-network takes a name and declarations of tensors")
+        try:
+            self.declared.begin(words[1])
+        except DeclarationError as error:
+            raise self.error(place, str(error)) from None
+        for item in items[2:]:
+            if not isinstance(item, _Group):
+                raise self.error(place, "declare-network takes a name and declarations of tensors")
+            self._tensor(item)
 
-    def _atom(self, node: Node, left: _Linear, right: _Linear) -> Atom:
-        """left <= right as terms <= limit."""
-        both = left.plus(right.scaled(Fraction(-1)))
-        inputs = {i: c for (kind, i), c in both.terms.items() if kind == "X"}
-        outputs = {i: c for (kind, i), c in both.terms.items() if kind == "Y"}
-        if len(inputs) > 1 or (inputs and outputs):
+    def _tensor(self, group: _Group) -> None:
+        words = [item.text if isinstance(item, _Word) else "" for item in group.items]
+        name = words[1] if len(words) > 1 else ""
+        if group.head == "declare-hidden":
             raise self.error(
-                node, "a constraint must be about one input (its bound) or about outputs only"
+                group.place,
+                f"the hidden node '{name}': properties of inputs and outputs are decided",
             )
-        return Atom(
-            bool(inputs), tuple(sorted((inputs or outputs).items())), -both.constant, node.line
-        )
+        if group.head in ("equal-to", "isomorphic-to"):
+            raise self.error(
+                group.place,
+                f"({group.head} {name}) speaks of another network: properties of one are decided",
+            )
+        if group.head not in ("declare-input", "declare-output") or len(words) not in (3, 4):
+            raise self.error(group.place, 'expected (declare-input NAME TYPE [SHAPE] "name")')
+        onnx_name = words[3] if len(words) == 4 else None
+        if onnx_name is not None and not (onnx_name[:1] == onnx_name[-1:] == '"'):
+            raise self.error(group.place, f"{name} is declared with '{onnx_name}': not supported")
+        try:
+            self.declared.tensor(
+                name, words[2], None if onnx_name is None else onnx_name[1:-1],
+                is_input=group.head == "declare-input",
+            )  # fmt: skip
+        except DeclarationError as error:
+            raise self.error(group.place, str(error)) from None
 
-    def term(self, node: Node) -> _Linear:
-        if isinstance(node, Token):
+    def _simple(self, match: re.Match[str]) -> Formula:
+        """``(op variable number)``."""
+        operator, name, number = match.group("op", "variable", "number")
+        try:
+            is_input, index = self.declared.resolve(name)
+        except DeclarationError as error:
+            raise self.error(match.start("variable"), str(error)) from None
+        if is_input and operator[0] != "=":
+            return Bound(index, operator[0] == "<", number, len(operator) == 1)
+        key = operator, name, number
+        known = self._constraints.get(key)
+        if known is None:
+            variable = LinearTerm({(is_input, index): Fraction(1)}, Fraction())
+            known = compared(operator, variable, LinearTerm({}, Fraction(number)))
+            self._constraints[key] = known
+        return known
+
+    def _formula(self, node: _Node, place: int) -> Formula:
+        if isinstance(node, (Bound, Constraint, Junction)):
+            return node
+        if isinstance(node, _Word):
+            if node.text in ("true", "false"):
+                return Junction(node.text == "false", ())
+            raise self.error(node.place, f"expected a formula, found '{node.text[:40]}'")
+        if isinstance(node, _Group):
+            known = ", ".join(("and", "or", "not", "=>", *_COMPARISONS))
+            raise self.error(node.place, f"unknown formula '{node.head[:40]}'; known: {known}")
+        raise self.error(place, "expected a formula, found a term")
+
+    def _term(self, node: _Node, place: int) -> LinearTerm:
+        if isinstance(node, LinearTerm):
+            return node
+        if isinstance(node, _Word):
             return self._leaf(node)
-        head, parts = node.head, [self.term(item) for item in node.items[1:]]
-        if head not in ("+", "-", "*"):
-            raise self.error(node, f"unknown term '{head}'; known: numbers, variables, +, -, *")
+        if isinstance(node, _Group):
+            raise self.error(
+                node.place, f"unknown term '{node.head[:40]}'; known: numbers, variables, +, -, *"
+            )
+        raise self.error(place, "expected a term, found a formula")
+
+    def _sum(self, head: str, parts: list[LinearTerm], place: int) -> LinearTerm:
         if not parts:
-            raise self.error(node, f"'{head}' without operands")
+            raise self.error(place, f"'{head}' without operands")
         total = parts[0]
         if head == "-" and len(parts) == 1:
             return total.scaled(Fraction(-1))
@@ -256,29 +302,27 @@ class _Reader:
             elif not total.terms:
                 total = part.scaled(total.constant)
             else:
-                raise self.error(node, "a product of two variables is not linear")
-            self._check_size(node, total)
+                raise self.error(place, "a product of two variables is not linear")
+            for value in (total.constant, *total.terms.values()):
+                if max(value.numerator.bit_length(), value.denominator.bit_length()) > 8192:
+                    raise self.error(place, "the numbers of this term are too long")
         return total
 
-    def _check_size(self, node: Node, total: _Linear) -> None:
-        for value in (total.constant, *total.terms.values()):
-            if max(value.numerator.bit_length(), value.denominator.bit_length()) > 8192:
-                raise self.error(node, "the numbers of this term are too long")
-
-    def _leaf(self, token: Token) -> _Linear:
-        text = token.text
-        variable = _VARIABLE.fullmatch(text)
-        if variable is not None:
-            kind, index = variable[1], int(variable[2])
-            if index not in self.declared[kind]:
-                raise self.error(token, f"{text} is not declared")
-            return _Linear({(kind, index): Fraction(1)}, Fraction())
+    def _leaf(self, word: _Word) -> LinearTerm:
+        text = word.text
         number = _NUMBER.fullmatch(text) if len(text) <= LONGEST_NUMBER else None
         if number is None:
-            raise self.error(token, f"expected a number or a variable, found '{text[:40]}'")
+            try:
+                return LinearTerm({self.declared.resolve(text): Fraction(1)}, Fraction())
+            except DeclarationError as error:
+                raise self.error(word.place, str(error)) from None
         if number[1] and abs(int(number[1])) > LARGEST_EXPONENT:
-            raise self.error(token, f"the number '{text[:40]}' is out of range")
+            raise self.error(word.place, f"the number '{text[:40]}' is out of range")
         value = Fraction(text)
         if abs(value) > Fraction(10) ** LARGEST_EXPONENT:
-            raise self.error(token, f"the number '{text[:40]}' is out of range")
-        return _Linear({}, value)
+            raise self.error(word.place, f"the number '{text[:40]}' is out of range")
+        return LinearTerm({}, value)
+
+
+def _place(node: _Node) -> int:
+    return node.place if isinstance(node, _Group) else -1
