@@ -7,8 +7,8 @@ Read first: ``verify.py`` (the order of the stages), ``inputs.py`` (splitting bo
 ``neurons.py`` (splitting neurons).
 """
 
-from graphprune.backends.verify.head import answerable
+from graphprune.backends.verify.model import network_for
 from graphprune.backends.verify.query import Counterexample
 from graphprune.backends.verify.verify import Verdict, verify
 
-__all__ = ["Counterexample", "Verdict", "answerable", "verify"]
+__all__ = ["Counterexample", "Verdict", "network_for", "verify"]

@@ -138,5 +138,5 @@ def _check_sizes(network: Network, prop: Property) -> None:
     if prop.inputs != inputs or prop.outputs != outputs:
         raise GraphpruneError(
             f"the property has {prop.inputs} inputs and {prop.outputs} outputs,"
-            f" the network {inputs} and {outputs}"
+            f" the network {inputs} and {outputs} (output '{network.source.file_output}')"
         )

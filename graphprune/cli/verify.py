@@ -35,6 +35,11 @@ class VerifyOptions:
         default=None,
         metadata=option("Seconds in all.", "--timeout", "--time-limit", check="positive"),
     )
+    output: str | None = again(
+        Settings,
+        "output",
+        help="Output that Y stands for; default: the only float one, or all in order if they fit.",
+    )
     seed: int = again(Settings, "seed")
     threads: int = again(Settings, "threads", help="Of ONNX Runtime and SCIP.")
     provider: str = again(Settings, "provider")
@@ -82,16 +87,14 @@ def verify(options: VerifyOptions) -> int:
 
 def _decide(options: VerifyOptions, watchdog: "_Watchdog", watch: Events | Line) -> "Verdict":
     watch.doing("loading")
-    from graphprune.backends.verify import answerable
+    from graphprune.backends.verify import network_for
     from graphprune.backends.verify import verify as decide
-    from graphprune.canonical import load
     from graphprune.runtime.resources import Resources, using
     from graphprune.vnnlib import read_property
 
     with using(Resources(provider=cast(Provider, options.provider), threads=options.threads)):
-        question, network = read_property(options.prop), load(options.model)
-        if not answerable(network, question):
-            network = load(options.model, whole=True)
+        question = read_property(options.prop)
+        network = network_for(options.model, question, options.output)
         return decide(
             network, question, time_limit=watchdog.left, seed=options.seed, progress=watch.doing
         )

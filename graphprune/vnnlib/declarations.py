@@ -175,10 +175,9 @@ class Declarations:
                 return f"{tensor.name}[{','.join(reversed(indices))}]"
         return f"X_{index}"
 
-    def onnx_name(self, *, is_input: bool) -> str | None:
-        """The only tensor's name in the ONNX file, where it is given."""
-        names = [t.onnx_name for t in self.tensors.values() if t.is_input == is_input]
-        return names[0] if len(names) == 1 else None
+    def onnx_names(self, *, is_input: bool) -> tuple[str | None, ...]:
+        """Per tensor in their order its name in the ONNX file, where it is given."""
+        return tuple(t.onnx_name for t in self.tensors.values() if t.is_input == is_input)
 
 
 def _indices(match: re.Match[str]) -> tuple[int, ...] | None:

@@ -93,7 +93,7 @@ def parse_property(text: str, label: str = "property") -> Property:
         regions = normal_form(reader.assertions, inputs, declared.input_name)
     except (GraphpruneError, DeclarationError) as error:
         raise PropertyError(f"{label}: {error}") from None
-    names = (declared.onnx_name(is_input=kind) for kind in (True, False))
+    names = (declared.onnx_names(is_input=kind) for kind in (True, False))
     return Property(inputs, outputs, regions, *names)
 
 

@@ -167,15 +167,15 @@ class Property:
         Numbers of X and of Y, in row-major order of the network's tensors.
     regions
         Without any, nothing satisfies the property.
-    input_name, output_name
-        The tensors of the ONNX file that it is about, where it names them (VNN-LIB 2.0).
+    input_names, output_names
+        Per tensor of VNN-LIB 2.0 its name in the ONNX file, or None where it has none.
     """
 
     inputs: int
     outputs: int
     regions: tuple[Disjunct, ...]
-    input_name: str | None = None
-    output_name: str | None = None
+    input_names: tuple[str | None, ...] = ()
+    output_names: tuple[str | None, ...] = ()
 
     @cached_property
     def relational(self) -> bool:

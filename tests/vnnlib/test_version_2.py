@@ -34,7 +34,7 @@ def test_elements_are_numbered_in_row_major_order() -> None:
     first, second = prop.regions[0].polytopes
     assert (first[0].terms, first[0].strict) == (((0, Fraction(-1)), (1, Fraction(1))), True)
     assert (second[0].terms, second[0].limit) == (((1, Fraction(-1)),), Fraction(-2))
-    assert (prop.input_name, prop.output_name) == (None, "scores")
+    assert (prop.input_names, prop.output_names) == ((None,), ("scores",))
 
 
 def test_several_inputs_follow_one_another() -> None:
@@ -45,7 +45,7 @@ def test_several_inputs_follow_one_another() -> None:
         text += f"(assert (= {name} {at}))"
     prop = parse_property(text + "(assert (<= Y 0))")
     assert list(map(int, prop.regions[0].box.lower)) == [1, 2, 3]
-    assert prop.input_name is None
+    assert prop.input_names == (None, "b")
 
 
 @pytest.mark.parametrize(
