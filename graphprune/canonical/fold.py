@@ -8,6 +8,7 @@ The batch is bound to a number while it may be any. What hangs on it is known by
 constant that would be another one then may serve as a shape, never as a factor.
 """
 
+from collections.abc import Sequence
 from contextlib import suppress
 from math import prod
 
@@ -24,10 +25,14 @@ from graphprune.errors import ModelError
 # A symbolic batch is bound to a prime no layer size is a multiple of, so that every shape is a
 # number and the batch axis is recognised wherever a Reshape or Shape chain carries it.
 SYMBOLIC_BATCH = 10007
+# Operators that ask for the shape of a value only.
+SHAPES = ("Shape", "Size")
 # Another one: constants that differ under it hang on the batch size.
 OTHER_BATCH = 10009
 # Operators that may be told the batch size, for it is a shape to them.
-SHAPED = ("Reshape", "Expand", "Slice", "Tile", "Resize", "Upsample")
+SHAPED = (
+    "Reshape", "Expand", "Slice", "Tile", "Resize", "Upsample", "CenterCropPad", "AffineGrid"
+)  # fmt: skip
 # Where a small difference of a constant makes a large one: these are folded in the file's types.
 JUMPS = (
     "Floor", "Ceil", "Round", "Sign", "Mod", "Range", "Cast", "Greater", "GreaterOrEqual",
@@ -40,6 +45,7 @@ MAX_FOLDED = 1 << 24
 
 
 def fold_shape(context: Context, node: ir.Node) -> None:
+    """The constant that a Shape or Size of any value is."""
     value = node.inputs[0]
     name = "" if value is None else str(value.name)
     known = context.constants.get(name)
@@ -47,14 +53,16 @@ def fold_shape(context: Context, node: ir.Node) -> None:
     start = node.attributes.get_int("start", 0)
     end = node.attributes.get_int("end", len(shape))
     name = str(node.outputs[0].name)
-    context.constants[name] = np.array(shape[start:end], dtype=np.int64)
+
+    def told(sizes: Sequence[int]) -> NDArray[np.generic]:
+        known = prod(sizes) if node.op_type == "Size" else sizes[start:end]
+        return np.array(known, dtype=np.int64)
+
+    context.constants[name] = told(shape)
     if context.batch_size == SYMBOLIC_BATCH and any(n % SYMBOLIC_BATCH == 0 for n in shape):
         # No layer size is a multiple of it: what is, is one of the batch.
-        other = [
-            n // SYMBOLIC_BATCH * OTHER_BATCH if n % SYMBOLIC_BATCH == 0 else n
-            for n in shape[start:end]
-        ]
-        _remember(context, name, np.array(other, dtype=np.int64))
+        other = [n // SYMBOLIC_BATCH * OTHER_BATCH if n % SYMBOLIC_BATCH == 0 else n for n in shape]
+        _remember(context, name, told(other))
 
 
 def cast_constant(context: Context, node: ir.Node) -> None:

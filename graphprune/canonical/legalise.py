@@ -13,6 +13,7 @@ import onnx_ir as ir
 from graphprune.canonical import rules
 from graphprune.canonical.context import RULES, Context, Rule, Tracked, rule_key
 from graphprune.canonical.fold import (
+    SHAPES,
     SYMBOLIC_BATCH,
     cast_constant,
     check_batch,
@@ -232,7 +233,7 @@ def _legalise(context: Context, node: ir.Node) -> None:
     if key not in RULES and node.domain not in ("", "ai.onnx"):
         raise context.fail(node, reason(node.op_type, node.domain))
     inputs = [value for value in node.inputs if value is not None]
-    if key == "Shape":
+    if key in SHAPES:
         fold_shape(context, node)
     elif key == "CastLike" and str(inputs[0].name) in context.constants:
         # A constant: only the other value's type is asked for, and types are told by inference.

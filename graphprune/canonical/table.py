@@ -26,7 +26,8 @@ ELSEWHERE = {
     " Sigmoid (post_transform) as the last layer: cut for the metrics",
     "`ArgMax` `ZipMap` `Normalizer` `LabelEncoder` `ArrayFeatureExtractor`": "as the last layers"
     " of a classifier: cut",
-    "`Constant` `ConstantOfShape` `Range` `Shape` and all others of constants": "folded in float64",
+    "`Constant` `ConstantOfShape` `Range` `Shape` `Size` and all others of constants": "folded in"
+    " float64",
     "local functions": "inlined",
 }
 

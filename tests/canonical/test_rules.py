@@ -118,6 +118,14 @@ CASES: dict[str, tuple[list[onnx.NodeProto], list[Any], dict[str, np.ndarray]]] 
     "conv transpose same": ([node("ConvTranspose", "x w", strides=[2, 2], auto_pad="SAME_UPPER")], IMAGE, {"w": f32(2, 3, 3, 3)}),
     "conv transpose shape": ([node("ConvTranspose", "x w", strides=[2, 2], output_shape=[10, 12])], IMAGE, {"w": f32(2, 3, 3, 3)}),
     "nhwc": ([node("Sub", "x m", "a"), node("Div", "a s", "b"), node("Transpose", "b", "c", perm=[0, 3, 1, 2]), node("Conv", "c w")], ["n", 4, 5, 3], {"m": f32(3), "s": num(0.2), "w": f32(2, 3, 2, 2)}),
+    "size": ([node("Size", "x", "s"), node("Cast", "s", "f", to=1), node("Div", "x f")], [1, 2, 3], {}),
+    "reduce l1": ([node("ReduceL1", axes=[2], keepdims=0)], IMAGE, {}),
+    "cumulative sum": ([node("CumSum", "x a")], IMAGE, {"a": np.array(2)}),
+    "cumulative sum, reverse": ([node("CumSum", "x a", reverse=1)], IMAGE, {"a": np.array(-1)}),
+    "cumulative sum, exclusive": ([node("CumSum", "x a", exclusive=1, reverse=1)], ["n", 4], {"a": np.array(1)}),
+    "shrink": ([node("Shrink", bias=0.3, lambd=0.3)], IMAGE, {}),
+    "sum pool": ([node("LpPool", p=1, kernel_shape=[3, 2], strides=[2, 1], pads=[1, 0, 0, 1])], IMAGE, {}),
+    "sum pool same": ([node("LpPool", p=1, kernel_shape=[2, 3], auto_pad="SAME_LOWER")], IMAGE, {}),
     "flatten by shape": ([node("Shape", "x", "s"), node("Gather", "s i", "b", axis=0), node("Concat", "b m", "t", axis=0), node("Reshape", "x t")], IMAGE, {"i": i64(0), "m": i64(-1)}),
     "shape chain": ([node("Shape", "x", "s"), node("Slice", "s z o", "b"), node("ConstantOfShape", "b", "k"), node("Cast", "k", "l", to=1), node("Unsqueeze", "l o", "u"), node("Flatten", "x", "f"), node("Add", "f u")], IMAGE, {"z": i64(0), "o": i64(1)}),
     "range": ([node("Range", "a b c", "r"), node("Gather", "x r", axis=2)], IMAGE, {"a": np.array(0), "b": np.array(5), "c": np.array(2)}),
@@ -190,6 +198,9 @@ REFUSED: list[tuple[list[onnx.NodeProto], dict[str, np.ndarray], str]] = [
     ([node("Pad", "x p", mode="reflect")], {"p": i64(0, 0, 5, 0, 0, 0, 0, 0)}, "the Pad.*reflects"),
     ([node("Concat", "x x", axis=0)], {}, "the Concat.*batch axis"),
     ([node("ReduceSum", "x a")], {"a": i64(0)}, "the ReduceSum.*batch axis"),
+    ([node("Shrink", bias=0.1, lambd=0.3)], {}, "the Shrink.*jumps by 0.2"),
+    ([node("LpPool", kernel_shape=[2, 2])], {}, "the LpPool.*only p = 1"),
+    ([node("CumSum", "x a")], {"a": np.array(0)}, "the CumSum.*batch axis"),
 ]
 
 

@@ -40,7 +40,31 @@ def prelu(context: Context, node: ir.Node) -> Tracked:
 @legalises("Abs")
 def absolute(context: Context, node: ir.Node) -> Tracked:
     """2 relu(x) - x."""
-    return _leaky(context, node, context.computed(node, 0), np.array(-1.0))
+    return magnitude(context, node, context.computed(node, 0))
+
+
+def magnitude(context: Context, node: ir.Node, x: Tracked) -> Tracked:
+    """|x| = 2 relu(x) - x."""
+    return _leaky(context, node, x, np.array(-1.0))
+
+
+@legalises("Shrink")
+def shrink(context: Context, node: ir.Node) -> Tracked:
+    """relu(x - l) - relu(-x - l), the soft form with bias = lambd = l."""
+    bias = float(node.attributes.get_float("bias", 0.0))
+    limit = float(node.attributes.get_float("lambd", 0.5))
+    if bias != limit or limit < 0:
+        raise context.fail(
+            node, f"jumps by {limit - bias:g} at its limit {limit:g}; only the soft form is"
+            " continuous, with bias = lambd >= 0"
+        )  # fmt: skip
+    x = context.computed(node, 0)
+    sides = []
+    for sign in (1.0, -1.0):
+        beyond = shift(context, node, scale(context, node, x, np.array(sign)), np.array(-limit))
+        positive = context.emit(Relu(), beyond, layout=x.layout)
+        sides.append(scale(context, node, positive, np.array(sign)))
+    return total(context, node, *sides)
 
 
 def clip_to(

@@ -7,6 +7,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from graphprune.canonical.context import Context, Tracked, legalises
+from graphprune.canonical.rules.activation import magnitude
 from graphprune.canonical.rules.window import Window, window
 from graphprune.ir.source import Layout
 from graphprune.operators import Conv, ConvTranspose, Scale
@@ -111,6 +112,50 @@ def average_pool(context: Context, node: ir.Node) -> Tracked:
         return pooled
     factor = Scale(cells / counts, pooled.layout.sample)
     return context.emit(factor, pooled, layout=pooled.layout, node=node)
+
+
+@legalises("LpPool")
+def lp_pool(context: Context, node: ir.Node) -> Tracked:
+    """Sums of |x| over windows, for p = 1."""
+    if (p := node.attributes.get_int("p", 2)) != 1:
+        raise context.fail(node, f"takes roots of sums of powers (p = {p}); only p = 1 is linear")
+    x = magnitude(context, node, context.batch_first(context.computed(node, 0), node))
+    channels, *spatial = x.layout.sample
+    w = window(context, node, tuple(spatial), tuple(node.attributes.get_ints("kernel_shape", ())))
+    rank = len(spatial)
+    padded = (*w.pads[:rank], *(w.pads[rank + i] + w.extra[i] for i in range(rank)))
+    weight = np.ones((channels, 1, *w.kernel))
+    shape = x.layout.sample
+    op = Conv(weight, np.zeros(channels), shape, w.strides, padded, w.dilations, channels)
+    return _emit_windows(context, node, op, x)
+
+
+@legalises("Col2Im")
+def col2im(context: Context, node: ir.Node) -> Tracked:
+    """Overlapping blocks added up: a transposed convolution with one weight per cell of a block."""
+    x = context.batch_first(context.computed(node, 0), node)
+    image, block = (
+        tuple(int(n) for n in np.ravel(context.need_constant(node, i, name)))
+        for i, name in ((1, "image shape"), (2, "block shape"))
+    )
+    w = window(context, node, image, block)
+    cells, rank = prod(block), len(block)
+    if len(x.layout.sample) != 2 or x.layout.sample[0] % cells:
+        raise context.fail(node, f"its input {x.layout.shape} does not hold blocks of {block}")
+    channels = x.layout.sample[0] // cells
+    sample = (channels * cells, *w.lengths)
+    # Cells of the image behind the last block.
+    more = tuple(
+        (image[i] + w.pads[i] + w.pads[rank + i] - w.dilations[i] * (block[i] - 1) - 1)
+        % w.strides[i]
+        for i in range(rank)
+    )
+    weight = np.tile(np.eye(cells).reshape(cells, 1, *block), (channels, *(1,) * (rank + 1)))
+    grid = context.relayout(x, Layout((x.layout.shape[0], *sample), 0))
+    op = ConvTranspose(
+        weight, np.zeros(channels), sample, w.strides, w.pads, w.dilations, more, channels
+    )
+    return _emit_windows(context, node, op, grid)
 
 
 def _counts(w: Window, spatial: tuple[int, ...], include_pad: bool) -> Floats:

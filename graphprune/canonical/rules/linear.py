@@ -14,8 +14,8 @@ from graphprune.operators import Add, Conv, Dense, MatMul
 Floats = NDArray[np.float64]
 
 
-def _right(context: Context, node: ir.Node, x: Tracked, weight: Floats) -> Tracked:
-    """x @ weight, contracting the last axis of the file's tensor."""
+def times_matrix(context: Context, node: ir.Node, x: Tracked, weight: Floats) -> Tracked:
+    """x W, contracting the last axis of the file's tensor."""
     shape, batch = x.layout.shape, x.layout.batch
     if batch == len(shape) - 1:
         raise context.fail(node, "contracts the batch axis")
@@ -88,7 +88,7 @@ def matmul(context: Context, node: ir.Node) -> Tracked:
     if weight.ndim > max(len(shape), 2) or max(weight.shape[:-2], default=1) > 1:
         return _batched(context, node, x, weight, axis)
     matrix = _matrix(context, node, weight)
-    out = _right(context, node, x, matrix) if side == 1 else _left(context, node, matrix, x)
+    out = times_matrix(context, node, x, matrix) if side == 1 else _left(context, node, matrix, x)
     return _without(context, node, out, axis) if vector else out
 
 
@@ -165,7 +165,7 @@ def gemm(context: Context, node: ir.Node) -> Tracked:
         x = context.transpose(x, (1, 0), node)
     if side == 1:
         _fits(context, node, x.layout.shape[1], weight.shape[0])
-        out = _right(context, node, x, weight)
+        out = times_matrix(context, node, x, weight)
     else:
         _fits(context, node, x.layout.shape[0], weight.shape[1])
         out = _left(context, node, weight, x)

@@ -6,7 +6,9 @@ import numpy as np
 import onnx_ir as ir
 
 from graphprune.canonical.context import Context, Tracked, legalises
+from graphprune.canonical.rules.activation import magnitude
 from graphprune.canonical.rules.arithmetic import scale
+from graphprune.canonical.rules.linear import along_axis
 from graphprune.ir.source import Layout
 from graphprune.operators import ReduceSum
 
@@ -49,16 +51,31 @@ def summed(context: Context, node: ir.Node, x: Tracked, axes: list[int]) -> Trac
     return context.emit(op, x, layout=Layout(shape, x.layout.batch))
 
 
-@legalises("ReduceSum", "ReduceMean")
+@legalises("ReduceSum", "ReduceMean", "ReduceL1")
 def reduce_sum(context: Context, node: ir.Node) -> Tracked:
-    """A sum over axes; the mean divides it by the number of cells."""
+    """A sum over axes, ReduceL1 of |x|; the mean divides it by the number of cells."""
     x = context.computed(node, 0)
+    if node.op_type == "ReduceL1":
+        x = magnitude(context, node, x)
     axes, layout = reduced_axes(context, node, x)
     out = summed(context, node, x, axes)
     if node.op_type == "ReduceMean":
         count = prod(x.layout.shape[a] for a in axes)
         out = scale(context, node, out, np.array(1.0 / count))
     return context.relayout(out, layout)
+
+
+@legalises("CumSum")
+def cumulative_sum(context: Context, node: ir.Node) -> Tracked:
+    """Sums of the cells up to each one of an axis: a triangular matrix."""
+    x = context.computed(node, 0)
+    axis = int(np.ravel(context.need_constant(node, 1, "axis"))[0])
+    axis = context.axis(axis, x.layout, node)
+    length = x.layout.shape[axis]
+    matrix = np.tri(length, k=-node.attributes.get_int("exclusive", 0))
+    if node.attributes.get_int("reverse", 0):
+        matrix = matrix[::-1, ::-1]
+    return along_axis(context, node, x, axis, np.ascontiguousarray(matrix))
 
 
 @legalises("GlobalAveragePool")
