@@ -50,6 +50,8 @@ class DistanceProblem:
         Points at this distance or beyond are of no interest; finite.
     gap
         An interval with (upper - lower) / upper at most this is tight enough.
+    target
+        The only class that counts as adversarial; None: every class but the label.
     """
 
     network: Network
@@ -57,11 +59,12 @@ class DistanceProblem:
     domain: Domain
     cutoff: float
     gap: float = RELATIVE
+    target: int | None = None
 
     @cached_property
     def query(self) -> Query:
         """The question that confirmed points answer."""
-        return Query(self.network, self.anchor, self.domain)
+        return Query(self.network, self.anchor, self.domain, target=self.target)
 
 
 @dataclass(eq=False)

@@ -175,7 +175,7 @@ class _TargetSearch:
     def _open_targets(self) -> list[_OpenTarget]:
         """The targets that CROWN does not exclude, the most endangered first."""
         problem, interval = self.interval.problem, self.interval
-        rows = margin_rows(problem.network, problem.anchor.label)
+        rows = margin_rows(problem.network, problem.anchor.label, problem.target)
         try:
             margins = linear_bounds(problem.network, Boxes.of(self.ball), self.bounds, rows)[0]
         except GraphpruneError:

@@ -153,11 +153,12 @@ class RadiusProof:
 
     def _targets(self) -> list[Subproblem]:
         """Return the targets that slopes alone do not exclude on the ball."""
-        network, label = self.interval.problem.network, self.interval.problem.anchor.label
+        problem = self.interval.problem
+        network = problem.network
         bounds = bounds_of(pre_activation_bounds(network, Boxes.of(self.ball)))
         self.region = CondensedRegion.of(network, self.ball, bounds)
         self.interval.unstable = self.region.condensed.unstable
-        rows = margin_rows(network, label)
+        rows = margin_rows(network, problem.anchor.label, problem.target)
         return self._open([Subproblem.of(self.region, row) for row in rows])
 
     def _open(self, targets: list[Subproblem]) -> list[Subproblem]:

@@ -121,6 +121,7 @@ class AttackOptions(TypedDict, total=False):
     method: AttackMethod
     effort: Effort
     norm: str
+    target: int | None
     seed: int
     time_limit: float
     progress: Progress
@@ -146,6 +147,8 @@ def attack(network: Network, anchor: Anchor, **options: Unpack[AttackOptions]) -
         farther.
     norm
         The norm of the distance: ``linf`` (the default), ``l2`` or ``l1``.
+    target
+        The only class that counts as adversarial; every class but the label unless given.
     seed
         Seed of the random points; 0 unless given.
     time_limit
@@ -161,13 +164,15 @@ def attack(network: Network, anchor: Anchor, **options: Unpack[AttackOptions]) -
     Raises
     ------
     GraphpruneError
-        The network has one output, the anchor does not fit it, or a name is unknown.
+        The network has one output, the anchor does not fit it, the target is no other class, or a
+        name is unknown.
     Interrupted
         Ctrl-C; its `found` is the attack with the best point so far.
     """
     check_options("attack", options, AttackOptions.__annotations__)
     domain, norm = options.get("domain") or Domain(), norm_of(options.get("norm", LINF))
-    query = Query(network, anchor, domain, norm, options.get("seed", 0))
+    seed, target = options.get("seed", 0), options.get("target")
+    query = Query(network, anchor, domain, norm, seed, target)
     resources = current().telling(options.get("progress", quiet))
     return closest_adversarial(
         query,

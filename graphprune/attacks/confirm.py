@@ -43,6 +43,14 @@ def margins(logits: Floating, label: int) -> NDArray[np.float64]:
     return out
 
 
+def _wins(query: Query, logits: Floating) -> NDArray[np.bool_]:
+    """Per point and class (N, classes), True where a class that counts is adversarial."""
+    won = margins(logits, query.anchor.label) <= 0
+    counts = np.zeros(won.shape[1], np.bool_)
+    counts[query.targets] = True
+    return won & counts
+
+
 def confirm(query: Query, points: Floating) -> Witness | None:
     """The closest of `points` (N, *sample) that ONNX Runtime and float64 both call adversarial."""
     return _closest(query, [_judge(query, points)])
@@ -65,7 +73,7 @@ class _Judged:
 def _judge(query: Query, points: Floating) -> _Judged:
     network, anchor = query.network, query.anchor
     points = query.domain.clip(points.astype(network.source.dtype))
-    adversarial = margins(run_original(network, points), anchor.label) <= 0
+    adversarial = _wins(query, run_original(network, points))
     distances = query.norm.lengths(points.astype(np.float64) - anchor.center)
     return _Judged(points, distances, adversarial)
 
@@ -78,7 +86,7 @@ def _closest(query: Query, judged: list[_Judged]) -> Witness | None:
     candidates = np.flatnonzero(adversarial.any(axis=1))
     for i in candidates[np.argsort(distances[candidates], kind="stable")]:
         logits = forward64(query.network, points[i : i + 1])[0]
-        both = adversarial[i] & (margins(logits, query.anchor.label)[0] <= 0)
+        both = adversarial[i] & _wins(query, logits)[0]
         if both.any():
             return Witness(points[i], float(distances[i]), int(np.flatnonzero(both)[0]))
     return None

@@ -58,10 +58,10 @@ class AttackProblem:
         arrays = {"start": self.start, "lower": self.lower, "upper": self.upper}
         return {name: Resident.of(a.astype(np.float32)[None]) for name, a in arrays.items()}
 
-    @cached_property
+    @property
     def targets(self) -> Indices:
-        """Every class but the label."""
-        return np.delete(np.arange(self.network.classes), self.query.anchor.label)
+        """The classes that count as adversarial."""
+        return self.query.targets
 
     def clip(self, steps: Floats) -> Floats:
         """The nearest steps inside the domain."""

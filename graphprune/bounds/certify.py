@@ -50,6 +50,8 @@ class Certificate:
         The norm of the radius.
     asked
         The radius that was asked about, beyond which the search does not go; None: no such one.
+    target
+        The only class that counted as adversarial; None: all of them.
     """
 
     radius: float
@@ -59,6 +61,7 @@ class Certificate:
     stopped: bool = False
     norm: Norm = LINF
     asked: float | None = None
+    target: int | None = None
 
     @property
     def certified(self) -> bool | None:
@@ -66,16 +69,16 @@ class Certificate:
         return None if self.asked is None else self.complete or self.radius >= self.asked
 
 
-def margin_rows(network: Network, label: int) -> NDArray[np.float64]:
-    """Rows (classes - 1, classes) of f_y - f_t, targets in increasing order."""
+def margin_rows(network: Network, label: int, target: int | None = None) -> NDArray[np.float64]:
+    """Rows (targets, classes) of f_y - f_t: for one target, or all in increasing order."""
     rows = -np.eye(network.classes)
     rows[:, label] += 1.0
     others: NDArray[np.float64] = np.delete(rows, label, axis=0)
-    return others
+    return others if target is None else rows[target : target + 1]
 
 
 def certified_margins(query: Query, radius: float, method: Method = "crown") -> NDArray[np.float64]:
-    """Proven lower bounds (classes - 1,) of the margins on a ball, targets increasing."""
+    """Proven lower bounds (targets,) of the margins on a ball, targets increasing."""
     margins: NDArray[np.float64] = margins_on(query, [query.ball(radius)], method)[0][0]
     return margins
 
@@ -89,7 +92,7 @@ def margins_on(
     *,
     below: Method | None = None,
 ) -> tuple[NDArray[np.float64], list[LayerBounds]]:
-    """Margins (B, classes - 1) and bounds of layers.
+    """Margins (B, targets) and bounds of layers.
 
     Parameters
     ----------
@@ -102,7 +105,7 @@ def margins_on(
     if outer is not None:
         outer = [LayerBounds.stack([layer] * len(balls)) for layer in outer]
     layers = pre_activation_bounds(network, boxes, below or method, outer=outer)
-    rows = margin_rows(network, query.anchor.label)
+    rows = margin_rows(network, query.anchor.label, query.target)
     return linear_bounds(network, boxes, layers, rows, method, ascent=Ascent(enough=enough)), layers
 
 
@@ -113,6 +116,7 @@ class CertifyOptions(TypedDict, total=False):
     method: Method
     norm: str
     radius: float | None
+    target: int | None
     upper: float | None
     time_limit: float
     progress: Progress
@@ -137,6 +141,8 @@ def certify(network: Network, anchor: Anchor, **options: Unpack[CertifyOptions])
     radius
         Only radii up to this one are of interest: the result says whether it is `certified`. It is
         tried first.
+    target
+        The only class that counts as adversarial; every class but the label unless given.
     upper
         A distance known to hold an adversarial point: where the search may stop looking.
     time_limit
@@ -152,7 +158,8 @@ def certify(network: Network, anchor: Anchor, **options: Unpack[CertifyOptions])
     Raises
     ------
     GraphpruneError
-        The network has one output, the radius is not positive, or a method or norm is unknown.
+        The network has one output, the radius is not positive, the target is no other class, or a
+        method or norm is unknown.
     AnchorError
         The anchor does not fit the network, or lies outside the domain.
     Interrupted
@@ -160,7 +167,7 @@ def certify(network: Network, anchor: Anchor, **options: Unpack[CertifyOptions])
     """
     check_options("certify", options, CertifyOptions.__annotations__)
     domain, norm = options.get("domain") or Domain(), norm_of(options.get("norm", LINF))
-    query = Query(network, anchor, domain, norm)
+    query = Query(network, anchor, domain, norm, target=options.get("target"))
     resources = current().telling(options.get("progress", quiet))
     return certified_radius(
         query,
@@ -192,7 +199,9 @@ def certified_radius(
     def found(*, complete: bool = False, stopped: bool) -> Certificate:
         seconds = monotonic() - start
         low = float(bracket.low)
-        return Certificate(low, complete, method, seconds, stopped, query.norm, radius)
+        return Certificate(
+            low, complete, method, seconds, stopped, query.norm, radius, query.target
+        )
 
     try:
         with using(resources):

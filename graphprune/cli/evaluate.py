@@ -70,6 +70,7 @@ class EvaluateOptions:
     radius: float | None = again(Settings, "radius")
     labels: str | None = field(default=None, metadata=option("Labels: .npy or IDX.", "--labels"))
     domain: str = again(Settings, "domain", default="0,1")
+    target: int | None = again(Settings, "target")
     margin: float = again(Settings, "margin")
     threshold: float | None = again(Settings, "threshold")
     limit: int | None = field(

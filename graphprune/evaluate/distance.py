@@ -127,12 +127,30 @@ class DistanceSettings:
                     f"d_bnd is a distance in {MEASURED}; what is known is in {known.norm}"
                 )
 
+    def require(self, query: Query) -> None:
+        """Refuse what is known of other classes than those that a query is about.
+
+        Raises
+        ------
+        GraphpruneError
+            It names the class.
+        """
+        point = None if self.attack is None else self.attack.witness
+        if point is not None and point.target not in query.targets:
+            raise GraphpruneError(
+                f"the known attack's point is of class {point.target}, which is not asked about"
+            )
+        only = None if self.certificate is None else self.certificate.target
+        if only is not None and only != query.target:
+            raise GraphpruneError(f"the known certificate is about class {only} alone")
+
 
 class DistanceOptions(TypedDict, total=False):
     """Options of `distance`, as it documents them."""
 
     domain: Domain | None
     radius: float | None
+    target: int | None
     solver: str
     time_limit: float
     threads: int
@@ -163,6 +181,8 @@ def distance(network: Network, anchor: Anchor, **options: Unpack[DistanceOptions
     radius
         Only distances below it are of interest: the exact distance if it is below `radius`,
         otherwise status ``robust``.
+    target
+        The only class that counts as adversarial; every class but the label unless given.
     solver
         ``auto`` (the default), ``search``, ``scip`` or that of a plugin.
     time_limit
@@ -177,8 +197,8 @@ def distance(network: Network, anchor: Anchor, **options: Unpack[DistanceOptions
         GiB that the open cases of the search may take, or SCIP; 2 unless given. Where they are not
         enough, the result is the interval reached.
     known_attack, known_certificate
-        Results of :func:`attack` and :func:`certify` for the same network, anchor and domain, in
-        the norm ``linf``.
+        Results of :func:`attack` and :func:`certify` for the same network, anchor, domain and
+        target, in the norm ``linf``.
     record
         Keep a `trace` for a certificate.
     gap
@@ -196,28 +216,18 @@ def distance(network: Network, anchor: Anchor, **options: Unpack[DistanceOptions
     Raises
     ------
     GraphpruneError
-        The network has one output, the solver is unknown, a limit is not positive, or what is known
-        has another norm.
+        The network has one output, the solver is unknown, a limit is not positive, the target is no
+        other class, or what is known has another norm or target.
     AnchorError
         The anchor does not fit the network, or lies outside the domain.
     Interrupted
         Ctrl-C; its `found` is the interval reached.
     """
     check_options("distance", options, DistanceOptions.__annotations__)
-    query = Query(network, anchor, options.get("domain") or Domain())
-    radius, memory = options.get("radius"), options.get("memory", 2.0)
-    time_limit = options.get("time_limit", np.inf)
-    if not time_limit >= 0 or (radius is not None and not radius > 0) or not memory > 0:
-        raise GraphpruneError("time_limit must be at least 0, radius and memory positive")
-    settings = DistanceSettings(
-        radius,
-        options.get("solver", "auto"),
-        options.get("gap", RELATIVE),
-        options.get("record", False),
-        options.get("known_attack"),
-        options.get("known_certificate"),
-        options.get("before"),
-    )
+    query = Query(network, anchor, options.get("domain") or Domain(), target=options.get("target"))
+    memory, time_limit = options.get("memory", 2.0), options.get("time_limit", np.inf)
+    if not time_limit >= 0 or not memory > 0:
+        raise GraphpruneError("time_limit must be at least 0, memory positive")
     resources = replace(
         current(),
         memory=int(memory * 2**30),
@@ -225,7 +235,19 @@ def distance(network: Network, anchor: Anchor, **options: Unpack[DistanceOptions
         workers=options.get("workers", 1),
         progress=options.get("progress", quiet),
     )
-    return exact_distance(query, resources.within(time_limit), settings)
+    return exact_distance(query, resources.within(time_limit), _settings_of(options))
+
+
+def _settings_of(options: DistanceOptions) -> DistanceSettings:
+    return DistanceSettings(
+        options.get("radius"),
+        options.get("solver", "auto"),
+        options.get("gap", RELATIVE),
+        options.get("record", False),
+        options.get("known_attack"),
+        options.get("known_certificate"),
+        options.get("before"),
+    )
 
 
 def exact_distance(
@@ -233,6 +255,7 @@ def exact_distance(
 ) -> Distance:
     """`distance` on a query: the form that the rest of the package calls."""
     settings = settings or DistanceSettings()
+    settings.require(query)
     start = monotonic()
     warm_up(resources.progress)
     seconds, start = monotonic() - start, monotonic()
@@ -240,7 +263,9 @@ def exact_distance(
     resources = replace(resources, deadline=resources.deadline + seconds)
     cutoff = query.domain.search_limit(query.anchor.x, radius=settings.radius)
     interval = DistanceInterval(
-        DistanceProblem(query.network, query.anchor, query.domain, cutoff, settings.gap),
+        DistanceProblem(
+            query.network, query.anchor, query.domain, cutoff, settings.gap, query.target
+        ),
         progress=resources.progress, record=settings.record,
     )  # fmt: skip
     covered = cutoff >= query.domain.reach(query.anchor.x)

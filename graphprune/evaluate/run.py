@@ -22,6 +22,7 @@ from graphprune.evaluate.settings import Settings
 from graphprune.evaluate.store import Store
 from graphprune.evaluate.tasks import classify, needs, tasks_of
 from graphprune.evaluate.warm import warm_up
+from graphprune.ir.query import own_target, require_target
 from graphprune.region import Anchor
 from graphprune.runtime.resources import using
 
@@ -97,12 +98,7 @@ def evaluate(
     """
     process_pool.configure(memory=memory)
     for job in jobs:
-        if job.network.classes < 2:
-            label = job.network.source.path or "the network"
-            raise GraphpruneError(
-                f"{label}: has one output; a decision boundary needs two classes:"
-                " gp.as_classifier(network, threshold) has them"
-            )
+        _require(job, settings)
     with ExitStack() as stack:
         stack.enter_context(using(settings.resources()))
         store = None
@@ -121,6 +117,20 @@ def evaluate(
         except OutputError as error:
             run.failure = error
         return run.outcome(interrupted=interrupt.requested)
+
+
+def _require(job: Job, settings: Settings) -> None:
+    """Refuse questions that no anchor of a job has an answer to."""
+    if job.network.classes < 2:
+        label = job.network.source.path or "the network"
+        raise GraphpruneError(
+            f"{label}: has one output; a decision boundary needs two classes:"
+            " gp.as_classifier(network, threshold) has them"
+        )
+    if settings.target is not None:
+        require_target(settings.target, job.network.classes)
+        if all(anchor.label == settings.target for anchor in job.anchors):
+            raise GraphpruneError(own_target(settings.target))
 
 
 @contextmanager
@@ -169,7 +179,7 @@ class _Run:
     def prepare(self) -> None:
         """Classify every anchor, read what an earlier run finished, list what is left."""
         for sha, job in self.jobs.items():
-            starts = classify(job.network, job.anchors)
+            starts = classify(job.network, job.anchors, self.settings.target)
             if self.store is not None:
                 self.store.add(job.network, job.anchors, starts)
             for place, (anchor, start) in enumerate(zip(job.anchors, starts, strict=True)):

@@ -101,6 +101,8 @@ class Settings:
         Domain of perturbed points.
     output
         The graph output that holds the scores, or None for the only float one.
+    target
+        The only class that counts as adversarial, or None.
     margin
         Score by which another class must be above the label's to count as adversarial.
     threshold
@@ -165,6 +167,12 @@ class Settings:
             "Output with the scores; default: the only float one.", "--output", metavar="NAME"
         ),
     )
+    target: int | None = field(
+        default=None,
+        metadata=option(
+            "Only this class counts as adversarial.", "--target", metavar="CLASS", least=0
+        ),
+    )
     margin: float = field(
         default=0.0,
         metadata=option(
@@ -204,6 +212,8 @@ class Settings:
         object.__setattr__(self, "norm", norm_of(self.norm))
         if self.margin and self.certificate:
             raise GraphpruneError("--certificate proves decisions: it knows no --margin")
+        if self.target is not None and self.certificate:
+            raise GraphpruneError("--certificate proves distances to all classes: no --target")
         if self.norm is not MEASURED and "bnd" in self.metrics:
             raise GraphpruneError(
                 f"d_bnd is computed in the norm {MEASURED} only, not {self.norm}: leave it out"
@@ -221,7 +231,7 @@ class Settings:
         from graphprune.ir import Query
 
         asked = with_margin(network, anchor.label, self.margin)
-        return Query(asked, anchor, self.domain, self.norm, self.seed)
+        return Query(asked, anchor, self.domain, self.norm, self.seed, self.target)
 
     def resources(self, progress: Progress = quiet) -> Resources:
         """The resources of a task; its deadline is the task's own."""
@@ -238,7 +248,7 @@ class Settings:
                 settings[name] = None
         settings["norm"], settings["domain"] = str(self.norm), self.domain.to_json()
         # Where they are not asked for, documents are as before there were such questions.
-        for name, unasked in (("margin", 0.0), ("threshold", None)):
+        for name, unasked in (("target", None), ("margin", 0.0), ("threshold", None)):
             if settings[name] == unasked:
                 del settings[name]
         return settings

@@ -28,6 +28,7 @@ from graphprune.evaluate.serialise import value_of
 from graphprune.evaluate.settings import Metric, Settings
 from graphprune.ir import Network, Query
 from graphprune.ir.network import activation_of
+from graphprune.ir.query import own_target
 from graphprune.progress import Interrupted, Progress, quiet
 from graphprune.region import Anchor
 from graphprune.runtime.original import run_original
@@ -181,20 +182,31 @@ _METRICS: dict[Metric, Callable[[Query, Settings, Known, Resources], Result]] = 
 }
 
 
-def classify(network: Network, anchors: Sequence[Anchor]) -> list[Classified]:
-    """Where the network puts every anchor, and so whether there is anything to do."""
+def classify(
+    network: Network, anchors: Sequence[Anchor], target: int | None = None
+) -> list[Classified]:
+    """Where the network puts every anchor, and so whether there is anything to do.
+
+    Parameters
+    ----------
+    target
+        The only class that counts as adversarial: anchors of this class cannot be asked about.
+    """
     found: list[Classified] = []
     for start in range(0, len(anchors), BATCH):
         part = anchors[start : start + BATCH]
         logits = run_original(network, np.stack([a.x for a in part]))
-        found += [_classified(a, row) for a, row in zip(part, logits, strict=True)]
+        found += [_classified(a, row, target) for a, row in zip(part, logits, strict=True)]
     return found
 
 
-def _classified(anchor: Anchor, logits: np.ndarray) -> Classified:
+def _classified(anchor: Anchor, logits: np.ndarray, target: int | None) -> Classified:
     predicted = int(np.argmax(logits))
     if not np.all(np.isfinite(logits)):
         message = "the network's logits at the anchor are not finite"
+        return Classified(anchor.index, anchor.label, predicted, "error", message)
+    if target == anchor.label:
+        message = own_target(anchor.label)
         return Classified(anchor.index, anchor.label, predicted, "error", message)
     right = logits[anchor.label] >= logits.max()
     return Classified(anchor.index, anchor.label, predicted, "ok" if right else "misclassified")

@@ -170,7 +170,7 @@ def margins_of(asked: EstimateQuery, method: Method, below: Method | None = None
 def tangent(asked: EstimateQuery) -> tuple[Floats, Floats]:
     """Margins (targets,) at the anchor, and how fast they can fall with the radius in the norm."""
     network, anchor, s = asked.network, asked.anchor, asked.settings
-    rows = margin_rows(network, anchor.label).astype(np.float32)
+    rows = margin_rows(network, anchor.label, asked.query.target).astype(np.float32)
     x = np.repeat(anchor.x[None].astype(np.float32), len(rows), axis=0)
     run = compiled(network, "gradient", lambda: transforms.gradient(network))
     logits, gradient = run({"x": x, "rows": rows})

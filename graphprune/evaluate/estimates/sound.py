@@ -110,7 +110,7 @@ class Ladder:
         condensed = condense(problem.network, bounds_of(layers), ball)
         if condensed.unstable > CROWDED:
             return  # SCIP alone makes no first attempt that would have told
-        rows = margin_rows(problem.network, problem.anchor.label)
+        rows = margin_rows(problem.network, problem.anchor.label, problem.target)
         margins = linear_bounds(problem.network, Boxes.of(ball), layers, rows)[0]
         # Targets that bounds exclude are no nearer than the ball's radius.
         lowers = {int(i): interval.lower for i in np.flatnonzero(~(margins > 0))}

@@ -1,0 +1,175 @@
+"""One class alone: every metric against brute force on the network of the two classes."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import graphprune as gp
+from graphprune.attacks.attack import AttackMethod
+from graphprune.cli.app import run as main
+from graphprune.evaluate.settings import Settings
+from graphprune.evaluate.tasks import classify
+from graphprune.runtime.original import run_original
+from tests.drawn import labelled
+from tests.oracles import Perceptron, brute_force_distance
+
+
+def only(net: Perceptron, label: int, target: int) -> Perceptron:
+    """The network of the scores of two classes."""
+    kept = [label, target]
+    weights = [*net.weights[:-1], net.weights[-1][kept]]
+    return Perceptron(weights, [*net.biases[:-1], net.biases[-1][kept]])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("solver", ["search", "scip"])
+@settings(max_examples=3)
+@given(drawn=labelled([2, 4, 3], [2, 3, 3, 4]))
+def test_the_exact_distance_is_that_of_the_two_classes(
+    solver: str, drawn: tuple[Perceptron, gp.Network, gp.Anchor]
+) -> None:
+    net, network, anchor = drawn
+    found = {}
+    for target in range(network.classes):
+        if target == anchor.label:
+            continue
+        x0 = anchor.x.astype(float)
+        truth = brute_force_distance(only(net, anchor.label, target), x0, 0, 0.0, 1.0)
+        result = gp.distance(network, anchor, target=target, solver=solver)
+        found[target] = result
+        assert result.lower <= truth + 1e-6
+        if np.isinf(truth):
+            assert result.witness is None
+            continue
+        assert result.witness is not None
+        assert result.upper == pytest.approx(truth, rel=2e-4, abs=2e-6)
+        assert result.witness.target == target
+        scores = run_original(network, result.witness.x[None])[0]
+        assert scores[target] >= scores[anchor.label]
+    nearest = gp.distance(network, anchor, solver=solver)
+    uppers = [r.upper for r in found.values() if r.upper is not None]
+    if uppers:
+        assert nearest.upper == pytest.approx(min(uppers), rel=2e-4, abs=2e-6)
+
+
+@pytest.mark.slow
+@settings(max_examples=5)
+@given(drawn=labelled([2, 4, 3]), method=st.sampled_from(["descent", "pgd"]))
+def test_attack_and_certificate_bracket_the_distance_of_one_class(
+    drawn: tuple[Perceptron, gp.Network, gp.Anchor], method: AttackMethod
+) -> None:
+    net, network, anchor = drawn
+    for target in range(network.classes):
+        if target == anchor.label:
+            continue
+        x0 = anchor.x.astype(float)
+        truth = brute_force_distance(only(net, anchor.label, target), x0, 0, 0.0, 1.0)
+        found = gp.attack(network, anchor, target=target, method=method, effort="fast")
+        assert found.witness is None or found.witness.target == target
+        assert found.distance is None or found.distance >= truth - 1e-6
+        proof = gp.certify(network, anchor, target=target)
+        assert proof.radius <= truth + 1e-6
+        # A margin among several is bounded as it is alone.
+        assert proof.radius >= 0.99 * gp.certify(network, anchor).radius
+
+
+def test_no_other_class_is_refused(tiny: gp.Network, images: list[gp.Anchor]) -> None:
+    anchor = images[0]
+    for target, said in (
+        (anchor.label, "anchor's own label"),
+        (10, "out of range: the network has classes 0 to 9"),
+        (-1, "out of range"),
+        ("3", "no integer"),
+        (True, "no integer"),
+    ):
+        for ask in (gp.attack, gp.certify, gp.distance):
+            with pytest.raises(gp.GraphpruneError, match=said):
+                ask(network=tiny, anchor=anchor, target=target)  # type: ignore[arg-type]
+
+
+def test_what_is_known_of_another_class_is_not_taken(
+    tiny: gp.Network, images: list[gp.Anchor]
+) -> None:
+    anchor = images[0]
+    first, second = [t for t in range(3) if t != anchor.label][:2]
+    attack = gp.attack(tiny, anchor, target=first, effort="fast")
+    with pytest.raises(gp.GraphpruneError, match=f"is of class {first}"):
+        gp.distance(tiny, anchor, target=second, known_attack=attack)
+    proof = gp.certify(tiny, anchor, target=first)
+    for target in (None, second):
+        with pytest.raises(gp.GraphpruneError, match=f"about class {first} alone"):
+            gp.distance(tiny, anchor, target=target, known_certificate=proof)
+
+
+def test_anchors_of_the_target_cannot_be_asked_about(
+    tiny: gp.Network, images: list[gp.Anchor]
+) -> None:
+    target = images[0].label
+    starts = classify(tiny, images[:10], target)
+    for anchor, start in zip(images, starts, strict=False):
+        assert (start.status == "error") == (anchor.label == target)
+
+
+@pytest.fixture
+def linear(tmp_path: Path) -> Path:
+    """Scores x_0, x_1, x_2 of three classes."""
+    net = Perceptron([np.eye(3)], [np.zeros(3)])
+    onnx.save(net.model(), tmp_path / "m.onnx")
+    x = np.array([[0.9, 0.7, 0.3], [0.2, 0.8, 0.4]], np.float32)
+    np.savez(tmp_path / "a.npz", x=x, y=[0, 1])
+    return tmp_path
+
+
+def ask(folder: Path, command: str, *more: str) -> tuple[int, dict[str, object]]:
+    out = folder / "out.json"
+    code = main([
+        command, str(folder / "m.onnx"), "--anchors", str(folder / "a.npz"), "--quiet",
+        "--json", str(out), *more,
+    ])  # fmt: skip
+    return code, json.loads(out.read_text()) if out.exists() else {}
+
+
+@pytest.mark.slow
+def test_every_command_asks_about_one_class(linear: Path) -> None:
+    for command, metrics in (("attack", "adv"), ("certify", "rob"), ("distance", "bnd")):
+        _, document = ask(linear, command, "--target", "2")
+        anchors, asked = document["anchors"], document["settings"]
+        assert isinstance(anchors, list)
+        assert isinstance(asked, dict)
+        assert Settings.from_json(asked).target == 2
+        for record, truth in zip(anchors, (0.3, 0.2), strict=True):
+            value = record[f"d_{metrics}"]
+            assert value.get("upper", value.get("value")) == pytest.approx(truth, rel=2e-3)
+            assert value.get("target", 2) == 2
+    _, document = ask(
+        linear, "evaluate", "--target", "2", "--estimate", "extrapolate", "--estimate", "nearest"
+    )
+    anchors = document["anchors"]
+    assert isinstance(anchors, list)
+    for record, truth in zip(anchors, (0.3, 0.2), strict=True):
+        for found in record["estimates"]:
+            assert found["value"] == pytest.approx(truth, rel=0.05)
+
+
+def test_an_anchor_of_the_class_is_an_error_and_a_file_of_them_refused(
+    linear: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, document = ask(linear, "certify", "--target", "0")
+    assert code == 1
+    anchors = document["anchors"]
+    assert isinstance(anchors, list)
+    assert [record["status"] for record in anchors] == ["error", "ok"]
+    for more, said in (
+        (["--target", "0", "--limit", "1"], "own label"),
+        (["--target", "3"], "out of range"),
+        (["--target", "-1"], "--target"),
+    ):
+        assert ask(linear, "certify", *more)[0] == 2
+        assert said in capsys.readouterr().err
+    assert ask(linear, "distance", "--target", "2", "--certificate", str(linear / "c"))[0] == 2
+    assert "no --target" in capsys.readouterr().err
