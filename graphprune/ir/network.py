@@ -9,7 +9,7 @@ from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeGuard, TypeVar, runtime_checkable
 
 import numpy as np
 import onnx_ir as ir
@@ -311,13 +311,25 @@ def operator(node: ir.Node) -> Operator:
     return op
 
 
+# Looking through the members of a protocol is slow; they are those of the class.
+_affine: dict[type, bool] = {}
+
+
+def is_affine_operator(op: object) -> TypeGuard[AffineOperator]:
+    """True of an operator that is affine."""
+    kind = type(op)
+    if kind not in _affine:
+        _affine[kind] = isinstance(op, AffineOperator)
+    return _affine[kind]
+
+
 def is_affine(node: ir.Node) -> bool:
-    return isinstance(operator(node), AffineOperator)
+    return is_affine_operator(operator(node))
 
 
 def affine(node: ir.Node) -> AffineOperator:
     op = operator(node)
-    if not isinstance(op, AffineOperator):
+    if not is_affine_operator(op):
         raise TypeError(f"node '{node.name}' is not affine")
     return op
 
