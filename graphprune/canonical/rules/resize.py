@@ -154,6 +154,8 @@ def resize(context: Context, node: ir.Node) -> Tracked:
             at = how.positions(lengths[k], outs[k], scales[k], box)
         except ValueError as error:
             raise context.fail(node, str(error)) from None
+        if np.array_equal(at, np.arange(lengths[k])):
+            continue
         own = how
         if old and scales[k] < 1:
             # Opset 10 does not say how; ONNX Runtime rounds up then.
