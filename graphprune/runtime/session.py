@@ -43,6 +43,8 @@ class Executable:
         options.log_severity_level = 4
         # Freed at the end of a run: batches vary, and an arena keeps the largest one forever.
         options.enable_cpu_mem_arena = False
+        # A product with dequantised weights would round what it is multiplied with to 8 bits.
+        options.add_session_config_entry("session.disable_quant_qdq", "1")
         self._device = current().device
         if self._device == "cuda":
             # TF32 would break the rounding margins, and so would Winograd's or Fourier's
