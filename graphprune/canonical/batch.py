@@ -1,6 +1,6 @@
 """The batch, which is bound to a number while it may be any.
 
-What hangs on it is known by a second number: a constant that would be another one then may serve
+A second number tells what hangs on it: a constant that would be another one then may serve
 as a shape, never as a factor; a tensor that only repeats one sample's numbers along the batch
 (``torch.zeros(x.size(0), 8)``) is a value of the network that its input does not change.
 """
@@ -25,8 +25,11 @@ SYMBOLIC_BATCH = 10007
 # Another one: constants that differ under it hang on the batch size.
 OTHER_BATCH = 10009
 # Operators that may be told the batch size, for it is a shape to them.
-SHAPED = ("Reshape", "Expand", "Slice", "Tile", "Resize", "Upsample", "ConstantOfShape")
-# Of these the ones that repeat a constant, and the input that says how often.
+SHAPED = (
+    "Reshape", "Expand", "Slice", "Tile", "Resize", "Upsample", "ConstantOfShape",
+    "CenterCropPad", "AffineGrid",
+)  # fmt: skip
+# Those that repeat a constant, and the input that says how often.
 REPEATING = {"ConstantOfShape": 0, "Expand": 1, "Tile": 1}
 
 
@@ -90,7 +93,8 @@ def of_one_sample(context: Context, node: ir.Node) -> tuple[dict[str, Array], in
     if place is None or node.domain not in ("", "ai.onnx"):
         return None
     feeds = {str(v.name): context.constants[str(v.name)] for v in node.inputs if v is not None}
-    name = str(node.inputs[place].name) if node.inputs[place] is not None else ""
+    times = node.inputs[place]
+    name = "" if times is None else str(times.name)
     shape, other = feeds.get(name), context.other.get(name)
     if shape is None or other is None or shape.shape != other.shape or shape.ndim != 1:
         return None

@@ -1,6 +1,6 @@
 """The view of a legalisation rule: constants, computed values with their layout, and `emit`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import prod
 from typing import TypeVar
@@ -20,10 +20,20 @@ Array = NDArray[np.generic]
 
 @dataclass(frozen=True, eq=False)
 class Tracked:
-    """A computed value: canonical in the new graph, laid out as `layout` in the file."""
+    """A computed value: canonical in the new graph, laid out as `layout` in the file.
+
+    Attributes
+    ----------
+    number
+        Its numbers for a batch of one, where they are the same for every input.
+    absent
+        Cells of the sample that stand for -inf, below all numbers: only maxima may read them.
+    """
 
     value: ir.Value
     layout: Layout
+    number: Array | None = None
+    absent: NDArray[np.bool_] | None = None
 
 
 # One result per output of the node; a single one stands for the first output.
@@ -62,51 +72,87 @@ class Context:
         The model's name in messages (its path).
     builder
         Receives the canonical operators.
-    batch_size
-        The size every batch axis was bound to.
-    opset
-        Opset of the default domain: attributes moved to inputs over the years.
+    layout
+        Layout of the network's input; its batch axis has the size every batch was bound to.
+    opsets
+        Opsets by domain: attributes of operators moved to inputs over the years.
     """
 
-    def __init__(self, label: str, builder: NetworkBuilder, batch_size: int, opset: int) -> None:
+    def __init__(
+        self, label: str, builder: NetworkBuilder, layout: Layout, opsets: Mapping[str, int]
+    ) -> None:
         self.label = label
         self.builder = builder
-        self.batch_size = batch_size
-        self.opset = opset
+        self.input = Tracked(builder.input, layout)
+        self.batch_size = 1 if layout.batch is None else layout.shape[layout.batch]
+        self.opsets = {"": opsets.get("", opsets.get("ai.onnx", 0)), **opsets}
         # From here on runtimes may have other shapes than ONNX's inference.
         self.differs = False
-        # Numbers in constants that were computed, not stored.
-        self.folded = 0
+        # Bytes of constants that the file stores, and of those that are computed.
+        self.stored = self.folded = 0
         self.constants: dict[str, Array] = {}
         # Some of them in the file's own types.
         self.exact: dict[str, Array] = {}
         # Values, at another batch size, of constants that hang on it.
         self.other: dict[str, Array] = {}
         self.tracked: dict[str, Tracked] = {}
+        # The node that is being lowered, and the one that each canonical value is part of.
+        self.node: ir.Node | None = None
+        self.lowered: dict[ir.Value, ir.Node] = {}
+
+    @property
+    def opset(self) -> int:
+        """Opset of the default domain."""
+        return self.opsets[""]
 
     def fail(self, node: ir.Node, reason: str) -> UnsupportedError:
         """The error for `node`; rules raise it."""
         return UnsupportedError(f"{self.label}: {describe(node)}: {reason}")
 
-    def constant(self, node: ir.Node, index: int) -> Array | None:
-        """Input `index` as an array (floats in float64), or None when it is computed."""
+    def constant(self, node: ir.Node, index: int, *, whole: bool = False) -> Array | None:
+        """Input `index` as an array (floats in float64), or None when it is computed.
+
+        A value that is the same for every input counts as computed only among its like. Its batch
+        axis has length 1, or that of the batch where the `whole` tensor is asked for (a view).
+        """
         value = node.inputs[index]
-        return None if value is None else self.constants.get(str(value.name))
+        if value is None:
+            return None
+        name = str(value.name)
+        if name in self.tracked and not self.repeats(node):
+            found = self.tracked[name]
+            if found.number is None or not whole:
+                return found.number
+            return np.broadcast_to(found.number, found.layout.shape)
+        return self.constants.get(name)
+
+    def repeats(self, node: ir.Node) -> bool:
+        """True where no input of a node changes with the network's input."""
+        names = [str(value.name) for value in node.inputs if value is not None]
+        values = [self.tracked[name] for name in names if name in self.tracked]
+        return bool(values) and all(value.number is not None for value in values)
 
     def has(self, node: ir.Node, index: int) -> bool:
         """True where the node has this (optional) input."""
         return index < len(node.inputs) and node.inputs[index] is not None
 
-    def need_constant(self, node: ir.Node, index: int, what: str) -> Array:
+    def need_constant(self, node: ir.Node, index: int, what: str, *, whole: bool = False) -> Array:
         """Input `index` as an array (floats in float64); raises where it is none, calling it
         `what`."""
-        array = self.constant(node, index) if self.has(node, index) else None
+        array = self.constant(node, index, whole=whole) if self.has(node, index) else None
         if array is None:
             raise self.fail(node, f"its {what} must be a constant, but it is computed or missing")
         return array
 
     def computed(self, node: ir.Node, index: int) -> Tracked:
         """Input `index` as a computed value; raises where it is a constant or missing."""
+        found = self.value(node, index)
+        if found.absent is not None:
+            raise self.fail(node, f"input {index} holds -inf, which only a MaxPool may read")
+        return found
+
+    def value(self, node: ir.Node, index: int) -> Tracked:
+        """`computed`, for a rule that knows what absent cells are."""
         value = node.inputs[index]
         if value is None or str(value.name) not in self.tracked:
             raise self.fail(node, f"input {index} must be computed from the network's input")
@@ -123,6 +169,8 @@ class Context:
         """Add a canonical operator; its value is called as the `output` of `node` it computes."""
         name = None if node is None else node.outputs[output].name
         value = self.builder.add(op, *(t.value for t in inputs), name=name)
+        if self.node is not None:
+            self.lowered[value] = self.node
         if node is not None and sample_shape(value) != layout.sample:
             raise self.fail(node, f"computes {sample_shape(value)} where {layout.sample} is due")
         return Tracked(value, layout)
@@ -272,6 +320,8 @@ class Context:
 
     def logits(self, x: Tracked) -> Tracked:
         """`x` as vectors (N, classes), in a value of its own that may be the graph's output."""
+        if x.absent is not None:
+            raise UnsupportedError(f"{self.label}: its output holds -inf for every input")
         flat = (x.layout.size,)
         if x.layout.sample != flat:
             return self.emit(Reshape(x.layout.sample, flat), x, layout=x.layout)

@@ -15,9 +15,7 @@ Array = NDArray[np.generic]
 Feeds = Mapping[str, Array]
 
 
-def model_of_node(
-    node: onnx.NodeProto, opsets: Mapping[str, int], feeds: Feeds
-) -> onnx.ModelProto:
+def model_of_node(node: onnx.NodeProto, opsets: Mapping[str, int], feeds: Feeds) -> onnx.ModelProto:
     """A model of one node whose inputs have the types and shapes of `feeds`."""
     proto = onnx.ModelProto(ir_version=8)
     for domain, version in opsets.items():
@@ -47,7 +45,7 @@ def evaluate(
     Raises
     ------
     Exception
-        What the reference implementation said, where nothing else knows the operator either.
+        The words of the reference implementation, where nothing else knows the operator either.
     """
     try:
         return _reference(node, opsets, feeds)

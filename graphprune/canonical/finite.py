@@ -44,7 +44,7 @@ def check_finite(context: Context, graph: ir.Graph) -> None:
 
 def _numbers(op: Operator) -> list[Array]:
     """The weights and offsets of an operator."""
-    values = [getattr(op, f.name) for f in fields(op)] if is_dataclass(op) else []
+    values: list[object] = [getattr(op, f.name) for f in fields(op)] if is_dataclass(op) else []
     return [v for v in values if isinstance(v, np.ndarray)]
 
 

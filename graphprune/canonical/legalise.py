@@ -11,18 +11,12 @@ import onnx
 import onnx_ir as ir
 
 from graphprune.canonical import rules
+from graphprune.canonical.batch import SYMBOLIC_BATCH, check_batch, said_of_any
 from graphprune.canonical.context import RULES, Context, Rule, Tracked, rule_key
-from graphprune.canonical.fold import (
-    SHAPES,
-    SYMBOLIC_BATCH,
-    cast_constant,
-    check_batch,
-    count,
-    fold,
-    fold_shape,
-    widen,
-)
+from graphprune.canonical.finite import check_finite
+from graphprune.canonical.fold import SHAPES, count, fold, fold_repeated, fold_shape, widen
 from graphprune.canonical.heads import Head, check_axis, choose
+from graphprune.canonical.memory import NUMBER, VALUE, bytes_of, constant_too_large, value_too_large
 from graphprune.canonical.patterns import recognise
 from graphprune.canonical.refusals import folds, reason
 from graphprune.errors import GraphpruneError, ModelError, UnsupportedError
@@ -40,10 +34,10 @@ FLOATS: dict[int, np.dtype[Any]] = {
     onnx.TensorProto.DOUBLE: np.dtype(np.float64),
     onnx.TensorProto.FLOAT16: np.dtype(np.float16),
 }
+# A tensor has no more axes than this: the length of a shape.
+MAX_RANK = 64
 # Domains whose operators ONNX Runtime runs.
 RUNTIME_DOMAINS = ("", "ai.onnx", "ai.onnx.ml", "com.microsoft")
-# More numbers than this in one value, per sample, are a bomb and not a layer.
-MAX_VALUE = 1 << 24
 
 
 def load(path: str | Path, *, output: str | None = None, whole: bool = False) -> Network:
@@ -86,6 +80,17 @@ def canonicalise(file: ModelFile, *, output: str | None = None, whole: bool = Fa
     """Legalise a checked model; see `load`."""
     rules.install()
     head = choose(file, output, whole=whole)
+    with said_of_any(_batch_name(head.proto)):
+        return _legalised(file, head)
+
+
+def _batch_name(proto: onnx.ModelProto) -> str:
+    """The file's name for its batch."""
+    dims = [value.type.tensor_type.shape.dim for value in proto.graph.input]
+    return next((d[0].dim_param for d in dims if d and d[0].dim_param), "N")
+
+
+def _legalised(file: ModelFile, head: Head) -> Network:
     graph = head.proto.graph
     weights = {tensor.name for tensor in graph.initializer}
     inputs = [value for value in graph.input if value.name not in weights]
@@ -102,13 +107,13 @@ def canonicalise(file: ModelFile, *, output: str | None = None, whole: bool = Fa
     model = _infer(file, head.proto, inputs[0].name, layout.shape)
 
     builder = NetworkBuilder(inputs[0].name, layout.sample)
-    opset = model.opset_imports.get("", 0)
-    bound = 1 if layout.batch is None else layout.shape[layout.batch]
-    context = Context(file.label, builder, bound, opset)
-    context.tracked[inputs[0].name] = Tracked(builder.input, layout)
+    context = Context(file.label, builder, layout, model.opset_imports)
+    bound = context.batch_size
+    context.tracked[inputs[0].name] = context.input
     for name, value in model.graph.initializers.items():
         if value.const_value is not None:
             context.constants[name] = widen(value.const_value.numpy())
+            context.stored += NUMBER * value.const_value.size
     for node in model.graph:
         _legalise(context, node)
 
@@ -119,7 +124,7 @@ def canonicalise(file: ModelFile, *, output: str | None = None, whole: bool = Fa
     result = context.tracked[head.scores]
     for cut in (head.softmax, head.argmax):
         if cut is not None:
-            check_axis(file.label, cut, result.layout, opset)
+            check_axis(file.label, cut, result.layout, context.opset)
     if layout.batch is not None and result.layout.batch is None and bound != 1:
         raise UnsupportedError(f"{file.label}: the output '{head.output}' has lost the batch axis")
     logits = context.logits(result)
@@ -131,6 +136,7 @@ def canonicalise(file: ModelFile, *, output: str | None = None, whole: bool = Fa
         head.output, head.kept,
     )  # fmt: skip
     built = builder.finish(logits.value, graph.name or "network")
+    check_finite(context, built.graph)
     # Notes that earlier pipelines wrote on the file stay on what is made of it.
     kept = {p.key: p.value for p in file.proto.metadata_props if p.key.startswith("graphprune.")}
     built.metadata_props.update(kept)
@@ -164,8 +170,8 @@ def _input_layout(
             )
         if length is not None and length <= 0:
             raise UnsupportedError(f"{where}: axis {axis} has size {length}")
-    if prod(length or 1 for length in dims) > MAX_VALUE:
-        raise UnsupportedError(f"{where}: {dims} holds more than {MAX_VALUE} numbers")
+    if (size := bytes_of(length or 1 for length in dims)) > VALUE:
+        raise UnsupportedError(f"{where}: holds {value_too_large(size)}")
     dtype = FLOATS[tensor.elem_type]
     known = tuple(length or 0 for length in dims[1:])
     if dims[0] is None:
@@ -212,34 +218,33 @@ def _infer(
 
 def _check_propagated(file: ModelFile, proto: onnx.ModelProto) -> None:
     """Shape inference carries vectors of constants along: refuse those that grow without end."""
-    lengths = {t.name: t.dims[0] for t in proto.graph.initializer if len(t.dims) == 1}
+    lengths = {t.name: prod(t.dims) for t in proto.graph.initializer if len(t.dims) <= 1}
     for node in proto.graph.node:
         for attribute in node.attribute:
-            if node.op_type == "Constant" and len(attribute.t.dims) == 1:
-                lengths[node.output[0]] = attribute.t.dims[0]
-        found = [lengths[name] for name in node.input if name in lengths]
-        if found and node.output:
+            if node.op_type == "Constant" and len(attribute.t.dims) <= 1:
+                lengths[node.output[0]] = prod(attribute.t.dims)
+        names = [name for name in node.input if name]
+        if node.op_type in ("Shape", "Size") and node.output:
+            lengths[node.output[0]] = MAX_RANK
+        elif names and node.output and all(name in lengths for name in names):
+            found = [lengths[name] for name in names]
             length = sum(found) if node.op_type == "Concat" else max(found)
-            if length > MAX_VALUE:
+            if (size := NUMBER * length) > VALUE:
                 raise UnsupportedError(
                     f"{file.label}: node '{node.name or node.output[0]}' ({node.op_type}):"
-                    f" computes a constant of {length} numbers; too many"
+                    f" {constant_too_large(size)}"
                 )
             lengths[node.output[0]] = length
 
 
 def _legalise(context: Context, node: ir.Node) -> None:
     key = rule_key(node.domain, node.op_type)
-    if key not in RULES and node.domain not in ("", "ai.onnx"):
-        raise context.fail(node, reason(node.op_type, node.domain))
-    inputs = [value for value in node.inputs if value is not None]
     if key in SHAPES:
         fold_shape(context, node)
-    elif key == "CastLike" and str(inputs[0].name) in context.constants:
-        # A constant: only the other value's type is asked for, and types are told by inference.
-        cast_constant(context, node)
-    elif folds(node.op_type, (str(value.name) for value in inputs), context.constants):
+    elif folds(node.op_type, _asked(node), context.constants):
         fold(context, node)
+    elif context.repeats(node) and (value := fold_repeated(context, node)) is not None:
+        context.tracked[str(node.outputs[0].name)] = value
     elif key not in RULES:
         raise context.fail(node, reason(node.op_type, node.domain))
     else:
@@ -249,15 +254,23 @@ def _legalise(context: Context, node: ir.Node) -> None:
             context.tracked[str(out.name)] = value
 
 
+def _asked(node: ir.Node) -> list[str]:
+    """The inputs whose numbers a node asks for: of the other one CastLike asks for the type."""
+    inputs = node.inputs[:1] if node.op_type == "CastLike" else node.inputs
+    return [str(value.name) for value in inputs if value is not None]
+
+
 def _apply(context: Context, node: ir.Node, rule: Rule) -> tuple[Tracked, ...]:
     """Run a rule; what it stumbles over is said of the node."""
     check_batch(context, node)
     for out in node.outputs:
-        size = count(out)
-        if size is not None and size > MAX_VALUE * context.batch_size:
-            raise context.fail(node, f"computes a value of {size} numbers; too many")
+        size = NUMBER * (count(out) or 0) // context.batch_size
+        if size > VALUE:
+            raise context.fail(node, f"computes {value_too_large(size)}")
+    context.node = node
     try:
-        result = rule(context, node)
+        with np.errstate(all="ignore"):  # what is not finite is judged where it is used
+            result = rule(context, node)
     except GraphpruneError:
         raise
     except (ValueError, IndexError, KeyError, TypeError, ArithmeticError) as error:

@@ -5,7 +5,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import onnx
 from onnx import numpy_helper
 from onnx.external_data_helper import load_external_data_for_tensor, uses_external_data
@@ -20,7 +19,7 @@ MAX_INLINED = 100_000
 
 @dataclass(frozen=True, eq=False)
 class ModelFile:
-    """A checked model: external data embedded, weights finite, opset known."""
+    """A checked model: external data embedded, opset known."""
 
     proto: onnx.ModelProto
     path: Path | None
@@ -39,7 +38,7 @@ def read_model(path: str | Path) -> ModelFile:
     ------
     ModelError
         Missing, unreadable, truncated or invalid file, external data outside the model's folder,
-        NaN or infinite weights, recursive local functions.
+        recursive local functions.
     UnsupportedError
         Opset or operator domain outside the supported ones.
     """
@@ -82,21 +81,9 @@ def check_model(file: ModelFile) -> ModelFile:
     except Exception as error:
         reason = " ".join(str(error).split())[:300]
         raise ModelError(f"{label}: not a valid ONNX model: {reason}") from None
-    ends = _clip_ends(file.proto.graph)
-    for name, tensor, value in _tensors(file.proto.graph):
-        _check_finite(tensor, f"{label}: {name}", infinite=value in ends)
+    for name, tensor in _tensors(file.proto.graph):
+        _check_readable(tensor, f"{label}: {name}")
     return file
-
-
-def _clip_ends(graph: onnx.GraphProto) -> set[str]:
-    """Values that only Clip reads, and not as what it clips: infinite ones are no ends at all."""
-    ends = {name for node in graph.node if node.op_type == "Clip" for name in node.input[1:]}
-    others = {
-        name
-        for node in graph.node
-        for name in (node.input[:1] if node.op_type == "Clip" else node.input)
-    }
-    return ends - others - {value.name for value in graph.output}
 
 
 def _check_names(graph: onnx.GraphProto, label: str) -> None:
@@ -158,40 +145,31 @@ def _with_output_shapes(proto: onnx.ModelProto) -> onnx.ModelProto:
     return shaped
 
 
-def _tensors(graph: onnx.GraphProto) -> Iterator[tuple[str, onnx.TensorProto, str]]:
-    """(how messages name it, tensor, the value it is) of every tensor; the value may be none."""
+def _tensors(graph: onnx.GraphProto) -> Iterator[tuple[str, onnx.TensorProto]]:
+    """(how messages name it, tensor) of every tensor."""
     for tensor in graph.initializer:
-        yield f"initialiser '{tensor.name}'", tensor, tensor.name
+        yield f"initialiser '{tensor.name}'", tensor
     for node in graph.node:
-        value = node.output[0] if node.op_type == "Constant" and node.output else ""
         for attribute in node.attribute:
             where = f"attribute '{attribute.name}' of node '{node.name}' ({node.op_type})"
             if attribute.HasField("t"):
-                yield where, attribute.t, value
-            yield from ((where, tensor, "") for tensor in attribute.tensors)
+                yield where, attribute.t
+            yield from ((where, tensor) for tensor in attribute.tensors)
             for inner in (attribute.g, *attribute.graphs):
                 yield from _tensors(inner)
 
 
-def _check_finite(tensor: onnx.TensorProto, where: str, *, infinite: bool) -> None:
+def _check_readable(tensor: onnx.TensorProto, where: str) -> None:
     try:
-        array = numpy_helper.to_array(tensor)
+        numpy_helper.to_array(tensor)
     except Exception as error:
         raise ModelError(f"{where}: unreadable tensor: {error}") from None
-    if array.dtype.name == "bfloat16":
-        array = array.astype(np.float32)
-    if array.dtype.kind != "f":
-        return
-    undefined = bool(np.any(np.isnan(array)))
-    if undefined or not (infinite or np.all(np.isfinite(array))):
-        kind = "NaN" if undefined else "infinite"
-        raise ModelError(f"{where} holds {kind} values; no distance is defined for such a network")
 
 
 def half_precision(proto: onnx.ModelProto) -> str:
     """``3 FLOAT16 tensors`` where a model has 16-bit weights or inputs, else an empty string."""
     kinds = (onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16)
-    found = [tensor.data_type for _, tensor, _ in _tensors(proto.graph)]
+    found = [tensor.data_type for _, tensor in _tensors(proto.graph)]
     found += [value.type.tensor_type.elem_type for value in proto.graph.input]
     counts = {onnx.TensorProto.DataType.Name(kind): found.count(kind) for kind in kinds}
     return ", ".join(f"{n} {name} tensors" for name, n in counts.items() if n)
@@ -199,7 +177,7 @@ def half_precision(proto: onnx.ModelProto) -> str:
 
 def _embed_external_data(proto: onnx.ModelProto, path: Path, label: str) -> None:
     folder = path.parent
-    for name, tensor, _ in _tensors(proto.graph):
+    for name, tensor in _tensors(proto.graph):
         if not uses_external_data(tensor):
             continue
         entries = {entry.key: entry.value for entry in tensor.external_data}

@@ -1,5 +1,7 @@
 """Constants of operators that the reference implementation lacks, and how large they may be."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from onnx import numpy_helper
@@ -23,7 +25,7 @@ def test_dequantised_weights(opset: int, per_channel: bool) -> None:
         "s": scale if per_channel else scale[0],
         "z": zero if per_channel else zero[0],
     }
-    axis = {"axis": 1} if per_channel else {}
+    axis: dict[str, Any] = {"axis": 1} if per_channel else {}
     nodes = [node("DequantizeLinear", "q s z", "w", **axis), node("MatMul", "x w")]
     agrees(model_of(nodes, ["n", 4], opset=opset, constants=constants))
 
@@ -62,15 +64,23 @@ def test_joined_feature_maps_are_no_constants() -> None:
             node("Concat", f"{last} c{i}", f"j{i}", axis=1),
         ]
         last = f"j{i}"
-    big = {"w": rng.normal(size=(64, 21, 1, 1)).astype(np.float32), "b": np.zeros(1 << 20, np.float32)}
+    big = {
+        "w": rng.normal(size=(64, 21, 1, 1)).astype(np.float32),
+        "b": np.zeros(1 << 20, np.float32),
+    }
     nodes += [node("Conv", f"{last} w", "y")]
     assert gp.from_proto(model_of(nodes, ["n", 1, 2, 2], constants=constants | big)).classes == 256
 
 
 def test_too_large_constants_name_size_node_and_remedy() -> None:
-    nodes = [node("ConstantOfShape", "s", "c"), node("Flatten", "c", "w", axis=1), node("MatMul", "x w")]
+    nodes = [
+        node("ConstantOfShape", "s", "c"),
+        node("Flatten", "c", "w", axis=1),
+        node("MatMul", "x w"),
+    ]
     with pytest.raises(
-        UnsupportedError, match="the ConstantOfShape c.* 8 GiB; .* take 1.5 GiB: store it in the file"
+        UnsupportedError,
+        match="the ConstantOfShape c.* 8 GiB; .* take 1.5 GiB: store it in the file",
     ):
         gp.from_proto(model_of(nodes, ["n", 4], constants={"s": i64(4, 1 << 14, 1 << 14)}))
 

@@ -87,16 +87,16 @@ def clip(context: Context, node: ir.Node) -> Tracked:
     """h - relu(h - l - relu(x - l)), either end may be missing (ReLU6: l = 0, h = 6)."""
     x = context.computed(node, 0)
     ends: list[float | None] = []
-    for i, name in ((1, "min"), (2, "max")):
+    for i, name, side in ((1, "min", -1.0), (2, "max", 1.0)):
         if context.has(node, i):
             end = float(np.ravel(context.need_constant(node, i, name))[0])
         else:
-            end = node.attributes.get_float(name, np.inf)
+            end = node.attributes.get_float(name, side * np.inf)
         # The ends of float32 itself are how exporters write "none".
-        ends.append(None if abs(end) >= np.finfo(np.float32).max else end)
+        ends.append(None if side * end >= np.finfo(np.float32).max else end)
     low, high = ends
-    if low is not None and high is not None and low > high:
-        raise context.fail(node, f"its lower end {low} is above its upper end {high}")
+    if low is not None and high is not None and low > high:  # min(max(x, l), h) is h
+        return shift(context, node, scale(context, node, x, np.array(0.0)), np.array(high))
     return clip_to(context, node, x, low, high)
 
 

@@ -13,8 +13,8 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from graphprune.canonical.batch import SYMBOLIC_BATCH
 from graphprune.canonical.context import Array, Context, Tracked
-from graphprune.canonical.fold import SYMBOLIC_BATCH
 from graphprune.canonical.rules.arithmetic import scale, shift
 from graphprune.ir.source import Layout
 from graphprune.operators import Concat, Gather, Pad, ReduceSum

@@ -18,12 +18,16 @@ def where(context: Context, node: ir.Node) -> Tracked:
     mask = context.need_constant(node, 0, "condition (a choice by computed values jumps)")
     parts = []
     offset: Array | None = None
-    for i, side in ((1, mask), (2, ~mask.astype(bool))):
-        weight, constant = side.astype(np.float64), context.constant(node, i)
-        if constant is None:
-            parts.append(times(context, node, context.computed(node, i), weight))
-        else:
-            offset = weight * constant.astype(np.float64)
+    for i, side in ((1, mask.astype(bool)), (2, ~mask.astype(bool))):
+        constant = context.constant(node, i)
+        if constant is not None:
+            # Numbers that are not chosen do not count, be they infinite.
+            offset = np.where(side, constant.astype(np.float64), 0.0)
+        elif side.any():
+            parts.append(times(context, node, context.computed(node, i), side.astype(np.float64)))
+    if not parts:  # a constant: nothing of the computed side is chosen
+        computed = next(i for i in (1, 2) if context.constant(node, i) is None)
+        parts = [times(context, node, context.computed(node, computed), np.zeros(mask.shape))]
     x = total(context, node, *parts)
     return x if offset is None else plus(context, node, x, offset)
 

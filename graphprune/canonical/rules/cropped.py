@@ -49,7 +49,7 @@ def compress(context: Context, node: ir.Node) -> Tracked:
 def reverse_sequence(context: Context, node: ir.Node) -> Tracked:
     """The first cells along one axis turned round, as many as constant lengths say."""
     x = context.computed(node, 0)
-    lengths = context.need_constant(node, 1, "sequence lengths").astype(np.int64)
+    lengths = context.need_constant(node, 1, "sequence lengths", whole=True).astype(np.int64)
     time, batch = (
         context.axis(node.attributes.get_int(f"{name}_axis", default), x.layout, node)
         for name, default in (("time", 0), ("batch", 1))

@@ -18,7 +18,7 @@ Places = tuple[NDArray[np.int64], ...]
 def gather_elements(context: Context, node: ir.Node) -> Tracked:
     """The cell of a constant index along one axis, an index for every output."""
     x = context.computed(node, 0)
-    index = context.need_constant(node, 1, "indices").astype(np.int64)
+    index = context.need_constant(node, 1, "indices", whole=True).astype(np.int64)
     axis = context.axis(node.attributes.get_int("axis", 0), x.layout, node)
     return choose(context, node, [x], lambda cells: cells[_along(index, axis)], (index,))
 
@@ -34,7 +34,7 @@ def _along(index: Cells, axis: int) -> Places:
 def gather_nd(context: Context, node: ir.Node) -> Tracked:
     """The cells, or slices, at constant coordinates."""
     x = context.computed(node, 0)
-    index = context.need_constant(node, 1, "indices").astype(np.int64)
+    index = context.need_constant(node, 1, "indices", whole=True).astype(np.int64)
     lead = node.attributes.get_int("batch_dims", 0)
 
     def run(cells: Cells) -> Cells:
@@ -52,7 +52,7 @@ def gather_nd(context: Context, node: ir.Node) -> Tracked:
 @legalises("ScatterElements", "Scatter")
 def scatter_elements(context: Context, node: ir.Node) -> Tracked:
     """Cells at constant indices along one axis replaced by others, or those added to them."""
-    index = context.need_constant(node, 1, "indices").astype(np.int64)
+    index = context.need_constant(node, 1, "indices", whole=True).astype(np.int64)
     axis = node.attributes.get_int("axis", 0)
     return _scatter(context, node, index, _along(index, axis))
 
@@ -60,7 +60,7 @@ def scatter_elements(context: Context, node: ir.Node) -> Tracked:
 @legalises("ScatterND")
 def scatter_nd(context: Context, node: ir.Node) -> Tracked:
     """Cells, or slices, at constant coordinates replaced by others, or those added to them."""
-    index = context.need_constant(node, 1, "indices").astype(np.int64)
+    index = context.need_constant(node, 1, "indices", whole=True).astype(np.int64)
     return _scatter(context, node, index, tuple(np.moveaxis(index, -1, 0)))
 
 
@@ -68,7 +68,7 @@ def _scatter(context: Context, node: ir.Node, index: Array, places: Places) -> T
     reduction = node.attributes.get_string("reduction", "none")
     if reduction not in ("none", "add"):
         raise context.fail(node, f"reduction '{reduction}' is not supported, only none and add")
-    given = [context.constant(node, i) for i in (0, 2)]
+    given = [context.constant(node, i, whole=True) for i in (0, 2)]
     values = [context.computed(node, i) for i, c in zip((0, 2), given, strict=True) if c is None]
 
     def run(*computed: Cells) -> Chosen:
@@ -122,7 +122,7 @@ def _scattered(
 @legalises("OneHot")
 def one_hot(context: Context, node: ir.Node) -> Tracked:
     """The computed values `off` and `on` at places that constant indices say."""
-    index = context.need_constant(node, 0, "indices").astype(np.int64)
+    index = context.need_constant(node, 0, "indices", whole=True).astype(np.int64)
     depth = int(np.ravel(context.need_constant(node, 1, "depth"))[0])
     axis = node.attributes.get_int("axis", -1)
     index = np.where(index < 0, index + depth, index)

@@ -12,8 +12,8 @@ from math import prod
 import numpy as np
 import onnx_ir as ir
 
-from graphprune.canonical.context import Context, Tracked, legalises
-from graphprune.canonical.rules.arithmetic import negate, operands, plus
+from graphprune.canonical.context import Array, Context, Tracked, legalises
+from graphprune.canonical.rules.arithmetic import negate, operands, plus, times, total
 from graphprune.canonical.rules.reduce import reduced_axes
 from graphprune.canonical.rules.window import window
 from graphprune.ir.source import Layout
@@ -86,10 +86,15 @@ def max_pool(context: Context, node: ir.Node) -> Tracked:
     padding, dilation, ceil_mode)."""
     if len(node.outputs) > 1 and node.outputs[1].uses():
         raise context.fail(node, "its indices are used; only the maxima are supported")
-    x = context.batch_first(context.computed(node, 0), node)
+    x = context.batch_first(given := context.value(node, 0), node)
     w = window(context, node, x.layout.sample[1:], tuple(node.attributes.get_ints("kernel_shape")))
+    absent = np.zeros((), bool) if given.absent is None else given.absent.reshape(x.layout.sample)
     for i, side in reversed(list(enumerate(x.layout.sample[1:]))):
-        windows = [tuple(c for c in cells if 0 <= c < side) for cells in w.cells(i)]
+        inside = set(range(side))
+        if absent.ndim:  # padding by -inf, one axis after the other
+            others = tuple(axis for axis in range(absent.ndim) if axis != 1 + i)
+            inside -= set(np.flatnonzero(absent.all(axis=others)).tolist())
+        windows = [tuple(c for c in cells if c in inside) for cells in w.cells(i)]
         if not all(windows):
             raise context.fail(node, "a window lies in the padding alone")
         x = maxima(context, node, x, 2 + i, windows)
@@ -125,11 +130,23 @@ def _extreme(context: Context, node: ir.Node, *, flip: bool) -> Tracked:
         constants = [-c for c in constants]
     top = reduce(lambda x, y: larger(context, node, x, y), computed)
     if constants:
-        constant = reduce(np.maximum, constants)
-        below = plus(context, node, top, -constant)
-        positive = context.emit(Relu(), below, layout=below.layout)
-        top = plus(context, node, positive, constant)
+        top = _at_least(context, node, top, reduce(np.maximum, constants))
     return negate(context, node, top) if flip else top
+
+
+def _at_least(context: Context, node: ir.Node, x: Tracked, constant: Array) -> Tracked:
+    """max(x, c) = relu(x - c) + c; where c is -inf it is x."""
+    none = np.asarray(constant == -np.inf)
+    if none.all():
+        return context.enlarged(x, constant, node)
+    finite = np.where(none, 0.0, constant)
+    below = plus(context, node, x, -finite)
+    positive = context.emit(Relu(), below, layout=below.layout)
+    if not none.any():
+        return plus(context, node, positive, constant)
+    kept = times(context, node, x, none.astype(np.float64))
+    raised = plus(context, node, times(context, node, positive, 1.0 - none), finite)
+    return total(context, node, kept, raised)
 
 
 @legalises("ReduceMax", "ReduceMin")

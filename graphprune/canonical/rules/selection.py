@@ -1,5 +1,7 @@
 """Slice, Gather, Split, Concat, Expand, Tile, Pad, DepthToSpace: cells moved or repeated."""
 
+from dataclasses import replace
+
 import numpy as np
 import onnx_ir as ir
 
@@ -194,9 +196,11 @@ def _zero_pad(
     padded = context.emit(op, x, layout=layout, node=node)
     if value == 0.0:
         return padded
-    offset = np.full(layout.sample, value)
-    offset[op.inside] = 0.0
-    return shift(context, node, padded, offset)
+    outside = np.ones(layout.sample, dtype=bool)
+    outside[op.inside] = False
+    if np.isneginf(value):
+        return replace(padded, absent=outside)
+    return shift(context, node, padded, np.where(outside, value, 0.0))
 
 
 @legalises("DepthToSpace")

@@ -16,7 +16,7 @@ FLOATS = (
 @legalises("Identity")
 def identity(context: Context, node: ir.Node) -> Tracked:
     """x."""
-    return context.computed(node, 0)
+    return context.value(node, 0)
 
 
 @legalises("Cast", "CastLike")
