@@ -77,6 +77,8 @@ class DistanceInterval:
         The incumbent: the closest confirmed point. Its distance is the upper end.
     lower, proven
         Best lower ends: `proven` needs no trust in a solver's numerics, `lower` >= `proven` may.
+    nearest
+        Distance of the closest confirmed point of every class.
     nodes
         Branch-and-bound nodes.
     unstable
@@ -93,6 +95,7 @@ class DistanceInterval:
     witness: Witness | None = None
     lower: float = 0.0
     proven: float = 0.0
+    nearest: dict[int, float] = field(default_factory=dict)
     nodes: int = 0
     unstable: int | None = None
     progress: Progress = quiet
@@ -146,6 +149,7 @@ class DistanceInterval:
     def accept(self, found: Witness, *, deadline: float = np.inf) -> bool:
         """Take a confirmed point, polished; True when it is the closest so far."""
         p = self.problem
+        self._note(found)
         if found.distance >= self.upper:
             return False
         self.witness = found
@@ -153,18 +157,25 @@ class DistanceInterval:
         if better.distance < found.distance:
             self.witness = better
         self._sharpen()
+        self._note(self.witness)
         self.refute()
         if self.improved is not None:
             self.improved(self.witness)
         return True
 
     def refuted(self, lower: float, label: int | None = None) -> bool:
-        """Return True where a lower end lies beyond the incumbent by more than tolerances.
+        """Return True where a lower end lies beyond a confirmed point by more than tolerances.
 
-        An end of the distance of class `label` alone is refuted by a point of this class only.
+        An end of the distance of class `label` alone is refuted by points of this class only.
         """
-        theirs = label is not None and (self.witness is None or self.witness.target != label)
-        return not theirs and not is_exact(self.upper, lower)
+        known = self.upper
+        if label is not None and (self.witness is None or self.witness.target != label):
+            known = self.nearest.get(label, np.inf)
+        return not is_exact(known, lower)
+
+    def _note(self, found: Witness) -> None:
+        """Remember a point that is its class's closest."""
+        self.nearest[found.target] = min(found.distance, self.nearest.get(found.target, np.inf))
 
     def refute(self) -> None:
         """Give up a lower end that a confirmed point refutes."""

@@ -20,12 +20,14 @@ from graphprune.backends.scip.formulate import (
 from graphprune.backends.scip.influence import priorities
 from graphprune.backends.scip.process import SolveStatus
 from graphprune.backends.scip.program import Encoding, MixedIntegerProgram
+from graphprune.backends.scip.scaling import TRUSTED, believed, spread
 from graphprune.backends.scip.solve import FEWEST, TargetResult, solve_program
 from graphprune.backends.scip.tighten import root_bound, tighten
 from graphprune.bounds import Boxes, linear_bounds, optimised_bounds, pre_activation_bounds
 from graphprune.bounds.certify import margin_rows
 from graphprune.errors import GraphpruneError
 from graphprune.region import Ball
+from graphprune.runtime.reference import forward64
 from graphprune.runtime.resources import Resources
 
 Floats = NDArray[np.float64]
@@ -104,6 +106,8 @@ class _TargetSearch:
         self.condensed: Condensed | None = None
         self.layered: Layered | None = None
         self.targets: list[_OpenTarget] = []
+        x = interval.problem.anchor.center.reshape(1, *interval.problem.network.input_shape)
+        self.logits = forward64(interval.problem.network, x)[0].reshape(-1)
         self.said: set[str] = set()
 
     def run(self) -> None:
@@ -144,7 +148,10 @@ class _TargetSearch:
             for part in condensed.layers
             if len(part.offset)
         ]
-        for strict in (STRICT, STRICT * max(1.0, *ends)) if ends else (STRICT,):
+        outputs = np.concatenate([np.zeros(0), *(part.upper for part in condensed.layers)])
+        terms = np.abs(target.row @ condensed.logits)[condensed.inputs :] * outputs
+        sizes = {1.0, max([1.0, *ends]), max([1.0, *terms])}
+        for strict in sorted(STRICT * size for size in sizes):
             missing = interval.cutoff - result.lower
             few = condensed.unstable <= FEWEST
             if missing <= ABSOLUTE or (not few and is_exact(result.lower, interval.cutoff)):
@@ -226,6 +233,7 @@ class _TargetSearch:
             if condensed is None:
                 return TargetResult(ball.radius, True, None, 0, "excluded")
         program = self._program(target, ball, condensed, strict)
+        ratio = spread(program, float(target.row @ self.logits))
         nodes, point, relaxed, rested = interval.nodes, None, None, monotonic()
 
         def hear(heard: SolveStatus) -> bool:
@@ -234,9 +242,8 @@ class _TargetSearch:
             if heard.point is not None and heard.point is not point:
                 point = heard.point
                 interval.add_candidate(point[1:], deadline=resources.deadline)
-            if not strict and heard.dual > target.lower:
-                target.lower = min(heard.dual, ball.radius)
-                self._raise()
+            if not strict:
+                self._believe(target, min(heard.dual, ball.radius), ratio)
             if heard.relaxed is not None and heard.relaxed is not relaxed:
                 relaxed, now = heard.relaxed, monotonic()
                 if not strict and now >= rested:
@@ -251,12 +258,22 @@ class _TargetSearch:
         )  # fmt: skip
         interval.nodes = nodes + result.nodes
         if not strict:
-            target.lower = max(target.lower, result.lower)
+            asked = result.status == "infeasible" and ball.radius >= interval.problem.cutoff
+            if asked and ratio <= TRUSTED:
+                target.lower = max(target.lower, ball.radius)
+            self._believe(target, result.lower, ratio)
         if result.failure:
             self._warn(f"SCIP failed: {result.failure}; the interval stays what is proven")
         elif result.status == "memlimit":
             self._warn(f"SCIP stopped at its memory limit of {resources.memory >> 20} MiB")
         return result
+
+    def _believe(self, target: _OpenTarget, bound: float, ratio: float) -> None:
+        """Write down a bound of SCIP's, as far as it is good for; it is not certified."""
+        worth = believed(bound, ratio)
+        if worth > target.lower:
+            target.lower = worth
+            self._raise()
 
     def _much_closer(self, radius: float) -> bool:
         """True where new bounds on a smaller ball pay."""

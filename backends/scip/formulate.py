@@ -127,7 +127,7 @@ def _condensed(
     basis = b.x
     for number, part in enumerate(problem.layers):
         z = b.variables(part.lower, part.upper)
-        weights = without_noise(part.rows)
+        weights = without_noise(part.rows, extent)
         error = part.error + abs(part.rows - weights) @ extent[: len(basis)]
         first = b.rows({"v": (weights, basis), "z": (-np.ones(len(z)), z)},
                        low=-part.offset, high=-part.offset, error=error)  # fmt: skip
@@ -135,7 +135,7 @@ def _condensed(
         h = b.relu(z, first, np.arange(len(z)), whole, encoding)
         basis = np.concatenate([basis, h])
     whole_row = sparse.csr_array((row @ problem.logits)[None])
-    margin = without_noise(whole_row)
+    margin = without_noise(whole_row, extent)
     error = abs(whole_row - margin) @ extent + np.abs(row) @ problem.error
     # Forming the row of the margin rounds, too.
     error += 4 * len(row) * UNIT * (np.abs(row) @ np.abs(problem.logits) @ extent)
@@ -159,7 +159,7 @@ def _layered(
         z = b.variables(low, high)
         matrix = matrix_of(network, index)
         terms = {
-            str(k): _live(weight[chosen], values[id(source)])
+            str(k): _live(b, weight[chosen], values[id(source)])
             for k, (weight, source) in enumerate(
                 zip(matrix.weights, network.segments[index].sources, strict=True)
             )
@@ -183,16 +183,19 @@ def _layered(
     last = len(network.activations)
     matrix, sources = matrix_of(network, last), network.segments[-1].sources
     terms = {
-        str(k): _live(sparse.csr_array((weight.T @ row)[None]), values[id(source)])
+        str(k): _live(b, sparse.csr_array((weight.T @ row)[None]), values[id(source)])
         for k, (weight, source) in enumerate(zip(matrix.weights, sources, strict=True))
     }
     b.rows(terms, high=np.array([-float(row @ matrix.offset) - strict]), error=np.inf)
 
 
-def _live(weights: sparse.csr_array, columns: Ints) -> tuple[sparse.csr_array, Ints]:
+def _live(
+    b: ProgramBuilder, weights: sparse.csr_array, columns: Ints
+) -> tuple[sparse.csr_array, Ints]:
     """The columns that have a variable."""
     live = np.flatnonzero(columns >= 0)
-    return without_noise(sparse.csr_array(weights[:, live])), columns[live]
+    kept = sparse.csr_array(weights[:, live])
+    return without_noise(kept, b.extent(columns[live])), columns[live]
 
 
 def prefers_layers(condensed: Condensed, layered: Layered) -> bool:

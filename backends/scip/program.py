@@ -22,7 +22,7 @@ Bools = NDArray[np.bool_]
 Encoding = Literal["auto", "big-m", "indicator"]
 ENCODINGS: tuple[Encoding, ...] = ("auto", "big-m", "indicator")
 
-# Entries below this share of a row's largest are the rounding of its composition.
+# Entries whose term is below this share of a row's largest are the rounding of its composition.
 DROP = 1e-13
 # Bounds up to here are big-Ms; SCIP's integrality tolerance (1e-6) of a larger one would leak
 # more than its feasibility tolerance allows.
@@ -194,6 +194,11 @@ class ProgramBuilder:
         self._height += height
         return self._height - height
 
+    def extent(self, variables: Ints) -> Floats:
+        """The largest absolute values of variables."""
+        ends = np.maximum(np.abs(np.concatenate(self._lower)), np.abs(np.concatenate(self._upper)))
+        return np.asarray(ends[variables])
+
     def curve(self, name: str, z: int, h: int, parameter: float = 0.0) -> None:
         """Add a smooth activation."""
         self._curves.append((name, z, h, parameter))
@@ -259,12 +264,18 @@ class ProgramBuilder:
         )  # fmt: skip
 
 
-def without_noise(matrix: sparse.csr_array) -> sparse.csr_array:
-    """The matrix without entries that are only the rounding of its composition."""
+def without_noise(matrix: sparse.csr_array, extent: Floats) -> sparse.csr_array:
+    """The matrix without entries that are only the rounding of its composition.
+
+    Parameters
+    ----------
+    extent
+        (columns,) the largest value of every variable: an entry is as large as its term can be.
+    """
     out = sparse.csr_array(matrix, copy=True)
     heights = np.repeat(np.arange(out.shape[0]), np.diff(out.indptr))
-    largest = np.zeros(out.shape[0])
-    np.maximum.at(largest, heights, np.abs(out.data))
-    out.data[np.abs(out.data) <= DROP * largest[heights]] = 0.0
+    largest, terms = np.zeros(out.shape[0]), np.abs(out.data) * extent[out.indices]
+    np.maximum.at(largest, heights, terms)
+    out.data[terms <= DROP * largest[heights]] = 0.0
     out.eliminate_zeros()
     return out

@@ -12,6 +12,7 @@ from graphprune.backends.scip import process
 from graphprune.backends.scip.formulate import Layered, formulate
 from graphprune.backends.scip.process import Listener, ScipOptions, SolveStatus
 from graphprune.backends.scip.program import Encoding, MixedIntegerProgram
+from graphprune.backends.scip.scaling import TOLERANCE, scaled
 from graphprune.region import Ball
 from graphprune.runtime.resources import Resources
 
@@ -20,8 +21,8 @@ Floats = NDArray[np.float64]
 # SCIP's parameters. Its tolerances bound how far its answers are from the program's.
 OPTIONS: ScipOptions = {
     "timing/clocktype": 2,
-    "numerics/feastol": 1e-7,
-    "numerics/dualfeastol": 1e-7,
+    "numerics/feastol": TOLERANCE,
+    "numerics/dualfeastol": TOLERANCE,
     "limits/gap": 2e-5,
     "misc/catchctrlc": False,
 }
@@ -136,7 +137,7 @@ def solve_program(
             options["emphasis"] = GUIDED
         if len(program.binaries) <= FEWEST:
             options["limits/gap"] = 0.0
-    heard = process.solve(program, options, deadline=deadline, memory=memory, hear=hear)
+    heard = process.solve(scaled(program), options, deadline=deadline, memory=memory, hear=hear)
     point = None if heard.point is None else heard.point[1:]
     if heard.status == "infeasible":
         return TargetResult(cutoff, True, None, heard.nodes, heard.status)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from graphprune.backends.relaxation.condensed import Condensed
 from graphprune.backends.scip.formulate import formulate
 from graphprune.backends.scip.relaxation import ProgramRelaxation
+from graphprune.backends.scip.scaling import scaled, units
 from graphprune.region import Ball
 
 Floats = NDArray[np.float64]
@@ -41,7 +42,7 @@ class TightenedTarget:
 
 def root_bound(condensed: Condensed, ball: Ball, row: Floats, deadline: float) -> float:
     """The distance to a target that its linear relaxation proves, certified."""
-    program = formulate(condensed, ball, row, encoding="big-m")
+    program = scaled(formulate(condensed, ball, row, encoding="big-m"))
     radius = np.zeros(len(program.lower))
     radius[0] = 1.0
     return min(ball.radius, max(0.0, ProgramRelaxation(program).minimise(radius, deadline)))
@@ -58,7 +59,7 @@ def tighten(condensed: Condensed, ball: Ball, row: Floats, deadline: float) -> T
         if np.all(layer.rows.indices < condensed.inputs):
             continue
         program = formulate(condensed, ball, row, encoding="big-m")
-        relaxation = ProgramRelaxation(program, radius=False)
+        relaxation, unit = ProgramRelaxation(scaled(program), radius=False), units(program)
         lower, upper = layer.lower.copy(), layer.upper.copy()
         z = program.layers[number].z
         # A bound that some point attains cannot be tightened.
@@ -70,13 +71,13 @@ def tighten(condensed: Condensed, ball: Ball, row: Floats, deadline: float) -> T
                     continue
                 cost = np.zeros(len(program.lower))
                 cost[variable] = sign
-                bound = relaxation.minimise(cost, deadline)
+                bound = unit[variable] * relaxation.minimise(cost, deadline)
                 if sign > 0:
                     lower[i] = max(lower[i], bound)
                 else:
                     upper[i] = min(upper[i], -bound)
                 if relaxation.point is not None:
-                    at = relaxation.point[z]
+                    at = unit[z] * relaxation.point[z]
                     attained[1.0] |= at <= layer.lower + near
                     attained[-1.0] |= at >= layer.upper - near
             if lower[i] > upper[i]:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from functools import partial
 from time import monotonic
-from typing import Literal, TypedDict, Unpack
+from typing import Any, Literal, TypedDict, Unpack
 
 import numpy as np
 
@@ -75,19 +75,27 @@ class Distance:
         head = ("d_bnd", "status", "nearest class", "certified", "nodes", "seconds")
         target = "" if self.witness is None else self.witness.target
         row = (
-            interval_text(self.lower, self.upper, self.status), self.status, target,
+            interval_text(self.lower, self.upper, self.status, certified=self.certified),
+            self.status, target,
             "yes" if self.certified else "no", self.nodes, f"{self.seconds:.2f}",
         )  # fmt: skip
         return table(head, [row], "distance to the decision boundary")
 
 
-def interval_text(lower: float, upper: float | None, status: str) -> str:
-    """Write d_bnd as tables do."""
+def interval_text(lower: float, upper: float | None, status: str, *, certified: bool = True) -> str:
+    """Write d_bnd as tables do; an end that rests on a solver's numerics is marked by a star."""
+    mark = "" if certified else "*"
     if status == "exact" and upper is not None:
-        return f"{upper:.5f}"
+        return f"{upper:.5f}{mark}"
     if status == "robust":
-        return f">= {lower:.5f} (robust)"
-    return f"[{lower:.5f}, {'?' if upper is None else f'{upper:.5f}'}]"
+        return f">= {lower:.5f}{mark} (robust)"
+    return f"[{lower:.5f}{mark}, {'?' if upper is None else f'{upper:.5f}'}]"
+
+
+def recorded_text(value: dict[str, Any]) -> str:
+    """Write the d_bnd of an anchor's record as tables do."""
+    certified = value.get("certified", True)
+    return interval_text(value["lower"], value["upper"], value["status"], certified=certified)
 
 
 @dataclass(frozen=True, eq=False)

@@ -112,7 +112,8 @@ def estimate_text(estimate: Record) -> str:
     if status in ("collapsed", "error") or value is None:
         return str(status)
     if lower is not None and upper is not None:
-        return interval_text(lower, upper, status)
+        certified = estimate.get("certified", True)
+        return interval_text(lower, upper, status, certified=certified)
     if status != "interval":
         return f"{value:.5f}"
     return f"{'>=' if estimate.get('metric') == 'd_rob' else '<='} {value:.5f}"
@@ -127,10 +128,9 @@ def result_text(result: Result) -> str:
             return f"{value:.5f}"
         case CertifiedRadius(certificate=found):
             return f"{found.radius:.5f}{' (out of time)' if found.stopped else ''}"
-        case Distance() as found:
-            return interval_text(found.lower, found.upper, found.status)
-        case ProvenDistance(distance=found):
-            return interval_text(found.lower, found.upper, found.status)
+        case (Distance() as found) | ProvenDistance(distance=found):
+            ends = found.lower, found.upper, found.status
+            return interval_text(*ends, certified=found.certified)
         case EstimateResult():
             return estimate_text(value_of(result))
     return "none found"

@@ -13,7 +13,7 @@ from graphprune.attacks.confirm import Witness
 from graphprune.bounds.certify import Certificate
 from graphprune.check.container import Proof
 from graphprune.errors import OutputError
-from graphprune.evaluate.distance import Distance, interval_text
+from graphprune.evaluate.distance import Distance, recorded_text
 from graphprune.evaluate.settings import Metric
 from graphprune.ir import Network
 from graphprune.ir.html import table
@@ -283,7 +283,7 @@ def _cell(value: dict[str, Any] | None) -> str:
     if value is None:
         return ""
     if "lower" in value:
-        return interval_text(value["lower"], value["upper"], value["status"])
+        return recorded_text(value)
     return "none" if value["value"] is None else f"{value['value']:.5f}"
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from graphprune.evaluate.archive import Case, Evaluated
 from graphprune.evaluate.at_radius import accuracy_text
-from graphprune.evaluate.distance import interval_text
+from graphprune.evaluate.distance import recorded_text
 from graphprune.evaluate.documents import seconds_of
 from graphprune.evaluate.settings import domain_of
 from graphprune.ir.export import write_bytes
@@ -105,7 +105,7 @@ def _anchor(prefix: str, case: Case, document: dict[str, Any]) -> dict[str, Any]
         "record": record,
         "adv": record.get("d_adv", {}).get("value"),
         "rob": record.get("d_rob", {}).get("value"),
-        "bnd": None if bnd is None else interval_text(bnd["lower"], bnd["upper"], bnd["status"]),
+        "bnd": None if bnd is None else recorded_text(bnd),
         "bnd_key": None if bnd is None else bnd["lower"],
         "nearest": nearest,
         "note": record.get("message", ""),

@@ -8,12 +8,14 @@ from rich.markup import escape
 from rich.table import Table
 
 from graphprune.evaluate.at_radius import accuracy_text
-from graphprune.evaluate.distance import interval_text
+from graphprune.evaluate.distance import recorded_text
 from graphprune.evaluate.documents import estimate_text, finished, seconds_of
 
 Record = dict[str, Any]
 # Below a table with estimates.
 LEGEND = "by ...: an estimate, nothing proven; but [a, b] is proven. <= a: stopped by a limit at a."
+# Below one with an end that is not certified.
+STARRED = "*: rests on a solver's numerics, not certified."
 
 
 def results_table(document: dict[str, Any]) -> Table:
@@ -26,8 +28,10 @@ def results_table(document: dict[str, Any]) -> Table:
     )
     metrics = document["settings"]["metrics"]
     specs = _estimates(document["anchors"])
-    if specs:
-        table.caption, table.caption_justify = escape(LEGEND), "left"
+    starred = any(_uncertified(record) for record in document["anchors"])
+    notes = [LEGEND] * bool(specs) + [STARRED] * starred
+    if notes:
+        table.caption, table.caption_justify = escape(" ".join(notes)), "left"
     table.add_column("anchor", justify="right")
     table.add_column("class", justify="right")
     for metric in ("rob", "bnd", "adv"):
@@ -46,6 +50,12 @@ def results_table(document: dict[str, Any]) -> Table:
     table.add_section()
     table.add_row(*map(escape, _mean_row(document, metrics, specs)))
     return table
+
+
+def _uncertified(record: Record) -> bool:
+    """True where a row has an interval whose lower end is not certified."""
+    intervals = [record.get("d_bnd", {}), *record.get("estimates", [])]
+    return any(not interval.get("certified", True) for interval in intervals)
 
 
 def _estimates(records: list[Record]) -> list[tuple[str, str]]:
@@ -77,7 +87,7 @@ def _row(record: Record, settings: Record, specs: list[tuple[str, str]]) -> list
         value = record[f"d_{metric}"]
         target = value.get("target") if value.get("target") is not None else target
         if metric == "bnd":
-            row.append(interval_text(value["lower"], value["upper"], value["status"]))
+            row.append(recorded_text(value))
         else:
             stopped = value.get("stopped") and value["value"] is not None
             row.append(f"{'>= ' if stopped else ''}{_number(value['value'])}")

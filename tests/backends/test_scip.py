@@ -136,7 +136,8 @@ def test_large_weights_do_not_leave_the_optimum_without_a_point() -> None:
     anchor = gp.Anchor(x, int(np.argmax(net.logits(x.astype(float)))))
     free = gp.Domain(-np.inf, np.inf)
     result = gp.distance(gp.from_proto(net.model()), anchor, domain=free, solver="scip")
-    assert result.status == "exact"
+    # The margin of 0.08 is what terms of 1e7 leave: SCIP's word is not taken for an end.
+    assert result.status == "interval"
     # By brute force over its activation patterns, which takes two minutes.
     assert result.upper == pytest.approx(0.292665547516, rel=2e-4)
     assert result.lower <= 0.292665547516 * (1 + 1e-5)

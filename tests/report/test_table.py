@@ -113,3 +113,20 @@ def test_a_certificate_out_of_time_is_shown_as_a_lower_end() -> None:
     proof = {"value": 0.02, "stopped": True, "seconds": 1.0}
     text = shown(record(0, 0.1) | {"d_rob": proof}, metrics=("rob", "adv"))
     assert cells(text, "0")[2] == ">= 0.02000"
+
+
+def test_ends_that_a_solver_is_trusted_for_have_a_star_and_a_note() -> None:
+    def bnd(index: int, status: str, **more: Any) -> dict[str, Any]:
+        upper = None if status == "robust" else 0.25
+        value = {"lower": 0.25, "upper": upper, "status": status, "seconds": 1.0, **more}
+        return record(index, 0.5) | {"d_bnd": value}
+
+    kinds = ("exact", "robust", "interval")
+    text = shown(*(bnd(i, kind) for i, kind in enumerate(kinds)), metrics=("bnd",))
+    assert "*" not in text
+    marked = [bnd(i, kind, certified=False) for i, kind in enumerate(kinds)]
+    text = shown(*marked, metrics=("bnd",))
+    assert [cells(text, str(i))[2] for i in range(3)] == [
+        "0.25000*", ">= 0.25000* (robust)", "[0.25000*, 0.25000]",
+    ]  # fmt: skip
+    assert "*: rests on a solver's numerics, not certified." in text
