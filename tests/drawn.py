@@ -4,6 +4,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 import graphprune as gp
+from graphprune.backends.search.settings import TreeSettings
 from graphprune.testing.arrays import layers, points
 from tests.oracles import Perceptron
 
@@ -22,3 +23,17 @@ def labelled(
     x = draw(points(net.weights[0].shape[1], low=low, high=high)).astype(np.float32)
     label = int(np.argmax(net.logits(x.astype(float))))
     return net, gp.from_proto(net.model()), gp.Anchor(x, label)
+
+
+def tree_settings() -> st.SearchStrategy[TreeSettings]:
+    """Trees in either order, with programs before or after the ascent, often and seldom."""
+    return st.builds(
+        TreeSettings,
+        depth_first=st.sampled_from([0.9, 0.0]),
+        refresh_splits=st.sampled_from([4, 1]),
+        refresh_neurons=st.sampled_from([128, 0]),
+        lp_splits=st.sampled_from([4, 1]),
+        lp_share=st.sampled_from([8, 1000]),
+        lp_first=st.booleans(),
+        by_bound=st.booleans(),
+    )

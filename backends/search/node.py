@@ -24,8 +24,8 @@ class TreeNode:
     ----------
     case
         The subproblem, with bounds and a box that hold here.
-    bound, radius
-        The parent's bound on the ball; the radius proven for the case.
+    radius
+        Proven for the case: no point of it with a row <= 0 is nearer.
     estimate
         Orders the nodes.
     phases, slopes, cut_weights
@@ -38,7 +38,6 @@ class TreeNode:
     """
 
     case: Subproblem
-    bound: float
     radius: float
     estimate: float
     phases: NDArray[np.int8]
@@ -68,11 +67,11 @@ class TreeNode:
         return OBJECTS + self.phases.nbytes + self.slopes.nbytes + self.cut_weights.nbytes
 
 
-def root_of(case: Subproblem) -> TreeNode:
+def root_of(case: Subproblem, estimate: float) -> TreeNode:
     """Return the node in which nothing is split but what the bounds have fixed."""
     phases, slopes, weights = case.parameters
     weights = weights if case.has_planes else weights[:0]
     return TreeNode(
-        case, case.bound, case.radius, case.radius, phases.copy(),
-        slopes.astype(np.float32), weights.astype(np.float32),
+        case, case.radius, estimate, phases.copy(), slopes.astype(np.float32),
+        weights.astype(np.float32),
     )  # fmt: skip

@@ -17,7 +17,6 @@ from graphprune.backends.relaxation import tighten
 from graphprune.backends.relaxation.arrays import box_of
 from graphprune.backends.relaxation.condensed import bounds_of
 from graphprune.backends.relaxation.subproblem import CondensedRegion, Subproblem
-from graphprune.backends.search.node import root_of
 from graphprune.backends.search.root_tightening import RootEffort, tighten_roots
 from graphprune.backends.search.scheduler import TreeScheduler
 from graphprune.backends.search.settings import DEFAULT, SearchSettings
@@ -225,7 +224,7 @@ class RadiusProof:
         if self.trace is not None:
             for target in targets:
                 self._begin(self.trace, target)
-        tree.add([root_of(target) for target in targets])
+        tree.add_roots(targets)
         return tree
 
     def _expand(self, tree: Tree, targets: list[Subproblem]) -> bool:

@@ -31,6 +31,16 @@ class TreeSettings:
         Splits after which a node's bounds and box are computed anew, per 32 neurons: the cost of
         that grows with their square, a node's with their number. Never with more neurons than
         `refresh_neurons`: a round costs as much as hundreds of nodes there, and closes few.
+    lp_splits, most_lp_splits
+        Splits after which a node gets a linear program: at first, and at most, as it becomes more
+        often where it closes nodes and less often where it does not.
+    lp_share
+        No program before one in so many neurons is split: the ascent does as well there.
+    lp_first
+        Programs come before a node's ascent, at every `lp_splits` splits: their points may be
+        adversarial, which is worth their time where no upper bound is known.
+    by_bound
+        Nodes are taken with the least bound first, not with the least proven radius.
     """
 
     rule: BranchingRule = field(default_factory=StrongBranching)
@@ -39,6 +49,11 @@ class TreeSettings:
     depth_first: float = 0.9
     refresh_splits: int = 4
     refresh_neurons: int = 128
+    lp_splits: int = 4
+    most_lp_splits: int = 64
+    lp_share: int = 8
+    lp_first: bool = False
+    by_bound: bool = False
 
 
 @dataclass(frozen=True)

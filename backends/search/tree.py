@@ -1,8 +1,8 @@
 """Branch and bound over the phases of unstable neurons, several subproblems in one tree."""
 
 import heapq
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import chain
 from typing import NamedTuple, Protocol
 
@@ -10,24 +10,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graphprune.backends.relaxation import kernels
-from graphprune.backends.relaxation.arrays import box_of
-from graphprune.backends.relaxation.branching import bound_node
+from graphprune.backends.relaxation.arrays import box_of, copied
+from graphprune.backends.relaxation.branching import NodeBound, bound_node
 from graphprune.backends.relaxation.kernels import AscentSettings, Parameters
-from graphprune.backends.relaxation.node_lp import relax, solve_node
+from graphprune.backends.relaxation.node_lp import NodeAnswer, relax, solve_node
 from graphprune.backends.relaxation.subproblem import RATE, Subproblem, fix_stable
 from graphprune.backends.relaxation.tighten import constrained
-from graphprune.backends.search.node import Singles, TreeNode
+from graphprune.backends.search.node import Singles, TreeNode, root_of
 from graphprune.backends.search.settings import DEFAULT, TreeSettings
 from graphprune.backends.trace import Path
 from graphprune.region import Region
 from graphprune.runtime.resources import Resources
 
 Floats = NDArray[np.float64]
-
-# Splits after which a node gets a linear program: at first, and at most.
-SPLITS_PER_LP, MOST_SPLITS_PER_LP = 4, 64
-# Never before this share of the neurons is split: the ascent does as well there.
-SPLIT_SHARE = 8
 
 
 @dataclass
@@ -36,14 +31,14 @@ class HeuristicSchedule:
 
     Attributes
     ----------
-    next_primal
-        Nodes until the primal heuristic is run.
     splits_per_lp
         Splits after which a node gets a linear program.
+    next_primal
+        Nodes until the primal heuristic is run.
     """
 
+    splits_per_lp: int
     next_primal: int = 1
-    splits_per_lp: int = SPLITS_PER_LP
 
     def primal_due(self, nodes: int, growth: int) -> bool:
         """Return True where the primal heuristic is due, and put it off."""
@@ -52,15 +47,18 @@ class HeuristicSchedule:
         self.next_primal = growth * nodes
         return True
 
-    def lp_done(self, closed: bool) -> None:
-        """Have linear programs more often where they close nodes, and less often elsewhere."""
+    def lp_done(self, closed: bool, most: int) -> None:
+        """Have linear programs more often where they close nodes, and less often elsewhere.
+
+        After `most` splits at the latest.
+        """
         if closed:
             self.splits_per_lp = max(1, self.splits_per_lp // 2)
         else:
-            self.splits_per_lp = min(MOST_SPLITS_PER_LP, 2 * self.splits_per_lp)
+            self.splits_per_lp = min(most, 2 * self.splits_per_lp)
 
 
-class PointReceiver(Protocol):
+class CandidateReceiver(Protocol):
     """Takes a tree's points, and tells which ball is still of interest."""
 
     @property
@@ -69,8 +67,12 @@ class PointReceiver(Protocol):
         ...
 
     def add_candidate(self, x: Floats) -> None:
-        """Take a point (flat) whose margin is 0 or less, up to rounding."""
+        """Take a point (flat) whose row is 0 or less, up to rounding."""
         ...
+
+
+class PointReceiver(CandidateReceiver, Protocol):
+    """Takes points near which the boundary is to be looked for, too."""
 
     def search_near(self, target: int, x: Floats) -> None:
         """Look near a point (flat) for the boundary to class `target`."""
@@ -89,6 +91,21 @@ class Recorder(Protocol):
     ) -> None: ...
 
 
+class Minimiser(NamedTuple):
+    """Inputs (flat) where a node's bound is least, and its row's own value there.
+
+    Attributes
+    ----------
+    candidate
+        The value is 0 or less, up to rounding: the receiver has been given the point.
+    """
+
+    target: int
+    x: Floats
+    value: float
+    candidate: bool
+
+
 class SplitNode(NamedTuple):
     """A node that was bounded and split: what its children start from."""
 
@@ -97,16 +114,15 @@ class SplitNode(NamedTuple):
     slopes: Singles
     cut_weights: Singles
     bound: float
-    radius: float
 
 
 class Tree:
-    """Open nodes: every point with margin <= 0 nearer than the ball's radius is in one.
+    """Open nodes: every point with a row <= 0 nearer than the ball's radius is in one.
 
-    Nodes are taken with the least proven radius first (as far as the parent's bound and the
-    branching rule tell), over all roots together. When most of the memory limit is used, it goes
-    on depth first: one node is finished before another one is begun, which takes as many nodes
-    more as it is deep. That is what the rest of the memory is for.
+    Nodes are taken with the least proven radius first, or with the least bound (as far as the
+    parent's bound and the branching rule tell), over all roots together. When most of the memory
+    limit is used, it goes on depth first: one node is finished before another one is begun, which
+    takes as many nodes more as it is deep. That is what the rest of the memory is for.
 
     Nodes can be lent: others expand them and bring back what is left. They stay open here until
     then.
@@ -128,7 +144,7 @@ class Tree:
         self.trace = trace
         self.nodes = 0
         self.bytes = 0
-        self.schedule = schedule or HeuristicSchedule()
+        self.schedule = schedule or HeuristicSchedule(settings.lp_splits)
         self._heap: list[tuple[float, int, TreeNode]] = []
         # Taken before those of the heap.
         self._stack: list[TreeNode] = []
@@ -146,6 +162,11 @@ class Tree:
         for node in resolved:
             self._account(node)
             self._resolved.append(node)
+
+    def add_roots(self, cases: Iterable[Subproblem]) -> None:
+        """Add the nodes in which nothing is split but what the bounds have fixed."""
+        by_bound = self.settings.by_bound
+        self.add([root_of(case, case.bound if by_bound else case.radius) for case in cases])
 
     def lend(self, count: int) -> tuple[int, list[TreeNode]]:
         """Give up to `count` nodes, the most urgent ones, away; a ticket to return them with."""
@@ -210,7 +231,17 @@ class Tree:
             self._box = box_of(self.ball)
 
     def step(self, points: PointReceiver) -> None:
-        """Expand one node."""
+        """Expand one node, and have its minimiser's neighbourhood searched where that is due."""
+        found = self.expand(points)
+        if (
+            found is not None
+            and not found.candidate
+            and self.schedule.primal_due(self.nodes, self.settings.primal_growth)
+        ):
+            points.search_near(found.target, found.x)
+
+    def expand(self, points: CandidateReceiver) -> Minimiser | None:
+        """Expand one node; None: it is closed, and has no minimiser of interest."""
         self.shrink(points.radius)
         node = self._pop()
         self._account(node, -1)
@@ -219,7 +250,13 @@ class Tree:
         case = self._refreshed(node, parameters)
         if case is None:
             self._note(node, parameters)
-            return
+            return None
+        if self._lp_first(parameters):
+            answer = self._solve(node, case, parameters, points)
+            if answer.closed:
+                return None
+            node.radius = max(node.radius, answer.radius)
+            parameters = copied(answer.proof.parameters)
         workspace = kernels.workspace_for(case.rows)
         found = bound_node(
             case.relaxation, case.specification, parameters,
@@ -227,32 +264,40 @@ class Tree:
         )  # fmt: skip
         if found.children is None:
             self._note(node, parameters)
-            return
-        x = workspace.point[: case.inputs]
-        if found.children.value <= case.specification.goal.error:
-            points.add_candidate(x)
-        elif self.schedule.primal_due(self.nodes, self.settings.primal_growth):
-            points.search_near(case.label, x)
+            return None
+        value = found.children.value
+        candidate = value <= case.specification.goal.error
+        seen = Minimiser(case.label, workspace.point[: case.inputs], value, candidate)
+        if candidate:
+            points.add_candidate(seen.x)
         # Written so that NaN proves nothing.
-        radius = found.radius if found.radius > node.radius else node.radius
+        node.radius = found.radius if found.radius > node.radius else node.radius
         if found.neuron < 0:
-            self._solve(node, case, parameters, found.bound, radius, points)
-            return
+            self._decide(node, case, parameters, found.bound, points)
+        else:
+            self._split(node, case, parameters, found)
+        return seen
+
+    def _split(
+        self, node: TreeNode, case: Subproblem, parameters: Parameters, found: NodeBound
+    ) -> None:
+        """Add a bounded node's open children, unless a linear program closes it."""
+        assert found.children is not None
         bound, best = found.bound, parameters
         if self._lp_due(node, parameters):
             start = case.parameters._replace(phases=parameters.phases)
             proof = relax(case.relaxation, case.specification, start, self.resources.deadline)
             closed = proof is not None and proof.bound > 0.0
-            self.schedule.lp_done(closed)
+            self.schedule.lp_done(closed, self.settings.most_lp_splits)
             node.since_lp = 0
             if proof is not None and closed:
                 self._note(node, proof.parameters)
                 return
             if proof is not None and proof.bound > bound:
-                bound, radius = proof.bound, max(radius, proof.radius)
-                best = proof.parameters
+                bound, best = proof.bound, proof.parameters
+                node.radius = max(node.radius, proof.radius)
         # The children share slopes and weights.
-        parent = SplitNode(node, parameters.phases, *node.singles(best), bound, radius)
+        parent = SplitNode(node, parameters.phases, *node.singles(best), bound)
         children = found.children
         for phase, estimate, closed in (
             (kernels.ACTIVE, children.active, children.active_closed),
@@ -261,7 +306,7 @@ class Tree:
             if closed:
                 self._note(node, parameters, (found.neuron, phase))
             else:
-                self._push_child(parent, found.neuron, phase, max(estimate, bound))
+                self._push_child(parent, found.neuron, phase, estimate)
 
     def _refreshed(self, node: TreeNode, parameters: Parameters) -> Subproblem | None:
         """Return a node's subproblem on the present ball, its bounds computed anew where due.
@@ -279,11 +324,17 @@ class Tree:
             node.case, node.since_bounds = tightened, 0
         return tightened
 
+    def _lp_first(self, parameters: Parameters) -> bool:
+        """Return whether a node gets a linear program before its ascent."""
+        settings, splits = self.settings, int(np.count_nonzero(parameters.phases))
+        due = settings.lp_first and splits % settings.lp_splits == 0
+        return due and settings.lp_share * splits >= len(parameters.phases)
+
     def _lp_due(self, node: TreeNode, parameters: Parameters) -> bool:
-        """Return whether a node gets a linear program."""
-        splits = int(np.count_nonzero(parameters.phases))
-        often = node.since_lp >= self.schedule.splits_per_lp
-        return often and SPLIT_SHARE * splits >= len(parameters.phases)
+        """Return whether a node gets a linear program after its ascent."""
+        settings, splits = self.settings, int(np.count_nonzero(parameters.phases))
+        due = not settings.lp_first and node.since_lp >= self.schedule.splits_per_lp
+        return due and settings.lp_share * splits >= len(parameters.phases)
 
     def _note(
         self, node: TreeNode, parameters: Parameters, split: tuple[int, int] | None = None
@@ -303,45 +354,53 @@ class Tree:
             trace.note(node.case.label, node.path, node.slopes, node.cut_weights)
 
     def _push_child(self, parent: SplitNode, neuron: int, phase: int, estimate: float) -> None:
-        node, bound, radius = parent.node, parent.bound, parent.radius
+        node, bound = parent.node, parent.bound
         phases, slopes = parent.phases.copy(), parent.slopes.copy()
         phases[neuron], slopes[neuron] = phase, 0.0
         # Along the line from (radius, 0) to (ball, bound): what the child's bound suggests.
         share = min(max(estimate / bound, 0.0), 1.0) if bound < 0.0 else 0.0
-        guess = self.ball.radius - (self.ball.radius - radius) * share
+        guess = self.ball.radius - (self.ball.radius - node.radius) * share
+        order = estimate if self.settings.by_bound else guess
         self._push(
             TreeNode(
-                node.case, estimate, radius, guess, phases, slopes, parent.cut_weights,
+                node.case, node.radius, order, phases, slopes, parent.cut_weights,
                 node.since_bounds + 1, (node.path, neuron, phase), node.since_lp + 1,
             )
         )  # fmt: skip
 
     def _solve(
-        self, node: TreeNode, case: Subproblem, parameters: Parameters, bound: float,
-        radius: float, points: PointReceiver,
-    ) -> None:  # fmt: skip
-        """Decide a node that no split would help, by linear programs."""
+        self, node: TreeNode, case: Subproblem, parameters: Parameters, points: CandidateReceiver
+    ) -> NodeAnswer:
+        """Solve a node's linear programs; their points may be adversarial."""
         answer = solve_node(case, parameters.phases, self.resources.deadline)
         if answer.closed:
             self._note(node, answer.proof.parameters)
-            return
+            return answer
         for x in (answer.inner, answer.point):
             if x is not None:
                 points.add_candidate(x)
+        return answer
+
+    def _decide(
+        self, node: TreeNode, case: Subproblem, parameters: Parameters, bound: float,
+        points: CandidateReceiver,
+    ) -> None:  # fmt: skip
+        """Decide a node that no split would help, by linear programs."""
+        answer = self._solve(node, case, parameters, points)
+        if answer.closed:
+            return
         if answer.stopped:
-            self._push(replace(node, bound=bound, radius=radius))
+            self._push(node)
         elif answer.neuron is not None:
             phases = parameters.phases
-            parent = SplitNode(node, phases, node.slopes, node.cut_weights, bound, radius)
+            parent = SplitNode(node, phases, node.slopes, node.cut_weights, bound)
             for phase in (kernels.ACTIVE, kernels.INACTIVE):
                 self._push_child(parent, answer.neuron, phase, bound)
         else:
             # A true adversarial point: the node is closed when the ball has shrunk below it.
-            radius = max(radius, answer.radius)
+            radius = max(node.radius, answer.radius)
             singles = node.singles(answer.proof.parameters)
-            own = TreeNode(
-                node.case, bound, radius, radius, parameters.phases, *singles, path=node.path
-            )
+            own = TreeNode(node.case, radius, radius, parameters.phases, *singles, path=node.path)
             self.add([], [own])
 
     def _push(self, node: TreeNode) -> None:

@@ -1,120 +1,105 @@
 """Neuron splitting: branch and bound over the phases of unstable ReLUs, on a fixed box.
 
-The search for exact distances (:mod:`graphprune.backends.search`) does the work: its condensed
-network, compiled alpha-beta-CROWN bounds, filtered strong branching and root tightening, with a
-constraint of the unsafe set in the place of a margin. A polytope is excluded with one of its
+The search for exact distances (:mod:`graphprune.backends.search`) does the work: its tree, its
+condensed network, compiled alpha-beta-CROWN bounds, filtered strong branching and root tightening,
+with a constraint of the unsafe set in the place of a margin. A polytope is excluded with one of its
 constraints, the one whose bound at the root is best.
 """
 
-import heapq
-from dataclasses import dataclass
-from time import monotonic
+from dataclasses import dataclass, replace
+from math import inf
 
 import numpy as np
 from numpy.typing import NDArray
 
-from graphprune.backends.relaxation import kernels
-from graphprune.backends.relaxation.arrays import copied
-from graphprune.backends.relaxation.branching import bound_node
 from graphprune.backends.relaxation.condensed import bounds_of
 from graphprune.backends.relaxation.cuts import with_planes
-from graphprune.backends.relaxation.kernels import AscentSettings, Parameters
-from graphprune.backends.relaxation.node_lp import NodeAnswer, solve_node
-from graphprune.backends.relaxation.subproblem import RATE, CondensedRegion, Subproblem
+from graphprune.backends.relaxation.subproblem import CondensedRegion, Subproblem
 from graphprune.backends.relaxation.tighten import constrain_root
-from graphprune.backends.search.settings import DEFAULT
+from graphprune.backends.search.tree import HeuristicSchedule, Tree
 from graphprune.backends.verify.attack import attack_from
 from graphprune.backends.verify.query import Counterexample, RegionResult, VerificationQuery
+from graphprune.backends.verify.settings import DEFAULT, NeuronSettings
 from graphprune.backends.verify.specifications import boxes_of
 from graphprune.bounds import pre_activation_bounds
 from graphprune.progress import Progress, quiet
 from graphprune.region import Box
-from graphprune.runtime.resources import Resources
+from graphprune.runtime.resources import current
 
 Floats = NDArray[np.float64]
-Singles = NDArray[np.float32]
-
-# Nodes per open constraint before its last layers get output-constrained bounds.
-FIRST_NODES = 16
-# After them: rounds of cuts folded into planes, then so many nodes per open constraint. A tree
-# begins anew with every stage: the planes make it smaller by more than what was grown.
-STAGES = ((0, 100.0), (3, 1000.0), (8, np.inf))
-# Entries of the rows up to which the cuts' linear programs stay small enough, and the share of
-# the time left that they may take together.
-MOST_ENTRIES, CUT_SHARE = 2_000_000, 0.3
-# So many neurons get them, layer by layer from the last one down (the last one whole), in at most
-# so many rounds.
-TIGHTENED, ROUNDS = 200, 4
-TREE = DEFAULT.tree
-# Where an eighth of the neurons is split, every fourth split is followed by a linear program:
-# few steps of ascent miss that a deep case is empty.
-LEAF_EVERY, LEAF_SHARE = 4, 8
-# Nodes between two attacks from the nodes' minimisers, at first, and how many of them start.
-FIRST_ATTACK, STARTS = 32, 16
 
 
-@dataclass(frozen=True, eq=False)
-class _Node:
-    """Some neurons of a constraint's network split."""
-
-    case: Subproblem
-    bound: float
-    phases: NDArray[np.int8]
-    slopes: Singles
-    cut_weights: Singles
-
-    def parameters(self) -> Parameters:
-        """Return copies of the parameters, for the kernels."""
-        slopes, weights = self.slopes.astype(np.float64), self.cut_weights.astype(np.float64)
-        return Parameters(self.phases.copy(), slopes, weights)
-
-
-def split_neurons(query: VerificationQuery, progress: Progress = quiet) -> RegionResult:
+def split_neurons(
+    query: VerificationQuery, progress: Progress = quiet, settings: NeuronSettings = DEFAULT
+) -> RegionResult:
     """Decide a region by splitting neurons.
 
-    Neither `unsat` nor a point: the deadline has passed, or a case is undecided within rounding.
+    Neither `unsat` nor a point: the deadline has passed, or a case is undecided within rounding, or
+    the memory for open cases (of the current resources) is used up.
 
     Raises
     ------
     UnsupportedError
         The network has activations other than ReLU.
     """
-    return _NeuronSearch(query, progress).run()
+    return _NeuronSearch(query, progress, settings).run()
+
+
+@dataclass(eq=False)
+class _Confirmation:
+    """Takes the points of trees: the original model confirms the first one that is unsafe."""
+
+    query: VerificationQuery
+    point: Counterexample | None = None
+    # Points shrink nothing: the whole region stays of interest.
+    radius: float = inf
+
+    def add_candidate(self, x: Floats) -> None:
+        if self.point is None:
+            self.point = self.query.confirm(x[None])
 
 
 class _NeuronSearch:
     """The open cases, and what was found."""
 
-    def __init__(self, query: VerificationQuery, progress: Progress) -> None:
+    def __init__(
+        self, query: VerificationQuery, progress: Progress, settings: NeuronSettings
+    ) -> None:
         self.query = query
         self.progress = progress
-        self.resources = Resources(query.deadline)
+        self.settings = settings
+        self.resources = replace(current(), deadline=query.deadline)
+        shape = query.network.input_shape
+        self.box = Box(query.lower.reshape(shape), query.upper.reshape(shape))
+        self.found = _Confirmation(query)
         self.nodes = 0
-        self.undecided = False
-        self.point: Counterexample | None = None
+        self.undecided = self.full = False
         self._starts: list[tuple[float, Floats]] = []
-        self._next_attack = FIRST_ATTACK
+        self._next_attack = settings.first_attack
 
     def run(self) -> RegionResult:
         targets = self._targets()
-        targets = self._grow(targets, FIRST_NODES)
-        targets = [root for target in targets for root in self._tightened(target)]
-        for cuts, nodes in STAGES:
-            if cuts:
-                targets = self._cut(targets, cuts)
-            targets = self._grow(targets, nodes)
-        unsat = not targets and not self.undecided and self.point is None
-        ended = not unsat and self.point is None and self.query.in_time
-        reason = "some cases are undecided within rounding" if ended else ""
-        return RegionResult(unsat, self.point, self.nodes, reason)
+        for level in self.settings.levels:
+            if level.constrained:
+                targets = [root for target in targets for root in self._tightened(target)]
+            if level.cuts:
+                targets = self._cut(targets, level.cuts)
+            targets = self._grow(targets, level.nodes)
+        point = self.found.point
+        reason = ""
+        if self.undecided:
+            reason = "some cases are undecided within rounding"
+        elif self.full:
+            reason = "the open cases took all of the memory that they may"
+        unsat = not targets and not reason and point is None
+        ended = point is None and self.query.in_time
+        return RegionResult(unsat, point, self.nodes, reason if ended else "")
 
     def _targets(self) -> list[Subproblem]:
         """Per open polytope the constraint that its root excludes best."""
         query = self.query
-        shape = query.network.input_shape
-        box = Box(query.lower.reshape(shape), query.upper.reshape(shape))
         layers = pre_activation_bounds(query.network, boxes_of(query))
-        region = CondensedRegion.of(query.network, box, bounds_of(layers))
+        region = CondensedRegion.of(query.network, self.box, bounds_of(layers))
         chosen: list[Subproblem] = []
         for p in range(query.polytopes):
             best: Subproblem | None = None
@@ -135,117 +120,64 @@ class _NeuronSearch:
 
         They hold where the constraint does, which is all that the target's tree asks about.
         """
-        first = _first_tightened(target)
-        root, excluded = constrain_root(target, self.resources, ROUNDS, first, self.progress)
+        first = _first_tightened(target, self.settings.tightened)
+        root, excluded = constrain_root(
+            target, self.resources, self.settings.rounds, first, self.progress
+        )
         return [] if excluded else [root]
 
     def _cut(self, targets: list[Subproblem], rounds: int) -> list[Subproblem]:
         """Planes from cuts (:mod:`graphprune.backends.relaxation.cuts`), where there is time."""
         kept = []
         for number, target in enumerate(targets):
-            if len(target.rows.values) <= MOST_ENTRIES:
+            if len(target.rows.values) <= self.settings.most_entries:
                 self.progress(f"cutting, constraint {number + 1} of {len(targets)}")
-                share = CUT_SHARE / len(targets) * self.resources.remaining()
-                target, _ = with_planes(target, Resources(monotonic() + share), rounds)
+                share = self.settings.cut_share / len(targets)
+                limited = self.resources.within(share * self.resources.remaining())
+                target, _ = with_planes(target, limited, rounds)
             if not target.bound > 0.0:
                 kept.append(target)
         return kept
 
     def _grow(self, targets: list[Subproblem], each: float) -> list[Subproblem]:
         """Expand nodes, worst bound first; the constraints still open after `each` per target."""
-        budget = each * len(targets)
-        heap: list[tuple[float, int, _Node]] = []
-        for number, target in enumerate(targets):
-            phases, slopes, weights = target.parameters
-            node = _Node(
-                target, target.bound, phases.copy(), slopes.astype(np.float32),
-                weights.astype(np.float32),
-            )  # fmt: skip
-            heap.append((target.bound, number, node))
-        heapq.heapify(heap)
-        made, start = len(heap), self.nodes
-        while heap and self.point is None:
-            if self.nodes - start >= budget or not self.query.in_time:
-                left = {id(node.case.row) for _, _, node in heap}
-                return [target for target in targets if id(target.row) in left]
-            node = heapq.heappop(heap)[2]
-            for child, estimate in self._expand(node):
-                heapq.heappush(heap, (estimate, made, child))
-                made += 1
+        tree = Tree(
+            self.box, self.resources, schedule=HeuristicSchedule(self.settings.tree.lp_splits),
+            settings=self.settings.tree,
+        )  # fmt: skip
+        tree.add_roots(targets)
+        before, budget = self.nodes, each * len(targets)
+        while len(tree) and self.found.point is None:
+            if tree.nodes >= budget or tree.full or not self.query.in_time:
+                break
+            seen = tree.expand(self.found)
+            self.nodes = before + tree.nodes
+            if seen is not None:
+                self._starts.append((seen.value, seen.x.copy()))
             if self.nodes >= self._next_attack:
                 self._attack()
-            self.progress(f"neuron splitting: {self.nodes} cases bounded, {len(heap)} open")
-        return []
-
-    def _expand(self, node: _Node) -> list[tuple[_Node, float]]:
-        """Bound one case; its open children with estimates of their bounds."""
-        case = node.case
-        self.nodes += 1
-        parameters = node.parameters()
-        splits = int(np.count_nonzero(parameters.phases))
-        if splits % LEAF_EVERY == 0 and LEAF_SHARE * splits >= case.neurons:
-            answer = self._solve(case, parameters.phases)
-            if answer.closed or self.point is not None:
-                return []
-            parameters = copied(answer.proof.parameters)
-        workspace = kernels.workspace_for(case.rows)
-        found = bound_node(
-            case.relaxation, case.specification, parameters, AscentSettings(TREE.steps, RATE, 0.0),
-            TREE.rule, workspace,
-        )  # fmt: skip
-        if found.children is None:
-            return []
-        x = workspace.point[: case.inputs].copy()
-        bound, neuron, ends = found.bound, found.neuron, found.children
-        self._starts.append((ends.value, x))
-        if ends.value <= case.specification.goal.error:
-            self.point = self.query.confirm(x[None])
-        children = [
-            (kernels.ACTIVE, ends.active, ends.active_closed),
-            (kernels.INACTIVE, ends.inactive, ends.inactive_closed),
-        ]
-        if neuron < 0:
-            answer = self._solve(case, parameters.phases)
-            if answer.closed:
-                return []
-            if answer.neuron is None:
-                self.undecided = True
-                return []
-            neuron = answer.neuron
-            children = [(phase, bound, False) for phase in (kernels.ACTIVE, kernels.INACTIVE)]
-        made = []
-        for phase, estimate, closed in children:
-            if not closed:
-                phases, slopes = parameters.phases.copy(), parameters.slopes.astype(np.float32)
-                phases[neuron], slopes[neuron] = phase, 0.0
-                weights = parameters.cut_weights.astype(np.float32)
-                made.append((_Node(case, bound, phases, slopes, weights), estimate))
-        return made
-
-    def _solve(self, case: Subproblem, phases: NDArray[np.int8]) -> NodeAnswer:
-        """Solve a case's linear program; its points may be counterexamples."""
-        answer = solve_node(case, phases, self.query.deadline)
-        points = [x for x in (answer.inner, answer.point) if x is not None]
-        if points and self.point is None:
-            self.point = self.query.confirm(np.array(points))
-        return answer
+            self.progress(f"neuron splitting: {self.nodes} cases bounded, {len(tree)} open")
+        waiting, resolved = tree.remaining()
+        self.undecided, self.full = self.undecided or bool(resolved), tree.full
+        left = {id(node.case.row) for node in waiting}
+        return [target for target in targets if id(target.row) in left]
 
     def _attack(self) -> None:
         """Descend from the most promising minimisers since the last attack."""
-        self._next_attack = int(1.5 * self.nodes) + 1
+        self._next_attack = int(self.settings.attack_growth * self.nodes) + 1
         self._starts.sort(key=lambda start: start[0])
-        points = np.array([x for _, x in self._starts[:STARTS]])
+        points = np.array([x for _, x in self._starts[: self.settings.starts]])
         self._starts.clear()
-        if len(points):
-            self.point = self.point or attack_from(self.query, points)
+        if len(points) and self.found.point is None:
+            self.found.point = attack_from(self.query, points)
 
 
-def _first_tightened(target: Subproblem) -> int:
-    """The first neuron of the layers that get output-constrained bounds."""
+def _first_tightened(target: Subproblem, most: int) -> int:
+    """The first neuron of the layers that get output-constrained bounds, at most so many."""
     starts = [int(start) for start in target.rows.starts]
     chosen = starts[-2]
     for start in reversed(starts[:-2]):
-        if target.neurons - start > TIGHTENED:
+        if target.neurons - start > most:
             break
         chosen = start
     return chosen

@@ -2,6 +2,7 @@
 
 import csv
 import itertools
+from dataclasses import replace
 from fractions import Fraction
 from importlib import import_module
 from pathlib import Path
@@ -15,20 +16,22 @@ from scipy.optimize import linprog
 import graphprune as gp
 from graphprune.backends.relaxation.cuts import with_planes
 from graphprune.backends.relaxation.subproblem import Subproblem
+from graphprune.backends.search.settings import EffortLevel
 from graphprune.backends.verify import Verdict, kernels, neurons, verify
 from graphprune.backends.verify.inputs import split_inputs
 from graphprune.backends.verify.network_rows import rows_of
 from graphprune.backends.verify.neurons import split_neurons
 from graphprune.backends.verify.query import RegionResult, VerificationQuery
+from graphprune.backends.verify.settings import DEFAULT, NeuronSettings
 from graphprune.backends.verify.specifications import specifications_and_errors
 from graphprune.errors import GraphpruneError
 from graphprune.progress import Progress
 from graphprune.runtime.original import run_original
-from graphprune.runtime.resources import Resources
+from graphprune.runtime.resources import Resources, using
 from graphprune.testing import arrays
 from graphprune.vnnlib import Property, parse_property, read_property
 from tests.conftest import Floor
-from tests.drawn import perceptrons
+from tests.drawn import perceptrons, tree_settings
 from tests.oracles import Floats, Perceptron
 
 
@@ -120,15 +123,25 @@ def test_verdicts_equal_brute_force(
         assert verdict.answer == "unsat"
 
 
+def any_neuron_settings() -> st.SearchStrategy[NeuronSettings]:
+    """Every order of a tree's nodes, with and without the levels before the last one."""
+    return st.builds(
+        NeuronSettings,
+        levels=st.sampled_from([DEFAULT.levels, DEFAULT.levels[-1:], (EffortLevel(np.inf),)]),
+        tree=st.one_of(st.just(DEFAULT.tree), tree_settings()),
+    )
+
+
 @settings(max_examples=20)
-@given(questions())
+@given(questions(), any_neuron_settings())
 def test_neuron_splitting_never_contradicts_brute_force(
-    floor: Floor, drawn: tuple[gp.Network, Property, float]
+    floor: Floor, drawn: tuple[gp.Network, Property, float], chosen: NeuronSettings
 ) -> None:
     """A conjunction is excluded by one of its constraints here, so some stay undecided."""
     network, prop, best = drawn
     single = all(len(polytope) == 1 for polytope in prop.regions[0].polytopes)
-    result = split_neurons(VerificationQuery.of(network, prop.regions[0], np.inf))
+    query = VerificationQuery.of(network, prop.regions[0], np.inf)
+    result = split_neurons(query, settings=chosen)
     floor.checked(result.unsat or result.point is not None, least=10)
     assert not (result.unsat and best < -1e-6)
     assert not (result.point is not None and best > 1e-6)
@@ -140,8 +153,8 @@ def test_neuron_splitting_never_contradicts_brute_force(
 
 def test_both_ways_to_split_agree(monkeypatch: pytest.MonkeyPatch) -> None:
     """Properties near the boundary, decided by inputs and by neurons, with every stage in use."""
-    monkeypatch.setattr(neurons, "FIRST_NODES", 1)
-    monkeypatch.setattr(neurons, "STAGES", ((0, 1.0), (3, 1.0), (8, np.inf)))
+    every = tuple(replace(level, nodes=1.0) for level in DEFAULT.levels[:-1])
+    chosen = NeuronSettings((*every, DEFAULT.levels[-1]))
     found = []
 
     def counted(root: Subproblem, resources: Resources, rounds: int) -> tuple[Subproblem, int]:
@@ -164,7 +177,7 @@ def test_both_ways_to_split_agree(monkeypatch: pytest.MonkeyPatch) -> None:
         query = VerificationQuery.of(
             gp.from_proto(net.model()), parse_property(text).regions[0], np.inf
         )
-        by_neurons, by_inputs = split_neurons(query), split_inputs(query)
+        by_neurons, by_inputs = split_neurons(query, settings=chosen), split_inputs(query)
         assert (by_neurons.unsat, by_neurons.point is None) == (
             by_inputs.unsat, by_inputs.point is None,
         ), seed  # fmt: skip
@@ -208,6 +221,22 @@ def test_bounds_hold_what_points_do(
                 assert still[0, p]
                 assert np.all(lower[0] <= x)
                 assert np.all(x <= upper[0])
+
+
+def test_short_memory_is_told() -> None:
+    """Nothing is known of cases that there is no room for."""
+    net = Perceptron.random(np.random.default_rng(8), [4, 12, 12, 2])
+    points = np.random.default_rng(0).uniform(-1, 1, (500, 4))
+    limit = min(float(net.logits(x) @ [1, -1]) for x in points) - 4.0
+    text = property_text(4, 2, [(-1.0, 1.0)] * 4, f"(assert (<= (- Y_0 Y_1) {limit!r}))")
+    network = gp.from_proto(net.model())
+    query = VerificationQuery.of(network, parse_property(text).regions[0], np.inf)
+    tree = NeuronSettings((EffortLevel(np.inf),))
+    assert split_neurons(query, settings=tree).unsat
+    with using(Resources(memory=1)):
+        result = split_neurons(query, settings=tree)
+    assert not result.unsat
+    assert "memory" in result.reason
 
 
 def test_the_boundary_itself_counts() -> None:

@@ -230,7 +230,7 @@ def test_cases_travel_unchanged(seed: int, count: int) -> None:
         state = rng.choice([0, 1, -1], m).astype(np.int8)
         singles = rng.uniform(0, 1, m).astype(np.float32), np.zeros(m, np.float32)
         own = case if rng.uniform() < 0.5 else roots[0]
-        nodes.append(TreeNode(own, -1.0, 0.1, 0.2, state, *singles, 3, path, 2))
+        nodes.append(TreeNode(own, 0.1, 0.2, state, *singles, 3, path, 2))
     # Lent: every case begins its own path; then on its way back.
     sent = pickle.loads(
         pickle.dumps(work_units.pack(nodes, roots, [(i, ()) for i in range(count)]))
@@ -252,7 +252,7 @@ def test_cases_travel_unchanged(seed: int, count: int) -> None:
         assert np.array_equal(new.case.rows.lower, old.case.rows.lower)
         assert np.array_equal(new.case.box.upper, old.case.box.upper)
         assert new.case.rows.values is roots[0].rows.values
-        for name in ("bound", "radius", "estimate", "since_bounds", "since_lp"):
+        for name in ("radius", "estimate", "since_bounds", "since_lp"):
             assert getattr(new, name) == getattr(old, name)
         for name in ("phases", "slopes", "cut_weights"):
             assert np.array_equal(getattr(new, name), getattr(old, name))

@@ -66,7 +66,7 @@ def test_open_cases_prove_nothing_beyond_the_ball() -> None:
     proof = next(r for r, _ in prepared() if (found := r._targets()) and found[0].neurons)
     target = proof._targets()[0]
     tree = Tree(proof.ball, Resources(), None)
-    node = root_of(target)
+    node = root_of(target, target.radius)
     node.radius = 0.9 * RADIUS
     tree.add([node])
     assert tree.radius == 0.9 * RADIUS
@@ -94,7 +94,7 @@ def test_what_a_worker_closed_on_a_smaller_ball_is_no_proof_of_the_larger() -> N
     proof = next(r for r, _ in prepared() if (found := r._targets()) and found[0].neurons)
     target = proof._targets()[0]
     tree = Tree(proof.ball, Resources(), None)
-    tree.add([root_of(target)])
+    tree.add_roots([target])
     scheduler = TreeScheduler(tree, [target], proof.points, Resources(), WorkerGroup(1))
     ticket, lent = tree.lend(1)
     empty = pack([], [target], [])
@@ -155,6 +155,6 @@ def test_a_case_that_time_stopped_stays_open() -> None:
     assert answer.stopped
     assert not answer.closed
     tree = Tree(proof.ball, Resources(monotonic() - 1.0), None)
-    node = root_of(target)
-    tree._solve(node, target, node.parameters(), node.bound, node.radius, proof.points)
+    node = root_of(target, target.radius)
+    tree._decide(node, target, node.parameters(), target.bound, proof.points)
     assert (tree.waiting, tree.remaining()[1]) == (1, [])

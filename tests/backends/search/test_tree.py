@@ -1,4 +1,4 @@
-"""Memory of the search's open cases: counted truly, and never more than asked for."""
+"""The search's tree: right in every order, its memory counted truly and never more than asked."""
 
 import gc
 import tracemalloc
@@ -22,8 +22,8 @@ from graphprune.backends.search.tree import PointReceiver, Tree
 from graphprune.evaluate.warm import warm_up
 from graphprune.runtime.resources import Resources
 from tests.conftest import Floor
-from tests.drawn import labelled
-from tests.oracles import Perceptron
+from tests.drawn import labelled, tree_settings
+from tests.oracles import Perceptron, brute_force_distance
 
 
 def question(seed: int, widths: list[int]) -> DistanceProblem:
@@ -73,6 +73,27 @@ def test_a_small_memory_is_kept_and_the_interval_stays_valid(
     else:
         assert some.lower <= whole.upper
         assert some.upper is None or some.upper >= whole.lower
+
+
+@settings(max_examples=12)
+@given(
+    labelled([2, 4, 2], [3, 3, 3, 3], [2, 4, 4, 2]),
+    tree_settings(),
+)
+def test_no_order_of_nodes_proves_more_or_less_than_brute_force(
+    floor: Floor, drawn: tuple[Perceptron, gp.Network, gp.Anchor], tree: TreeSettings
+) -> None:
+    net, network, anchor = drawn
+    expected = brute_force_distance(net, anchor.x.astype(float), anchor.label, 0.0, 1.0)
+    settings = SearchSettings(step=StepSettings((EffortLevel(np.inf),), few=0), tree=tree)
+    for share in (0.95, 1.2):
+        radius = share * min(expected, 1.0)
+        interval = DistanceInterval(DistanceProblem(network, anchor, gp.Domain(), 1.0))
+        step = prove_radius(interval, Resources(), radius, 0, settings=settings)
+        floor.checked(step.nodes > 1, least=6)
+        assert step.radius <= expected * (1.0 + 1e-6) + 1e-7
+        assert interval.upper >= expected * (1.0 - 1e-6) - 1e-7
+        assert step.radius >= min(radius, expected, 1.0) * (1.0 - 2e-4) - 1e-6
 
 
 def test_short_memory_goes_depth_first_and_still_finishes(
