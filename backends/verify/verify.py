@@ -1,5 +1,6 @@
 """Decide a property: attack, root bounds, then branch and bound until the time is over."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from time import monotonic
 from typing import Literal
@@ -10,13 +11,14 @@ from graphprune.backends.verify.attack import attack
 from graphprune.backends.verify.inputs import split_inputs
 from graphprune.backends.verify.neurons import split_neurons
 from graphprune.backends.verify.query import Counterexample, RegionResult, VerificationQuery
+from graphprune.backends.verify.regions import BATCH, undecided
 from graphprune.backends.verify.relations import with_inputs
 from graphprune.backends.verify.root import close_at_root
 from graphprune.errors import GraphpruneError, UnsupportedError
 from graphprune.ir import Network
 from graphprune.progress import Progress, quiet
 from graphprune.runtime.jit import told_of_compiling
-from graphprune.vnnlib import Property
+from graphprune.vnnlib import Disjunct, Property
 
 Answer = Literal["sat", "unsat", "unknown", "timeout"]
 
@@ -79,8 +81,9 @@ def verify(
     _check_sizes(network, prop)
     start = monotonic()
     asked = with_inputs(network) if prop.relational else network
-    queries = [VerificationQuery.of(asked, region, start + time_limit) for region in prop.regions]
-    nodes, reason, proven = 0, "", 0
+    regions = _left(asked, prop.regions, start + time_limit, progress)
+    queries = [VerificationQuery.of(asked, region, start + time_limit) for region in regions]
+    nodes, reason, proven = len(prop.regions) - len(regions), "", 0
 
     def verdict(answer: Answer, point: Counterexample | None = None) -> Verdict:
         return Verdict(answer, point, nodes, monotonic() - start, reason)
@@ -104,6 +107,23 @@ def verify(
     if proven == len(queries):
         return verdict("unsat")
     return verdict("unknown" if reason else "timeout")
+
+
+def _left(
+    network: Network, regions: Sequence[Disjunct], deadline: float, progress: Progress
+) -> list[Disjunct]:
+    """Regions that bounds over whole boxes, many in a batch, do not close; those in time."""
+    if len(regions) < 2:
+        return list(regions)
+    left = []
+    for start in range(0, len(regions), BATCH):
+        batch = regions[start : start + BATCH]
+        progress(f"bounds of regions {start + 1} to {start + len(batch)} of {len(regions)}")
+        if monotonic() < deadline:
+            left += [batch[k] for k in undecided(network, batch)]
+        else:
+            left += batch
+    return left
 
 
 def _about(number: int, regions: int, progress: Progress) -> Progress:

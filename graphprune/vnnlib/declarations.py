@@ -61,13 +61,13 @@ class Tensor:
 
 
 class Declarations:
-    """Names and their meaning."""
+    """Names and their meaning; `known` has those that were looked up."""
 
     def __init__(self) -> None:
         self.network: str | None = None
         self.tensors: dict[str, Tensor] = {}
         self._scalars: tuple[set[int], set[int]] = (set(), set())
-        self._known: dict[str, Variable] = {}
+        self.known: dict[str, Variable] = {}
 
     def scalar(self, name: str) -> None:
         """Declare ``X_i`` or ``Y_j`` of VNN-LIB 1.0, or again an element of a tensor."""
@@ -81,7 +81,7 @@ class Declarations:
         if index in self._scalars[is_input]:
             raise DeclarationError(f"{name} is declared twice")
         self._scalars[is_input].add(index)
-        self._known[f"{match[1]}_{index}"] = (is_input, index)
+        self.known[f"{match[1]}_{index}"] = (is_input, index)
 
     def begin(self, network: str) -> None:
         """Begin the declaration of a network of VNN-LIB 2.0."""
@@ -119,7 +119,7 @@ class Declarations:
             raise DeclarationError(f"'{name[:40]}' is no element of a declared tensor")
         indices = _indices(match)
         alone = sum(t.is_input == tensor.is_input for t in self.tensors.values()) == 1
-        if alone and len(tensor.shape) == 1 and indices == tensor.shape and name not in self._known:
+        if alone and len(tensor.shape) == 1 and indices == tensor.shape and name not in self.known:
             self.tensors[tensor.name] = replace(tensor, shape=(tensor.size + 1,))
         self.resolve(name)
 
@@ -131,7 +131,7 @@ class Declarations:
         DeclarationError
             It is not declared, or outside of its tensor.
         """
-        known = self._known.get(name)
+        known = self.known.get(name)
         if known is not None:
             return known
         match = _ELEMENT.fullmatch(name) if self.network is not None else _SCALAR.fullmatch(name)
@@ -141,7 +141,7 @@ class Declarations:
         if tensor is None:
             raise DeclarationError(f"{name} is not declared")
         variable = tensor.is_input, tensor.element(_indices(match))
-        self._known[name] = variable
+        self.known[name] = variable
         return variable
 
     def count(self, *, is_input: bool) -> int:

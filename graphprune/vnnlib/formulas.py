@@ -20,7 +20,7 @@ class Bound(NamedTuple):
     strict: bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Junction:
     """A conjunction or a disjunction; without parts the first is true and the second false."""
 
@@ -29,6 +29,8 @@ class Junction:
 
 
 Formula = Bound | Constraint | Junction
+FORMULAS = frozenset((Bound, Constraint, Junction))
+ATOMS = frozenset((Bound, Constraint))
 
 
 @dataclass(frozen=True)

@@ -1,52 +1,34 @@
 """Disjunctive normal form: assertions as boxes with polytopes of outputs."""
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import product
+from operator import ge
+from typing import TypeVar, cast
 
 from graphprune.errors import GraphpruneError
 from graphprune.vnnlib.ends import End, order
-from graphprune.vnnlib.formulas import Bound, Formula
+from graphprune.vnnlib.formulas import ATOMS, Bound, Formula, Junction
 from graphprune.vnnlib.property import Constraint, Disjunct, RationalBox
 
 # More conjunctions than this are refused: those of one disjunction, and those of a product of
 # several, which grow exponentially.
 MOST_LISTED, MOST_CASES = 2_000_000, 20_000
 
+T = TypeVar("T")
 Atom = Bound | Constraint
 Conjunction = tuple[Atom, ...]
 Polytope = tuple[Constraint, ...]
-# An end of an input, and whether the input may not be there.
-Side = tuple[End, bool]
-
-
-@dataclass
-class _Bounds:
-    """The tightest ends of inputs met so far."""
-
-    lower: dict[int, Side] = field(default_factory=dict)
-    upper: dict[int, Side] = field(default_factory=dict)
-
-    def add(self, bound: Bound) -> None:
-        sides = self.upper if bound.upper else self.lower
-        new = bound.end, bound.strict
-        known = sides.get(bound.element)
-        if known is None or _tighter(new, known, upper=bound.upper):
-            sides[bound.element] = new
-
-
-def _tighter(new: Side, known: Side, *, upper: bool) -> bool:
-    sign = order(new[0], known[0])
-    return (sign < 0 if upper else sign > 0) or (sign == 0 and new[1] and not known[1])
 
 
 def normal_form(
-    assertions: Sequence[Formula], inputs: int, name: Callable[[int], str] = "X_{}".format
+    assertions: list[Formula], inputs: int, name: Callable[[int], str] = "X_{}".format
 ) -> tuple[Disjunct, ...]:
     """The conjunction of `assertions` as regions, those with the same box together.
 
     Parameters
     ----------
+    assertions
+        Emptied on the way: there may be no room for both forms of a long file.
     name
         The name of an input in messages.
 
@@ -55,38 +37,49 @@ def normal_form(
     GraphpruneError
         An input without a lower or upper bound; too many conjunctions.
     """
-    bounds, shared = _Bounds(), list[Constraint]()
+    common: list[Atom] = []
     choices: list[list[Conjunction]] = []
-    for assertion in assertions:
+    for assertion in _drained(assertions):
+        if not isinstance(assertion, Junction):
+            common.append(assertion)
+            continue
         cases = _cases(assertion)
         if len(cases) == 1:
-            shared += _collect(cases[0], bounds)
+            common.extend(cases[0])
         else:
             choices.append(cases)
     _check_count([len(cases) for cases in choices])
-    boxes = _Boxes(bounds, inputs, name)
+    sides, shared = _Sides(inputs).narrowed(common)
+    whole: RationalBox | None = None
     regions: list[tuple[RationalBox, list[Polytope]]] = []
-    # Number of the region of a box, -1 where it is empty.
-    known: dict[object, int] = {}
+    # The last region with these lower ends.
+    known: dict[tuple[End, ...], int] = {}
     for case in _product(choices):
-        narrowed = _Bounds()
-        extra = _collect(case, narrowed)
-        key = (*narrowed.lower.items(), None, *narrowed.upper.items())
-        number = known.get(key)
-        if number is None:
-            box = boxes.within(narrowed)
-            number = known[key] = -1 if box is None else len(regions)
-            if box is not None:
-                regions.append((box, []))
-        if number >= 0:
-            regions[number][1].append((*shared, *extra))
-    return tuple(Disjunct(box, _distinct(polytopes)) for box, polytopes in regions)
+        narrowed, extra = sides.narrowed(case)
+        box = whole if narrowed is sides and whole is not None else narrowed.box(name)
+        if narrowed is sides:
+            whole = box
+        if box is None:
+            continue
+        number = known.get(box.lower_ends)
+        if number is None or not box.equals(regions[number][0]):
+            number = known[box.lower_ends] = len(regions)
+            regions.append((box, []))
+        regions[number][1].append((*shared, *extra))
+    return tuple(Disjunct(box, _distinct(polytopes)) for box, polytopes in _drained(regions))
 
 
-def _product(choices: Sequence[Sequence[Conjunction]]) -> Iterable[Conjunction]:
+def _drained(items: list[T]) -> Iterator[T]:
+    """The items of a list, which is empty in the end."""
+    items.reverse()
+    while items:
+        yield items.pop()
+
+
+def _product(choices: list[list[Conjunction]]) -> Iterable[Conjunction]:
     """Every conjunction of one case of each choice."""
     if len(choices) == 1:
-        return choices[0]
+        return _drained(choices[0])
     return (tuple(atom for part in case for atom in part) for case in product(*choices))
 
 
@@ -109,10 +102,10 @@ def _check_count(counts: Sequence[int]) -> None:
 
 
 def _cases(formula: Formula) -> list[Conjunction]:
-    if isinstance(formula, (Bound, Constraint)):
+    if not isinstance(formula, Junction):
         return [(formula,)]
-    if not formula.is_or and all(isinstance(p, (Bound, Constraint)) for p in formula.parts):
-        return [tuple(p for p in formula.parts if isinstance(p, (Bound, Constraint)))]
+    if not formula.is_or and ATOMS.issuperset(map(type, formula.parts)):
+        return [cast(Conjunction, formula.parts)]
     parts = [_cases(part) for part in formula.parts]
     if formula.is_or:
         _check_count([sum(len(part) for part in parts)])
@@ -121,71 +114,66 @@ def _cases(formula: Formula) -> list[Conjunction]:
     return [tuple(atom for part in case for atom in part) for case in product(*parts)]
 
 
-def _collect(atoms: Iterable[Atom], bounds: _Bounds) -> list[Constraint]:
-    """The constraints among atoms; bounds of inputs go into `bounds`."""
-    constraints = []
-    for atom in atoms:
-        if isinstance(atom, Bound):
-            bounds.add(atom)
+class _Sides:
+    """Ends of inputs, None where none is known, and which of them are strict."""
+
+    def __init__(self, inputs: int) -> None:
+        self.lower: list[End | None] = [None] * inputs
+        self.upper: list[End | None] = [None] * inputs
+        self.above: frozenset[int] = frozenset()
+        self.below: frozenset[int] = frozenset()
+
+    def narrowed(self, atoms: Iterable[Atom]) -> "tuple[_Sides, list[Constraint]]":
+        """These ends met with the bounds among atoms (itself without any), and the constraints."""
+        constraints: list[Constraint] = []
+        made: _Sides | None = None
+        for atom in atoms:
+            if isinstance(atom, Constraint):
+                constraints.append(atom)
+                continue
+            if made is None:
+                made = _Sides(0)
+                made.lower, made.upper = self.lower.copy(), self.upper.copy()
+                made.above, made.below = self.above, self.below
+            element, upper, end, strict = atom
+            ends = made.upper if upper else made.lower
+            if ends[element] is None and not strict:
+                ends[element] = end
+            else:
+                made._meet(atom)
+        return made or self, constraints
+
+    def _meet(self, bound: Bound) -> None:
+        i, upper, end, strict = bound
+        ends, opened = (self.upper, self.below) if upper else (self.lower, self.above)
+        known = ends[i]
+        sign = 1 if known is None else order(known, end) if upper else order(end, known)
+        if sign < 0 or (sign == 0 and not strict):
+            return
+        ends[i] = end
+        changed = opened | {i} if strict else opened - {i}
+        if upper:
+            self.below = changed
         else:
-            constraints.append(atom)
-    return constraints
+            self.above = changed
 
+    def box(self, name: Callable[[int], str]) -> RationalBox | None:
+        """The box between the ends, or None where it is empty.
 
-class _Boxes:
-    """Makes the boxes of cases, which differ from a common one in few inputs."""
-
-    def __init__(self, common: _Bounds, inputs: int, name: Callable[[int], str]) -> None:
-        self.common = common
-        self.name = name
-        self.lower = [common.lower[i][0] if i in common.lower else "0" for i in range(inputs)]
-        self.upper = [common.upper[i][0] if i in common.upper else "0" for i in range(inputs)]
-        self.above = frozenset(i for i, (_, strict) in common.lower.items() if strict)
-        self.below = frozenset(i for i, (_, strict) in common.upper.items() if strict)
-        self.missing = [
-            (i, word, of)
-            for i in range(inputs)
-            for word, of in (("lower", 0), ("upper", 1))
-            if i not in (common.lower, common.upper)[of]
-        ]
-        both = set(common.lower) & set(common.upper)
-        self.empty = any(_empty(common.lower[i], common.upper[i]) for i in both)
-
-    def within(self, narrowed: _Bounds) -> RationalBox | None:
-        """The box of a case, or None where it is empty."""
-        for i, word, of in self.missing:
-            if i not in (narrowed.lower, narrowed.upper)[of]:
-                raise GraphpruneError(
-                    f"input {self.name(i)} has no {word} bound; every input needs a box"
-                )
-        if self.empty:
-            return None
-        lower, above = _met(self.lower, self.above, self.common.lower, narrowed.lower, upper=False)
-        upper, below = _met(self.upper, self.below, self.common.upper, narrowed.upper, upper=True)
-        for i in (*narrowed.lower, *narrowed.upper):
-            sign = order(lower[i], upper[i])
-            if sign > 0 or (sign == 0 and (i in above or i in below)):
-                return None
-        return RationalBox(tuple(lower), tuple(upper), above, below)
-
-
-def _met(
-    ends: list[End], strict: frozenset[int], common: dict[int, Side], narrowed: dict[int, Side],
-    *, upper: bool,
-) -> tuple[list[End], frozenset[int]]:  # fmt: skip
-    """Ends on one side, and which of them are strict, with a case's own ends met."""
-    met = ends.copy()
-    for i, side in narrowed.items():
-        known = common.get(i)
-        if known is None or _tighter(side, known, upper=upper):
-            met[i] = side[0]
-            if side[1]:
-                strict = strict | {i}
-            elif i in strict:
-                strict = strict - {i}
-    return met, strict
-
-
-def _empty(lower: Side, upper: Side) -> bool:
-    sign = order(lower[0], upper[0])
-    return sign > 0 or (sign == 0 and (lower[1] or upper[1]))
+        Raises
+        ------
+        GraphpruneError
+            An end is missing.
+        """
+        if None in self.lower or None in self.upper:
+            i = min(ends.index(None) for ends in (self.lower, self.upper) if None in ends)
+            word = "lower" if self.lower[i] is None else "upper"
+            raise GraphpruneError(f"input {name(i)} has no {word} bound; every input needs a box")
+        lower, upper = (cast("list[End]", ends) for ends in (self.lower, self.upper))
+        # Floats are the nearest ones: only where they do not tell need the ends be compared.
+        if any(map(ge, map(float, lower), map(float, upper))):
+            for i, (low, high) in enumerate(zip(lower, upper, strict=True)):
+                sign = order(low, high)
+                if sign > 0 or (sign == 0 and (i in self.above or i in self.below)):
+                    return None
+        return RationalBox(tuple(lower), tuple(upper), self.above, self.below)

@@ -10,23 +10,28 @@ Numbers are kept exactly. Files may be long: constraints ``(op variable number)`
 each, and everything is evaluated as its parenthesis closes, without a tree of the whole.
 """
 
+import gc
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from fractions import Fraction
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from graphprune.errors import GraphpruneError
 from graphprune.vnnlib.declarations import DeclarationError, Declarations
 from graphprune.vnnlib.formulas import (
+    FORMULAS,
     Bound,
     Formula,
     Junction,
     LinearTerm,
+    Variable,
     compared,
     negated,
 )
 from graphprune.vnnlib.normal_form import normal_form
 from graphprune.vnnlib.property import Constraint, Property
-from graphprune.vnnlib.tokens import PARENTHESIS, SIMPLE, line_of, tokens
+from graphprune.vnnlib.tokens import DECLARED, PARENTHESIS, SIMPLE, line_of, tokens
 
 # Limits against files that are not properties: nesting, digits of a number.
 DEEPEST = 200
@@ -81,7 +86,12 @@ def parse_property(text: str, label: str = "property") -> Property:
         Naming the line and the cause.
     """
     reader = _Reader(text, label)
-    reader.read()
+    with _without_collector():
+        reader.read()
+        return _property(reader, label)
+
+
+def _property(reader: "_Reader", label: str) -> Property:
     declared = reader.declared
     try:
         inputs, outputs = (declared.count(is_input=kind) for kind in (True, False))
@@ -97,6 +107,19 @@ def parse_property(text: str, label: str = "property") -> Property:
     return Property(inputs, outputs, regions, *names)
 
 
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """Leave cyclic garbage for a while: there is none, and looking through millions of parts for it
+    takes a quarter of the time."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
 class _Reader:
     """Declarations and assertions as they come."""
 
@@ -105,7 +128,7 @@ class _Reader:
         self.label = label
         self.declared = Declarations()
         self.assertions: list[Formula] = []
-        self._constraints: dict[tuple[str, ...], Formula] = {}
+        self._constraints: dict[tuple[str, Variable, str], Formula] = {}
 
     def error(self, place: int, message: str) -> PropertyError:
         return PropertyError(f"{self.label}: line {line_of(self.text, place)}: {message}")
@@ -113,6 +136,7 @@ class _Reader:
     def read(self) -> None:
         """Go through the text; no recursion, so nesting is a limit and not a crash."""
         stack: list[tuple[list[_Node], int]] = []
+        known = self.declared.known
         end = 0
         for match in tokens(self.text):
             if match.start() != end:
@@ -122,13 +146,24 @@ class _Reader:
             if kind is None:
                 continue
             if kind == SIMPLE:
-                formula = self._simple(match)
-                if match["assert"] is None:
+                within, operator, name, number = match.group(1, 2, 3, 4)
+                variable = known.get(name) or self._resolved(name, match.start(3))
+                if variable[0] and operator[0] != "=":
+                    formula: Formula = Bound(
+                        variable[1], operator[0] == "<", number, len(operator) == 1
+                    )
+                else:
+                    formula = self._simple(operator, variable, number)
+                if within is None:
                     self._inside(stack, match.start(), "(")[0].append(formula)
                 elif stack:
                     raise self.error(match.start(), "an assert inside of a list")
                 else:
                     self.assertions.append(formula)
+            elif kind == DECLARED:
+                if stack:
+                    raise self.error(match.start(), "a declaration inside of a list")
+                self._scalar(match["declared"], match.start())
             elif kind != PARENTHESIS:
                 word = _Word(match["word"], match.start())
                 self._inside(stack, word.place, word.text)[0].append(word)
@@ -167,14 +202,16 @@ class _Reader:
         if head in ("and", "or"):
             if len(items) < 2:
                 raise self.error(place, f"empty '{head}'")
-            return Junction(head == "or", tuple(self._formula(i, place) for i in items[1:]))
+            parts = items[1:]
+            if not FORMULAS.issuperset(map(type, parts)):
+                parts = [self._formula(item, place) for item in parts]
+            return Junction(head == "or", cast("tuple[Formula, ...]", tuple(parts)))
         if head in ("not", "=>"):
             count = 1 if head == "not" else 2
             if len(items) != count + 1:
                 raise self.error(place, f"'{head}' takes {count} formula{'s'[: count - 1]}")
-            parts = [self._formula(item, place) for item in items[1:]]
-            parts[0] = negated(parts[0])
-            return parts[0] if head == "not" else Junction(True, tuple(parts))
+            first, *others = [self._formula(item, place) for item in items[1:]]
+            return Junction(True, (negated(first), *others)) if others else negated(first)
         if head in _COMPARISONS:
             if len(items) != 3:
                 raise self.error(place, f"'{head}' compares two terms")
@@ -203,8 +240,11 @@ class _Reader:
         words = [item.text if isinstance(item, _Word) else "" for item in items]
         if len(words) != 3 or words[2] != "Real":
             raise self.error(place, f"expected ({head} X_i Real) or Y_i")
+        self._scalar(words[1], place)
+
+    def _scalar(self, name: str, place: int) -> None:
         try:
-            self.declared.scalar(words[1])
+            self.declared.scalar(name)
         except DeclarationError as error:
             raise self.error(place, str(error)) from None
 
@@ -248,20 +288,19 @@ class _Reader:
         except DeclarationError as error:
             raise self.error(group.place, str(error)) from None
 
-    def _simple(self, match: re.Match[str]) -> Formula:
-        """``(op variable number)``."""
-        operator, name, number = match.group("op", "variable", "number")
+    def _resolved(self, name: str, place: int) -> Variable:
         try:
-            is_input, index = self.declared.resolve(name)
+            return self.declared.resolve(name)
         except DeclarationError as error:
-            raise self.error(match.start("variable"), str(error)) from None
-        if is_input and operator[0] != "=":
-            return Bound(index, operator[0] == "<", number, len(operator) == 1)
-        key = operator, name, number
+            raise self.error(place, str(error)) from None
+
+    def _simple(self, operator: str, variable: Variable, number: str) -> Formula:
+        """``(op variable number)``; equal ones are one object."""
+        key = operator, variable, number
         known = self._constraints.get(key)
         if known is None:
-            variable = LinearTerm({(is_input, index): Fraction(1)}, Fraction())
-            known = compared(operator, variable, LinearTerm({}, Fraction(number)))
+            term = LinearTerm({variable: Fraction(1)}, Fraction())
+            known = compared(operator, term, LinearTerm({}, Fraction(number)))
             self._constraints[key] = known
         return known
 
@@ -312,10 +351,7 @@ class _Reader:
         text = word.text
         number = _NUMBER.fullmatch(text) if len(text) <= LONGEST_NUMBER else None
         if number is None:
-            try:
-                return LinearTerm({self.declared.resolve(text): Fraction(1)}, Fraction())
-            except DeclarationError as error:
-                raise self.error(word.place, str(error)) from None
+            return LinearTerm({self._resolved(text, word.place): Fraction(1)}, Fraction())
         if number[1] and abs(int(number[1])) > LARGEST_EXPONENT:
             raise self.error(word.place, f"the number '{text[:40]}' is out of range")
         value = Fraction(text)

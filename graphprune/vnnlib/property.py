@@ -64,7 +64,7 @@ class Constraint:
         return Constraint(terms, -self.limit, not self.strict, inputs)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, slots=True)
 class RationalBox:
     """lower <= X <= upper, element by element; none is empty.
 
@@ -81,6 +81,13 @@ class RationalBox:
     above: frozenset[int] = field(default=frozenset())
     below: frozenset[int] = field(default=frozenset())
 
+    def equals(self, other: "RationalBox") -> bool:
+        """True where both have the same ends, written the same way."""
+        ends, others = (
+            (box.lower_ends, box.upper_ends, box.above, box.below) for box in (self, other)
+        )
+        return ends == others
+
     @property
     def lower(self) -> tuple[Fraction, ...]:
         return tuple(map(fraction, self.lower_ends))
@@ -89,7 +96,7 @@ class RationalBox:
     def upper(self) -> tuple[Fraction, ...]:
         return tuple(map(fraction, self.upper_ends))
 
-    @cached_property
+    @property
     def outward(self) -> tuple[Floats, Floats]:
         """The smallest float64 box that holds it, flat."""
         lower = np.array([float(v) for v in self.lower_ends])
@@ -139,7 +146,7 @@ class RationalBox:
         return True
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, slots=True)
 class Disjunct:
     """One box, and the unsafe outputs over it.
 
