@@ -118,6 +118,8 @@ CASES: dict[str, tuple[list[onnx.NodeProto], list[Any], dict[str, np.ndarray]]] 
     "conv transpose groups": ([node("ConvTranspose", "x w", group=2, strides=[2, 2])], IMAGE, {"w": f32(2, 3, 2, 2)}),
     "conv transpose same": ([node("ConvTranspose", "x w", strides=[2, 2], auto_pad="SAME_UPPER")], IMAGE, {"w": f32(2, 3, 3, 3)}),
     "conv transpose shape": ([node("ConvTranspose", "x w", strides=[2, 2], output_shape=[10, 12])], IMAGE, {"w": f32(2, 3, 3, 3)}),
+    "conv transpose larger shape": ([node("ConvTranspose", "x w b", strides=[2, 3], output_shape=[12, 20])], IMAGE, {"w": f32(2, 3, 3, 3), "b": f32(3)}),
+    "conv transpose same with a small kernel": ([node("ConvTranspose", "x w", strides=[4, 3], auto_pad="SAME_LOWER")], IMAGE, {"w": f32(2, 3, 3, 2)}),
     "nhwc": ([node("Sub", "x m", "a"), node("Div", "a s", "b"), node("Transpose", "b", "c", perm=[0, 3, 1, 2]), node("Conv", "c w")], ["n", 4, 5, 3], {"m": f32(3), "s": num(0.2), "w": f32(2, 3, 2, 2)}),
     "size": ([node("Size", "x", "s"), node("Cast", "s", "f", to=1), node("Div", "x f")], [1, 2, 3], {}),
     "reduce l1": ([node("ReduceL1", axes=[2], keepdims=0)], IMAGE, {}),

@@ -62,15 +62,23 @@ def conv_transpose(context: Context, node: ir.Node) -> Tracked:
         raise context.fail(node, f"weight {weight.shape} does not fit the input {in_shape}")
     strides = tuple(node.attributes.get_ints("strides", (1,) * rank))
     dilations = tuple(node.attributes.get_ints("dilations", (1,) * rank))
-    more = tuple(node.attributes.get_ints("output_padding", (0,) * rank))
+    more = list(node.attributes.get_ints("output_padding", (0,) * rank))
     full = [
         strides[i] * (in_shape[1 + i] - 1) + dilations[i] * (weight.shape[2 + i] - 1) + 1 + more[i]
         for i in range(rank)
     ]
     pads = _transposed_pads(context, node, in_shape[1:], strides, full)
+    for axis in range(rank):
+        room = pads[axis] + pads[rank + axis]
+        if room < 0:  # more cells than there are windows: at the end, as in ONNX Runtime
+            more[axis] -= room
+            pads[axis] = pads[rank + axis] = 0
     if any(m >= s for m, s in zip(more, strides, strict=True)) or min(pads, default=0) < 0:
-        raise context.fail(node, f"output_padding {more} or pads {pads} are not supported")
-    op = ConvTranspose(weight, bias, in_shape, strides, pads, dilations, more, group)
+        raise context.fail(
+            node, f"an output_padding of {more} is not below the strides {strides}, or pads"
+            f" {pads} are negative"
+        )  # fmt: skip
+    op = ConvTranspose(weight, bias, in_shape, strides, tuple(pads), dilations, tuple(more), group)
     return _emit_windows(context, node, op, x)
 
 
@@ -80,18 +88,18 @@ def _transposed_pads(
     spatial: tuple[int, ...],
     strides: tuple[int, ...],
     full: list[int],
-) -> tuple[int, ...]:
+) -> list[int]:
     """pads, or what output_shape and auto_pad ask for."""
     rank = len(spatial)
     wanted = list(node.attributes.get_ints("output_shape", ()))[-rank:]
     mode = node.attributes.get_string("auto_pad", "NOTSET")
     if not wanted and mode in ("SAME_UPPER", "SAME_LOWER"):
-        wanted = [n * s for n, s in zip(spatial, strides, strict=True)]
+        wanted = [min(n * s, f) for n, s, f in zip(spatial, strides, full, strict=True)]
     if not wanted:
-        return tuple(node.attributes.get_ints("pads", (0,) * (2 * rank)))
+        return list(node.attributes.get_ints("pads", (0,) * (2 * rank)))
     totals = [f - w for f, w in zip(full, wanted, strict=True)]
     small, large = [t // 2 for t in totals], [t - t // 2 for t in totals]
-    return (*small, *large) if mode == "SAME_UPPER" else (*large, *small)
+    return [*small, *large] if mode == "SAME_UPPER" else [*large, *small]
 
 
 @legalises("AveragePool")
