@@ -9,10 +9,17 @@ from graphprune.canonical.outputs import float_outputs, joined
 from graphprune.errors import GraphpruneError
 from graphprune.ir import Network
 from graphprune.ir.load import ModelFile, read_model
+from graphprune.ir.shapes import Shapes, with_shapes
 from graphprune.vnnlib import Property
 
 
-def network_for(path: str | Path, prop: Property, output: str | None = None) -> Network:
+def network_for(
+    path: str | Path,
+    prop: Property,
+    output: str | None = None,
+    *,
+    fix_shape: Shapes | None = None,
+) -> Network:
     """Load the network that a property is about.
 
     Parameters
@@ -21,12 +28,15 @@ def network_for(path: str | Path, prop: Property, output: str | None = None) -> 
         The file's output that Y stands for. By default the one that the property names, the only
         one that holds floats, or all of them, where Y has as many elements as these together.
 
+    fix_shape
+        Sizes for the dynamic axes of inputs; see `graphprune.load`.
+
     Raises
     ------
     GraphpruneError
         The file cannot be read; the property names another input or output.
     """
-    file = read_model(path)
+    file = with_shapes(read_model(path), fix_shape)
     named = [name for name in prop.output_names if name is not None]
     if output is not None and named and named != [output]:
         raise GraphpruneError(

@@ -9,6 +9,8 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+from graphprune.canonical.names import fresh
+
 
 def two_class(
     proto: onnx.ModelProto, scores: str
@@ -74,10 +76,3 @@ def _with_scores(
     changed.graph.initializer.append(numpy_helper.from_array(vector, unit))
     changed.graph.node.append(helper.make_node("Mul", [z.name, unit], [scores], name=scores))
     return changed, scores, helper.make_node("Softmax", [scores], [head], name=head, axis=1)
-
-
-def fresh(name: str, taken: set[str]) -> str:
-    """Return the name, with underscores behind it until it is not taken."""
-    while name in taken:
-        name += "_"
-    return name

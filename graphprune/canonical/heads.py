@@ -17,12 +17,14 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from graphprune.canonical.binary import two_class
+from graphprune.canonical.branches import settled
 from graphprune.canonical.functions import inlined
 from graphprune.canonical.increasing import INCREASING, attributes_of
 from graphprune.canonical.linear_models import written_out
 from graphprune.canonical.refusals import folds
 from graphprune.errors import GraphpruneError, UnsupportedError, nearest
 from graphprune.ir.load import ModelFile
+from graphprune.ir.shapes import inputs_of
 from graphprune.ir.source import HeadOperator, Layout
 
 log = logging.getLogger("graphprune")
@@ -78,7 +80,7 @@ def choose(file: ModelFile, output: str | None = None, *, whole: bool = False) -
     whole
         Cut no function of every number, only what runs over the classes.
     """
-    proto = written_out(inlined(file.proto, file.label))
+    proto = settled(written_out(inlined(file.proto, file.label)))
     graph = proto.graph
     names = [value.name for value in graph.output]
     if output is not None and output not in names:
@@ -106,13 +108,25 @@ def _constants(graph: onnx.GraphProto) -> set[str]:
     return constants
 
 
+def _varying(graph: onnx.GraphProto) -> set[str]:
+    """Values that depend on an input, not only on its shape."""
+    varying = {value.name for value in inputs_of(graph)}
+    for node in graph.node:
+        if node.op_type not in ("Shape", "Size") and not varying.isdisjoint(_reads(node)):
+            varying.update(node.output)
+    return varying
+
+
 def _score_output(label: str, graph: onnx.GraphProto, scores: dict[str, str]) -> str:
-    """The output to take when none is named."""
+    """The output to take when none is named: those that are no floats, or constants, are none."""
     floats = [
         str(value.name)
         for value in graph.output
         if value.type.tensor_type.elem_type in (0, *FLOATS)
     ]
+    if len({scores[name] for name in floats}) > 1:
+        varying = _varying(graph)
+        floats = [name for name in floats if name in varying] or floats
     candidates = floats or list(scores)
     if len({scores[name] for name in candidates}) != 1:
         listed = ", ".join(f"'{name}'" for name in candidates)

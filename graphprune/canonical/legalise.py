@@ -24,6 +24,7 @@ from graphprune.ir.export import with_own_source
 from graphprune.ir.load import ModelFile, check_model, half_precision, read_model
 from graphprune.ir.network import Network
 from graphprune.ir.rebuild import NetworkBuilder
+from graphprune.ir.shapes import Shapes, declared, inputs_of, remedy, with_shapes
 from graphprune.ir.source import Layout, Source
 from graphprune.operators.simplify import simplify
 
@@ -40,7 +41,13 @@ MAX_RANK = 64
 RUNTIME_DOMAINS = ("", "ai.onnx", "ai.onnx.ml", "com.microsoft")
 
 
-def load(path: str | Path, *, output: str | None = None, whole: bool = False) -> Network:
+def load(
+    path: str | Path,
+    *,
+    output: str | None = None,
+    whole: bool = False,
+    fix_shape: Shapes | None = None,
+) -> Network:
     """Load an ONNX file as a canonical network.
 
     Parameters
@@ -52,6 +59,10 @@ def load(path: str | Path, *, output: str | None = None, whole: bool = False) ->
     whole
         Keep increasing functions of every score (a last Sigmoid) as layers. They change no
         decision, so that they are left above the scores otherwise.
+
+    fix_shape
+        Sizes for the dynamic axes of an input, by its name: ``{"x": (1, 3, 224, 224)}``; -1 leaves
+        an axis as it is.
 
     Returns
     -------
@@ -67,13 +78,16 @@ def load(path: str | Path, *, output: str | None = None, whole: bool = False) ->
         An operator, attribute or shape outside the supported language; the message names the
         node and the reason.
     """
-    return canonicalise(read_model(path), output=output, whole=whole)
+    return canonicalise(with_shapes(read_model(path), fix_shape), output=output, whole=whole)
 
 
-def from_proto(proto: onnx.ModelProto, *, output: str | None = None) -> Network:
+def from_proto(
+    proto: onnx.ModelProto, *, output: str | None = None, fix_shape: Shapes | None = None
+) -> Network:
     """`load` for a model in memory."""
     digest = hashlib.sha256(proto.SerializeToString()).hexdigest()
-    return canonicalise(check_model(ModelFile(proto, None, digest)), output=output)
+    file = check_model(ModelFile(proto, None, digest))
+    return canonicalise(with_shapes(file, fix_shape), output=output)
 
 
 def canonicalise(file: ModelFile, *, output: str | None = None, whole: bool = False) -> Network:
@@ -92,8 +106,7 @@ def _batch_name(proto: onnx.ModelProto) -> str:
 
 def _legalised(file: ModelFile, head: Head) -> Network:
     graph = head.proto.graph
-    weights = {tensor.name for tensor in graph.initializer}
-    inputs = [value for value in graph.input if value.name not in weights]
+    inputs = inputs_of(graph)
     if not inputs:
         raise UnsupportedError(
             f"{file.label}: the output '{head.output}' does not depend on an input"
@@ -160,13 +173,13 @@ def _input_layout(
         raise UnsupportedError(f"{where} has type {name}; supported: FLOAT, DOUBLE, FLOAT16")
     if not tensor.HasField("shape") or not tensor.shape.dim:
         raise UnsupportedError(f"{where} declares no shape; export with a static sample shape")
-    dims = [d.dim_value if d.HasField("dim_value") else None for d in tensor.shape.dim]
+    dims = declared(value)
     for axis, length in enumerate(dims):
         if length is None and axis > 0:
             name = tensor.shape.dim[axis].dim_param or "?"
             raise UnsupportedError(
                 f"{where}: axis {axis} ('{name}') is dynamic; only the batch (axis 0) may be:"
-                " export with a fixed size"
+                f" {remedy(value)}"
             )
         if length is not None and length <= 0:
             raise UnsupportedError(f"{where}: axis {axis} has size {length}")
@@ -176,7 +189,7 @@ def _input_layout(
     known = tuple(length or 0 for length in dims[1:])
     if dims[0] is None:
         if not known:
-            raise UnsupportedError(f"{where}: its only axis is dynamic; export with a fixed size")
+            raise UnsupportedError(f"{where}: its only axis is dynamic; {remedy(value)}")
         return Layout((SYMBOLIC_BATCH, *known), 0), None, dtype
     shape = (dims[0], *known)
     scores = head.proto.graph.output[0]

@@ -12,7 +12,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from graphprune.canonical.binary import fresh
+from graphprune.canonical.names import fresh
 
 ML = "ai.onnx.ml"
 # The opset of the default domain for files that name none.

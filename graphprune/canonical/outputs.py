@@ -6,9 +6,9 @@ from dataclasses import replace
 import onnx
 from onnx import helper
 
-from graphprune.canonical.binary import fresh
 from graphprune.canonical.functions import inlined
 from graphprune.canonical.heads import FLOATS
+from graphprune.canonical.names import fresh
 from graphprune.ir.load import ModelFile
 
 Shape = tuple[int | None, ...]

@@ -12,9 +12,9 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from graphprune.canonical.binary import fresh
 from graphprune.canonical.increasing import inverse
 from graphprune.canonical.legalise import canonicalise
+from graphprune.canonical.names import fresh
 from graphprune.errors import GraphpruneError
 from graphprune.ir import Network
 from graphprune.ir.export import speaks_for_itself, with_own_source

@@ -11,7 +11,7 @@ from graphprune.cli.parameters import CommandParameter, add, checked, command, p
 from graphprune.cli.progress import Events, Live
 from graphprune.errors import GraphpruneError
 from graphprune.evaluate.option import Option, again, one_of, option
-from graphprune.evaluate.settings import METRICS, Settings
+from graphprune.evaluate.settings import FIX_SHAPE, METRICS, Settings
 
 if TYPE_CHECKING:
     from graphprune.check.model import Model
@@ -85,6 +85,7 @@ class EvaluateOptions:
     workers: int = again(Settings, "workers")
     provider: str = again(Settings, "provider")
     output: str | None = again(Settings, "output")
+    fix_shape: list[str] | None = field(default=None, metadata=FIX_SHAPE)
     scheduler: str | None = field(
         default=None, metadata=option("Dask scheduler whose workers do the tasks.", "--scheduler")
     )
@@ -123,7 +124,7 @@ class EvaluateOptions:
 
 
 # Settings that a command line has in the same form.
-SAME = {f.name for f in fields(Settings)} - {"metrics", "domain", "certificate"}
+SAME = {f.name for f in fields(Settings)} - {"metrics", "domain", "certificate", "fix_shape"}
 
 
 def settings_of(options: EvaluateOptions) -> Settings:
@@ -146,7 +147,8 @@ def settings_of(options: EvaluateOptions) -> Settings:
     same = {f.name: getattr(options, f.name) for f in fields(options) if f.name in SAME}
     return Settings(
         metrics=chosen, estimates=estimates, domain=Domain(*parse_domain(options.domain)),
-        certificate=options.certificate is not None, **same,
+        certificate=options.certificate is not None,
+        fix_shape=tuple(options.fix_shape or ()), **same,
     )  # fmt: skip
 
 
@@ -156,13 +158,15 @@ def evaluate(options: EvaluateOptions) -> int:
     from graphprune.canonical.questions import as_classifier
     from graphprune.evaluate import run
     from graphprune.evaluate.results import Job
+    from graphprune.ir.shapes import parse_shapes
 
     be_verbose(options.verbose)
     settings = settings_of(options)
     indices = parse_indices(options.index)
     _check(options, settings)
+    shapes = parse_shapes(settings.fix_shape)
     networks = (
-        as_classifier(load(model, output=settings.output), settings.threshold)
+        as_classifier(load(model, output=settings.output, fix_shape=shapes), settings.threshold)
         for model in options.models
     )
     jobs = [Job(n, _anchors(options, n, settings, indices)) for n in networks]

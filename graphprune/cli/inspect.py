@@ -4,6 +4,8 @@ from typing import Annotated
 
 import typer
 
+from graphprune.evaluate.settings import FIX_SHAPE
+
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
@@ -19,6 +21,12 @@ def register(app: typer.Typer) -> None:
                 help="Output with the scores; default: the only float one.",
             ),
         ] = None,
+        fix_shape: Annotated[
+            list[str] | None,
+            typer.Option(
+                "--fix-shape", metavar=FIX_SHAPE["option"].metavar, help=FIX_SHAPE["option"].help
+            ),
+        ] = None,
     ) -> int:
         """Inputs, outputs, layers, neurons, parameters, operators, and what is unsupported."""
         from collections import Counter
@@ -32,8 +40,9 @@ def register(app: typer.Typer) -> None:
         from graphprune.evaluate.pixels import RULE
         from graphprune.ir.load import half_precision, read_model
         from graphprune.ir.network import activation_of, operator, pre_activation, sample_shape
+        from graphprune.ir.shapes import parse_shapes, with_shapes
 
-        file = read_model(model)
+        file = with_shapes(read_model(model), parse_shapes(fix_shape or ()))
         graph = file.proto.graph
         counts = Counter(node.op_type for node in graph.node)
         opsets = ", ".join(f"{s.domain or 'ai.onnx'} {s.version}" for s in file.proto.opset_import)

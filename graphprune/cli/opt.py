@@ -10,7 +10,7 @@ from graphprune.cli.evaluate import EvaluateOptions
 from graphprune.cli.options import be_verbose, parse_domain
 from graphprune.cli.parameters import command
 from graphprune.evaluate.option import again, option
-from graphprune.evaluate.settings import Settings
+from graphprune.evaluate.settings import FIX_SHAPE, Settings
 from graphprune.runtime.provider import Provider
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ class OptOptions:
         default=None,
         metadata=option("Output of MODEL that holds the scores.", "--output-name", metavar="NAME"),
     )
+    fix_shape: list[str] | None = field(default=None, metadata=FIX_SHAPE)
     anchors: list[str] | None = field(
         default=None, metadata=option("Points: .npz, .npy, IDX, .csv or PNG.", "--anchors")
     )
@@ -95,6 +96,7 @@ def opt(options: OptOptions) -> int:
     from graphprune.errors import OutputError
     from graphprune.evaluate.documents import check_writable
     from graphprune.ir.export import save
+    from graphprune.ir.shapes import parse_shapes
     from graphprune.pipeline import Pipeline
     from graphprune.region import Domain
     from graphprune.runtime.resources import Resources, using
@@ -104,7 +106,11 @@ def opt(options: OptOptions) -> int:
     pipeline = Pipeline.parse(", ".join(texts))
     domain = Domain(*parse_domain(options.domain))
     with using(Resources(provider=cast(Provider, options.provider), threads=options.threads)):
-        network = load(options.model, output=options.output_name)
+        network = load(
+            options.model,
+            output=options.output_name,
+            fix_shape=parse_shapes(options.fix_shape or ()),
+        )
         box = None if options.box is None else read_box(options.box, network, domain)
         anchor = _anchor(options, network, domain) if options.anchors else None
         try:

@@ -15,7 +15,7 @@ from graphprune.cli.options import be_verbose
 from graphprune.cli.parameters import command
 from graphprune.cli.progress import Events, Line
 from graphprune.evaluate.option import again, option
-from graphprune.evaluate.settings import Settings
+from graphprune.evaluate.settings import FIX_SHAPE, Settings
 from graphprune.runtime.provider import Provider
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ class VerifyOptions:
         "output",
         help="Output that Y stands for; default: the only float one, or all in order if they fit.",
     )
+    fix_shape: list[str] | None = field(default=None, metadata=FIX_SHAPE)
     seed: int = again(Settings, "seed")
     threads: int = again(Settings, "threads", help="Of ONNX Runtime and SCIP.")
     provider: str = again(Settings, "provider")
@@ -89,12 +90,14 @@ def _decide(options: VerifyOptions, watchdog: "_Watchdog", watch: Events | Line)
     watch.doing("loading")
     from graphprune.backends.verify import network_for
     from graphprune.backends.verify import verify as decide
+    from graphprune.ir.shapes import parse_shapes
     from graphprune.runtime.resources import Resources, using
     from graphprune.vnnlib import read_property
 
     with using(Resources(provider=cast(Provider, options.provider), threads=options.threads)):
         question = read_property(options.prop)
-        network = network_for(options.model, question, options.output)
+        shapes = parse_shapes(options.fix_shape or ())
+        network = network_for(options.model, question, options.output, fix_shape=shapes)
         return decide(
             network, question, time_limit=watchdog.left, seed=options.seed, progress=watch.doing
         )

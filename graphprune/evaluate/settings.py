@@ -70,6 +70,11 @@ def _unit_domain() -> "Domain":
     return Domain()
 
 
+FIX_SHAPE = option(
+    "Sizes of an input with dynamic axes; repeatable.", "--fix-shape", metavar="NAME=1,3,224,224"
+)
+
+
 @dataclass(frozen=True)
 class Settings:
     """Everything to compute for every anchor, and with what.
@@ -101,6 +106,8 @@ class Settings:
         Domain of perturbed points.
     output
         The graph output that holds the scores, or None for the only float one.
+    fix_shape
+        Sizes for dynamic axes of inputs, as texts ``NAME=1,3,224,224``.
     target
         The only class that counts as adversarial, or None.
     margin
@@ -167,6 +174,7 @@ class Settings:
             "Output with the scores; default: the only float one.", "--output", metavar="NAME"
         ),
     )
+    fix_shape: tuple[str, ...] = field(default=(), metadata=FIX_SHAPE)
     target: int | None = field(
         default=None,
         metadata=option(
@@ -248,8 +256,8 @@ class Settings:
                 settings[name] = None
         settings["norm"], settings["domain"] = str(self.norm), self.domain.to_json()
         # Where they are not asked for, documents are as before there were such questions.
-        for name, unasked in (("target", None), ("margin", 0.0), ("threshold", None)):
-            if settings[name] == unasked:
+        for name in ("fix_shape", "target", "margin", "threshold"):
+            if settings[name] in ((), None, 0.0):
                 del settings[name]
         return settings
 

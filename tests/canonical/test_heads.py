@@ -316,3 +316,23 @@ def test_the_log_of_a_softmax_is_cut_too() -> None:
     assert network.source.output_name == "z"
     x = random_points(network)
     assert close(forward64(network, x)[0], run_original(network, x), 1e-5)
+
+
+def test_constant_and_integer_outputs_are_no_scores() -> None:
+    """An export that hands on its anchors, sizes and labels beside the scores."""
+    nodes = [
+        node("MatMul", "x w", "scores"), node("Identity", "grid", "anchors"),
+        node("Shape", "x", "s"), node("Cast", "s", "sizes", to=TensorProto.FLOAT),
+        node("ArgMax", "scores", "label", axis=1, keepdims=0),
+    ]  # fmt: skip
+    constants = {
+        "w": np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32),
+        "grid": np.ones(5, np.float32),
+    }
+    kinds: dict[str, int] = {"label": TensorProto.INT64}
+    model = model_of(
+        nodes, ["n", 4], ["anchors", "sizes", "label", "scores"], constants=constants, kinds=kinds
+    )
+    network = gp.from_proto(model)
+    assert network.source.file_output == "scores"
+    assert network.classes == 3
