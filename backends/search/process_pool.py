@@ -14,11 +14,14 @@ class ProcessPool:
 
     Attributes
     ----------
+    memory
+        Bytes of address space that each may use; None: as many as there are.
     jobs
         The numbers of the leases of those that are ready; 0: none.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, memory: int | None = None) -> None:
+        self.memory = memory
         self.owner = os.getpid()
         self.inbox: Inbox = queue.SimpleQueue()
         self.workers: list[WorkerProcess] = []
@@ -42,7 +45,8 @@ class ProcessPool:
             self.jobs.pop(surplus, None)
             surplus.kill()
         while len(self.workers) < size:
-            self.workers.append(WorkerProcess(["-m", MODULE, str(_memory or 0)], self.inbox))
+            arguments = ["-m", MODULE, str(self.memory or 0)]
+            self.workers.append(WorkerProcess(arguments, self.inbox))
 
     @property
     def idle(self) -> list[WorkerProcess]:
@@ -76,22 +80,21 @@ class ProcessPool:
 
 
 _kept: ProcessPool | None = None
-_memory: int | None = None
 
 
-def configure(*, memory: int | None) -> None:
-    """Bytes of address space that a worker may use; None: as many as there are."""
-    global _memory
-    if memory != _memory:
-        end_pool()
-    _memory = memory
+def kept_pool(memory: int | None = None) -> ProcessPool:
+    """The pool that is kept, or a new one: after a fork it is the parent's.
 
-
-def kept_pool() -> ProcessPool:
-    """The pool that is kept, or a new one: after a fork it is the parent's."""
+    Parameters
+    ----------
+    memory
+        Bytes of address space that a worker may use; a pool with another limit ends.
+    """
     global _kept
+    if _kept is not None and _kept.memory != memory:
+        end_pool()
     if _kept is None or _kept.owner != os.getpid():
-        _kept = ProcessPool()
+        _kept = ProcessPool(memory)
     return _kept
 
 

@@ -86,7 +86,8 @@ def prove_radius(
         less than this share of the radius.
     """
     before = interval.lower
-    with WorkerGroup(resources.workers - interval.busy_elsewhere) as group:
+    workers = resources.workers - interval.busy_elsewhere
+    with WorkerGroup(workers, resources.worker_memory) as group:
         proof = RadiusProof(interval, resources, radius, group, settings, fine=fine, least=least)
         proven = proof.run(level)
     complete = proven >= proof.ball.radius

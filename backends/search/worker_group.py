@@ -52,12 +52,22 @@ class Lease:
 class WorkerGroup:
     """The workers that a radius step may use; none as long as it is easy.
 
+    Parameters
+    ----------
+    workers
+        Their number.
+    memory
+        Bytes of address space that each may use; None: as many as this process.
+
+    Notes
+    -----
     Leaving it as a context after an exception ends the workers that have something in hand: a
     message to them may have been cut off in its middle.
     """
 
-    def __init__(self, workers: int) -> None:
+    def __init__(self, workers: int, memory: int | None = None) -> None:
         self.workers = workers
+        self.memory = memory
         self.leases: dict[int, Lease] = {}
         self._start = monotonic()
         self._pool: ProcessPool | None = None
@@ -79,7 +89,7 @@ class WorkerGroup:
         if self._pool is None:
             if monotonic() - self._start < HARD:
                 return []
-            self._pool = kept_pool()
+            self._pool = kept_pool(self.memory)
             try:
                 self._pool.start(self.workers)
             except OSError as error:

@@ -9,7 +9,6 @@ from time import monotonic, sleep
 from typing import Any, Protocol
 
 from graphprune.attacks.confirm import Witness
-from graphprune.backends.search import process_pool
 from graphprune.check.container import Proof
 from graphprune.errors import GraphpruneError, OutputError
 from graphprune.evaluate.documents import document, seconds_of
@@ -96,11 +95,10 @@ def evaluate(
     OutputError
         The run directory cannot be used, or belongs to other settings, models or anchors.
     """
-    process_pool.configure(memory=memory)
     for job in jobs:
         _require(job, settings)
     with ExitStack() as stack:
-        stack.enter_context(using(settings.resources()))
+        stack.enter_context(using(replace(settings.resources(), worker_memory=memory)))
         store = None
         if run_dir is not None:
             store = stack.enter_context(Store(Path(run_dir), settings, new=new))

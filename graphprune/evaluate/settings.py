@@ -14,7 +14,7 @@ from graphprune.errors import GraphpruneError
 from graphprune.evaluate.option import option
 from graphprune.progress import Progress, quiet
 from graphprune.runtime.provider import Provider
-from graphprune.runtime.resources import Resources
+from graphprune.runtime.resources import Resources, current
 
 if TYPE_CHECKING:
     from graphprune.attacks.attack import AttackMethod, Effort
@@ -242,10 +242,10 @@ class Settings:
         return Query(asked, anchor, self.domain, self.norm, self.seed, self.target)
 
     def resources(self, progress: Progress = quiet) -> Resources:
-        """The resources of a task; its deadline is the task's own."""
+        """The resources of a task; its deadline is the task's own, its workers' memory the run's."""
         return Resources(
             memory=int(self.memory * 2**30), threads=self.threads, workers=self.workers,
-            provider=self.provider, progress=progress,
+            worker_memory=current().worker_memory, provider=self.provider, progress=progress,
         )  # fmt: skip
 
     def to_json(self) -> dict[str, Any]:

@@ -36,6 +36,8 @@ class Resources:
         Cores of one process: ONNX Runtime, BLAS and solvers.
     workers
         Processes that may search.
+    worker_memory
+        Bytes of address space that each of these may use; None: as many as this one.
     provider
         The provider of ONNX Runtime; ``auto`` takes CUDA where it is usable.
     progress
@@ -46,6 +48,7 @@ class Resources:
     memory: int = 2 << 30
     threads: int = 1
     workers: int = 1
+    worker_memory: int | None = None
     provider: Provider = "auto"
     progress: Progress = quiet
 

@@ -24,9 +24,10 @@ from graphprune.backends.search.settings import EffortLevel, SearchSettings, Ste
 from graphprune.backends.search.worker_group import WorkerGroup
 from graphprune.backends.trace import Path
 from graphprune.evaluate.distance import Distance
+from graphprune.evaluate.settings import Settings
 from graphprune.progress import Interrupted
 from graphprune.runtime.process import WorkerProcess
-from graphprune.runtime.resources import Resources
+from graphprune.runtime.resources import Resources, using
 from tests.backends.relaxation.subproblems import subproblem
 from tests.backends.test_trace import _examine, _splits
 from tests.oracles import Perceptron
@@ -211,6 +212,27 @@ def test_workers_that_cannot_be_started_are_done_without(
     monkeypatch.setattr(worker_group, "HARD", 0.0)
     monkeypatch.setattr("sys.executable", executable)
     assert hard.prove(hard.interval(), Resources(workers=2), 0.9).complete
+
+
+def test_workers_get_the_memory_that_resources_name(
+    hard: Hard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def start(arguments: list[str], _: object) -> None:
+        asked.append(arguments)
+        raise OSError("none today")
+
+    monkeypatch.setattr(process_pool, "_kept", None)
+    monkeypatch.setattr(process_pool, "WorkerProcess", start)
+    monkeypatch.setattr(worker_group, "HARD", 0.0)
+    with using(Resources(worker_memory=123)):
+        assert Settings(workers=2).resources().worker_memory == 123
+    assert hard.prove(hard.interval(), Resources(workers=2, worker_memory=123), 0.9).complete
+    assert asked == [["-m", process_pool.MODULE, "123"]]
+    first = process_pool.kept_pool(123)
+    assert process_pool.kept_pool(123) is first
+    assert process_pool.kept_pool(None) is not first
 
 
 @settings(max_examples=10)
