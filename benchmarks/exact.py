@@ -32,6 +32,7 @@ from graphprune.attacks.attack import Attack
 from graphprune.backends import search
 from graphprune.backends.relaxation import kernels, tighten
 from graphprune.backends.relaxation.kernels import ascent, tightening
+from graphprune.backends.relaxation.tighten import LateLayerSettings
 from graphprune.backends.scip import solve_target
 from graphprune.backends.scip.formulate import layer
 from graphprune.backends.search import radius_step, tree
@@ -77,9 +78,13 @@ def with_tree(**constants: Any) -> list[AbstractContextManager[object]]:
     return with_settings(replace(DEFAULT, tree=replace(DEFAULT.tree, **constants)))
 
 
+def with_step(**constants: Any) -> list[AbstractContextManager[object]]:
+    return with_settings(replace(DEFAULT, step=replace(DEFAULT.step, **constants)))
+
+
 def with_cuts(share: float) -> list[AbstractContextManager[object]]:
     levels = [replace(level, cuts=int(share * level.cuts)) for level in DEFAULT.step.levels]
-    return with_settings(replace(DEFAULT, step=replace(DEFAULT.step, levels=tuple(levels))))
+    return with_step(levels=tuple(levels))
 
 
 ABLATIONS: dict[str, Patches] = {
@@ -89,7 +94,7 @@ ABLATIONS: dict[str, Patches] = {
     "output-constrained bounds at roots": lambda: [
         patch.object(tighten, "constrain_root", lambda root, *_: (root, False))
     ],
-    "late layers by branch and bound": lambda: [patch.object(tighten, "LATE", 1 << 30)],
+    "late layers by branch and bound": lambda: with_step(late=LateLayerSettings(first=1 << 30)),
     "strong branching (first candidate only)": lambda: with_tree(rule=StrongBranching(1)),
     "optimiser steps in nodes": lambda: with_tree(steps=0),
     "step cap (Polyak's rule)": lambda: recompiled(AIM=np.inf),

@@ -29,10 +29,26 @@ from graphprune.runtime.resources import Resources
 Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]
 
-# The planes' share in the upper bounds at first, which the ascent then changes.
-FIRST_WEIGHT = 0.9
-# A cut must be violated by this share of the neuron's upper bound.
-VIOLATION = 1e-3
+
+@dataclass(frozen=True)
+class CutSettings:
+    """Constants of cuts.
+
+    Attributes
+    ----------
+    first_weight
+        The planes' share in the upper bounds at first, which the ascent then changes.
+    violation, least
+        A cut must be violated by this share of the neuron's upper bound, or of `least` where that
+        is larger: each costs a row of the program.
+    """
+
+    first_weight: float = 0.9
+    violation: float = 1e-3
+    least: float = 0.01
+
+
+SETTINGS = CutSettings()
 # The planes' rounding, as a multiple of the rows' (sums over the box besides the row itself).
 ERROR = 16.0
 
@@ -118,7 +134,8 @@ class Cuts:
             ends.owner, np.where(chosen, inside, outside), minlength=self.m
         )
         excess = values[self.n : self.n + self.m] - value
-        violated = np.flatnonzero(self.free & (excess > VIOLATION * np.maximum(rows.upper, 0.01)))
+        least = SETTINGS.violation * np.maximum(rows.upper, SETTINGS.least)
+        violated = np.flatnonzero(self.free & (excess > least))
         if not len(violated):
             return 0
         coefficient = rows.offset + np.bincount(
@@ -209,7 +226,7 @@ def with_planes(root: Subproblem, resources: Resources, rounds: int) -> tuple[Su
     last = cuts.solve(resources) if count else None
     if last is None:
         return root, 0
-    weights = np.full(root.neurons, FIRST_WEIGHT)
+    weights = np.full(root.neurons, SETTINGS.first_weight)
     cut = replace(
         root,
         relaxation=root.relaxation._replace(planes=cuts.planes(last)),

@@ -29,13 +29,30 @@ from graphprune.backends.relaxation.subproblem import Subproblem
 
 Floats = NDArray[np.float64]
 
-# Newton's steps on the radius of a node.
-STEPS = 12
-# Steps of the ascent, and their size, where a program has no point: its multipliers grow without
-# an end, and need to as far as the proof asks.
-RAYS, RAY_RATE = 400, 1.0
-# A hidden value that the relaxation is wrong about by less is right, as far as HiGHS can tell.
-WRONG = 1e-7
+
+@dataclass(frozen=True)
+class NodeLPSettings:
+    """Constants of node LPs.
+
+    Attributes
+    ----------
+    radii
+        Newton's steps on the radius of a node.
+    ray_steps, ray_rate
+        Steps of the ascent, and their size, where a program has no point: its multipliers grow
+        without an end, and need to as far as the proof asks.
+    wrong
+        A hidden value that the relaxation is wrong about by less is right, as far as HiGHS can
+        tell.
+    """
+
+    radii: int = 12
+    ray_steps: int = 400
+    ray_rate: float = 1.0
+    wrong: float = 1e-7
+
+
+SETTINGS = NodeLPSettings()
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,7 +134,8 @@ def _proof(
     if not np.isfinite(found.value):
         slopes = np.where(phases == 0, start.slopes, 1.0)
         parameters = Parameters(phases, slopes, np.zeros(len(phases)))
-        ray = kernels.optimise(*net, parameters, AscentSettings(RAYS, RAY_RATE, 0.0), workspace)
+        ascent = AscentSettings(SETTINGS.ray_steps, SETTINGS.ray_rate, 0.0)
+        ray = kernels.optimise(*net, parameters, ascent, workspace)
         return DualProof(ray.value, ray.radius, parameters)
     parameters = parameters_of(found, phases)
     bound, constant = kernels.linear_bound(*net, parameters, workspace)
@@ -137,7 +155,7 @@ def solve_node(case: Subproblem, phases: NDArray[np.int8], deadline: float = np.
     start = case.parameters._replace(phases=phases, cut_weights=np.zeros(m))
     net = case.relaxation, case.specification, start
     proof = DualProof(-np.inf, 0.0, start)
-    for _ in range(STEPS):
+    for _ in range(SETTINGS.radii):
         found = program.solve(deadline - monotonic())
         if found is None or not np.isfinite(found.value):
             ray = _proof(*net, LPSolution.infeasible(n, m))
@@ -156,7 +174,7 @@ def solve_node(case: Subproblem, phases: NDArray[np.int8], deadline: float = np.
     true = np.concatenate([point, np.zeros(m)]) if point is not None else np.zeros(n + m)
     kernels.evaluate_network(case.rows, true)
     wrong = np.where(phases == 0, np.abs(hidden - true[n:]), 0.0)
-    neuron = int(np.argmax(wrong)) if m and wrong.max() > WRONG else None
+    neuron = int(np.argmax(wrong)) if m and wrong.max() > SETTINGS.wrong else None
     radius = proof.radius
     if neuron is None:
         nearest = _nearest(case, phases, deadline)

@@ -1,7 +1,7 @@
 """Tighter pre-activation bounds, of a root before its tree grows and of a node now and then."""
 
 import heapq
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,37 +27,71 @@ from graphprune.runtime.resources import Resources
 
 Floats = NDArray[np.float64]
 
-# Layers from this one on are tightened by branch and bound: the first two are tight already.
-LATE = 2
-# Neurons of a late layer at most, and nodes for each of their bounds.
-LATE_NEURONS, LATE_NODES = 64, 40
-# Optimiser steps of the first and of all other nodes of such a bound.
-LATE_STEPS = 20, 6
-# Optimiser steps of an output-constrained bound.
-CONSTRAINED_STEPS = 12
-# The margin's multiplier at the start.
-MULTIPLIER = 0.5
-# Rounds go on while the widths fall by this share.
-GAIN = 0.02
-# Neurons between two looks at the clock.
-BLOCK = 32
+
+@dataclass(frozen=True)
+class LateLayerSettings:
+    """Constants of the small branch and bounds of late layers.
+
+    Attributes
+    ----------
+    first
+        Layers from this one on are late: the two before are tight already.
+    neurons
+        Layers with more are left as they are: each neuron costs two trees.
+    nodes
+        Most nodes for each bound.
+    first_steps, steps
+        Optimiser steps of the first node, and of all others, which start from their parents'
+        parameters.
+    """
+
+    first: int = 2
+    neurons: int = 64
+    nodes: int = 40
+    first_steps: int = 20
+    steps: int = 6
+
+
+@dataclass(frozen=True)
+class ConstrainedSettings:
+    """Constants of output-constrained bounds.
+
+    Attributes
+    ----------
+    steps
+        Optimiser steps of each bound.
+    multiplier
+        The row's multiplier at the start.
+    gain
+        Rounds go on while the widths fall by this share.
+    block
+        Neurons between two looks at the clock.
+    """
+
+    steps: int = 12
+    multiplier: float = 0.5
+    gain: float = 0.02
+    block: int = 32
+
+
+CONSTRAINED = ConstrainedSettings()
 
 
 def late_layers(
-    region: CondensedRegion, rule: BranchingRule, resources: Resources, nodes: int = LATE_NODES
+    region: CondensedRegion, rule: BranchingRule, resources: Resources, settings: LateLayerSettings
 ) -> tuple[CondensedRegion, int]:
     """Bound the late layers' neurons by small branch and bounds; the region, and nodes used."""
     used = 0
     relaxation = region.relaxation()
     rows = relaxation.rows
-    for layer in range(LATE, len(rows.starts) - 1):
-        if rows.starts[layer + 1] - rows.starts[layer] > LATE_NEURONS:
+    for layer in range(settings.first, len(rows.starts) - 1):
+        if rows.starts[layer + 1] - rows.starts[layer] > settings.neurons:
             continue
         for neuron in range(rows.starts[layer], rows.starts[layer + 1]):
             for sign in (1.0, -1.0):
                 if resources.over:
                     break
-                bound, count = _neuron_bound(relaxation, int(neuron), sign, rule, nodes)
+                bound, count = _neuron_bound(relaxation, int(neuron), sign, rule, settings)
                 used += count
                 if sign > 0:
                     rows.lower[neuron] = max(rows.lower[neuron], min(bound, -kernels.TINY))
@@ -67,20 +101,24 @@ def late_layers(
 
 
 def _neuron_bound(
-    relaxation: NetworkRelaxation, neuron: int, sign: float, rule: BranchingRule, nodes: int
+    relaxation: NetworkRelaxation,
+    neuron: int,
+    sign: float,
+    rule: BranchingRule,
+    settings: LateLayerSettings,
 ) -> tuple[float, int]:
-    """Bound sign z from below, by branch and bound until it is stable or `nodes` are used."""
+    """Bound sign z from below, by branch and bound until it is stable or its nodes are used."""
     rows = relaxation.rows
     goal = nothing_assumed(neuron_row(rows, neuron, sign))
     # Proven bound, tie-break, parameters.
     heap: list[tuple[float, int, Parameters]] = [(-np.inf, 0, first_parameters(rows))]
     done, count = np.inf, 0
     workspace = kernels.workspace_for(rows)
-    while heap and heap[0][0] <= 0.0 and count < nodes:
+    while heap and heap[0][0] <= 0.0 and count < settings.nodes:
         proven, _, parent = heapq.heappop(heap)
         count += 1
         parameters = copied(parent)
-        ascent = AscentSettings(LATE_STEPS[0] if count == 1 else LATE_STEPS[1], RATE, 0.0)
+        ascent = AscentSettings(settings.first_steps if count == 1 else settings.steps, RATE, 0.0)
         found = bound_node(relaxation, goal, parameters, ascent, rule, workspace)
         # Written so that NaN proves nothing.
         bound = found.bound if found.bound > proven else proven
@@ -113,16 +151,16 @@ def constrained(
     """
     relaxation = with_own_bounds(case.relaxation)
     _cut_box(case, relaxation, parameters)
-    ascent = AscentSettings(CONSTRAINED_STEPS, RATE, 0.0)
+    ascent, block = AscentSettings(CONSTRAINED.steps, RATE, 0.0), CONSTRAINED.block
     workspace = kernels.workspace_for(relaxation.rows)
     # In blocks, so that a limit is heard.
-    for start in range(first, case.neurons, BLOCK):
+    for start in range(first, case.neurons, block):
         if resources.over:
             break
         progress(f"bounding neuron {start} of {case.neurons}")
         if not kernels.tighten_neurons(
-            relaxation, case.specification.goal, MULTIPLIER, start,
-            min(start + BLOCK, case.neurons), parameters, ascent, workspace,
+            relaxation, case.specification.goal, CONSTRAINED.multiplier, start,
+            min(start + block, case.neurons), parameters, ascent, workspace,
         ):  # fmt: skip
             return None
     return replace(case, relaxation=relaxation)
@@ -160,6 +198,6 @@ def constrain_root(
         root = replace(case, parameters=parameters).optimised()
         if root.bound > 0.0:
             return root, True
-        if resources.over or root.width > (1.0 - GAIN) * before:
+        if resources.over or root.width > (1.0 - CONSTRAINED.gain) * before:
             break
     return root, False

@@ -178,7 +178,10 @@ class RadiusProof:
         # On what holds on the whole ball: the rows and the box of a target that was tightened hold
         # where its own class wins, and nowhere else.
         region = replace(self.region, ball=self.ball)
-        self.region, used = tighten.late_layers(region, self.settings.tree.rule, self.resources)
+        settings = self.settings
+        self.region, used = tighten.late_layers(
+            region, settings.tree.rule, self.resources, settings.step.late
+        )
         self.nodes += used
         self.interval.nodes += used
         box = box_of(self.ball)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from graphprune.backends.relaxation.branching import BranchingRule
+from graphprune.backends.relaxation.tighten import LateLayerSettings
 from graphprune.backends.search.branching import StrongBranching
 
 
@@ -89,6 +90,8 @@ class StepSettings:
         Rounds of output-constrained bounds at a root with few neurons, and with many.
     look
         Nodes between two looks at the interval.
+    late
+        Constants of the late layers' bounds.
     """
 
     levels: tuple[EffortLevel, ...] = (
@@ -101,6 +104,7 @@ class StepSettings:
     rounds_few: int = 4
     rounds_many: int = 2
     look: int = 32
+    late: LateLayerSettings = field(default_factory=LateLayerSettings)
 
     @property
     def last(self) -> int:

@@ -242,7 +242,7 @@ class Settings:
         return Query(asked, anchor, self.domain, self.norm, self.seed, self.target)
 
     def resources(self, progress: Progress = quiet) -> Resources:
-        """The resources of a task; its deadline is the task's own, its workers' memory the run's."""
+        """The resources of a task; its deadline is its own, the memory of workers the run's."""
         return Resources(
             memory=int(self.memory * 2**30), threads=self.threads, workers=self.workers,
             worker_memory=current().worker_memory, provider=self.provider, progress=progress,
