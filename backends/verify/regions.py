@@ -13,13 +13,8 @@ from numpy.typing import NDArray
 from graphprune.backends.verify.head import below_head
 from graphprune.backends.verify.network_rows import UNIT
 from graphprune.backends.verify.relations import rows_of_constraints
-from graphprune.bounds import (
-    Boxes,
-    linear_bounds,
-    pre_activation_bounds,
-    round_down,
-    round_up,
-)
+from graphprune.backends.verify.root import row_bounds
+from graphprune.bounds import Boxes, round_down, round_up
 from graphprune.errors import GraphpruneError
 from graphprune.ir import Network
 from graphprune.runtime.original import run_original
@@ -136,15 +131,12 @@ def _rows(network: Network, regions: Sequence[Disjunct]) -> _Rows | None:
 
 def _excluded(network: Network, boxes: Boxes, rows: _Rows) -> NDArray[np.bool_]:
     """(P,) polytopes of which a constraint is proven false over its region's box."""
-    weights = rows.weights.astype(np.float32)
-    exact = np.all(weights == rows.weights, axis=1)
     excluded = np.zeros(len(rows.owner), np.bool_)
     if not len(rows.row):
         return excluded
-    layers = pre_activation_bounds(network, boxes, "crown")
-    bounds = linear_bounds(network, boxes, layers, weights, "crown")
+    bounds = row_bounds(network, boxes, rows.weights)
     limits = rows.limit + 4 * UNIT * np.abs(rows.limit)
-    proven = exact[rows.row] & (bounds[rows.region, rows.row] > limits)
+    proven = bounds[rows.region, rows.row] > limits
     excluded[rows.polytope[proven]] = True
     return excluded
 

@@ -14,6 +14,7 @@ from graphprune.backends.verify.query import Counterexample, RegionResult, Verif
 from graphprune.backends.verify.regions import BATCH, undecided
 from graphprune.backends.verify.relations import with_inputs
 from graphprune.backends.verify.root import close_at_root
+from graphprune.backends.verify.smooth import split_boxes
 from graphprune.errors import GraphpruneError, UnsupportedError
 from graphprune.ir import Network
 from graphprune.progress import Progress, quiet
@@ -144,7 +145,8 @@ def _decide(query: VerificationQuery, seed: int, progress: Progress) -> RegionRe
         if found is not None:
             return RegionResult(False, found, 1)
         if np.count_nonzero(query.upper > query.lower) <= FEW_INPUTS:
-            return split_inputs(query, progress)
+            split = split_inputs if query.network.piecewise_linear else split_boxes
+            return split(query, progress)
         return split_neurons(query, progress)
     except UnsupportedError as error:
         return RegionResult(False, None, 1, f"bounds and attack do not decide it, and {error}")

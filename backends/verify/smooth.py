@@ -1,0 +1,130 @@
+"""Input splitting for networks with smooth activations: CROWN bounds of many small boxes a batch.
+
+The compiled kernels of :mod:`graphprune.backends.verify.inputs` know ReLU only; here the general
+bounds do the work, whose relaxations of smooth functions become exact as boxes shrink.
+"""
+
+import heapq
+from time import monotonic
+
+import numpy as np
+from numpy.typing import NDArray
+
+from graphprune import transforms
+from graphprune.backends.verify.attack import attack_from
+from graphprune.backends.verify.query import Counterexample, RegionResult, VerificationQuery
+from graphprune.backends.verify.root import excluded
+from graphprune.backends.verify.specifications import boxes_of
+from graphprune.bounds import Boxes
+from graphprune.progress import Progress, quiet
+from graphprune.runtime.session import compiled
+
+Floats = NDArray[np.float64]
+Singles = NDArray[np.float32]
+
+# Seconds of one batch, and its boxes at most.
+BATCH_SECONDS, LARGEST_BATCH = 0.1, 512
+# Open boxes kept at most; the search gives up (unknown) beyond.
+MOST_OPEN = 500_000
+# An input's share in the choice of the one to split that does not depend on the gradient, which
+# vanishes where the function only bends.
+WIDTH = 0.1
+# Centres that descents start from, every time the number of boxes has doubled.
+STARTS = 32
+
+_Open = tuple[float, int, Singles, Singles]
+
+
+def split_boxes(query: VerificationQuery, progress: Progress = quiet) -> RegionResult:
+    """Decide a region by halving its box, the part with the least violating centre first.
+
+    Neither `unsat` nor a point: the deadline has passed, or boxes too small to split are left.
+    """
+    return _BoxSearch(query, progress).run()
+
+
+class _BoxSearch:
+    """The open boxes of a region."""
+
+    def __init__(self, query: VerificationQuery, progress: Progress) -> None:
+        self.query = query
+        self.progress = progress
+        whole = boxes_of(query)
+        self.width = np.maximum(whole.upper[0].astype(np.float64) - whole.lower[0], 1e-300)
+        self.queue: list[_Open] = [(-np.inf, 0, whole.lower[0], whole.upper[0])]
+        self.nodes = 0
+        self.made = 1
+        self.complete = True
+        self.next_attack = 2 * STARTS
+
+    def run(self) -> RegionResult:
+        batch = 1
+        while self.queue and self.query.in_time:
+            picked = [heapq.heappop(self.queue) for _ in range(min(batch, len(self.queue)))]
+            start = monotonic()
+            lower, upper = (np.array([p[part] for p in picked]) for part in (2, 3))
+            left = ~np.all(excluded(self.query, Boxes(lower, upper)), axis=1)
+            self.nodes += len(picked)
+            point = self._split(lower[left], upper[left]) if left.any() else None
+            if point is not None:
+                return RegionResult(False, point, self.nodes)
+            seconds = max(monotonic() - start, 1e-6)
+            fitting = int(len(picked) * BATCH_SECONDS / seconds)
+            batch = int(np.clip(fitting, 1, min(2 * batch, LARGEST_BATCH)))
+            self.progress(f"input splitting: {self.nodes} boxes bounded, {len(self.queue)} open")
+        unsat = self.complete and not self.queue
+        reason = (
+            "" if unsat or not self.query.in_time else "boxes too small to split stay undecided"
+        )
+        return RegionResult(unsat, None, self.nodes, reason)
+
+    def _split(self, lower: Singles, upper: Singles) -> Counterexample | None:
+        """Halve boxes, or return a counterexample among their centres and what descends there."""
+        query = self.query
+        wide_lower, wide_upper = lower.astype(np.float64), upper.astype(np.float64)
+        centre = 0.5 * wide_lower + 0.5 * wide_upper
+        nearest, slope = self._at(centre)
+        if np.any(nearest <= 0.0):
+            point = query.confirm(centre[np.argsort(nearest)[:STARTS]])
+            if point is not None:
+                return point
+        if self.nodes >= self.next_attack:
+            self.next_attack = 2 * self.nodes
+            point = attack_from(query, centre[np.argsort(nearest)[:STARTS]])
+            if point is not None:
+                return point
+        share = (wide_upper - wide_lower) / self.width
+        change = np.abs(slope) * self.width
+        change /= np.maximum(change.sum(axis=1, keepdims=True), 1e-300)
+        middle = centre.astype(np.float32)
+        splits = (lower < middle) & (middle < upper)
+        score = np.where(splits, share * (WIDTH + change), -1.0)
+        chosen = np.argmax(score, axis=1)
+        for b, i in enumerate(chosen):
+            if not splits[b, i] or len(self.queue) >= MOST_OPEN:
+                self.complete = False
+                continue
+            for side in (lower, upper):  # the half below the middle, and the one above
+                low, high = lower[b].copy(), upper[b].copy()
+                (high if side is lower else low)[i] = middle[b, i]
+                heapq.heappush(self.queue, (float(nearest[b]), self.made, low, high))
+                self.made += 1
+        return None
+
+    def _at(self, x: Floats) -> tuple[Floats, Floats]:
+        """At points (N, inputs): the least over polytopes of the largest excess; its gradient."""
+        query, network = self.query, self.query.network
+        run = compiled(network, "gradient", lambda: transforms.gradient(network))
+        sample = query.inside(x).astype(np.float32).reshape(len(x), *network.input_shape)
+        zero = np.zeros((len(x), network.classes), np.float32)
+        y, _ = run({"x": sample, "rows": zero})
+        excess = y.astype(np.float64) @ query.weights.T - query.limits
+        largest, row = np.full(len(x), np.inf), np.zeros(len(x), np.intp)
+        for p in range(query.polytopes):
+            part = slice(query.first[p], query.first[p + 1])
+            worst = query.first[p] + np.argmax(excess[:, part], axis=1)
+            value = excess[np.arange(len(x)), worst]
+            row = np.where(value < largest, worst, row)
+            largest = np.minimum(largest, value)
+        rows = query.weights[row].astype(np.float32)
+        return largest, run({"x": sample, "rows": rows})[1].reshape(len(x), -1).astype(np.float64)
