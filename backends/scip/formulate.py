@@ -77,7 +77,7 @@ def layer(network: Network, bounds: Sequence[LayerBounds]) -> Layered:
         if kind is not Relu and kind not in CURVES:
             raise UnsupportedError(
                 f"node '{activation.name}' ({kind.__name__}): SCIP has no such function, so d_bnd"
-                " is not available; d_adv and d_rob are (--metrics adv,rob)"
+                " is not available; d_adv and d_rob are"
             )
     pairs = [(b.lower[0].astype(np.float64), b.upper[0].astype(np.float64)) for b in bounds]
     return Layered(network, pairs)

@@ -131,8 +131,7 @@ def _score_output(label: str, graph: onnx.GraphProto, scores: dict[str, str]) ->
     if len({scores[name] for name in candidates}) != 1:
         listed = ", ".join(f"'{name}'" for name in candidates)
         raise UnsupportedError(
-            f"{label}: several outputs could be the scores ({listed});"
-            " name one: --output NAME, or gp.load(path, output=NAME)"
+            f"{label}: several outputs could be the scores ({listed}); name one with `output=NAME`"
         )
     if len(scores) > 1:
         log.info("%s: output '%s' is taken, of %s", label, candidates[0], ", ".join(scores))

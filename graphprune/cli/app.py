@@ -3,13 +3,14 @@
 import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import typer
 
 from graphprune.cli import check, evaluate, experiment, inspect, opt, passes, report, verify
 from graphprune.cli.config import defaults, read_config, split_config
+from graphprune.cli.options import in_options
 from graphprune.errors import GraphpruneError
 
 # 128 + SIGPIPE: what a shell reports of a tool that a closed pipe ended.
@@ -87,15 +88,7 @@ def _invoke(arguments: list[str]) -> int:
     table, where = read_config(path)
     group: Any = typer.main.get_command(app)
     commands = dict(_commands(group))
-    options = {
-        name: {
-            option.removeprefix("--"): parameter
-            for parameter in command.params
-            for option in parameter.opts
-            if option.startswith("--")
-        }
-        for name, command in commands.items()
-    }
+    options = {name: _long_options(command) for name, command in commands.items()}
     own: dict[str, Any] = {}
     for name, values in defaults(table, where, options).items():
         place, *inner = name.split()
@@ -108,6 +101,41 @@ def _invoke(arguments: list[str]) -> int:
     except typer.BadParameter as error:
         _blame_file(error, where)
         raise
+    except Exception as error:
+        called = next((n for n in (" ".join(rest[:2]), *rest[:1]) if n in options), None)
+        if called is not None:
+            _speak_of(called, error, options)
+        raise
+
+
+def _speak_of(called: str, error: Exception, options: Mapping[str, Mapping[str, Any]]) -> None:
+    """Have a message name the options of the command that was called.
+
+    Raises
+    ------
+    GraphpruneError
+        The option that the command lacks is one of other commands.
+    """
+    if isinstance(error, GraphpruneError):
+        flags = {parameter.name: f"--{flag}" for flag, parameter in options[called].items()}
+        error.args = (in_options(str(error), flags),)
+    missing = str(getattr(error, "option_name", "")).removeprefix("--")
+    others = [name for name, known in options.items() if missing in known]
+    if others:
+        raise GraphpruneError(
+            f"{called} has no option --{missing}, which would change nothing in it; it is one of"
+            f" {', '.join(others)}"
+        ) from None
+
+
+def _long_options(command: Any) -> dict[str, Any]:
+    """The parameters of a command by their long options, without dashes in front."""
+    return {
+        option.removeprefix("--"): parameter
+        for parameter in command.params
+        for option in parameter.opts
+        if option.startswith("--")
+    }
 
 
 def _commands(group: Any) -> Iterator[tuple[str, Any]]:
@@ -140,9 +168,11 @@ def _unexpected(error: Exception, arguments: list[str]) -> int:
         import traceback
 
         traceback.print_exc()
-    _say(
-        f"internal error: {type(error).__name__}: {error}; please report it (--verbose shows where)"
-    )
+    group: Any = typer.main.get_command(app)
+    command = dict(_commands(group)).get(arguments[0] if arguments else "")
+    where = command is not None and "verbose" in _long_options(command)
+    hint = " (--verbose shows where)" if where else ""
+    _say(f"internal error: {type(error).__name__}: {error}; please report it{hint}")
     return 2
 
 

@@ -17,7 +17,7 @@ def register(app: typer.Typer) -> None:
             bool, typer.Option("--quiet", help="Say only why something is refused.")
         ] = False,
     ) -> int:
-        """Verify a proof that distance --certificate wrote, trusting nothing that wrote it.
+        """Verify a proof that graphprune distance --certificate wrote, trusting nothing else.
 
         Exit code 0: everything holds. 1: refused, and why. 2: there is nothing to verify, since
         the certificate or the model cannot be read.

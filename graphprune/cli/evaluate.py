@@ -1,6 +1,7 @@
 """``evaluate``, and ``attack``, ``certify``, ``distance``: the same machinery for one metric."""
 
 import sys
+from collections.abc import Collection
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ from graphprune.cli.options import be_verbose, parse_domain, parse_indices
 from graphprune.cli.parameters import CommandParameter, add, checked, command, parameters_of
 from graphprune.cli.progress import Events, Live
 from graphprune.errors import GraphpruneError
-from graphprune.evaluate.option import Option, again, one_of, option
+from graphprune.evaluate.option import Option, again, one_of, option, option_of
 from graphprune.evaluate.settings import FIX_SHAPE, METRICS, Settings
 
 if TYPE_CHECKING:
@@ -93,7 +94,11 @@ class EvaluateOptions:
     worker_memory: float | None = field(
         default=None,
         metadata=option(
-            "GiB each worker process may use.", "--worker-memory", least=0.5, check="finite"
+            "GiB each worker process may use.",
+            "--worker-memory",
+            least=0.5,
+            check="finite",
+            needs=("workers",),
         ),
     )
     out: str | None = field(
@@ -101,7 +106,8 @@ class EvaluateOptions:
         metadata=option("Run directory; the same command again goes on where it stopped.", "--out"),
     )
     new: bool = field(
-        default=False, metadata=option("Set the run in --out aside; start again.", "--new")
+        default=False,
+        metadata=option("Set the run in --out aside; start again.", "--new", needs=("out",)),
     )
     json: str | None = field(
         default=None,
@@ -113,11 +119,15 @@ class EvaluateOptions:
     html: str | None = field(default=None, metadata=option("Write the report here.", "--html"))
     save_points: str | None = field(
         default=None,
-        metadata=option("Write the adversarial points here (.npz).", "--save-points"),
+        metadata=option(
+            "Write the adversarial points here (.npz).", "--save-points", metrics=("adv", "bnd")
+        ),
     )
     certificate: str | None = field(
         default=None,
-        metadata=option("Write proofs of d_bnd here, for graphprune check.", "--certificate"),
+        metadata=option(
+            "Write proofs of d_bnd here, for graphprune check.", "--certificate", metrics=("bnd",)
+        ),
     )
     quiet: bool = field(default=False, metadata=option("No progress, no table.", "--quiet"))
     verbose: bool = field(default=False, metadata=option("Say more, tracebacks too.", "--verbose"))
@@ -150,6 +160,20 @@ def settings_of(options: EvaluateOptions) -> Settings:
         certificate=options.certificate is not None,
         fix_shape=tuple(options.fix_shape or ()), **same,
     )  # fmt: skip
+
+
+def _require_effect(options: EvaluateOptions, given: Collection[str]) -> None:
+    """Refuse options about metrics that are not asked for; a configuration file may have them."""
+    if options.estimate or options.sound:
+        return  # an estimate starts from the attack, whatever it estimates
+    asked = [part.strip() for part in options.metrics.split(",")]
+    for declared in fields(EvaluateOptions):
+        one, value = option_of(declared), getattr(options, declared.name)
+        if declared.name in given and value != declared.default and not one.about(asked):
+            about = " and ".join(f"d_{metric}" for metric in one.metrics)
+            raise GraphpruneError(
+                f"{one.name} is about {about}: it changes nothing with --metrics {options.metrics}"
+            )
 
 
 def evaluate(options: EvaluateOptions) -> int:
@@ -290,18 +314,23 @@ def _print(document: dict[str, Any]) -> None:
 
 
 def _add_metric(app: typer.Typer, name: str, metric: str, help: str) -> None:
-    """Add `evaluate` for one metric of one model; options of other metrics change nothing then."""
+    """Add `evaluate` for one metric of one model, with the options that are about it."""
+    kept = [
+        p for p in parameters_of(EvaluateOptions) if p.name not in MANY and p.option.about([metric])
+    ]
+    others = {p.name: p.default for p in parameters_of(EvaluateOptions) if p not in kept}
 
-    def called(model: str, **values: Any) -> int:
-        return evaluate(checked(EvaluateOptions, {"models": [model], "metrics": metric, **values}))
+    def called(given: Collection[str], model: str, **values: Any) -> int:
+        own = {**others, "models": [model], "metrics": metric, **values}
+        given = [name for name in given if name != MODEL.name]
+        return evaluate(checked(EvaluateOptions, own, given))
 
-    kept = [p for p in parameters_of(EvaluateOptions) if p.name not in MANY]
     add(app, [MODEL, *kept], called, name=name, help=help, epilog=None)
 
 
 def register(app: typer.Typer) -> None:
     """Add the four commands."""
-    command(app, EvaluateOptions, evaluate, epilog=EXAMPLES)
+    command(app, EvaluateOptions, evaluate, epilog=EXAMPLES, check=_require_effect)
     for name, metric, text in (
         ("attack", "adv", "d_adv: the closest adversarial point an attack finds."),
         ("certify", "rob", "d_rob: the largest radius that a linear relaxation certifies."),

@@ -1,10 +1,13 @@
 """``inspect``: what is in a model."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from graphprune.evaluate.settings import FIX_SHAPE
+
+if TYPE_CHECKING:
+    from graphprune.ir import Network
 
 
 def register(app: typer.Typer) -> None:
@@ -31,15 +34,12 @@ def register(app: typer.Typer) -> None:
         """Inputs, outputs, layers, neurons, parameters, operators, and what is unsupported."""
         from collections import Counter
 
-        from rich.console import Console
-        from rich.table import Table
-
         from graphprune.canonical import canonicalise
         from graphprune.canonical.survey import unsupported
+        from graphprune.cli.options import in_options
         from graphprune.errors import UnsupportedError
         from graphprune.evaluate.pixels import RULE
         from graphprune.ir.load import half_precision, read_model
-        from graphprune.ir.network import activation_of, operator, pre_activation, sample_shape
         from graphprune.ir.shapes import parse_shapes, with_shapes
 
         file = with_shapes(read_model(model), parse_shapes(fix_shape or ()))
@@ -56,7 +56,7 @@ def register(app: typer.Typer) -> None:
             reasons = unsupported(file, output=output)
             print(f"unsupported {len(reasons) or 1}")
             for reason in reasons or [str(error)]:
-                print(f"  {reason}")
+                print(f"  {in_options(reason, {'output': '--output'})}")
             return 2
         source = network.source
         batch = source.batch_size or ("symbolic" if source.input_layout.batch == 0 else "absent")
@@ -68,7 +68,10 @@ def register(app: typer.Typer) -> None:
         below = f" (scores below its {above})" if above else ""
         print(f"output      {source.file_output}{below}, {network.classes} classes")
         if network.classes < 2:
-            print("            class 1 is where it is above --threshold (0; 0.5 after a sigmoid)")
+            print(
+                "            class 1 is where it is above 0 (0.5 after a sigmoid), or above T:"
+                " graphprune evaluate --threshold T"
+            )
         if halves := half_precision(source.proto):
             print(f"precision   {halves}, computed in wider types")
         layers = len(network.source_activations)
@@ -79,11 +82,21 @@ def register(app: typer.Typer) -> None:
         print(f"parameters  {network.parameters}")
         print(f"work        {network.multiply_adds} multiply-adds per sample")
         print("unsupported none")
-        table = Table("layer", "activation", "shape", "neurons", "living")
-        for i, node in enumerate(network.activations):
-            shape = sample_shape(pre_activation(node))
-            kind = type(operator(node)).__name__ + " (added)" * activation_of(node).auxiliary
-            alive = network.live(node)
-            table.add_row(str(i + 1), kind, str(shape), str(alive.size), str(int(alive.sum())))
-        Console(width=100).print(table)
+        _print_layers(network)
         return 0
+
+
+def _print_layers(network: "Network") -> None:
+    """Print a row per activation layer."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from graphprune.ir.network import activation_of, operator, pre_activation, sample_shape
+
+    table = Table("layer", "activation", "shape", "neurons", "living")
+    for i, node in enumerate(network.activations):
+        shape = sample_shape(pre_activation(node))
+        kind = type(operator(node)).__name__ + " (added)" * activation_of(node).auxiliary
+        alive = network.live(node)
+        table.add_row(str(i + 1), kind, str(shape), str(alive.size), str(int(alive.sum())))
+    Console(width=100).print(table)

@@ -47,17 +47,23 @@ class OptOptions:
     )
     fix_shape: list[str] | None = field(default=None, metadata=FIX_SHAPE)
     anchors: list[str] | None = field(
-        default=None, metadata=option("Points: .npz, .npy, IDX, .csv or PNG.", "--anchors")
+        default=None,
+        metadata=option(
+            "Points: .npz, .npy, IDX, .csv or PNG.", "--anchors", needs=("passes", "sequential")
+        ),
     )
-    labels: str | None = again(EvaluateOptions, "labels")
-    index: int = field(default=0, metadata=option("Which anchor.", "--index", least=0))
-    domain: str = again(EvaluateOptions, "domain")
+    labels: str | None = again(EvaluateOptions, "labels", needs=("anchors",))
+    index: int = field(
+        default=0, metadata=option("Which anchor.", "--index", least=0, needs=("anchors",))
+    )
+    domain: str = again(EvaluateOptions, "domain", needs=("anchors", "box"))
     box: str | None = field(
         default=None,
         metadata=option(
             "Bounds on this box: LO,HI for every input element, or a .npz with arrays lower and"
             " upper.",
             "--box",
+            needs=("passes", "sequential"),
         ),
     )
     provider: str = again(Settings, "provider")

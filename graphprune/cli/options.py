@@ -1,5 +1,8 @@
 """The meaning of texts that several commands take."""
 
+import re
+from collections.abc import Mapping
+
 from graphprune.errors import GraphpruneError
 
 
@@ -24,6 +27,26 @@ def parse_indices(text: str | None) -> list[int] | None:
         return [int(part) for part in text.split(",")]
     except ValueError:
         raise GraphpruneError(f"--index takes numbers as I,J,K, not '{text}'") from None
+
+
+def in_options(text: str, flags: Mapping[str, str]) -> str:
+    """A message that names arguments of Python, with a command's own options in their place.
+
+    Parameters
+    ----------
+    text
+        As ``name one with `output=NAME` ``.
+    flags
+        A command's options by the names of their fields; an argument `x` is the field ``x_name``
+        where there is one.
+    """
+
+    def named(found: re.Match[str]) -> str:
+        name, value = found.groups()
+        flag = flags.get(f"{name}_name", flags.get(name))
+        return found.group() if flag is None else f"{flag} {value}"
+
+    return re.sub(r"`(\w+)=([^`]+)`", named, text)
 
 
 def be_verbose(on: bool) -> None:

@@ -1,15 +1,18 @@
 """Typer's parameters from a dataclass whose fields are declared by `graphprune.evaluate.option`."""
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Annotated, Any, Literal, TypeVar, get_origin, get_type_hints
 
 import typer
 
+from graphprune.errors import GraphpruneError
 from graphprune.evaluate.option import Option, option_of, required
 
 Options = TypeVar("Options")
+# The parameter in which Typer passes where values come from.
+CONTEXT = "context"
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,7 @@ def command(
     name: str | None = None,
     help: str | None = None,
     epilog: str | None = None,
+    check: Callable[[Options, Collection[str]], None] | None = None,
 ) -> None:
     """Add a command that calls `run` with its options, checked.
 
@@ -60,10 +64,15 @@ def command(
     ----------
     name, help
         Those of `run` unless given.
+    check
+        Refuses options that do not fit each other, told which fields the command line names.
     """
 
-    def called(**values: Any) -> int:
-        return run(checked(options, values))
+    def called(given: Collection[str], **values: Any) -> int:
+        found = checked(options, values, given)
+        if check is not None:
+            check(found, given)
+        return run(found)
 
     add(app, parameters_of(options), called, name=name or run.__name__, help=help or run.__doc__,
         epilog=epilog)  # fmt: skip
@@ -78,22 +87,47 @@ def add(
     help: str | None,
     epilog: str | None,
 ) -> None:
-    """Add a command with these parameters to an application."""
+    """Add a command with these parameters to an application.
+
+    Parameters
+    ----------
+    called
+        Takes the names of the parameters that the command line names, then all of them.
+    """
     own = [parameter.typer() for parameter in parameters]
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    context = inspect.Parameter(CONTEXT, kind, annotation=typer.Context)
+
+    def invoked(**values: Any) -> int:
+        source = values.pop(CONTEXT).get_parameter_source
+        return called([name for name in values if source(name).name == "COMMANDLINE"], **values)
+
     # Typer reads names, annotations and defaults.
-    called.__signature__ = inspect.Signature(own)  # type: ignore[attr-defined]
-    called.__annotations__ = {p.name: p.annotation for p in own}
-    app.command(name, help=help, epilog=epilog)(called)
+    invoked.__signature__ = inspect.Signature([context, *own])  # type: ignore[attr-defined]
+    invoked.__annotations__ = {p.name: p.annotation for p in (context, *own)}
+    app.command(name, help=help, epilog=epilog)(invoked)
 
 
-def checked(options: type[Options], values: dict[str, Any]) -> Options:
+def checked(options: type[Options], values: dict[str, Any], given: Collection[str] = ()) -> Options:
     """The options of a command line, each within its choices and limits.
+
+    Parameters
+    ----------
+    given
+        The fields that the command line names, which have to change something.
 
     Raises
     ------
     GraphpruneError
-        A value is not known, or out of range.
+        A value is not known, out of range, or without effect.
     """
     assert is_dataclass(options)
     declared = {f.name: option_of(f) for f in fields(options)}
-    return options(**{name: declared[name].checked(value) for name, value in values.items()})
+    found = options(**{name: declared[name].checked(value) for name, value in values.items()})
+    defaults = {f.name: f.default for f in fields(options)}
+    for name in given:
+        needs = declared[name].needs
+        if needs and all(values[other] == defaults[other] for other in needs):
+            others = " or ".join(declared[other].name for other in needs)
+            raise GraphpruneError(f"{declared[name].name} changes nothing without {others}")
+    return found

@@ -22,7 +22,9 @@ Examples:
 
   graphprune plot runs/first -o accuracy.svg
 """
-Runs = Annotated[list[str], typer.Argument(metavar="RUN_DIR...", help="Folders given to --out.")]
+Runs = Annotated[
+    list[str], typer.Argument(metavar="RUN_DIR...", help="Folders of graphprune evaluate --out.")
+]
 
 
 def register(app: typer.Typer) -> None:

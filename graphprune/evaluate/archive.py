@@ -82,7 +82,10 @@ def read_run(folder: str | Path) -> list[Evaluated]:
     """
     path = Path(folder) / FILE
     if not path.is_file():
-        raise GraphpruneError(f"{folder}: holds no run (no {FILE}); make one with --out {folder}")
+        raise GraphpruneError(
+            f"{folder}: holds no run (no {FILE}); 'graphprune evaluate MODEL --anchors FILE"
+            f" --out {folder}' makes one"
+        )
     try:
         with closing(_open(path)) as db:
             return _read(db)

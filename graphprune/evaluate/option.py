@@ -4,7 +4,7 @@ A dataclass of settings declares its fields with `option`; the command line make
 from them. Nothing heavy is imported here, so that ``--help`` stays fast.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from math import inf, isfinite
 from typing import Any, Literal
@@ -33,6 +33,10 @@ class Option:
         The smallest value that is accepted.
     metavar
         The name of the value in help.
+    metrics
+        The metrics that it is about; without any, all of them.
+    needs
+        Fields of which one has to be asked for too: without them it changes nothing.
     """
 
     help: str
@@ -41,6 +45,17 @@ class Option:
     check: Check | None = None
     least: float | None = None
     metavar: str | None = None
+    metrics: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Its first name, as messages call it."""
+        return str(self.flags[0] if self.flags else self.metavar)
+
+    def about(self, metrics: Collection[str]) -> bool:
+        """True where it can change something of one of these metrics."""
+        return not self.metrics or bool(set(self.metrics) & set(metrics))
 
     def checked(self, value: Any) -> Any:
         """The value of the field for a value of the command line.
@@ -50,9 +65,9 @@ class Option:
         GraphpruneError
             It is none of the choices (the message names the nearest one), or not such a number.
         """
-        name = self.flags[0] if self.flags else self.metavar
+        name = self.name
         if self.choices is not None:
-            one_of(str(name), value, self.choices())
+            one_of(name, value, self.choices())
         if self.check is None or value is None:
             return value
         if self.check == "finite":

@@ -133,18 +133,27 @@ class Settings:
         default="crown",
         metadata=option(
             "Bounds for d_rob: ibp|fastlin|fastlin-ibp|crown|alpha-crown.", "--method",
-            choices=_methods,
+            choices=_methods, metrics=("rob",),
         ),
     )  # fmt: skip
     attack: "AttackMethod" = "descent"
     effort: "Effort" = field(
         default="standard",
-        metadata=option("Attack: fast|standard|thorough.", "--effort", choices=_efforts),
+        metadata=option(
+            "Attack: fast|standard|thorough.", "--effort", choices=_efforts, metrics=("adv",)
+        ),
     )
-    seed: int = field(default=0, metadata=option("Of random starts.", "--seed"))
+    seed: int = field(
+        default=0, metadata=option("Of random starts.", "--seed", metrics=("adv", "bnd"))
+    )
     norm: "Norm" = field(
         default=cast("Norm", "linf"),
-        metadata=option("Of the distance: linf|l2|l1 (d_bnd: linf).", "--norm", choices=_norms),
+        metadata=option(
+            "Of d_adv and d_rob: linf|l2|l1 (d_bnd: linf alone).",
+            "--norm",
+            choices=_norms,
+            metrics=("adv", "rob"),
+        ),
     )
     radius: float | None = field(
         default=None,
@@ -155,7 +164,9 @@ class Settings:
     )  # fmt: skip
     solver: str = field(
         default="auto",
-        metadata=option("For d_bnd: auto|search|scip.", "--solver", choices=_solvers),
+        metadata=option(
+            "For d_bnd: auto|search|scip.", "--solver", choices=_solvers, metrics=("bnd",)
+        ),
     )
     time_limit: float | None = field(
         default=None,
@@ -209,7 +220,7 @@ class Settings:
         default=2.0,
         metadata=option(
             "GiB that a task's bounds, search or SCIP may take.", "--memory", metavar="GIB",
-            check="finite",
+            check="finite", metrics=("rob", "bnd"),
         ),
     )  # fmt: skip
 
@@ -219,13 +230,13 @@ class Settings:
 
         object.__setattr__(self, "norm", norm_of(self.norm))
         if self.margin and self.certificate:
-            raise GraphpruneError("--certificate proves decisions: it knows no --margin")
+            raise GraphpruneError("a certificate is about decisions, which know no margin")
         if self.target is not None and self.certificate:
-            raise GraphpruneError("--certificate proves distances to all classes: no --target")
+            raise GraphpruneError("a certificate is about all classes, not about one target")
         if self.norm is not MEASURED and "bnd" in self.metrics:
             raise GraphpruneError(
-                f"d_bnd is computed in the norm {MEASURED} only, not {self.norm}: leave it out"
-                " of the metrics (--metrics adv,rob)"
+                f"d_bnd is computed in the norm {MEASURED} only, not {self.norm}: leave bnd out of"
+                " the metrics"
             )
 
     @property

@@ -279,6 +279,8 @@ def test_python_dash_m_and_version() -> None:
 
 def test_the_exact_distance_is_refused_in_other_norms(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["distance", TINY, "--anchors", IMAGES, "--norm", "l2"]) == 2
+    assert "distance has no option --norm" in capsys.readouterr().err
+    assert run(["evaluate", TINY, "--anchors", IMAGES, "--norm", "l2"]) == 2
     assert "d_bnd is computed in the norm linf only, not l2" in capsys.readouterr().err
     assert run(["attack", TINY, "--anchors", IMAGES, "--norm", "l3"]) == 2
     assert "unknown value 'l3'" in capsys.readouterr().err

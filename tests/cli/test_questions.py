@@ -65,7 +65,7 @@ def test_questions_that_do_not_fit_are_refused(
         ("two.onnx", ["--threshold", "0.5"], "one output; this one has 2"),
         ("one.onnx", ["--threshold", "1.5"], "never takes the threshold 1.5"),
         ("two.onnx", ["--margin", "-1"], "--margin"),
-        ("two.onnx", ["--margin", "1", "--certificate", str(files / "c")], "knows no --margin"),
+        ("two.onnx", ["--margin", "1", "--certificate", str(files / "c")], "know no margin"),
     ):
         assert run(files, model, *more)[0] == 2
         assert said in capsys.readouterr().err
