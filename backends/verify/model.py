@@ -100,11 +100,13 @@ def _all_outputs(file: ModelFile, prop: Property, named: list[str]) -> ModelFile
 
 
 def _check_inputs(network: Network, prop: Property) -> None:
-    name = prop.input_names[0] if len(prop.input_names) == 1 else None
-    if name is not None and name != network.source.input_name:
+    named = [name for name in prop.input_names if name is not None]
+    own = [part.name for part in network.source.inputs]
+    # Elements are numbered in the order of the file's inputs.
+    if named and named != own:
+        model = network.source.path or "the model"
         raise GraphpruneError(
-            f"the property is about the input '{name}'; {network.source.path or 'the model'} has"
-            f" '{network.source.input_name}'"
+            f"the property is about the input {_listed(named)}; {model} has {_listed(own)}"
         )
 
 
