@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 
@@ -15,9 +16,9 @@ from graphprune.canonical.context import RULES, Context, Rule, Tracked, rule_key
 from graphprune.canonical.finite import check_finite
 from graphprune.canonical.fold import SHAPES, count, fold, fold_repeated, fold_shape, widen
 from graphprune.canonical.heads import Head, check_axis, choose
-from graphprune.canonical.inputs import point_of, track_parts
+from graphprune.canonical.inputs import Point, point_of, track_parts
 from graphprune.canonical.memory import NUMBER, VALUE, constant_too_large, value_too_large
-from graphprune.canonical.patterns import recognise
+from graphprune.canonical.patterns import Jumps, recognise
 from graphprune.canonical.refusals import folds, reason
 from graphprune.errors import GraphpruneError, ModelError, UnsupportedError
 from graphprune.ir.export import with_own_source
@@ -89,19 +90,47 @@ def canonicalise(file: ModelFile, *, output: str | None = None, whole: bool = Fa
     """Legalise a checked model; see `load`."""
     rules.install()
     head = choose(file, output, whole=whole)
-    with said_of_any(_batch_name(head.proto)):
-        return _legalised(file, head)
+    with said_of_any(batch_name(head.proto)):
+        begun = begin(file, head)
+        for node in begun.model.graph:
+            lower(begun.context, node)
+        return finish(file, head, begun)
 
 
-def _batch_name(proto: onnx.ModelProto) -> str:
+def batch_name(proto: onnx.ModelProto) -> str:
     """The file's name for its batch."""
     dims = [value.type.tensor_type.shape.dim for value in proto.graph.input]
     return next((d[0].dim_param for d in dims if d and d[0].dim_param), "N")
 
 
-def _legalised(file: ModelFile, head: Head) -> Network:
-    graph = head.proto.graph
-    inputs = inputs_of(graph)
+@dataclass(frozen=True, eq=False)
+class Begun:
+    """A legalisation before its first node.
+
+    Attributes
+    ----------
+    model
+        The file's model with its batch bound, shapes inferred and patterns recognised.
+    context
+        Knows the inputs and the stored constants.
+    point
+        The point that the inputs are.
+    """
+
+    model: ir.Model
+    context: Context
+    point: Point
+
+
+def begin(file: ModelFile, head: Head, jumps: Jumps | None = None) -> Begun:
+    """Infer shapes and recognise patterns.
+
+    Parameters
+    ----------
+    jumps
+        Told of choices that jump; without it the first one is raised.
+    """
+    inputs = inputs_of(head.proto.graph)
     if not inputs:
         raise UnsupportedError(
             f"{file.label}: the output '{head.output}' does not depend on an input"
@@ -109,20 +138,20 @@ def _legalised(file: ModelFile, head: Head) -> Network:
     if halves := half_precision(head.proto):
         log.info("%s: %s; computed in wider types", file.label, halves)
     point = point_of(file.label, inputs, head.proto)
-    layout = point.layout
-    model = _infer(file, head.proto, point.shapes)
-
-    builder = NetworkBuilder(point.name, layout.sample)
-    context = Context(file.label, builder, layout, model.opset_imports)
-    bound = context.batch_size
+    model = _infer(file, head.proto, point.shapes, jumps)
+    builder = NetworkBuilder(point.name, point.layout.sample)
+    context = Context(file.label, builder, point.layout, model.opset_imports)
     track_parts(context, point)
     for name, value in model.graph.initializers.items():
         if value.const_value is not None:
             context.constants[name] = widen(value.const_value.numpy())
             context.stored += NUMBER * value.const_value.size
-    for node in model.graph:
-        _legalise(context, node)
+    return Begun(model, context, point)
 
+
+def finish(file: ModelFile, head: Head, begun: Begun) -> Network:
+    """The network, when every node is lowered."""
+    context, point, layout = begun.context, begun.point, begun.point.layout
     if head.scores not in context.tracked:
         raise UnsupportedError(
             f"{file.label}: the output '{head.output}' does not depend on the input"
@@ -131,7 +160,7 @@ def _legalised(file: ModelFile, head: Head) -> Network:
     for cut in (head.softmax, head.argmax):
         if cut is not None:
             check_axis(file.label, cut, result.layout, context.opset)
-    if layout.batch is not None and result.layout.batch is None and bound != 1:
+    if layout.batch is not None and result.layout.batch is None and context.batch_size != 1:
         raise UnsupportedError(f"{file.label}: the output '{head.output}' has lost the batch axis")
     logits = context.logits(result)
     if not logits.layout.size:
@@ -141,7 +170,7 @@ def _legalised(file: ModelFile, head: Head) -> Network:
         layout, result.layout, point.batch_size, point.dtype,
         head.output, head.kept, point.parts if len(point.parts) > 1 else (),
     )  # fmt: skip
-    built = builder.finish(logits.value, graph.name or "network")
+    built = context.builder.finish(logits.value, head.proto.graph.name or "network")
     check_finite(context, built.graph)
     # Notes that earlier pipelines wrote on the file stay on what is made of it.
     kept = {p.key: p.value for p in file.proto.metadata_props if p.key.startswith("graphprune.")}
@@ -149,12 +178,17 @@ def _legalised(file: ModelFile, head: Head) -> Network:
     network = simplify(Network(built, source))
     # ONNX Runtime does not know operators that plugins legalise: such a file cannot speak for
     # itself, and points are confirmed by its canonical form.
-    if any(node.domain not in RUNTIME_DOMAINS for node in model.graph):
+    if any(node.domain not in RUNTIME_DOMAINS for node in begun.model.graph):
         return with_own_source(network)
     return network
 
 
-def _infer(file: ModelFile, proto: onnx.ModelProto, shapes: dict[str, tuple[int, ...]]) -> ir.Model:
+def _infer(
+    file: ModelFile,
+    proto: onnx.ModelProto,
+    shapes: dict[str, tuple[int, ...]],
+    jumps: Jumps | None,
+) -> ir.Model:
     """The model with its batch bound and every shape inferred."""
     bound = onnx.ModelProto()
     bound.CopyFrom(proto)
@@ -177,7 +211,7 @@ def _infer(file: ModelFile, proto: onnx.ModelProto, shapes: dict[str, tuple[int,
         said = " ".join(str(error).split())[:300]
         raise ModelError(f"{file.label}: shape inference fails: {said}") from None
     model = ir.from_proto(bound)
-    recognise(model, file.label)
+    recognise(model, file.label, jumps)
     model.graph.sort()
     return model
 
@@ -203,7 +237,8 @@ def _check_propagated(file: ModelFile, proto: onnx.ModelProto) -> None:
             lengths[node.output[0]] = length
 
 
-def _legalise(context: Context, node: ir.Node) -> None:
+def lower(context: Context, node: ir.Node) -> None:
+    """Fold a node, or apply the rule of its operator."""
     key = rule_key(node.domain, node.op_type)
     if key in SHAPES:
         fold_shape(context, node)
