@@ -109,6 +109,11 @@ class Context:
         """The error for `node`; rules raise it."""
         return UnsupportedError(f"{self.label}: {describe(node)}: {reason}")
 
+    @staticmethod
+    def number(node: ir.Node, name: str, default: float) -> float:
+        """A float attribute; its default in float32, as ONNX and runtimes have it."""
+        return float(node.attributes.get_float(name, float(np.float32(default))))
+
     def constant(self, node: ir.Node, index: int, *, whole: bool = False) -> Array | None:
         """Input `index` as an array (floats in float64), or None when it is computed.
 

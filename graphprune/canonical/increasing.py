@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from math import atanh, exp, expm1, inf, isfinite, log, log1p, nextafter, pi, tan
 
+import numpy as np
 import onnx
 from onnx.helper import get_attribute_value
 
@@ -16,6 +17,9 @@ from graphprune.ir.source import HeadOperator
 
 # An error bound of inverses, relative to 1 and to their value: some ten thousand units.
 ERROR = 1e-12
+# Defaults of attributes, in float32 as ONNX and runtimes have them.
+SLOPE = float(np.float32(0.01))
+SELU = (float(np.float32(1.6732632)), float(np.float32(1.0507010)))
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,7 @@ def _within(low: float, high: float, inner: Callable[[float], float]) -> Callabl
 
 
 def _leaky(y: float, attributes: Mapping[str, float]) -> float:
-    return y if y >= 0 else y / attributes.get("alpha", 0.01)
+    return y if y >= 0 else y / attributes.get("alpha", SLOPE)
 
 
 def _elu(y: float, attributes: Mapping[str, float]) -> float:
@@ -65,7 +69,7 @@ def _celu(y: float, attributes: Mapping[str, float]) -> float:
 
 
 def _selu(y: float, attributes: Mapping[str, float]) -> float:
-    alpha, gamma = attributes.get("alpha", 1.6732632), attributes.get("gamma", 1.0507010)
+    alpha, gamma = attributes.get("alpha", SELU[0]), attributes.get("gamma", SELU[1])
     return y / gamma if y >= 0 else -inf if y <= -alpha * gamma else log1p(y / (alpha * gamma))
 
 
@@ -88,10 +92,10 @@ INCREASING: dict[str, Increasing] = {
     "Exp": Increasing(_within(0.0, inf, log), positive=True),
     "Log": Increasing(_exponential),
     "Atan": Increasing(_within(-pi / 2, pi / 2, tan)),
-    "LeakyRelu": Increasing(_leaky, _positive("alpha", 0.01)),
+    "LeakyRelu": Increasing(_leaky, _positive("alpha", SLOPE)),
     "Elu": Increasing(_elu, _positive("alpha", 1.0)),
     "Celu": Increasing(_celu, _positive("alpha", 1.0)),
-    "Selu": Increasing(_selu, _positive("gamma", 1.0507010)),
+    "Selu": Increasing(_selu, _positive("gamma", SELU[1])),
     "Neg": Increasing(lambda y, _: -y, sign=-1),
 }
 

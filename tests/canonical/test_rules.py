@@ -8,7 +8,9 @@ import pytest
 
 import graphprune as gp
 from graphprune.errors import UnsupportedError
+from graphprune.runtime.reference import forward64
 from tests.canonical.models import agrees, encloses, model_of, node
+from tests.oracles import original64
 
 RNG = np.random.default_rng(0)
 
@@ -17,7 +19,7 @@ def f32(*shape: int) -> np.ndarray:
     return RNG.normal(size=shape).astype(np.float32)
 
 
-def num(value: float) -> np.ndarray:
+def num(value: float | list[float]) -> np.ndarray:
     return np.array(value, dtype=np.float32)
 
 
@@ -212,6 +214,24 @@ def test_refusals_name_node_and_reason(
 ) -> None:
     with pytest.raises(UnsupportedError, match=said):
         gp.from_proto(model_of(nodes, IMAGE, constants=constants))
+
+
+@pytest.mark.parametrize(
+    ("nodes", "constants"),
+    [
+        ([node("HardSigmoid", "x", "h"), node("Neg", "h")], {}),
+        ([node("LeakyRelu", "x", "h"), node("Neg", "h")], {}),
+        ([node("BatchNormalization", "x s b m v")], {n: num([1e-4, 1e-5]) for n in "sbmv"}),
+    ],
+)
+def test_defaults_of_attributes_are_numbers_of_float32(
+    nodes: list[onnx.NodeProto], constants: dict[str, np.ndarray]
+) -> None:
+    """0.2 is 0.200000003 in every runtime, and in ONNX's reference."""
+    network = gp.from_proto(model_of(nodes, ["n", 2], constants=constants))
+    x = np.array([[-0.7, 0.9]], dtype=np.float32)
+    exact = original64(network, x)
+    assert np.abs(forward64(network, x)[0] - exact).max() <= 1e-12 * np.abs(exact).max()
 
 
 def test_neurons_are_the_source_networks() -> None:

@@ -26,8 +26,8 @@ def _leaky(context: Context, node: ir.Node, x: Tracked, slope: NDArray[np.float6
 @legalises("LeakyRelu")
 def leaky_relu(context: Context, node: ir.Node) -> Tracked:
     """a x + (1 - a) relu(x)."""
-    alpha = node.attributes.get_float("alpha", 0.01)
-    return _leaky(context, node, context.computed(node, 0), np.array(float(alpha)))
+    alpha = context.number(node, "alpha", 0.01)
+    return _leaky(context, node, context.computed(node, 0), np.array(alpha))
 
 
 @legalises("PRelu")
@@ -51,8 +51,8 @@ def magnitude(context: Context, node: ir.Node, x: Tracked) -> Tracked:
 @legalises("Shrink")
 def shrink(context: Context, node: ir.Node) -> Tracked:
     """relu(x - l) - relu(-x - l), the soft form with bias = lambd = l."""
-    bias = float(node.attributes.get_float("bias", 0.0))
-    limit = float(node.attributes.get_float("lambd", 0.5))
+    bias = context.number(node, "bias", 0.0)
+    limit = context.number(node, "lambd", 0.5)
     if bias != limit or limit < 0:
         raise context.fail(
             node, f"jumps by {limit - bias:g} at its limit {limit:g}; only the soft form is"
@@ -103,8 +103,8 @@ def clip(context: Context, node: ir.Node) -> Tracked:
 @legalises("HardSigmoid")
 def hard_sigmoid(context: Context, node: ir.Node) -> Tracked:
     """a x + b clipped to [0, 1]."""
-    alpha = float(node.attributes.get_float("alpha", 0.2))
-    beta = float(node.attributes.get_float("beta", 0.5))
+    alpha = context.number(node, "alpha", 0.2)
+    beta = context.number(node, "beta", 0.5)
     line = scale(context, node, context.computed(node, 0), np.array(alpha))
     line = plus(context, node, line, np.array(beta))
     return clip_to(context, node, line, 0.0, 1.0)

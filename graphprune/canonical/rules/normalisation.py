@@ -21,7 +21,7 @@ def batch_normalization(context: Context, node: ir.Node) -> Tracked:
     gamma, beta, mean, variance = (
         context.need_constant(node, i + 1, name).astype(np.float64) for i, name in enumerate(names)
     )
-    total = variance + node.attributes.get_float("epsilon", 1e-5)
+    total = variance + context.number(node, "epsilon", 1e-5)
     if np.any(total <= 0):
         raise context.fail(node, "has a variance that is not positive")
     factor = gamma / np.sqrt(total)
