@@ -109,9 +109,72 @@ def _smooth(draw: Draw, w: Writer) -> None:
     w.node(draw(st.sampled_from(["Sigmoid", "Tanh", "Softplus"])), [w.last], w.shape)
 
 
-POINTWISE: list[Step] = [_bent, _against_constant, _mean]
-ANY: list[Step] = [*POINTWISE, _branches, _slice]
-IMAGES: list[Step] = [*ANY, _max_pool, _pad, _nearest, _depth_to_space, _conv_transpose]
+def _cumulative(draw: Draw, w: Writer) -> None:
+    axis = w.constant(np.array(draw(st.integers(1, len(w.shape)))))
+    flags = {name: draw(st.integers(0, 1)) for name in ("exclusive", "reverse")}
+    w.node("CumSum", [w.last, axis], w.shape, **flags)
+
+
+def _shrink(draw: Draw, w: Writer) -> None:
+    limit = draw(st.sampled_from([0.25, 0.5]))
+    w.node("Shrink", [w.last], w.shape, bias=limit, lambd=limit)
+
+
+def _compress(draw: Draw, w: Writer) -> None:
+    axis = draw(st.integers(0, len(w.shape) - 1))
+    kept = [True, *(draw(st.booleans()) for _ in range(w.shape[axis] - 1))]
+    shape = (*w.shape[:axis], sum(kept), *w.shape[axis + 1 :])
+    w.node("Compress", [w.last, w.constant(np.array(kept))], shape, axis=axis + 1)
+
+
+def _gather_elements(draw: Draw, w: Writer) -> None:
+    """Cells picked along one axis, in a batch of one: the index has an axis for it."""
+    if w.batch == 1:
+        axis = draw(st.integers(0, len(w.shape) - 1))
+        rng = np.random.default_rng(draw(st.integers(0, 99)))
+        index = rng.integers(-w.shape[axis], w.shape[axis], (1, *w.shape))
+        w.node("GatherElements", [w.last, w.constant(index)], w.shape, axis=axis + 1)
+
+
+def _scatter(draw: Draw, w: Writer) -> None:
+    """Constants in the place of two cells, in a batch of one."""
+    if w.batch == 1 and w.shape[0] > 1:
+        index = np.zeros((1, 2, *(1 for _ in w.shape[1:])), dtype=np.int64)
+        index[0, 1] = draw(st.integers(1, w.shape[0] - 1))
+        w.node(
+            "ScatterElements", [w.last, w.constant(index), w.drawn(*index.shape)], w.shape, axis=1
+        )
+
+
+def _triangle(draw: Draw, w: Writer) -> None:
+    k = w.constant(np.array(draw(st.integers(-1, 1))))
+    w.node("Trilu", [w.last, k], w.shape, upper=draw(st.integers(0, 1)))
+
+
+def _matrices(draw: Draw, w: Writer) -> None:
+    """A matrix for every channel, or one for all."""
+    channels, rows, columns = w.shape
+    count = draw(st.sampled_from([1, channels]))
+    if draw(st.booleans()):
+        w.node("MatMul", [w.last, w.drawn(count, columns, 2)], (channels, rows, 2))
+    else:
+        w.node("MatMul", [w.drawn(count, 2, rows), w.last], (channels, 2, columns))
+
+
+POINTWISE: list[Step] = [
+    _bent, _against_constant, _mean, _cumulative, _shrink, _gather_elements, _scatter
+]  # fmt: skip
+ANY: list[Step] = [*POINTWISE, _branches, _slice, _compress]
+IMAGES: list[Step] = [
+    *ANY,
+    _max_pool,
+    _pad,
+    _nearest,
+    _depth_to_space,
+    _conv_transpose,
+    _triangle,
+    _matrices,
+]
 # Images and branches grow: no step begins on more numbers than this.
 LARGEST = 200
 
@@ -120,7 +183,7 @@ LARGEST = 200
 def many_operator_models(
     draw: Draw, *, classes: int | None = None, smooth: bool = False, longest: int = 4
 ) -> onnx.ModelProto:
-    """Random models of pools, pads, slices, branches, activations, means and upsampling.
+    """Random models of pools, pads, slices, branches, activations, means, indices and upsampling.
 
     A failing example prints the model as ONNX text.
 

@@ -48,7 +48,9 @@ class Writer:
         name = f"w{len(self.weights)}"
         if array.dtype.kind == "f":
             array = array.astype(self.dtype)
-        self.weights.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
+        # numpy makes a row of a number here.
+        whole = np.ascontiguousarray(array).reshape(array.shape)
+        self.weights.append(numpy_helper.from_array(whole, name))
         return name
 
     def drawn(self, *shape: int) -> str:
