@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,18 @@ from graphprune.ir.network import BATCH, Network, data_inputs, operator
 from graphprune.ir.source import HeadOperator, Layout, Source
 from graphprune.version import __version__
 
+# Rewrites of the same function that networks go through before they are written.
+_FORMS: list[Callable[[Network], Network]] = []
+
+
+def register_written_form(rewrite: Callable[[Network], Network]) -> Callable[[Network], Network]:
+    """Make a rewrite known that every network goes through before it is written.
+
+    It keeps the function, and writes what runs with smaller rounding errors in float32.
+    """
+    _FORMS.append(rewrite)
+    return rewrite
+
 
 def to_proto(network: Network, *, head: bool = True) -> onnx.ModelProto:
     """The network as an ONNX model with the file's input and output names, dtype and layout.
@@ -25,6 +38,8 @@ def to_proto(network: Network, *, head: bool = True) -> onnx.ModelProto:
     head
         Keep the operators that the file has above the logits (a Softmax, a last Sigmoid).
     """
+    for rewrite in _FORMS:
+        network = rewrite(network)
     source = network.source
     half = source.dtype == np.float16
     b = GraphBuilder(np.float32 if half else source.dtype)

@@ -9,6 +9,7 @@ Read first: ``dense.py`` (the shortest affine operator), ``relu.py`` (an activat
 """
 
 from graphprune.operators.add import Add
+from graphprune.operators.clip import Clip
 from graphprune.operators.concat import Concat
 from graphprune.operators.conv import Conv
 from graphprune.operators.conv_transpose import ConvTranspose
@@ -31,6 +32,7 @@ from graphprune.operators.transpose import Transpose
 __all__ = [
     "REGISTRY",
     "Add",
+    "Clip",
     "Concat",
     "Conv",
     "ConvTranspose",

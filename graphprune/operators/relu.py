@@ -22,9 +22,14 @@ class Relu:
     ----------
     auxiliary
         Legalisation made it (a maximum, the second end of a Clip): not a neuron of the source.
+    end, upper
+        The end of a clipping that it stands for, in z = x - end, or z = end - x where it is the
+        upper one: files are written with that (:mod:`graphprune.operators.clip`).
     """
 
     auxiliary: bool = False
+    end: float | None = None
+    upper: bool = False
 
     piecewise_linear: ClassVar[bool] = True
     slopes: ClassVar[tuple[float, float]] = (0.0, 1.0)

@@ -13,7 +13,7 @@ from graphprune.ir.export import save
 from graphprune.ir.network import operator
 from graphprune.passes.base import Pass, State, execute
 from graphprune.pipeline.text import parse, unparse
-from graphprune.pipeline.verify import check_promise
+from graphprune.pipeline.verify import check_promise, check_reading
 from graphprune.progress import Progress, quiet
 from graphprune.region import Anchor, Box, Domain
 from graphprune.runtime.resources import current
@@ -122,7 +122,8 @@ class Pipeline:
             Told in a few words what is being done.
         verify
             After every pass compare the networks before and after it in ONNX Runtime and in
-            float64, on the points on which the pass promises equality.
+            float64, on the points on which the pass promises equality; before the first one, what
+            would be written of the network with its file.
         dump
             A folder, made where it is missing: the network before the first pass and after each
             one, as ``00-input.onnx``, ``01-NAME.onnx``, ...
@@ -147,6 +148,8 @@ class Pipeline:
             facts={type(fact): fact for fact in options.get("facts", ())}, resources=resources,
         )  # fmt: skip
         report = []
+        if options.get("verify"):
+            check_reading(state)
         _dump(network, dump, 0, "input")
         for number, item in enumerate(self.passes, 1):
             start = monotonic()

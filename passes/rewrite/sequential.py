@@ -7,6 +7,7 @@ from graphprune.bounds import Method
 from graphprune.errors import PipelineError
 from graphprune.ir.network import operator
 from graphprune.operators import Relu
+from graphprune.operators.clip import without_ends
 from graphprune.passes.analysis.bounds import BallBounds
 from graphprune.passes.base import Facts, Promise, State, record, register_pass
 from graphprune.substitutes.chain import sequential
@@ -46,5 +47,6 @@ class Sequential:
             bounds, state = state.need(BallBounds)
             region = bounds.region
         result, shifted = sequential(network, region, self.method)
+        result = without_ends(result)
         record(result, state, self.name, {"shifted": shifted}, region)
         return state.rewritten(result, region=region)

@@ -73,11 +73,12 @@ def clip_to(
     """max(x, l) = l + relu(x - l); then min(y, h) = h - relu(h - y)."""
     if low is not None:
         above = shift(context, node, x, np.array(-low)) if low else x
-        x = context.emit(Relu(), above, layout=x.layout)
+        x = context.emit(Relu(end=low), above, layout=x.layout)
         x = shift(context, node, x, np.array(low)) if low else x
     if high is not None:
         room = shift(context, node, negate(context, node, x), np.array(high))
-        cut = context.emit(Relu(auxiliary=low is not None), room, layout=x.layout)
+        second = Relu(auxiliary=low is not None, end=high, upper=True)
+        cut = context.emit(second, room, layout=x.layout)
         x = shift(context, node, negate(context, node, cut), np.array(high))
     return x
 
