@@ -7,6 +7,7 @@
     gp.attack(network, anchor).distance           # d_adv, an upper bound
     gp.certify(network, anchor).radius            # d_rob, a certified lower bound
     gp.distance(network, anchor, time_limit=60)   # d_bnd, an interval with a status
+    gp.evaluate(network, x, y, metrics=("adv", "rob"))    # a table of many points
 
     pipeline = gp.Pipeline.parse("prune-constant{gamma=0.75}, fuse-affine")
     substitute = pipeline.run(network, anchor).network
@@ -30,11 +31,13 @@ if TYPE_CHECKING:
     from graphprune.errors import AnchorError, GraphpruneError
     from graphprune.evaluate.anchors import load_anchors
     from graphprune.evaluate.distance import Distance, distance
+    from graphprune.evaluate.table import Evaluation, evaluate
     from graphprune.ir import Network
     from graphprune.ir.export import save, to_proto
     from graphprune.pipeline import BrokenPromiseError, Pipeline, PipelineResult
     from graphprune.progress import Interrupted
     from graphprune.region import Anchor, Ball, Box, Domain
+    from graphprune.runtime.from_torch import from_torch
 
 _HOMES = {
     "Anchor": "graphprune.region",
@@ -46,6 +49,7 @@ _HOMES = {
     "Certificate": "graphprune.bounds.certify",
     "Distance": "graphprune.evaluate.distance",
     "Domain": "graphprune.region",
+    "Evaluation": "graphprune.evaluate.table",
     "GraphpruneError": "graphprune.errors",
     "Interrupted": "graphprune.progress",
     "Network": "graphprune.ir",
@@ -56,7 +60,9 @@ _HOMES = {
     "attack": "graphprune.attacks.attack",
     "certify": "graphprune.bounds.certify",
     "distance": "graphprune.evaluate.distance",
+    "evaluate": "graphprune.evaluate",
     "from_proto": "graphprune.canonical",
+    "from_torch": "graphprune.runtime.from_torch",
     "load": "graphprune.canonical",
     "load_anchors": "graphprune.evaluate.anchors",
     "save": "graphprune.ir.export",
@@ -74,6 +80,7 @@ __all__ = [
     "Certificate",
     "Distance",
     "Domain",
+    "Evaluation",
     "GraphpruneError",
     "Interrupted",
     "Network",
@@ -85,7 +92,9 @@ __all__ = [
     "attack",
     "certify",
     "distance",
+    "evaluate",
     "from_proto",
+    "from_torch",
     "load",
     "load_anchors",
     "save",
@@ -97,7 +106,9 @@ __all__ = [
 def __getattr__(name: str) -> object:
     if name not in _HOMES:
         raise AttributeError(f"module 'graphprune' has no attribute '{name}'")
-    value = getattr(import_module(_HOMES[name]), name)
+    module = import_module(_HOMES[name])
+    # The package `graphprune.evaluate` is itself what is called.
+    value = module if module.__name__ == f"graphprune.{name}" else getattr(module, name)
     globals()[name] = value
     return value
 

@@ -1,6 +1,5 @@
 """The driver: bind the batch, infer shapes, fold constants, apply one rule per node."""
 
-import hashlib
 import logging
 from math import prod
 from pathlib import Path
@@ -21,7 +20,7 @@ from graphprune.canonical.patterns import recognise
 from graphprune.canonical.refusals import folds, reason
 from graphprune.errors import GraphpruneError, ModelError, UnsupportedError
 from graphprune.ir.export import with_own_source
-from graphprune.ir.load import ModelFile, check_model, half_precision, read_model
+from graphprune.ir.load import ModelFile, half_precision, model_in_memory, read_model
 from graphprune.ir.network import Network
 from graphprune.ir.rebuild import NetworkBuilder
 from graphprune.ir.shapes import Shapes, declared, inputs_of, remedy, with_shapes
@@ -42,24 +41,24 @@ RUNTIME_DOMAINS = ("", "ai.onnx", "ai.onnx.ml", "com.microsoft")
 
 
 def load(
-    path: str | Path,
+    model: str | Path | bytes | onnx.ModelProto,
     *,
     output: str | None = None,
     whole: bool = False,
     fix_shape: Shapes | None = None,
 ) -> Network:
-    """Load an ONNX file as a canonical network.
+    """Load an ONNX model as a canonical network.
 
     Parameters
     ----------
-    path
-        The file; external data must lie in its folder or below.
+    model
+        The path of a file (external data must lie in its folder or below), the bytes of one, or a
+        model in memory.
     output
         Which graph output holds the scores; by default the only one of a floating type.
     whole
         Keep increasing functions of every score (a last Sigmoid) as layers. They change no
         decision, so that they are left above the scores otherwise.
-
     fix_shape
         Sizes for the dynamic axes of an input, by its name: ``{"x": (1, 3, 224, 224)}``; -1 leaves
         an axis as it is.
@@ -78,16 +77,18 @@ def load(
         An operator, attribute or shape outside the supported language; the message names the
         node and the reason.
     """
-    return canonicalise(with_shapes(read_model(path), fix_shape), output=output, whole=whole)
+    if isinstance(model, bytes | onnx.ModelProto):
+        file = model_in_memory(model)
+    else:
+        file = read_model(model)
+    return canonicalise(with_shapes(file, fix_shape), output=output, whole=whole)
 
 
 def from_proto(
     proto: onnx.ModelProto, *, output: str | None = None, fix_shape: Shapes | None = None
 ) -> Network:
     """`load` for a model in memory."""
-    digest = hashlib.sha256(proto.SerializeToString()).hexdigest()
-    file = check_model(ModelFile(proto, None, digest))
-    return canonicalise(with_shapes(file, fix_shape), output=output)
+    return load(proto, output=output, fix_shape=fix_shape)
 
 
 def canonicalise(file: ModelFile, *, output: str | None = None, whole: bool = False) -> Network:

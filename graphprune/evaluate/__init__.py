@@ -6,3 +6,23 @@ anchor, or an estimate of it), an executor does them here, in processes or on a 
 keeps every `Result`, and `serialise.py` alone knows their JSON. Read `results.py`, `tasks.py` and
 `run.py` first; `distance.py` is the exact distance, `estimates/` has one file per estimator.
 """
+
+import sys
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from graphprune.evaluate.table import Evaluation
+
+
+class _CallablePackage(ModuleType):
+    """This package, called: the public function `gp.evaluate` has its name."""
+
+    def __call__(self, *args: Any, **options: Any) -> "Evaluation":
+        """Call :func:`graphprune.evaluate.table.evaluate`."""
+        from graphprune.evaluate.table import evaluate
+
+        return evaluate(*args, **options)
+
+
+sys.modules[__name__].__class__ = _CallablePackage

@@ -54,6 +54,23 @@ def load_anchors(
         raw = raw.astype(np.uint8)
     if labels is not None:
         y = _read_labels(Path(labels))
+    return made_anchors(raw, y, network, domain, name)
+
+
+def made_anchors(
+    raw: Array, y: Array | None, network: Network | None, domain: Domain, name: str
+) -> list[Anchor]:
+    """Anchors of arrays, checked as `load_anchors` checks those of a file.
+
+    Parameters
+    ----------
+    raw
+        (N, *sample), of any type that files have.
+    y
+        (N,) labels, or None: the network predicts them.
+    name
+        Where the arrays are from, for messages.
+    """
     x = as_floats(raw, domain, name)
     if network is not None:
         x = _fit(x, network.input_shape, name)

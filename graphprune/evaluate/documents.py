@@ -105,6 +105,31 @@ def seconds_of(record: Record) -> float:
     return float(sum(part["seconds"] for part in [*parts, *record.get("estimates", [])]))
 
 
+def flat(record: Record) -> Record:
+    """An anchor's record in one level, as tables have it."""
+    about = ("index", "label", "predicted", "status", "message", "interrupted")
+    row: Record = {key: record.get(key) for key in about}
+    if "at_radius" in record:
+        row["at_radius"] = record["at_radius"]
+    bnd = record.get("d_bnd", {})
+    row |= {
+        "d_adv": record.get("d_adv", {}).get("value"),
+        "d_adv_target": record.get("d_adv", {}).get("target"),
+        "d_rob": record.get("d_rob", {}).get("value"),
+        "d_rob_stopped": record.get("d_rob", {}).get("stopped") or None,
+        "d_bnd_lower": bnd.get("lower"),
+        "d_bnd_upper": bnd.get("upper"),
+        "d_bnd_status": bnd.get("status"),
+        "d_bnd_certified": bnd.get("certified"),
+        "d_bnd_target": bnd.get("target"),
+    }
+    for estimate in record.get("estimates", []):
+        name = f"{estimate['metric']} by {estimate['spec']}"
+        row |= {name: estimate["value"], f"{name}: status": estimate.get("status")}
+    row["seconds"] = seconds_of(record)
+    return row
+
+
 def estimate_text(estimate: Record) -> str:
     """An estimate as tables write it: an interval where both ends are proven of the network."""
     value, lower, upper = (estimate.get(key) for key in ("value", "lower", "upper"))

@@ -50,16 +50,42 @@ def read_model(path: str | Path) -> ModelFile:
         raise ModelError(f"{path}: no such file") from None
     except OSError as error:
         raise ModelError(f"{path}: cannot read: {error.strerror}") from None
+    proto = _parsed(data, str(path))
+    _embed_external_data(proto, resolved, str(path))
+    return check_model(ModelFile(proto, resolved, hashlib.sha256(data).hexdigest()))
+
+
+def model_in_memory(model: bytes | onnx.ModelProto) -> ModelFile:
+    """Check a model that is no file: a proto, or the bytes of one.
+
+    Raises
+    ------
+    ModelError
+        As `read_model`; and weights in files of their own, for which a path is needed.
+    UnsupportedError
+        As `read_model`.
+    """
+    data = model if isinstance(model, bytes) else model.SerializeToString()
+    proto = model if isinstance(model, onnx.ModelProto) else _parsed(data, "model")
+    for name, tensor in _tensors(proto.graph):
+        if uses_external_data(tensor):
+            raise ModelError(
+                f"model: {name} is stored in a file of its own, which a model in memory does not"
+                " have: load it by its path"
+            )
+    return check_model(ModelFile(proto, None, hashlib.sha256(data).hexdigest()))
+
+
+def _parsed(data: bytes, label: str) -> onnx.ModelProto:
     try:
         proto = onnx.load_model_from_string(data)
     except Exception:
         raise ModelError(
-            f"{path}: not an ONNX model, or truncated ({len(data)} bytes); export it again"
+            f"{label}: not an ONNX model, or truncated ({len(data)} bytes); export it again"
         ) from None
     if not proto.ir_version or not proto.HasField("graph") or not proto.opset_import:
-        raise ModelError(f"{path}: not an ONNX model: it declares no IR version, opset or graph")
-    _embed_external_data(proto, resolved, str(path))
-    return check_model(ModelFile(proto, resolved, hashlib.sha256(data).hexdigest()))
+        raise ModelError(f"{label}: not an ONNX model: it declares no IR version, opset or graph")
+    return proto
 
 
 def check_model(file: ModelFile) -> ModelFile:

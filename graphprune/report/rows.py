@@ -7,7 +7,7 @@ from typing import Any
 
 from graphprune.errors import GraphpruneError
 from graphprune.evaluate.archive import Evaluated
-from graphprune.evaluate.documents import seconds_of
+from graphprune.evaluate.documents import flat
 
 Row = dict[str, Any]
 FORMATS = ("html", "md", "csv", "parquet")
@@ -15,34 +15,13 @@ FORMATS = ("html", "md", "csv", "parquet")
 
 def rows(networks: Sequence[Evaluated]) -> list[Row]:
     """One row per anchor and network; every row has the same columns."""
-    found = [_row(network, case.record) for network in networks for case in network.cases]
+    found = [
+        {"network": network.name} | flat(case.record)
+        for network in networks
+        for case in network.cases
+    ]
     columns: dict[str, None] = {name: None for row in found for name in row}
     return [{name: row.get(name) for name in columns} for row in found]
-
-
-def _row(network: Evaluated, record: dict[str, Any]) -> Row:
-    row: Row = {"network": network.name}
-    about = ("index", "label", "predicted", "status", "message", "interrupted")
-    row |= {key: record.get(key) for key in about}
-    if "at_radius" in record:
-        row["at_radius"] = record["at_radius"]
-    bnd = record.get("d_bnd", {})
-    row |= {
-        "d_adv": record.get("d_adv", {}).get("value"),
-        "d_adv_target": record.get("d_adv", {}).get("target"),
-        "d_rob": record.get("d_rob", {}).get("value"),
-        "d_rob_stopped": record.get("d_rob", {}).get("stopped") or None,
-        "d_bnd_lower": bnd.get("lower"),
-        "d_bnd_upper": bnd.get("upper"),
-        "d_bnd_status": bnd.get("status"),
-        "d_bnd_certified": bnd.get("certified"),
-        "d_bnd_target": bnd.get("target"),
-    }
-    for estimate in record.get("estimates", []):
-        name = f"{estimate['metric']} by {estimate['spec']}"
-        row |= {name: estimate["value"], f"{name}: status": estimate.get("status")}
-    row["seconds"] = seconds_of(record)
-    return row
 
 
 def as_csv(networks: Sequence[Evaluated]) -> bytes:

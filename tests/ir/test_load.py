@@ -9,6 +9,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import graphprune as gp
+from graphprune.runtime.original import run_original
 from tests.conftest import MODELS
 from tests.oracles import Perceptron
 
@@ -187,3 +188,21 @@ def test_a_link_without_its_external_data_says_what_to_do(tmp_path: Path) -> Non
     (view / "m.onnx").rename(store / "a1b2")
     (view / "m.onnx").symlink_to(store / "a1b2")
     refused(view / "m.onnx", "'m.data'.*is missing in .*store, where the link leads; copy both")
+
+
+def test_models_in_memory_are_loaded_like_files(tmp_path: Path) -> None:
+    path = MODELS / "toy-2d.onnx"
+    data = path.read_bytes()
+    proto = onnx.load(path)
+    file, *others = (gp.load(model) for model in (path, data, proto, str(path)))
+    x = np.zeros((1, *file.input_shape), np.float32)
+    for network in others:
+        assert np.array_equal(run_original(network, x), run_original(file, x))
+    assert others[0].source.path is None
+    assert others[0].source.sha256 == file.source.sha256
+    with pytest.raises(gp.GraphpruneError, match="not an ONNX model, or truncated"):
+        gp.load(data[: len(data) // 2])
+    onnx.save(proto, tmp_path / "e.onnx", save_as_external_data=True, size_threshold=0)
+    away = onnx.load(tmp_path / "e.onnx", load_external_data=False)
+    with pytest.raises(gp.GraphpruneError, match="load it by its path"):
+        gp.load(away)

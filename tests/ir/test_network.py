@@ -24,9 +24,9 @@ def test_segments_cover_the_graph(network: gp.Network) -> None:
 def test_public_names_are_frozen_and_importable() -> None:
     assert sorted(gp.__all__) == [
         "Anchor", "AnchorError", "Attack", "Ball", "Box", "BrokenPromiseError", "Certificate",
-        "Distance", "Domain", "GraphpruneError", "Interrupted", "Network", "Pipeline",
-        "PipelineResult", "Witness", "__version__", "as_classifier", "attack", "certify", "distance", "from_proto",
-        "load", "load_anchors", "save", "to_proto", "with_margin",
+        "Distance", "Domain", "Evaluation", "GraphpruneError", "Interrupted", "Network", "Pipeline",
+        "PipelineResult", "Witness", "__version__", "as_classifier", "attack", "certify", "distance",
+        "evaluate", "from_proto", "from_torch", "load", "load_anchors", "save", "to_proto", "with_margin",
     ]  # fmt: skip
     for name in gp.__all__:
         assert getattr(gp, name) is not None
