@@ -55,6 +55,19 @@ class Verdict:
     reason: str = ""
 
 
+def record_of(verdict: Verdict) -> dict[str, object]:
+    """A verdict as JSON has it."""
+    point = verdict.point
+    return {
+        "verdict": verdict.answer,
+        "x": None if point is None else point.x.tolist(),
+        "y": None if point is None else point.y.tolist(),
+        "nodes": verdict.nodes,
+        "seconds": verdict.seconds,
+        "reason": verdict.reason,
+    }
+
+
 def verify(
     network: Network,
     prop: Property,

@@ -102,6 +102,13 @@ class Line:
     def doing(self, text: str) -> None:
         self._lines.doing = text
 
+    def say(self, line: str) -> None:
+        """Say something that stays."""
+        if self._screen is not None:
+            self._screen.console.print(line, markup=False, highlight=False)
+        elif not self.quiet:
+            self._lines.say(line)
+
 
 @dataclass(frozen=True)
 class _Row:
@@ -265,6 +272,10 @@ class Events:
 
     def settled(self, place: int, total: int, record: dict[str, Any]) -> None:
         _emit({"event": "settled", **record})
+
+    def tell(self, kind: str, **fields: Any) -> None:
+        """An event of its own kind."""
+        _emit({"event": kind, **fields})
 
     def end(self, **outcome: Any) -> None:
         """It is over."""

@@ -5,6 +5,7 @@ import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, cast
 
@@ -14,6 +15,8 @@ from graphprune.cli.evaluate import EvaluateOptions
 from graphprune.cli.options import be_verbose
 from graphprune.cli.parameters import command
 from graphprune.cli.progress import Events, Line
+from graphprune.cli.verify_many import decide_many, property_files
+from graphprune.errors import GraphpruneError
 from graphprune.evaluate.option import again, option
 from graphprune.evaluate.settings import FIX_SHAPE, Settings
 from graphprune.runtime.provider import Provider
@@ -30,10 +33,20 @@ class VerifyOptions:
     """The command line of `verify`."""
 
     model: str = field(metadata=option("ONNX file.", metavar="MODEL"))
-    prop: str = field(metadata=option("VNN-LIB file (.vnnlib, .vnnlib.gz).", metavar="PROPERTY"))
+    properties: list[str] = field(
+        metadata=option(
+            "VNN-LIB files (.vnnlib, .vnnlib.gz), or folders of them.", metavar="PROPERTY..."
+        )
+    )
     time_limit: float | None = field(
         default=None,
-        metadata=option("Seconds in all.", "--timeout", "--time-limit", check="positive"),
+        metadata=option(
+            "Seconds for each property, loading included.", "--timeout", "--time-limit",
+            check="positive",
+        ),
+    )  # fmt: skip
+    jobs: int = field(
+        default=1, metadata=option("Properties decided at a time, of several.", "--jobs", least=1)
     )
     output: str | None = again(
         Settings,
@@ -60,9 +73,18 @@ def verify(options: VerifyOptions) -> int:
     The first line of stdout is the verdict alone: sat (a counterexample follows, in the
     format of VNN-COMP), unsat (proven), unknown or timeout; the exit code is 0 for each.
     With --json-lines the verdict is the last event instead.
+
+    Several properties, or folders, end in a table on stdout: verdict, seconds and file, a line
+    each (with --json-lines an event each); the exit code is 0 where all have a verdict, 2
+    where a file could not be read, 130 after Ctrl-C, which keeps what is finished.
     """
     be_verbose(options.verbose)
     limit = options.time_limit or float("inf")
+    files = property_files(options.properties)
+    if len(files) > 1 or files != options.properties:
+        return _many(options, files, limit)
+    if options.jobs > 1:
+        raise GraphpruneError("--jobs changes nothing: there is one property")
     watch = Events() if options.json_lines else Line(quiet=options.quiet, limit=limit)
     watchdog = _Watchdog(limit + GRACE, lambda: _late(watch))
     try:
@@ -71,7 +93,9 @@ def verify(options: VerifyOptions) -> int:
     finally:
         watchdog.disarm()
     if isinstance(watch, Events):
-        watch.end(**_record(verdict))
+        from graphprune.backends.verify import record_of
+
+        watch.end(**record_of(verdict))
         return 0
     print(verdict.answer)
     if verdict.point is not None:
@@ -86,6 +110,18 @@ def verify(options: VerifyOptions) -> int:
     return 0
 
 
+def _many(options: VerifyOptions, files: list[str], limit: float) -> int:
+    """Decide several properties in worker processes."""
+    if not Path(options.model).is_file():
+        raise GraphpruneError(f"{options.model}: no such file")
+    watch = Events() if options.json_lines else Line(quiet=options.quiet)
+    asked = {
+        "model": options.model, "output": options.output, "fix_shape": options.fix_shape or [],
+        "seed": options.seed, "threads": options.threads, "provider": options.provider,
+    }  # fmt: skip
+    return decide_many(files, asked, limit, options.jobs, watch)
+
+
 def _decide(options: VerifyOptions, watchdog: "_Watchdog", watch: Events | Line) -> "Verdict":
     watch.doing("loading")
     from graphprune.backends.verify import network_for
@@ -95,7 +131,7 @@ def _decide(options: VerifyOptions, watchdog: "_Watchdog", watch: Events | Line)
     from graphprune.vnnlib import read_property
 
     with using(Resources(provider=cast(Provider, options.provider), threads=options.threads)):
-        question = read_property(options.prop)
+        question = read_property(options.properties[0])
         shapes = parse_shapes(options.fix_shape or ())
         network = network_for(options.model, question, options.output, fix_shape=shapes)
         return decide(
@@ -110,19 +146,6 @@ def _late(watch: Events | Line) -> None:
         watch.end(verdict="timeout", x=None, y=None, nodes=None, seconds=None, reason="")
     else:
         print("timeout", flush=True)
-
-
-def _record(verdict: "Verdict") -> dict[str, object]:
-    """The event of a verdict."""
-    point = verdict.point
-    return {
-        "verdict": verdict.answer,
-        "x": None if point is None else point.x.tolist(),
-        "y": None if point is None else point.y.tolist(),
-        "nodes": verdict.nodes,
-        "seconds": verdict.seconds,
-        "reason": verdict.reason,
-    }
 
 
 def counterexample(point: "Counterexample") -> str:

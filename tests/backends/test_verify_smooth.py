@@ -73,7 +73,6 @@ def questions(draw: st.DrawFn) -> tuple[gp.Network, Property, float]:
     return smooth(name, weights), parse_property(HEAD + said), best
 
 
-@pytest.mark.slow
 @settings(max_examples=8)
 @given(questions())
 def test_verdicts_agree_with_a_grid(

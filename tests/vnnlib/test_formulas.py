@@ -129,7 +129,6 @@ def test_three_spellings_of_equal(text: str) -> None:
     assert box.lower[0] == box.upper[0] == Fraction(1, 2)
 
 
-@pytest.mark.slow
 def test_a_long_union_is_no_product() -> None:
     """One disjunction may list many cases; products of several grow exponentially."""
     cases = " ".join(f"(and (<= X_0 {k / 30000}) (<= Y_0 {k % 7}))" for k in range(20100))

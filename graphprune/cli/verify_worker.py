@@ -1,0 +1,72 @@
+"""A process that decides properties for `verify`, one after another, with one loaded network."""
+
+from time import monotonic
+from typing import Any, cast
+
+from graphprune.errors import GraphpruneError
+from graphprune.runtime.process import Parent
+from graphprune.runtime.provider import Provider
+
+
+class Decider:
+    """Decides properties of one model; a network is loaded once for all that ask the same."""
+
+    def __init__(self, options: dict[str, Any]) -> None:
+        self.options = options
+        self._networks: dict[object, Any] = {}
+
+    def record(self, path: str, limit: float, parent: Parent, number: int) -> dict[str, Any]:
+        """The verdict about a property file; `limit` in seconds."""
+        from graphprune.backends.verify import record_of, verify
+        from graphprune.runtime.resources import Resources, using
+        from graphprune.vnnlib import read_property
+
+        start, options = monotonic(), self.options
+        provider = cast(Provider, options["provider"])
+        with using(Resources(provider=provider, threads=options["threads"])):
+            question = read_property(path)
+            network = self._network(question)
+            left = max(limit - (monotonic() - start), 0.0)
+            verdict = verify(
+                network, question, time_limit=left, seed=options["seed"],
+                progress=lambda text: parent.tell("doing", number, str(text)),
+            )  # fmt: skip
+        return {**record_of(verdict), "seconds": monotonic() - start}
+
+    def _network(self, question: Any) -> Any:
+        from graphprune.backends.verify import answerable, network_for
+        from graphprune.ir.shapes import parse_shapes
+
+        key = question.input_names, question.output_names, question.outputs
+        known = self._networks.get(key)
+        if known is None or not answerable(known, question):
+            options = self.options
+            shapes = parse_shapes(options["fix_shape"])
+            known = network_for(options["model"], question, options["output"], fix_shape=shapes)
+            self._networks[key] = known
+        return known
+
+
+def main() -> None:
+    """Answer the parent until it is gone."""
+    parent = Parent()
+    (options,) = parent.read()
+    decider = Decider(options)
+    import graphprune.backends.verify  # noqa: F401  before the first clock starts
+
+    parent.tell("ready")
+    while True:
+        try:
+            number, path, limit = parent.read()
+        except EOFError:
+            return
+        try:
+            parent.tell("verdict", number, decider.record(path, limit, parent, number))
+        except GraphpruneError as error:
+            parent.tell("error", number, str(error))
+        except MemoryError:
+            parent.tell("error", number, f"{path}: out of memory")
+
+
+if __name__ == "__main__":
+    main()
