@@ -5,7 +5,11 @@ nodes: plain trees; late layers tightened (shared by all targets) and cuts folde
 output-constrained bounds and new cuts, per target; the same again, and no limit on nodes.
 """
 
+import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
+from time import monotonic
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,12 +27,15 @@ from graphprune.backends.search.settings import DEFAULT, SearchSettings
 from graphprune.backends.search.tree import Tree
 from graphprune.backends.search.worker_group import WorkerGroup
 from graphprune.backends.trace import TargetTrace, Trace
-from graphprune.bounds import Boxes, pre_activation_bounds
+from graphprune.bounds import Boxes, LayerBounds, linear_bounds, pre_activation_bounds
 from graphprune.bounds.certify import margin_rows
 from graphprune.region import Region
-from graphprune.runtime.resources import Resources
+from graphprune.runtime.original import run_original
+from graphprune.runtime.resources import Resources, current, using
 
 Floats = NDArray[np.float64]
+
+log = logging.getLogger("graphprune")
 
 
 @dataclass(frozen=True)
@@ -45,6 +52,10 @@ class RadiusStep:
         Branch-and-bound nodes.
     level
         The level it ended on.
+    root_seconds, tree_seconds
+        Time for the roots and for the trees: only the second grows with the radius.
+    stopped
+        A time limit ended it.
     full
         Memory was short.
     """
@@ -53,6 +64,9 @@ class RadiusStep:
     complete: bool
     nodes: int
     level: int
+    root_seconds: float = 0.0
+    tree_seconds: float = 0.0
+    stopped: bool = False
     full: bool = False
 
 
@@ -85,7 +99,7 @@ def prove_radius(
         Given: an attempt. It ends after its first level, and before that where the roots prove
         less than this share of the radius.
     """
-    before = interval.lower
+    before, start = interval.lower, monotonic()
     workers = resources.workers - interval.busy_elsewhere
     with WorkerGroup(workers, resources.worker_memory) as group:
         proof = RadiusProof(interval, resources, radius, group, settings, fine=fine, least=least)
@@ -93,7 +107,15 @@ def prove_radius(
     complete = proven >= proof.ball.radius
     if interval.record and max(proven, interval.lower) > before:
         interval.trace = proof.trace if complete else proof.kept
-    return RadiusStep(proven, complete, proof.nodes, proof.level, proof.full)
+    trees, stopped = proof.tree_seconds, not complete and resources.over
+    roots = monotonic() - start - trees
+    log.debug(
+        "radius %.5f of %.5f: %.5f proven at level %d, %d unstable neurons,"
+        " %.2f s for roots that reach %s, %.2f s for %d nodes",
+        radius, interval.upper, proven, proof.level, interval.unstable or 0, roots,
+        proof.reaches, trees, proof.nodes,
+    )  # fmt: skip
+    return RadiusStep(proven, complete, proof.nodes, proof.level, roots, trees, stopped, proof.full)
 
 
 class RadiusProof:
@@ -119,9 +141,15 @@ class RadiusProof:
         self.trace = Trace() if interval.record else None
         self.kept: Trace | None = None
         self.reached = 0.0
+        self.tree_seconds = 0.0
+        # The share of the ball that the roots alone prove, at each level.
+        self.reaches: list[float] = []
 
     def run(self, level: int) -> float:
         """Return the radius proven."""
+        hopeless = self.least is not None and not self._promising()
+        if hopeless or self.resources.over:
+            return 0.0
         targets = self._targets()
         self.level = level
         if targets and level >= 1:
@@ -130,32 +158,65 @@ class RadiusProof:
             targets = self._tightened(targets)
             if not targets:
                 break
-            tree = self._build_tree(targets)
-            hopeless = self.least is not None and tree.radius < self.least * self.ball.radius
-            finished = hopeless or self._expand(tree, targets)
-            self.ball = tree.ball
-            self._keep(tree)
             last = self.level == self.settings.step.last
-            if finished or self.resources.over or self.least is not None or last:
-                return tree.radius
-            still = tree.open_targets()
+            # A target that closes in a few nodes is not to pay for the preparation that another
+            # one needs: each has a tree of its own, until effort cannot rise any more.
+            groups = [targets] if last or self.least is not None else by_ease(targets)
+            trees = [self._build_tree(group) for group in groups]
+            reached = min(tree.radius for tree in trees)
+            self.reaches.append(round(reached / self.ball.radius, 3))
+            hopeless = self.least is not None and reached < self.least * self.ball.radius
+            if not hopeless:
+                self._expand_each(trees, groups)
+            self.ball = self.ball.shrunk(min(tree.ball.radius for tree in trees))
+            reached = min(self.ball.radius, *(tree.radius for tree in trees))
+            self._keep(trees, reached)
+            still = {label for tree in trees if len(tree) for label in tree.open_targets()}
+            closed = self.interval.closed and not self.fine
+            if not still or closed or self.resources.over or self.least is not None or last:
+                return reached
             targets = [target for target in targets if target.label in still]
             self.level += 1
             if self.level == 1:
                 targets = self._late_layers(targets)
         return self.ball.radius
 
-    def _keep(self, tree: Tree) -> None:
-        """Keep the trace of a tree with its open cases, unless an earlier one proved more."""
-        if self.trace is not None and tree.radius > self.reached:
-            self.reached, self.kept = tree.radius, self.trace.copy()
-            tree.note_open(self.kept)
+    def _keep(self, trees: Sequence[Tree], reached: float) -> None:
+        """Keep the trace of trees with their open cases, unless earlier ones proved more."""
+        if self.trace is not None and reached > self.reached:
+            self.reached, self.kept = reached, self.trace.copy()
+            for tree in trees:
+                tree.note_open(self.kept)
+
+    @cached_property
+    def _layers(self) -> list[LayerBounds]:
+        """Bounds of all pre-activations; where time is over, as interval arithmetic has them."""
+        with using(replace(current(), deadline=self.resources.deadline)):
+            return pre_activation_bounds(self.interval.problem.network, Boxes.of(self.ball))
+
+    def _promising(self) -> bool:
+        """Return False where the margins alone tell that the roots prove too little.
+
+        A pass over them costs a small part of condensing a wide network. The radius where they
+        become 0 is guessed along the line from the anchor's own margins, which is too far.
+        """
+        self.interval.unstable = sum(int(np.sum(layer.unstable)) for layer in self._layers)
+        if self.interval.unstable < self.settings.step.wide:
+            return True
+        problem = self.interval.problem
+        network, anchor = problem.network, problem.anchor
+        rows = margin_rows(network, anchor.label, problem.target)
+        here = rows @ run_original(network, anchor.x[None])[0].astype(np.float64)
+        there = linear_bounds(network, Boxes.of(self.ball), self._layers, rows)[0]
+        assert self.least is not None
+        least = self.settings.step.promising * self.least
+        return bool(np.all(here >= least * (here - np.minimum(there, 0.0))))
 
     def _targets(self) -> list[Subproblem]:
         """Return the targets that slopes alone do not exclude on the ball."""
         problem = self.interval.problem
         network = problem.network
-        bounds = bounds_of(pre_activation_bounds(network, Boxes.of(self.ball)))
+        bounds = bounds_of(self._layers)
         self.region = CondensedRegion.of(network, self.ball, bounds)
         self.interval.unstable = self.region.condensed.unstable
         rows = margin_rows(network, problem.anchor.label, problem.target)
@@ -231,36 +292,61 @@ class RadiusProof:
         tree.add_roots(targets)
         return tree
 
-    def _expand(self, tree: Tree, targets: list[Subproblem]) -> bool:
-        """Expand nodes until none is left, or the budget or a limit ends it."""
-        before = self.interval.nodes
-        budget = self.settings.step.levels[self.level].nodes * len(targets)
+    def _expand_each(self, trees: Sequence[Tree], groups: Sequence[list[Subproblem]]) -> None:
+        """Expand one tree after the other; those that come later have the nodes that are left."""
+        left = self.settings.step.levels[self.level].nodes * sum(map(len, groups))
+        for place, (tree, group) in enumerate(zip(trees, groups, strict=True)):
+            self._expand(tree, group, trees, left / (len(trees) - place))
+            left -= tree.nodes
+
+    def _expand(
+        self, tree: Tree, targets: list[Subproblem], trees: Sequence[Tree], budget: float
+    ) -> None:
+        """Expand a tree's nodes until none is left, or the budget or a limit ends it.
+
+        Parameters
+        ----------
+        trees
+            This one and those of all other open targets: what is proven is proven by all of them.
+        """
+        before, start = self.interval.nodes, monotonic()
         scheduler = TreeScheduler(tree, targets, self.points, self.resources, self.group)
-        finished = self._work(tree, scheduler, budget, before)
+        self._work(tree, scheduler, budget, trees)
         self.group.recall()
-        self.full = not finished and tree.full
+        self.full = self.full or (len(tree) > 0 and tree.full)
         # Nodes that the others had still in hand are counted too.
         self.nodes += tree.nodes
         self.interval.nodes = before + tree.nodes
-        tree.shrink(self.points.radius)
-        self.interval.raise_lower(tree.radius, certified=True)
-        return finished
+        self.tree_seconds += monotonic() - start
+        self._raise(trees)
 
-    def _work(self, tree: Tree, scheduler: TreeScheduler, budget: float, before: int) -> bool:
+    def _raise(self, trees: Sequence[Tree]) -> None:
+        """Raise the interval's lower end to what all trees prove together."""
+        for tree in trees:
+            tree.shrink(self.points.radius)
+        self.interval.raise_lower(min(tree.radius for tree in trees), certified=True)
+
+    def _work(
+        self, tree: Tree, scheduler: TreeScheduler, budget: float, trees: Sequence[Tree]
+    ) -> None:
         interval, looked = self.interval, 0
+        before = interval.nodes
         while len(tree):
             if self.resources.over or tree.nodes >= budget or tree.full:
-                return False
+                return
             scheduler.work()
             interval.nodes = before + tree.nodes
             if tree.nodes >= looked + self.settings.step.look:
                 looked = tree.nodes
-                tree.shrink(self.points.radius)
-                interval.raise_lower(tree.radius, certified=True)
+                self._raise(trees)
                 if interval.closed and not self.fine:
-                    return True
+                    return
             interval.report(f"search at {tree.ball.radius:.5f}, {len(tree)} open")
-        return True
+
+
+def by_ease(targets: Sequence[Subproblem]) -> list[list[Subproblem]]:
+    """Return every target on its own, the one that lacks least first."""
+    return [[target] for target in sorted(targets, key=lambda target: -target.bound)]
 
 
 @dataclass(frozen=True)

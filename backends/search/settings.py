@@ -45,7 +45,7 @@ class TreeSettings:
     """
 
     rule: BranchingRule = field(default_factory=StrongBranching)
-    steps: int = 8
+    steps: int = 4
     primal_growth: int = 4
     depth_first: float = 0.9
     refresh_splits: int = 4
@@ -92,6 +92,11 @@ class StepSettings:
         Nodes between two looks at the interval.
     late
         Constants of the late layers' bounds.
+    wide
+        From so many unstable neurons on, an attempt looks at the margins before it condenses the
+        network: on CIFAR networks that takes seconds.
+    promising
+        The share of what an attempt asks of the roots that the margins must let expect.
     """
 
     levels: tuple[EffortLevel, ...] = (
@@ -105,6 +110,8 @@ class StepSettings:
     rounds_many: int = 2
     look: int = 32
     late: LateLayerSettings = field(default_factory=LateLayerSettings)
+    wide: int = 512
+    promising: float = 0.7
 
     @property
     def last(self) -> int:
@@ -118,34 +125,49 @@ class ScheduleSettings:
 
     Attributes
     ----------
+    closing
+        The first attempt, at the closing radius, goes on where the roots prove this share of it.
     shares
         Radii as shares of the closing one, while they are easy. Their distances shrink because
         trees grow with the radius.
+    wide, promising
+        With more unstable neurons than this, such a radius is an attempt, which goes on where the
+        roots prove this share of it.
     easy
-        A step that took at most this many nodes was easy: the next one is skipped.
+        A step that took at most this many nodes was easy: the next share is skipped.
     slow
         Seconds from which on the next radius is chosen by what it should cost.
+    nearest
+        Attempts end where what is proven and what failed are this share of the closing radius
+        apart.
     tenfold
         Trees grow tenfold over this share of the radius.
+    budget
+        The share of the time that is left after its roots that a step's trees should take.
+    limit
+        The share of the time left after which a step is given up, and a smaller one taken.
     smallest, largest
-        Shares of the closing radius that such a step adds.
+        Shares of the closing radius that a step adds.
     few
         So few unstable neurons are solved to the absolute tolerance: it costs nothing.
     growth
         Without an upper bound, radii grow by this factor.
-    promising
-        The first attempt goes on where the roots prove this share of the radius.
     """
 
+    closing: float = 0.85
     shares: tuple[float, ...] = (0.6, 0.75, 0.84, 0.9, 0.94, 0.97, 0.985, 1.0)
+    wide: int = 512
+    promising: float = 0.25
     easy: int = 40
     slow: float = 1.0
+    nearest: float = 0.03
     tenfold: float = 0.04
+    budget: float = 0.5
+    limit: float = 0.8
     smallest: float = 0.008
     largest: float = 0.06
     few: int = 12
     growth: float = 1.3
-    promising: float = 0.85
 
 
 @dataclass(frozen=True)

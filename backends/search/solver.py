@@ -2,13 +2,16 @@
 
 import logging
 from dataclasses import dataclass
-from math import log10
-from time import monotonic
+from math import inf, isfinite, log10
 
 import numpy as np
 
 from graphprune.backends.protocol import RELATIVE, DistanceInterval
-from graphprune.backends.search.radius_step import closing_radius, prove_radius
+from graphprune.backends.search.radius_step import (
+    RadiusStep,
+    closing_radius,
+    prove_radius,
+)
 from graphprune.backends.search.settings import DEFAULT, ScheduleSettings, SearchSettings
 from graphprune.runtime.resources import Resources
 
@@ -22,7 +25,7 @@ def first_attempt(
     if np.isfinite(interval.upper) and not interval.closed and not resources.over:
         step = prove_radius(
             interval, resources, closing_radius(interval), 0,
-            least=settings.schedule.promising, settings=settings,
+            least=settings.schedule.closing, settings=settings,
         )  # fmt: skip
         interval.raise_lower(step.radius, certified=True)
 
@@ -41,23 +44,24 @@ class Search:
         """Prove one radius after the other until the interval is closed or a limit is reached."""
         settings = self.settings
         schedule = RadiusSchedule(settings.schedule)
-        level = 0
         while not interval.closed and not resources.over:
-            radius = schedule.next(interval)
-            before, start = interval.lower, monotonic()
-            step = prove_radius(interval, resources, radius, level, settings=settings)
+            plan = schedule.next(interval, resources.remaining())
+            before = interval.lower
+            step = prove_radius(
+                interval, resources.within(plan.seconds), plan.radius, plan.level,
+                least=plan.least, settings=settings,
+            )  # fmt: skip
             before = min(before, interval.lower)  # a point may have refuted what was known
             interval.raise_lower(step.radius, certified=True)
-            interval.report(f"radius {radius:.5f}", always=True)
-            if interval.lower <= before:
-                if step.full:
-                    limit = resources.memory >> 20
-                    log.warning("the search stopped at its memory limit of %d MiB", limit)
-                break  # a limit, nodes that numerics cannot close, or nothing left to gain
-            schedule.took(step.nodes, monotonic() - start, resources.remaining(),
-                          harder=step.level > level)  # fmt: skip
-            # The effort that a step needed is where the next one starts.
-            level = step.level
+            interval.report(f"radius {plan.radius:.5f}", always=True)
+            if step.full and interval.lower <= before:
+                limit = resources.memory >> 20
+                log.warning("the search stopped at its memory limit of %d MiB", limit)
+                break
+            share = (plan.radius - before) / max(plan.radius, closing_radius(interval))
+            more = schedule.took(plan, step, share, resources.remaining())
+            if not more and interval.lower <= before:
+                break  # nodes that numerics cannot close, or nothing left to gain
         # A few neurons more cost nothing: then the last digits too.
         few = interval.at_most_unstable(settings.schedule.few)
         fully = interval.problem.gap <= RELATIVE
@@ -69,42 +73,98 @@ class Search:
                 interval.raise_lower(step.radius, certified=True)
 
 
+@dataclass(frozen=True)
+class PlannedStep:
+    """A radius to be proven.
+
+    Attributes
+    ----------
+    level
+        The effort level to start at.
+    least
+        An attempt (see :func:`prove_radius`); None: with all the effort it takes.
+    seconds
+        After which it is given up.
+    """
+
+    radius: float
+    level: int
+    least: float | None
+    seconds: float
+
+
 class RadiusSchedule:
-    """The radii to be proven, from how long those before took."""
+    """The radii to be proven.
+
+    On wide networks attempts come first, which roots and small trees decide: they find the largest
+    radius that is cheap, from above and below. Others go through fixed shares of the closing
+    radius while that is a matter of moments. From there on every step pays for its roots anew,
+    whatever its radius; its trees are what grows, and what the next step is chosen by.
+    """
 
     def __init__(self, settings: ScheduleSettings = DEFAULT.schedule) -> None:
         self.settings = settings
-        # Shares to be skipped, and the share that a step adds where they are slow.
+        # The smallest radius whose attempt failed.
+        self.failed = inf
+        # Shares to be skipped, and the effort level that a step starts at.
         self.skip = 0
-        self.step = settings.largest
+        self.level = 0
+        # The share that a step adds to what is proven; None: the next fixed one.
+        self.step: float | None = None
 
-    def took(self, nodes: int, seconds: float, remaining: float, *, harder: bool) -> None:
-        """Note a step's nodes, its seconds, and whether it needed more effort than expected."""
-        easy = nodes <= self.settings.easy and not harder
-        self.skip = self.skip + 1 if easy else 0
-        self.step = self.slow_step(nodes, seconds, remaining)
+    def next(self, interval: DistanceInterval, remaining: float) -> PlannedStep:
+        """Return the step to be taken."""
+        s, last, lower = self.settings, closing_radius(interval), interval.lower
+        known = interval.witness is not None
+        scale = last if known else max(lower, 1e-3)
+        if self.step is None:
+            radius = self._share(lower, last) if known else min(last, s.growth * scale)
+            if interval.at_most_unstable(s.wide):
+                return PlannedStep(radius, self.level, None, s.limit * remaining)
+            if self.failed < inf:
+                radius = min(radius, 0.5 * (lower + self.failed))
+            if radius - lower > 0.5 * s.nearest * scale:
+                return PlannedStep(radius, 0, s.promising, remaining)
+            self.step = min(max((self.failed - lower) / scale, s.smallest), s.largest)
+        radius = min(last, lower + self.step * scale)
+        # The last resort has all the time that is left.
+        limit = s.limit if self.step > s.smallest else 1.0
+        return PlannedStep(radius, self.level, None, limit * remaining)
 
-    def slow_step(self, nodes: int, seconds: float, remaining: float) -> float:
-        """Return the share to be added after a step of so many nodes and seconds.
+    def _share(self, lower: float, last: float) -> float:
+        """Return the first fixed share above what is proven, or a later one where they are easy."""
+        higher = [share for share in self.settings.shares if share * last > lower * 1.005] or [1.0]
+        return last * higher[min(self.skip, len(higher) - 1)]
 
-        Where the nodes were few the time went into the roots, which cost about the same on any
-        radius: small steps would only pay for them more often.
+    def took(self, plan: PlannedStep, step: RadiusStep, share: float, remaining: float) -> bool:
+        """Note a step; return False where no smaller one is left to take.
+
+        Parameters
+        ----------
+        share
+            The share of the closing radius that the step was to add.
+        remaining
+            Seconds left.
         """
         s = self.settings
-        if seconds <= s.slow or nodes <= s.easy or not np.isfinite(remaining):
-            return s.largest
-        room = max(0.5 * remaining / seconds, 1.0)
-        return min(max(s.tenfold * log10(room), s.smallest), s.largest)
+        easy = step.complete and step.nodes <= s.easy and step.level <= plan.level
+        self.skip = self.skip + 1 if easy else 0
+        if plan.least is not None:
+            if not step.complete:
+                self.failed = min(self.failed, plan.radius)
+            return True
+        if step.complete:
+            # The effort that a step needed is where the next one starts.
+            self.level = step.level
+            self.step = self.affordable(step, remaining)
+            return True
+        self.step = max(0.5 * share, s.smallest)
+        return step.stopped or share > s.smallest
 
-    def next(self, interval: DistanceInterval) -> float:
-        """Return the first share above what is proven, or a later one where steps are easy."""
-        last = closing_radius(interval)
-        if not np.isfinite(interval.upper):
-            return min(last, max(interval.lower * self.settings.growth, 1e-3))
-        shares = self.settings.shares
-        higher = [share for share in shares if share * last > interval.lower * 1.005]
-        if not higher:
-            return last
-        if self.step < self.settings.largest:
-            return min(last, interval.lower + self.step * last)
-        return last * higher[min(self.skip, len(higher) - 1)]
+    def affordable(self, step: RadiusStep, remaining: float) -> float | None:
+        """Return the share to be added after a step, from what its roots and trees took."""
+        s = self.settings
+        if step.root_seconds + step.tree_seconds <= s.slow or not isfinite(remaining):
+            return None
+        room = s.budget * (remaining - step.root_seconds) / max(step.tree_seconds, 1e-3)
+        return min(max(s.tenfold * log10(max(room, 1.0)), s.smallest), s.largest)

@@ -28,6 +28,14 @@ PRECISION = 1.001
 # Networks of at most so many neurons gain from two radii in one pass on a CPU: much of what a pass
 # costs does not depend on its balls.
 SMALL = 3000
+# From so many neurons on, one pass may take longer than there is time.
+LARGE = 50_000
+# The share of the time left that bounds of layers may take: the margins need some.
+LAYERS = 0.7
+# The share of the time that radii with interval bounds of the layers may take, how many are tried,
+# each a tenth of the one before, and the factor from what they certify to the first radius with
+# linear bounds.
+FIRST, DECADES, WIDER = 0.3, 6, 4.0
 
 
 @dataclass(frozen=True)
@@ -104,7 +112,10 @@ def margins_on(
     network, boxes = query.network, Boxes.of(*balls)
     if outer is not None:
         outer = [LayerBounds.stack([layer] * len(balls)) for layer in outer]
-    layers = pre_activation_bounds(network, boxes, below or method, outer=outer)
+    # Layers that a deadline ends are as wide as interval arithmetic makes them, and the margins
+    # hold all the same: some time is left for them.
+    with using(current().within(LAYERS * current().remaining())):
+        layers = pre_activation_bounds(network, boxes, below or method, outer=outer)
     rows = margin_rows(network, query.anchor.label, query.target)
     return linear_bounds(network, boxes, layers, rows, method, ascent=Ascent(enough=enough)), layers
 
@@ -205,6 +216,8 @@ def certified_radius(
 
     try:
         with using(resources):
+            if query.network.neurons > LARGE and method in ("crown", "alpha-crown", "fastlin-ibp"):
+                first = _start(bracket, query, resources, first)
             stopped = not _close(bracket, query, resources, method, first)
     except KeyboardInterrupt:
         if bracket.low == 0.0:
@@ -216,6 +229,28 @@ def certified_radius(
 
 def _first_radius(limit: float, upper: float | None) -> float:
     return min(0.5 * upper if upper else 0.01, limit)
+
+
+def _start(bracket: "_Bracket", query: Query, resources: Resources, first: float) -> float:
+    """Certify a first radius with interval bounds of the layers; the radius to go on with.
+
+    Such a pass takes a moment where linear bounds of all layers take minutes, and is the result
+    where time is over before these have one.
+    """
+    within = resources.within(FIRST * resources.remaining())
+    radius = first
+    for _ in range(DECADES):
+        if within.over:
+            break
+        try:
+            margins, _ = margins_on(query, [query.ball(radius)], "crown", below="ibp")
+        except GraphpruneError:  # the bounds overflow
+            margins = np.full((1, 1), -np.inf)
+        if np.min(margins) > 0.0:
+            bracket.low = radius
+            return first if radius == first else min(WIDER * radius, first)
+        radius *= 0.1
+    return first
 
 
 def _close(

@@ -20,7 +20,7 @@ from graphprune.bounds.protocol import Ascent, EngineName
 from graphprune.ir.network import Network, sample_shape, size
 from graphprune.region import Norm
 from graphprune.runtime.reference import segment_offset
-from graphprune.runtime.resources import Resources
+from graphprune.runtime.resources import Resources, current
 from graphprune.runtime.session import Executable, Resident, compiled
 from graphprune.transforms.optimisation import CHANGES, NEXT, STATE
 from graphprune.transforms.relaxation import LINES, ancestors
@@ -74,6 +74,8 @@ class GraphEngine:
         step = self._rows_at_once() // 2 or 1
         fed = self._fed(index)
         for start in range(0, len(neurons), step):
+            if current().over:
+                break  # what is left is as wide as the interval image
             part = neurons[start : start + step]
             rows = np.zeros((batch, 2 * len(part), width), np.float32)
             k = np.arange(len(part))
@@ -94,6 +96,9 @@ class GraphEngine:
             singles = rows.astype(np.float32)
         parts = []
         for start in range(0, len(rows), step):
+            if start and current().over:
+                parts.append(np.full((batch, len(rows) - start), -np.inf))
+                break
             part = singles[start : start + step]
             stacked = np.ascontiguousarray(np.broadcast_to(part, (batch, *part.shape)))
             bound = self._bounds(index, fed, stacked)

@@ -1,5 +1,6 @@
 """d_bnd: the exact distance to the decision boundary, as an interval with a status."""
 
+import logging
 from dataclasses import dataclass, replace
 from functools import partial
 from time import monotonic
@@ -28,11 +29,16 @@ from graphprune.ir.html import table
 from graphprune.progress import Interrupted, Progress, quiet
 from graphprune.region import Anchor, Domain
 from graphprune.runtime.resources import Resources, current
+from graphprune.transforms.matrix import matrix_bytes
 
 Status = Literal["exact", "interval", "robust"]
 
 # The share of the time limit that attack and certificate may use before the solver starts.
 FIRST_SHARE = 0.25
+# With more neurons than this, certificates are had sooner than radius attempts.
+WIDE = 5000
+
+log = logging.getLogger("graphprune")
 
 
 @dataclass(frozen=True, eq=False)
@@ -294,6 +300,13 @@ def _close(interval: DistanceInterval, resources: Resources, settings: DistanceS
     if cheap and _robust(interval, resources):
         return
     _first(interval, resources, settings)
+    needed = matrix_bytes(interval.problem.network)
+    if needed > resources.memory:
+        log.warning(
+            "exact search takes about %.1f GiB on this network and may take %.1f: the interval is"
+            " that of attack and certificate", needed / 2**30, resources.memory / 2**30,
+        )  # fmt: skip
+        return
     before = settings.before
     if before is not None and not interval.closed and not resources.over:
         survive(before.name, partial(before.run, interval, resources))
@@ -320,7 +333,8 @@ def _first(interval: DistanceInterval, resources: Resources, settings: DistanceS
     """The interval of attack and certificate.
 
     Before the search a fast attack is enough, which finds closer points itself; where its first
-    radius attempt settles the question, nothing else is done.
+    radius attempt settles the question, nothing else is done. On wide networks that is hardly ever
+    so, and an attempt may take longer than a certificate, which comes first there.
     """
     query = interval.problem.query
     share = FIRST_SHARE * resources.remaining()
@@ -332,21 +346,31 @@ def _first(interval: DistanceInterval, resources: Resources, settings: DistanceS
         if found.witness is not None:
             interval.accept(found.witness, deadline=resources.deadline)
 
+    def prove() -> None:
+        if settings.certificate is None:
+            upper = interval.upper if interval.witness else None
+            proof = certified_radius(query, own.within(share), upper=upper)
+            interval.raise_lower(proof.radius, certified=True)
+
     if settings.certificate is not None:
         interval.raise_lower(settings.certificate.radius, certified=True)
     if settings.solver == "scip" or not query.network.piecewise_linear:
         take("standard")
-    else:
-        take("fast")
-        survive("search", partial(first_attempt, interval, resources))
-        if interval.closed:
-            return
-        if settings.attack is None:
-            take("standard")
-    if settings.certificate is None:
-        upper = interval.upper if interval.witness else None
-        proof = certified_radius(query, own.within(share), upper=upper)
-        interval.raise_lower(proof.radius, certified=True)
+        prove()
+        return
+    take("fast")
+    wide = query.network.neurons > WIDE
+    if wide:
+        prove()
+    if matrix_bytes(query.network) <= resources.memory:
+        limited = resources.within(share) if wide else resources
+        survive("search", partial(first_attempt, interval, limited))
+    if interval.closed:
+        return
+    if settings.attack is None:
+        take("standard")
+    if not wide:
+        prove()
 
 
 def _result(

@@ -111,6 +111,11 @@ def segment_matrix(segment: Segment) -> SegmentMatrix:
     )
 
 
+def matrix_bytes(network: Network) -> int:
+    """Memory of the matrices of all segments, about: a weight, its size and their places."""
+    return network.multiply_adds * 24
+
+
 def matrix_of(network: Network, index: int) -> SegmentMatrix:
     """The matrices of segment number `index`, made once per network."""
     make = partial(segment_matrix, network.segments[index])

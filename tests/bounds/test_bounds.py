@@ -32,6 +32,7 @@ from tests.conftest import random_points
 from tests.oracles import Perceptron
 
 FREE = gp.Domain(-np.inf, np.inf)
+ENGINES: tuple[Literal["compact", "graph"], ...] = ("compact", "graph")
 ROUND_NORMS = tuple(norm for norm in NORMS.values() if not norm.separable)
 
 
@@ -150,8 +151,7 @@ def test_both_engines_find_the_same_margins(
     rows = margin_rows(mnist_a, images[0].label)
     layers = pre_activation_bounds(mnist_a, boxes, method)
     found = []
-    engines: tuple[Literal["compact", "graph"], ...] = ("compact", "graph")
-    for name in engines:
+    for name in ENGINES:
         with using_engine(name):
             found.append(linear_bounds(mnist_a, boxes, layers, rows, method))
     compact, graph = found
@@ -288,3 +288,20 @@ def test_smooth_neurons_are_tightened_whatever_their_sign(op: str) -> None:
     for tight in relaxed:
         assert np.mean((tight.upper - tight.lower) / (box.upper - box.lower)) < 0.85
         assert np.all((tight.lower >= box.lower) & (tight.upper <= box.upper))
+
+
+@given(st.data())
+def test_bounds_that_a_deadline_ends_hold(data: st.DataObject) -> None:
+    """What time is too short for is as wide as interval arithmetic makes it."""
+    network = data.draw(networks())
+    method = data.draw(st.sampled_from([m for m in METHODS if m != "ibp"]))
+    middle = np.full(network.input_shape, 0.45)
+    ball = Ball(middle, 0.15, gp.Domain())
+    boxes, rows = Boxes.of(ball), np.eye(network.classes)
+    logits = forward64(network, random_points(network, 40, low=0.31, high=0.59))[0]
+    for engine in ENGINES:
+        with using_engine(engine), using(Resources(deadline=0.0)):
+            layers = pre_activation_bounds(network, boxes, method)
+            below = linear_bounds(network, boxes, layers, rows, method)
+        assert_encloses(network, layers, ball)
+        assert np.all(logits >= below[0] - 1e-9)

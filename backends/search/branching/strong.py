@@ -18,7 +18,7 @@ class StrongBranching:
         Neurons whose children are bounded.
     """
 
-    candidates: int = 64
+    candidates: int = 24
 
     def choose(
         self,

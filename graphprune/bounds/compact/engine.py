@@ -16,7 +16,7 @@ from graphprune.bounds.problem import (
 )
 from graphprune.bounds.protocol import Ascent, EngineName
 from graphprune.ir.network import activation_of
-from graphprune.runtime.resources import Resources
+from graphprune.runtime.resources import Resources, current
 from graphprune.transforms.optimisation import RATE
 from graphprune.transforms.rounding import gamma64
 
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 # than TINY; of what a row multiplies, by less than gamma times the layout's FLOOR times the row.
 LARGEST = 1e100
 TINY = 1e-150
+# Neurons bounded between two looks at the clock: of wide networks a second's worth.
+BLOCK = 512
 
 
 class CompactEngine:
@@ -91,15 +93,31 @@ class CompactEngine:
             # Only one side can show the sign of a neuron: that of its value at the middle.
             sign[self._at_middle(index)[box, neuron] < 0.0] = -1.0
         for _ in range(2):
-            given = self.kernels.SparseRows(box, np.arange(len(box) + 1), neuron, sign)
-            out = self._bounds(index, given, until_stable=until_stable)
-            finite(out)
+            out = self._unit_rows(index, box, neuron, sign, until_stable=until_stable)
             up = sign > 0.0
             lower[box[up], order[neuron[up]]] = out[up]
             upper[box[~up], order[neuron[~up]]] = -out[~up]
             left = (out < 0.0) | (not until_stable)
             box, neuron, sign = box[left], neuron[left], -sign[left]
         return lower, upper
+
+    def _unit_rows(
+        self, index: int, box: NDArray[np.intp], neuron: NDArray[np.intp], sign: Floats, *,
+        until_stable: bool,
+    ) -> Floats:  # fmt: skip
+        """Lower bounds of sign times neurons; -inf for those that time was too short for."""
+        out = np.full(len(box), -np.inf)
+        for start in range(0, len(box), BLOCK):
+            if current().over:
+                break
+            part = slice(start, start + BLOCK)
+            count = len(box[part])
+            given = self.kernels.SparseRows(
+                box[part], np.arange(count + 1), neuron[part], sign[part]
+            )
+            out[part] = self._bounds(index, given, until_stable=until_stable)
+            finite(out[part])
+        return out
 
     def _at_middle(self, index: int) -> Floats:
         """About the values (B, n) of a pre-activation at the middles of the boxes."""

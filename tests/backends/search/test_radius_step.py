@@ -1,18 +1,21 @@
 """Radius steps: what one target hands to others, and a ball to a smaller one."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from time import monotonic
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import graphprune as gp
 from graphprune.backends.protocol import DistanceInterval, DistanceProblem
 from graphprune.backends.relaxation.node_lp import solve_node
 from graphprune.backends.search.node import root_of
-from graphprune.backends.search.radius_step import RadiusProof
+from graphprune.backends.search.radius_step import RadiusProof, prove_radius
 from graphprune.backends.search.scheduler import TreeScheduler
-from graphprune.backends.search.settings import DEFAULT
+from graphprune.backends.search.settings import DEFAULT, EffortLevel
 from graphprune.backends.search.tree import Tree
 from graphprune.backends.search.work_units import WorkResult, pack
 from graphprune.backends.search.worker_group import WorkerGroup
@@ -20,7 +23,8 @@ from graphprune.pipeline.verify import samples_in
 from graphprune.runtime.reference import forward64
 from graphprune.runtime.resources import Resources
 from tests.conftest import MODELS
-from tests.oracles import Perceptron
+from tests.drawn import labelled
+from tests.oracles import Perceptron, brute_force_distance
 
 RADIUS = 0.2
 
@@ -158,3 +162,27 @@ def test_a_case_that_time_stopped_stays_open() -> None:
     node = root_of(target, target.radius)
     tree._decide(node, target, node.parameters(), target.bound, proof.points)
     assert (tree.waiting, tree.remaining()[1]) == (1, [])
+
+
+@settings(max_examples=60)
+@given(
+    labelled([2, 5, 3], [2, 3, 3, 3], [3, 2, 2, 2, 4]),
+    st.floats(0.05, 1.0),
+    st.lists(st.integers(1, 4), min_size=2, max_size=4),
+)
+def test_unfinished_trees_of_several_targets_prove_no_more_than_is_true(
+    drawn: tuple[Perceptron, gp.Network, gp.Anchor], radius: float, budgets: list[int]
+) -> None:
+    """What one target's tree has closed says nothing of those that others have left open."""
+    net, network, anchor = drawn
+    true = brute_force_distance(net, anchor.x.astype(float), anchor.label, 0.0, 1.0)
+    levels = tuple(
+        EffortLevel(nodes, cuts=2 * place, constrained=place > 1)
+        for place, nodes in enumerate(budgets)
+    )
+    own = replace(DEFAULT, step=replace(DEFAULT.step, levels=levels, few=0))
+    interval = DistanceInterval(DistanceProblem(network, anchor, gp.Domain(), 1.0))
+    for least in (0.5, None):
+        step = prove_radius(interval, Resources(), radius, 0, least=least, settings=own)
+        for proven in (step.radius, interval.lower):
+            assert proven <= true * (1 + 1e-9) + 1e-12

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 import graphprune as gp
 from graphprune.backends.primal_heuristic import search_near
 from graphprune.backends.protocol import DistanceInterval, DistanceProblem
+from graphprune.backends.search.radius_step import RadiusStep
 from graphprune.backends.search.solver import RadiusSchedule
 from graphprune.evaluate.distance import Distance
 from graphprune.progress import Interrupted
@@ -161,14 +162,59 @@ def test_ctrl_c_carries_the_interval_reached(
     assert found.lower < found.upper
 
 
+def took(trees: float, *, roots: float = 5.0, complete: bool = True) -> RadiusStep:
+    return RadiusStep(0.5, complete, 100, 1, roots, trees, stopped=not complete)
+
+
 def test_radius_steps_are_small_only_where_trees_are_large() -> None:
     """Seconds that went into roots say nothing of how a tree grows with the radius."""
     schedule = RadiusSchedule()
-    largest = schedule.settings.largest
-    assert schedule.slow_step(nodes=3, seconds=5.0, remaining=10.0) == largest
-    assert schedule.slow_step(nodes=5000, seconds=0.5, remaining=10.0) == largest
-    assert schedule.slow_step(nodes=5000, seconds=5.0, remaining=np.inf) == largest
-    assert schedule.slow_step(nodes=5000, seconds=5.0, remaining=-1.0) < largest
-    slower = [schedule.slow_step(5000, s, 60.0) for s in (2.0, 8.0, 20.0)]
+    largest, smallest = schedule.settings.largest, schedule.settings.smallest
+    assert schedule.affordable(took(0.01), remaining=60.0) == largest
+    assert schedule.affordable(took(0.5, roots=0.1), remaining=10.0) is None
+    assert schedule.affordable(took(5.0), remaining=np.inf) is None
+    assert schedule.affordable(took(5.0), remaining=-1.0) == smallest
+    slower = [schedule.affordable(took(seconds), 60.0) or 1.0 for seconds in (2.0, 8.0, 20.0)]
     assert slower == sorted(slower, reverse=True)
-    assert slower[-1] < largest
+    assert slower[-1] < slower[0] <= largest
+
+
+def interval_for(network: gp.Network, anchor: gp.Anchor, unstable: int) -> DistanceInterval:
+    witness = gp.attack(network, anchor, effort="fast").witness
+    assert witness is not None
+    lower = 0.3 * witness.distance
+    problem = DistanceProblem(network, anchor, gp.Domain(), 1.0)
+    return DistanceInterval(problem, witness, lower, lower, unstable=unstable)
+
+
+def test_attempts_close_in_on_the_largest_cheap_radius(
+    tiny: gp.Network, images: list[gp.Anchor]
+) -> None:
+    """On a wide network a failure halves the way to what is proven; then steps begin."""
+    schedule = RadiusSchedule()
+    interval = interval_for(tiny, images[0], 10_000)
+    radii = []
+    while (plan := schedule.next(interval, 60.0)).least is not None:
+        radii.append(plan.radius)
+        assert schedule.took(plan, took(0.0, complete=False), 0.1, 60.0)
+    assert len(radii) > 2
+    gaps = np.array(radii) - interval.lower
+    np.testing.assert_allclose(gaps[1:], 0.5 * gaps[:-1], rtol=1e-9)
+    assert plan.radius <= radii[-1]
+    # A step that its limit ended is followed by smaller ones, and the last has all the time.
+    share = 0.06
+    while share > schedule.settings.smallest:
+        assert plan.seconds < 60.0
+        assert schedule.took(plan, took(9.0, complete=False), share, 60.0)
+        share, plan = 0.5 * share, schedule.next(interval, 60.0)
+    assert plan.seconds == 60.0
+
+
+def test_a_narrow_network_goes_through_fixed_shares(
+    tiny: gp.Network, images: list[gp.Anchor]
+) -> None:
+    schedule = RadiusSchedule()
+    interval = interval_for(tiny, images[0], 20)
+    plan = schedule.next(interval, 60.0)
+    assert plan.least is None
+    assert plan.radius == pytest.approx(0.6 * interval.upper, rel=1e-3)
