@@ -164,7 +164,7 @@ class RadiusProof:
             groups = [targets] if last or self.least is not None else by_ease(targets)
             trees = [self._build_tree(group) for group in groups]
             reached = min(tree.radius for tree in trees)
-            self.reaches.append(round(reached / self.ball.radius, 3))
+            self.reaches.append(round(reached / self.ball.radius, 3) if reached else 0.0)
             hopeless = self.least is not None and reached < self.least * self.ball.radius
             if not hopeless:
                 self._expand_each(trees, groups)

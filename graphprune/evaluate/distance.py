@@ -37,6 +37,8 @@ Status = Literal["exact", "interval", "robust"]
 FIRST_SHARE = 0.25
 # With more neurons than this, certificates are had sooner than radius attempts.
 WIDE = 5000
+# Bytes that a network's matrices may always take.
+MATRICES = 2 << 30
 
 log = logging.getLogger("graphprune")
 
@@ -300,11 +302,10 @@ def _close(interval: DistanceInterval, resources: Resources, settings: DistanceS
     if cheap and _robust(interval, resources):
         return
     _first(interval, resources, settings)
-    needed = matrix_bytes(interval.problem.network)
-    if needed > resources.memory:
+    if not _fits(interval.problem.network, resources):
         log.warning(
-            "exact search takes about %.1f GiB on this network and may take %.1f: the interval is"
-            " that of attack and certificate", needed / 2**30, resources.memory / 2**30,
+            "the interval is that of attack and certificate: exact search takes about %.0f GiB of"
+            " memory on this network", matrix_bytes(interval.problem.network) / 2**30,
         )  # fmt: skip
         return
     before = settings.before
@@ -312,6 +313,11 @@ def _close(interval: DistanceInterval, resources: Resources, settings: DistanceS
         survive(before.name, partial(before.run, interval, resources))
     if interval.lower < interval.cutoff:
         attempt(settings.solver, interval, resources)
+
+
+def _fits(network: Network, resources: Resources) -> bool:
+    """True where the network's matrices fit into memory, whatever open cases may take."""
+    return matrix_bytes(network) <= max(resources.memory, MATRICES)
 
 
 def _robust(interval: DistanceInterval, resources: Resources) -> bool:
@@ -362,7 +368,7 @@ def _first(interval: DistanceInterval, resources: Resources, settings: DistanceS
     wide = query.network.neurons > WIDE
     if wide:
         prove()
-    if matrix_bytes(query.network) <= resources.memory:
+    if _fits(query.network, resources):
         limited = resources.within(share) if wide else resources
         survive("search", partial(first_attempt, interval, limited))
     if interval.closed:
