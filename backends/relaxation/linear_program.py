@@ -6,6 +6,7 @@ h <= s (z - l); last, h <= plane of the neurons that have one. A linear program'
 bound, so nothing rests on the solver's numerics.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +15,7 @@ from scipy import sparse
 
 from graphprune.backends.relaxation.kernels import (
     CondensedRows,
+    LinearRow,
     NetworkRelaxation,
     Parameters,
     RegionBox,
@@ -148,6 +150,28 @@ class RelaxationProgram:
         if found is None:
             return None
         return self._solution(found), max(0.0, -float(found.duals[-1]))
+
+    def least_largest(
+        self, goals: Sequence[LinearRow], seconds: float = INFINITY
+    ) -> tuple[Floats, Floats] | None:
+        """The basis values with the least largest goal, and the goals' multipliers.
+
+        The multipliers are >= 0, some are positive. Changes the program for good; None where it
+        has no point, or HiGHS gives up.
+        """
+        width = self.inputs + self.neurons
+        self.highs.changeColsCost(width, np.arange(width, dtype=np.int32), np.zeros(width))
+        self.highs.addVar(-INFINITY, INFINITY)
+        self.highs.changeColCost(width, 1.0)
+        rows = np.array([np.append(goal.row, -1.0) for goal in goals])
+        offsets = np.array([goal.offset for goal in goals])
+        self.highs.add_matrix(sparse.csr_array(rows), np.full(len(goals), -INFINITY), -offsets)
+        self.highs.run_for(seconds)
+        found = self.highs.optimum()
+        if found is None:
+            return None
+        multipliers = np.maximum(-found.duals[-len(goals) :], 0.0)
+        return (found.columns[:width], multipliers) if multipliers.sum() > 0.0 else None
 
     def _solution(self, found: Optimum) -> LPSolution:
         m, goal = self.neurons, self.goal

@@ -15,6 +15,7 @@ from graphprune.backends.relaxation import kernels
 from graphprune.backends.relaxation.arrays import box_of
 from graphprune.backends.relaxation.kernels import (
     AscentSettings,
+    CondensedRows,
     LinearRow,
     NetworkRelaxation,
     Parameters,
@@ -171,16 +172,22 @@ def solve_node(case: Subproblem, phases: NDArray[np.int8], deadline: float = np.
             break
         proof = better
         program.move(box_of(case.ball.shrunk(proof.radius * (1 + 1e-7))))
-    true = np.concatenate([point, np.zeros(m)]) if point is not None else np.zeros(n + m)
-    kernels.evaluate_network(case.rows, true)
-    wrong = np.where(phases == 0, np.abs(hidden - true[n:]), 0.0)
-    neuron = int(np.argmax(wrong)) if m and wrong.max() > SETTINGS.wrong else None
+    there = np.zeros(n) if point is None else point
+    neuron = most_wrong(case.rows, np.concatenate([there, hidden]), phases)
     radius = proof.radius
     if neuron is None:
         nearest = _nearest(case, phases, deadline)
         if nearest is not None and nearest[0] > radius:
             radius, point = nearest
     return NodeAnswer(False, point, inner, neuron, radius, proof)
+
+
+def most_wrong(rows: CondensedRows, basis: Floats, phases: NDArray[np.int8]) -> int | None:
+    """Return the unsplit neuron whose hidden value a relaxation is most wrong about, if any."""
+    true = basis.copy()
+    kernels.evaluate_network(rows, true)
+    wrong = np.where(phases == 0, np.abs(basis - true)[rows.inputs :], 0.0)
+    return int(np.argmax(wrong)) if len(wrong) and wrong.max() > SETTINGS.wrong else None
 
 
 def _nearest(

@@ -2,20 +2,30 @@
 
 An order of two outputs is that of their scores. A threshold of one output goes through the inverse
 of an increasing function (:mod:`graphprune.canonical.increasing`), rounded outward for what is to
-be excluded and inward for what a point must satisfy.
+be excluded and inward for what a point must satisfy. Functions of all scores have classes of their
+own (:mod:`graphprune.backends.verify.over_classes`).
 """
 
 from collections.abc import Sequence
 from fractions import Fraction
 from math import isfinite
 
+import numpy as np
+from numpy.typing import NDArray
+
+from graphprune.backends.verify.over_classes import OVER_CLASSES, OverClasses
 from graphprune.canonical.increasing import inverse
 from graphprune.ir import Network
 from graphprune.ir.source import HeadOperator
 from graphprune.vnnlib import Constraint, Disjunct, Property
 
+Floats = NDArray[np.float64]
 
-def below_head(region: Disjunct, head: Sequence[HeadOperator], *, outward: bool) -> Disjunct | None:
+
+def below_head(
+    region: Disjunct, head: Sequence[HeadOperator], *, outward: bool, classes: int = 0,
+    samples: Floats | None = None,
+) -> Disjunct | None:  # fmt: skip
     """A region's constraints on the scores.
 
     Parameters
@@ -25,6 +35,8 @@ def below_head(region: Disjunct, head: Sequence[HeadOperator], *, outward: bool)
     outward
         The result holds at every point where the region's constraints do; otherwise they hold
         wherever the result does.
+    samples
+        Scores (M, classes) near which the result should be tight.
 
     Returns
     -------
@@ -34,6 +46,9 @@ def below_head(region: Disjunct, head: Sequence[HeadOperator], *, outward: bool)
     """
     if not head:
         return region
+    over = over_classes(head)
+    if over is not None and outward and not _ordered(region):
+        return _below(over, region, classes, samples)
     polytopes = []
     for polytope in region.polytopes:
         moved = [_moved(c, head, outward) for c in polytope]
@@ -44,6 +59,31 @@ def below_head(region: Disjunct, head: Sequence[HeadOperator], *, outward: bool)
     return Disjunct(region.box, tuple(polytopes))
 
 
+def over_classes(head: Sequence[HeadOperator]) -> OverClasses | None:
+    """The function of all scores that a file ends in, where there is nothing else above them."""
+    if len(head) != 1 or not head[0].over_classes or head[0].op_type not in OVER_CLASSES:
+        return None
+    return OVER_CLASSES[head[0].op_type](head[0].attributes)
+
+
+def _ordered(region: Disjunct) -> bool:
+    """True where every constraint is about the order of two outputs, or about inputs."""
+    return all(c.compares or not c.terms for polytope in region.polytopes for c in polytope)
+
+
+def _below(
+    over: OverClasses, region: Disjunct, classes: int, samples: Floats | None
+) -> Disjunct | None:
+    known = np.zeros((0, classes)) if samples is None else samples
+    polytopes: list[tuple[Constraint, ...]] = []
+    for polytope in region.polytopes:
+        found = over.below(polytope, classes, known)
+        if found is None:
+            return None
+        polytopes += found
+    return Disjunct(region.box, tuple(polytopes))
+
+
 def answerable(network: Network, prop: Property) -> bool:
     """True where a property can be asked about the scores below what is cut.
 
@@ -51,7 +91,7 @@ def answerable(network: Network, prop: Property) -> bool:
     """
     head = network.source.head
     if any(operator.over_classes for operator in head):
-        return True  # no layer either: the question itself is refused, with its reason
+        return True  # no layer either: what cannot be asked is refused, with its reason
     return all(below_head(region, head, outward=True) is not None for region in prop.regions)
 
 

@@ -1,7 +1,10 @@
 """The network that a property speaks about: which of a file's outputs, cut where."""
 
+from dataclasses import replace
 from math import prod
 from pathlib import Path
+
+import onnx
 
 from graphprune.backends.verify.head import answerable
 from graphprune.canonical import canonicalise
@@ -10,7 +13,13 @@ from graphprune.errors import GraphpruneError
 from graphprune.ir import Network
 from graphprune.ir.load import ModelFile, read_model
 from graphprune.ir.shapes import Shapes, with_shapes
+from graphprune.ir.source import HeadOperator
 from graphprune.vnnlib import Property
+
+# They change the shape or the type of class numbers, not their values.
+RESHAPES = ("Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze")
+# Types of a Cast that hold the number of every class.
+WIDE = {onnx.TensorProto.INT32, onnx.TensorProto.INT64, onnx.TensorProto.DOUBLE}
 
 
 def network_for(
@@ -50,7 +59,28 @@ def network_for(
     if not answerable(network, prop):
         network = canonicalise(file, output=output, whole=True)
     _check_inputs(network, prop)
-    return network
+    return _of_labels(network, file)
+
+
+def _of_labels(network: Network, file: ModelFile) -> Network:
+    """The network with the ArgMax in its head that loading has cut, where the output is its own."""
+    source = network.source
+    producers = {out: node for node in file.proto.graph.node for out in node.output}
+    name = source.file_output
+    while (node := producers.get(name)) is not None and _keeps(node):
+        name = node.input[0]
+    if source.head or node is None or node.op_type != "ArgMax":
+        return network
+    if node.input[0] != source.output_name:
+        return network
+    head = (HeadOperator.of(node, over_classes=True),)
+    return replace(network, source=replace(source, head=head))
+
+
+def _keeps(node: onnx.NodeProto) -> bool:
+    """True where a node keeps a class's number."""
+    wide = node.op_type == "Cast" and any(a.name == "to" and a.i in WIDE for a in node.attribute)
+    return wide or node.op_type in RESHAPES
 
 
 def _all_outputs(file: ModelFile, prop: Property, named: list[str]) -> ModelFile:
@@ -70,11 +100,13 @@ def _all_outputs(file: ModelFile, prop: Property, named: list[str]) -> ModelFile
 
 
 def _check_inputs(network: Network, prop: Property) -> None:
-    name = prop.input_names[0] if len(prop.input_names) == 1 else None
-    if name is not None and name != network.source.input_name:
+    named = [name for name in prop.input_names if name is not None]
+    own = [part.name for part in network.source.inputs]
+    # Elements are numbered in the order of the file's inputs.
+    if named and named != own:
+        model = network.source.path or "the model"
         raise GraphpruneError(
-            f"the property is about the input '{name}'; {network.source.path or 'the model'} has"
-            f" '{network.source.input_name}'"
+            f"the property is about the input {_listed(named)}; {model} has {_listed(own)}"
         )
 
 

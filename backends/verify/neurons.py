@@ -2,8 +2,10 @@
 
 The search for exact distances (:mod:`graphprune.backends.search`) does the work: its tree, its
 condensed network, compiled alpha-beta-CROWN bounds, filtered strong branching and root tightening,
-with a constraint of the unsafe set in the place of a margin. A polytope is excluded with one of its
-constraints, the one whose bound at the root is best.
+with a constraint of the unsafe set in the place of a margin. A polytope of several constraints is
+excluded with the combination of them that a linear program finds
+(:mod:`graphprune.backends.verify.joint`): at the root, where it is better than each of them, and
+anew in every case that has points with the present row <= 0.
 """
 
 from dataclasses import dataclass, replace
@@ -12,12 +14,17 @@ from math import inf
 import numpy as np
 from numpy.typing import NDArray
 
+from graphprune.backends.relaxation import kernels
+from graphprune.backends.relaxation.arrays import copied
 from graphprune.backends.relaxation.condensed import bounds_of
 from graphprune.backends.relaxation.cuts import with_planes
+from graphprune.backends.relaxation.node_lp import solve_node
 from graphprune.backends.relaxation.subproblem import CondensedRegion, Subproblem
 from graphprune.backends.relaxation.tighten import constrain_root
+from graphprune.backends.search.node import TreeNode
 from graphprune.backends.search.tree import HeuristicSchedule, Tree
 from graphprune.backends.verify.attack import attack_from
+from graphprune.backends.verify.joint import Conjunction, JointAnswer, solve_joint
 from graphprune.backends.verify.query import Counterexample, RegionResult, VerificationQuery
 from graphprune.backends.verify.settings import DEFAULT, NeuronSettings
 from graphprune.backends.verify.specifications import boxes_of
@@ -74,6 +81,8 @@ class _NeuronSearch:
         self.found = _Confirmation(query)
         self.nodes = 0
         self.undecided = self.full = False
+        # The polytope of every row that is to exclude one, by the row's id.
+        self._polytope: dict[int, Conjunction] = {}
         self._starts: list[tuple[float, Floats]] = []
         self._next_attack = settings.first_attack
 
@@ -84,6 +93,7 @@ class _NeuronSearch:
                 targets = [root for target in targets for root in self._tightened(target)]
             if level.cuts:
                 targets = self._cut(targets, level.cuts)
+            self.full = False
             targets = self._grow(targets, level.nodes)
         point = self.found.point
         reason = ""
@@ -96,14 +106,16 @@ class _NeuronSearch:
         return RegionResult(unsat, point, self.nodes, reason if ended else "")
 
     def _targets(self) -> list[Subproblem]:
-        """Per open polytope the constraint that its root excludes best."""
+        """Per open polytope the row that its root excludes best."""
         query = self.query
         layers = pre_activation_bounds(query.network, boxes_of(query))
         region = CondensedRegion.of(query.network, self.box, bounds_of(layers))
         chosen: list[Subproblem] = []
         for p in range(query.polytopes):
             best: Subproblem | None = None
-            for r in range(query.first[p], query.first[p + 1]):
+            part = slice(query.first[p], query.first[p + 1])
+            polytope = Conjunction(query.weights[part], query.limits[part], region.condensed)
+            for r in range(part.start, part.stop):
                 self.progress(f"bounding constraint {r + 1} of {len(query.limits)}")
                 limit = float(query.limits[r])
                 target = Subproblem.of(region, query.weights[r], limit=limit).optimised()
@@ -111,9 +123,54 @@ class _NeuronSearch:
                     best = target
                 if best.bound > 0.0 or not query.in_time:
                     break
-            if best is not None and not best.bound > 0.0:
+            if best is None or best.bound > 0.0:
+                continue
+            joint = self._joint(best, polytope, best.parameters.phases)
+            if joint is not None:
+                best = max(best, joint.case.optimised(), key=lambda root: root.bound)
+            if not best.bound > 0.0:
+                self._polytope[id(best.row)] = polytope
                 chosen.append(best)
         return chosen
+
+    def _joint(
+        self, case: Subproblem, polytope: Conjunction, phases: NDArray[np.int8]
+    ) -> JointAnswer | None:
+        """Return the answer of the program with all constraints; None where there is but one."""
+        small = len(case.rows.values) <= self.settings.most_entries
+        if len(polytope.limits) == 1 or not small or not self.query.in_time:
+            return None
+        found = solve_joint(case, polytope, phases, self.query.deadline)
+        if found is not None:
+            self.found.add_candidate(found.point)
+        return found
+
+    def _split_joint(self, node: TreeNode) -> list[Subproblem]:
+        """Return what is left of a case whose row does not exclude it.
+
+        Its row is the combination of all constraints then, and one more neuron is split.
+        """
+        polytope = self._polytope[id(node.case.row)]
+        joint = self._joint(node.case, polytope, node.phases)
+        if joint is None:
+            self.undecided = True
+            return []
+        answer = solve_node(joint.case, node.phases, self.query.deadline)
+        if answer.closed:
+            return []
+        neuron = answer.neuron if joint.neuron is None else joint.neuron
+        if neuron is None:
+            self.undecided = True
+            return []
+        self._polytope[id(joint.case.row)] = polytope
+        children = []
+        for phase in (kernels.ACTIVE, kernels.INACTIVE):
+            parameters = copied(answer.proof.parameters)
+            parameters.phases[neuron], parameters.slopes[neuron] = phase, 0.0
+            child = replace(joint.case, parameters=parameters, radius=0.0).optimised()
+            if not child.bound > 0.0:
+                children.append(child)
+        return children
 
     def _tightened(self, target: Subproblem) -> list[Subproblem]:
         """Output-constrained bounds of the last layers (Kotha et al. 2023); nothing: excluded.
@@ -158,9 +215,11 @@ class _NeuronSearch:
                 self._attack()
             self.progress(f"neuron splitting: {self.nodes} cases bounded, {len(tree)} open")
         waiting, resolved = tree.remaining()
-        self.undecided, self.full = self.undecided or bool(resolved), tree.full
+        self.full |= tree.full
         left = {id(node.case.row) for node in waiting}
-        return [target for target in targets if id(target.row) in left]
+        still = [target for target in targets if id(target.row) in left]
+        again = [case for node in resolved for case in self._split_joint(node)]
+        return still + self._grow(again, each) if again and self.found.point is None else still
 
     def _attack(self) -> None:
         """Descend from the most promising minimisers since the last attack."""

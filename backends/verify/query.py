@@ -7,15 +7,18 @@ from time import monotonic
 import numpy as np
 from numpy.typing import NDArray
 
-from graphprune.backends.verify.head import below_head
+from graphprune.backends.verify.head import below_head, over_classes
 from graphprune.backends.verify.relations import rows_of_constraints
 from graphprune.errors import UnsupportedError
 from graphprune.ir import Network
 from graphprune.runtime.original import run_file, run_original
 from graphprune.runtime.reference import forward64
-from graphprune.vnnlib import Disjunct
+from graphprune.vnnlib import Disjunct, RationalBox
 
 Floats = NDArray[np.float64]
+
+# Points of a box whose scores make constraints above a Softmax tight there.
+SAMPLES = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +68,8 @@ class VerificationQuery:
     region
         Constraints on the scores, which hold wherever the property says that a point is unsafe.
     stated, strict
-        The property's own, of the file's outputs; and one of the scores that lies inside.
+        The property's own, of the file's outputs; and one of the scores that lies inside. None
+        where the file ends in a function of all scores, whose values are taken instead.
     lower, upper
         Flat float64 box that holds the region's box.
     weights, limits
@@ -79,7 +83,7 @@ class VerificationQuery:
     network: Network
     region: Disjunct
     stated: Disjunct
-    strict: Disjunct
+    strict: Disjunct | None
     lower: Floats
     upper: Floats
     weights: Floats
@@ -99,20 +103,23 @@ class VerificationQuery:
         UnsupportedError
             It speaks of values above what is cut, otherwise than of their order.
         """
-        source = network.source
-        region, strict = (below_head(stated, source.head, outward=out) for out in (True, False))
+        source, outputs = network.source, network.source.output_layout.size
+        over = over_classes(source.head)
+        samples = None if over is None else _scores(network, stated.box)
+        region = below_head(stated, source.head, outward=True, classes=outputs, samples=samples)
+        strict = below_head(stated, source.head, outward=False)
         ordered = all(c.compares for polytope in stated.polytopes for c in polytope)
         if source.file_output != source.output_name and not source.head and not ordered:
-            region = None  # cut without a trace (an ArgMax)
-        if region is None or strict is None:
+            region = None  # cut without a trace (the lookup of a label)
+        if region is None or (strict is None and over is None):
             above = ", ".join(operator.op_type for operator in source.head)
             raise UnsupportedError(
                 f"the property speaks of values above the {above or 'last operators'} of"
-                f" {source.path or 'the model'}, cut here: only comparisons of two outputs, and"
-                " below a function of every number thresholds, are decided for such a model"
+                f" {source.path or 'the model'}, cut here: comparisons of two outputs, thresholds"
+                " below functions of every number, and what a Softmax or ArgMax makes linear on"
+                " its scores are decided for such a model"
             )
         constraints = [c for polytope in region.polytopes for c in polytope]
-        outputs = source.output_layout.size
         rows = rows_of_constraints(constraints, outputs, network.classes)
         counts = [len(polytope) for polytope in region.polytopes]
         return cls(
@@ -174,6 +181,25 @@ class VerificationQuery:
             if not self.stated.violated_by(y, x):
                 continue
             exact = forward64(network, sample)[0].reshape(-1)
-            if self.strict.violated_by(exact, x) and self.region.box.contains(x):
+            if self._holds(exact, x) and self.region.box.contains(x):
                 return Counterexample(x, y)
         return None
+
+    def _holds(self, scores: Floats, x: Floats) -> bool:
+        """Decide if scores in float64 are unsafe."""
+        if self.strict is not None:
+            return self.strict.violated_by(scores, x)
+        over = over_classes(self.network.source.head)
+        if over is None:
+            return False
+        outputs = self.network.source.output_layout.size
+        return self.stated.violated_by(over.value(scores[:outputs]), x)
+
+
+def _scores(network: Network, box: RationalBox) -> Floats:
+    """Scores (SAMPLES, outputs) at points of a box, its centre among them."""
+    lower, upper = box.outward
+    share = np.random.default_rng(0).uniform(0, 1, (SAMPLES, len(lower)))
+    share[0] = 0.5
+    points = (lower + share * (upper - lower)).astype(network.source.dtype)
+    return run_original(network, points.reshape(SAMPLES, *network.input_shape)).astype(np.float64)

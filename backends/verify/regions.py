@@ -108,7 +108,7 @@ def _rows(network: Network, regions: Sequence[Disjunct]) -> _Rows | None:
     entries: list[tuple[int, int, int, float]] = []
     owner: list[int] = []
     for r, stated in enumerate(regions):
-        region = below_head(stated, head, outward=True)
+        region = below_head(stated, head, outward=True, classes=outputs)
         if region is None:
             return None
         for polytope in region.polytopes:

@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 
 from graphprune.backends.verify.attack import attack
+from graphprune.backends.verify.head import over_classes
 from graphprune.backends.verify.inputs import split_inputs
 from graphprune.backends.verify.neurons import split_neurons
 from graphprune.backends.verify.query import Counterexample, RegionResult, VerificationQuery
@@ -170,6 +171,8 @@ def _decide(query: VerificationQuery, seed: int, progress: Progress) -> RegionRe
 def _check_sizes(network: Network, prop: Property) -> None:
     """Variables are the elements of the file's tensors in row-major order."""
     inputs, outputs = network.source.input_layout.size, network.classes
+    over = over_classes(network.source.head)
+    outputs = outputs if over is None else over.outputs(outputs)
     if prop.inputs != inputs or prop.outputs != outputs:
         raise GraphpruneError(
             f"the property has {prop.inputs} inputs and {prop.outputs} outputs,"

@@ -5,6 +5,7 @@ with, ends of a Clip that mean "none", a branch of a Where that is never taken. 
 network after folding and dead code has to be finite.
 """
 
+from collections.abc import Iterable, Iterator
 from dataclasses import fields, is_dataclass
 
 import numpy as np
@@ -23,23 +24,36 @@ def check_finite(context: Context, graph: ir.Graph) -> None:
     ModelError
         It names the node of the file, and the constant where the node reads it.
     """
-    for built in graph:
-        if (kind := _kind(_numbers(built.meta["operator"]))) is None:
+    for error in not_finite(context, graph):
+        raise error
+
+
+def not_finite(context: Context, nodes: Iterable[ir.Node]) -> Iterator[ModelError]:
+    """An error for every node of the file whose canonical nodes are not finite."""
+    told = set()
+    for built in nodes:
+        node = context.lowered.get(built.outputs[0])
+        if node is None or node in told:
             continue
-        node = context.lowered[built.outputs[0]]
-        for value in node.inputs:
-            name = "" if value is None else str(value.name)
-            array = context.constants.get(name)
-            if array is not None and (found := _kind([array])) is not None:
-                where = "initialiser" if value and value.is_initializer() else "constant"
-                raise ModelError(
-                    f"{context.label}: {where} '{name}' holds {found} values, with which"
-                    f" {describe(node)} computes; no distance is defined for such a network"
-                )
-        raise ModelError(
-            f"{context.label}: {describe(node)}: computes with {kind} numbers; no distance is"
-            " defined for such a network"
-        )
+        if (kind := _kind(_numbers(built.meta["operator"]))) is not None:
+            told.add(node)
+            yield ModelError(f"{context.label}: {_said(context, node, kind)}")
+
+
+def _said(context: Context, node: ir.Node, kind: str) -> str:
+    """The cause: a constant that the node reads, or the node itself."""
+    for value in node.inputs:
+        name = "" if value is None else str(value.name)
+        array = context.constants.get(name)
+        if array is not None and (found := _kind([array])) is not None:
+            where = "initialiser" if value and value.is_initializer() else "constant"
+            return (
+                f"{where} '{name}' holds {found} values, with which {describe(node)} computes; no"
+                " distance is defined for such a network"
+            )
+    return (
+        f"{describe(node)}: computes with {kind} numbers; no distance is defined for such a network"
+    )
 
 
 def _numbers(op: Operator) -> list[Array]:

@@ -97,7 +97,7 @@ def choose(file: ModelFile, output: str | None = None, *, whole: bool = False) -
     if not kept and (pair := two_class(proto, scores)) is not None:
         proto, scores, softmax = pair
         kept = (HeadOperator.of(softmax, over_classes=True),)
-    return Head(_ending_at(proto, scores), scores, name, softmax, cut.argmax, kept)
+    return Head(ending_at(proto, scores), scores, name, softmax, cut.argmax, kept)
 
 
 def _constants(graph: onnx.GraphProto) -> set[str]:
@@ -242,7 +242,7 @@ def _normalises(node: onnx.NodeProto) -> bool:
     )
 
 
-def _ending_at(proto: onnx.ModelProto, scores: str) -> onnx.ModelProto:
+def ending_at(proto: onnx.ModelProto, scores: str) -> onnx.ModelProto:
     """A copy whose only output is `scores`, with what it does not need left out."""
     graph = proto.graph
     needed, nodes = {scores}, []

@@ -1,39 +1,35 @@
 """The driver: bind the batch, infer shapes, fold constants, apply one rule per node."""
 
 import logging
+from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
 import onnx_ir as ir
 
 from graphprune.canonical import rules
-from graphprune.canonical.batch import SYMBOLIC_BATCH, check_batch, said_of_any
+from graphprune.canonical.batch import check_batch, said_of_any
 from graphprune.canonical.context import RULES, Context, Rule, Tracked, rule_key
 from graphprune.canonical.finite import check_finite
 from graphprune.canonical.fold import SHAPES, count, fold, fold_repeated, fold_shape, widen
 from graphprune.canonical.heads import Head, check_axis, choose
-from graphprune.canonical.memory import NUMBER, VALUE, bytes_of, constant_too_large, value_too_large
-from graphprune.canonical.patterns import recognise
+from graphprune.canonical.inputs import Point, point_of, track_parts
+from graphprune.canonical.memory import NUMBER, VALUE, constant_too_large, value_too_large
+from graphprune.canonical.patterns import Jumps, recognise
 from graphprune.canonical.refusals import folds, reason
 from graphprune.errors import GraphpruneError, ModelError, UnsupportedError
 from graphprune.ir.export import with_own_source
 from graphprune.ir.load import ModelFile, half_precision, model_in_memory, read_model
 from graphprune.ir.network import Network
 from graphprune.ir.rebuild import NetworkBuilder
-from graphprune.ir.shapes import Shapes, declared, inputs_of, remedy, with_shapes
+from graphprune.ir.shapes import Shapes, inputs_of, with_shapes
 from graphprune.ir.source import Layout, Source
 from graphprune.operators.simplify import simplify
 
 log = logging.getLogger("graphprune")
 
-FLOATS: dict[int, np.dtype[Any]] = {
-    onnx.TensorProto.FLOAT: np.dtype(np.float32),
-    onnx.TensorProto.DOUBLE: np.dtype(np.float64),
-    onnx.TensorProto.FLOAT16: np.dtype(np.float16),
-}
 # A tensor has no more axes than this: the length of a shape.
 MAX_RANK = 64
 # Domains whose operators ONNX Runtime runs.
@@ -95,42 +91,68 @@ def canonicalise(file: ModelFile, *, output: str | None = None, whole: bool = Fa
     """Legalise a checked model; see `load`."""
     rules.install()
     head = choose(file, output, whole=whole)
-    with said_of_any(_batch_name(head.proto)):
-        return _legalised(file, head)
+    with said_of_any(batch_name(head.proto)):
+        begun = begin(file, head)
+        for node in begun.model.graph:
+            lower(begun.context, node)
+        return finish(file, head, begun)
 
 
-def _batch_name(proto: onnx.ModelProto) -> str:
+def batch_name(proto: onnx.ModelProto) -> str:
     """The file's name for its batch."""
     dims = [value.type.tensor_type.shape.dim for value in proto.graph.input]
     return next((d[0].dim_param for d in dims if d and d[0].dim_param), "N")
 
 
-def _legalised(file: ModelFile, head: Head) -> Network:
-    graph = head.proto.graph
-    inputs = inputs_of(graph)
+@dataclass(frozen=True, eq=False)
+class Begun:
+    """A legalisation before its first node.
+
+    Attributes
+    ----------
+    model
+        The file's model with its batch bound, shapes inferred and patterns recognised.
+    context
+        Knows the inputs and the stored constants.
+    point
+        The point that the inputs are.
+    """
+
+    model: ir.Model
+    context: Context
+    point: Point
+
+
+def begin(file: ModelFile, head: Head, jumps: Jumps | None = None) -> Begun:
+    """Infer shapes and recognise patterns.
+
+    Parameters
+    ----------
+    jumps
+        Told of choices that jump; without it the first one is raised.
+    """
+    inputs = inputs_of(head.proto.graph)
     if not inputs:
         raise UnsupportedError(
             f"{file.label}: the output '{head.output}' does not depend on an input"
         )
-    if len(inputs) != 1:
-        names = ", ".join(f"'{value.name}'" for value in inputs)
-        raise UnsupportedError(f"{file.label}: exactly one input is supported, found {names}")
     if halves := half_precision(head.proto):
         log.info("%s: %s; computed in wider types", file.label, halves)
-    layout, batch_size, dtype = _input_layout(file, inputs[0], head)
-    model = _infer(file, head.proto, inputs[0].name, layout.shape)
-
-    builder = NetworkBuilder(inputs[0].name, layout.sample)
-    context = Context(file.label, builder, layout, model.opset_imports)
-    bound = context.batch_size
-    context.tracked[inputs[0].name] = context.input
+    point = point_of(file.label, inputs, head.proto)
+    model = _infer(file, head.proto, point.shapes, jumps)
+    builder = NetworkBuilder(point.name, point.layout.sample)
+    context = Context(file.label, builder, point.layout, model.opset_imports)
+    track_parts(context, point)
     for name, value in model.graph.initializers.items():
         if value.const_value is not None:
             context.constants[name] = widen(value.const_value.numpy())
             context.stored += NUMBER * value.const_value.size
-    for node in model.graph:
-        _legalise(context, node)
+    return Begun(model, context, point)
 
+
+def finish(file: ModelFile, head: Head, begun: Begun) -> Network:
+    """The network, when every node is lowered."""
+    context, point, layout = begun.context, begun.point, begun.point.layout
     if head.scores not in context.tracked:
         raise UnsupportedError(
             f"{file.label}: the output '{head.output}' does not depend on the input"
@@ -139,17 +161,17 @@ def _legalised(file: ModelFile, head: Head) -> Network:
     for cut in (head.softmax, head.argmax):
         if cut is not None:
             check_axis(file.label, cut, result.layout, context.opset)
-    if layout.batch is not None and result.layout.batch is None and bound != 1:
+    if layout.batch is not None and result.layout.batch is None and context.batch_size != 1:
         raise UnsupportedError(f"{file.label}: the output '{head.output}' has lost the batch axis")
     logits = context.logits(result)
     if not logits.layout.size:
         raise UnsupportedError(f"{file.label}: the output '{head.output}' is empty")
     source = Source(
-        head.proto, file.path, file.sha256, inputs[0].name, head.scores,
-        layout, result.layout, batch_size, dtype,
-        head.output, head.kept,
+        head.proto, file.path, file.sha256, point.name, head.scores,
+        layout, result.layout, point.batch_size, point.dtype,
+        head.output, head.kept, point.parts if len(point.parts) > 1 else (),
     )  # fmt: skip
-    built = builder.finish(logits.value, graph.name or "network")
+    built = context.builder.finish(logits.value, head.proto.graph.name or "network")
     check_finite(context, built.graph)
     # Notes that earlier pipelines wrote on the file stay on what is made of it.
     kept = {p.key: p.value for p in file.proto.metadata_props if p.key.startswith("graphprune.")}
@@ -157,60 +179,25 @@ def _legalised(file: ModelFile, head: Head) -> Network:
     network = simplify(Network(built, source))
     # ONNX Runtime does not know operators that plugins legalise: such a file cannot speak for
     # itself, and points are confirmed by its canonical form.
-    if any(node.domain not in RUNTIME_DOMAINS for node in model.graph):
+    if any(node.domain not in RUNTIME_DOMAINS for node in begun.model.graph):
         return with_own_source(network)
     return network
 
 
-def _input_layout(
-    file: ModelFile, value: onnx.ValueInfoProto, head: Head
-) -> tuple[Layout, int | None, np.dtype[np.floating]]:
-    """Layout of the input, the batch size the file fixes (None: symbolic or absent), its type."""
-    where = f"{file.label}: input '{value.name}'"
-    tensor = value.type.tensor_type
-    if tensor.elem_type not in FLOATS:
-        names = {number: name for name, number in onnx.TensorProto.DataType.items()}
-        name = names.get(tensor.elem_type, str(tensor.elem_type))
-        raise UnsupportedError(f"{where} has type {name}; supported: FLOAT, DOUBLE, FLOAT16")
-    if not tensor.HasField("shape") or not tensor.shape.dim:
-        raise UnsupportedError(f"{where} declares no shape; export with a static sample shape")
-    dims = declared(value)
-    for axis, length in enumerate(dims):
-        if length is None and axis > 0:
-            name = tensor.shape.dim[axis].dim_param or "?"
-            raise UnsupportedError(
-                f"{where}: axis {axis} ('{name}') is dynamic; only the batch (axis 0) may be:"
-                f" {remedy(value)}"
-            )
-        if length is not None and length <= 0:
-            raise UnsupportedError(f"{where}: axis {axis} has size {length}")
-    if (size := bytes_of(length or 1 for length in dims)) > VALUE:
-        raise UnsupportedError(f"{where}: holds {value_too_large(size)}")
-    dtype = FLOATS[tensor.elem_type]
-    known = tuple(length or 0 for length in dims[1:])
-    if dims[0] is None:
-        if not known:
-            raise UnsupportedError(f"{where}: its only axis is dynamic; {remedy(value)}")
-        return Layout((SYMBOLIC_BATCH, *known), 0), None, dtype
-    shape = (dims[0], *known)
-    scores = head.proto.graph.output[0]
-    if not scores.type.tensor_type.shape.dim:
-        (scores,) = onnx.shape_inference.infer_shapes(head.proto).graph.output
-    output = [d.dim_value for d in scores.type.tensor_type.shape.dim]
-    batched = len(shape) > 1 and (dims[0] == 1 or (len(output) > 1 and output[0] == dims[0]))
-    return Layout(shape, 0 if batched else None), dims[0] if batched else None, dtype
-
-
 def _infer(
-    file: ModelFile, proto: onnx.ModelProto, input_name: str, shape: tuple[int, ...]
+    file: ModelFile,
+    proto: onnx.ModelProto,
+    shapes: dict[str, tuple[int, ...]],
+    jumps: Jumps | None,
 ) -> ir.Model:
     """The model with its batch bound and every shape inferred."""
     bound = onnx.ModelProto()
     bound.CopyFrom(proto)
     for value in bound.graph.input:
-        if value.name == input_name:
-            for dim, length in zip(value.type.tensor_type.shape.dim, shape, strict=True):
-                dim.dim_value = length
+        for dim, length in zip(
+            value.type.tensor_type.shape.dim, shapes.get(value.name, ()), strict=False
+        ):
+            dim.dim_value = length
     # Recorded shapes may speak of another batch; the output's is checked against ours later.
     del bound.graph.value_info[:]
     for value in bound.graph.output:
@@ -225,7 +212,7 @@ def _infer(
         said = " ".join(str(error).split())[:300]
         raise ModelError(f"{file.label}: shape inference fails: {said}") from None
     model = ir.from_proto(bound)
-    recognise(model, file.label)
+    recognise(model, file.label, jumps)
     model.graph.sort()
     return model
 
@@ -251,7 +238,8 @@ def _check_propagated(file: ModelFile, proto: onnx.ModelProto) -> None:
             lengths[node.output[0]] = length
 
 
-def _legalise(context: Context, node: ir.Node) -> None:
+def lower(context: Context, node: ir.Node) -> None:
+    """Fold a node, or apply the rule of its operator."""
     key = rule_key(node.domain, node.op_type)
     if key in SHAPES:
         fold_shape(context, node)

@@ -4,6 +4,8 @@ from collections.abc import Container, Iterable
 
 import onnx_ir as ir
 
+from graphprune.canonical.patterns.algebra import roots
+
 _JUMP = "its value jumps, so no distance can be computed through it"
 _CONTROL = "control flow is not supported: export one fixed branch or an unrolled graph"
 _PRODUCT = "multiplies or divides computed values: the network is not piecewise linear"
@@ -96,8 +98,9 @@ REASONS: dict[str, str] = {
     "Binarizer": f"jumps at its threshold: {_JUMP}",
 }
 
-# Names of the product of a value with one of these activations.
-_PRODUCTS = {"Sigmoid": "Swish", "HardSigmoid": "HardSwish", "Tanh": "Mish"}
+# Names of the product of a value with one of these activations of it.
+_PRODUCTS = {"Sigmoid": "Swish", "HardSigmoid": "HardSwish", "Clip": "HardSwish", "Tanh": "Mish"}
+_GATES = ("Sigmoid", "HardSigmoid", "Tanh", "Softmax")
 
 REMEDY = "the operator is not supported; docs/operators.md lists what is"
 
@@ -116,8 +119,34 @@ def reason(op_type: str, domain: str) -> str:
 
 def product_reason(node: ir.Node) -> str:
     """Why a product of two computed values is refused."""
-    producers = [value.producer() for value in node.inputs if value is not None]
-    for factor in (p.op_type for p in producers if p is not None):
-        if factor in _PRODUCTS:
-            return REASONS[_PRODUCTS[factor]]
+    values = [value for value in node.inputs if value is not None]
+    gate = ""
+    for value in values:
+        curve = _curve(value)
+        inner = None if curve is None else curve.inputs[0]
+        if curve is None or inner is None:
+            continue
+        if curve.op_type == "Tanh" and (soft := inner.producer()) and soft.op_type == "Softplus":
+            inner = soft.inputs[0]
+        elif curve.op_type == "Tanh":
+            inner = None
+        own = set(roots(inner))
+        if any(own.intersection(roots(other)) for other in values if other is not value):
+            return REASONS[_PRODUCTS[curve.op_type]]
+        gate = gate or (curve.op_type if curve.op_type in _GATES else "")
+    if gate:
+        return (
+            f"multiplies a value by a gate, the {gate} of another, as LSTM and GRU cells, gated"
+            " linear units and squeeze-and-excitation do: the network is not piecewise linear;"
+            " train without the gate"
+        )
     return "multiplies two computed values: the network is not piecewise linear"
+
+
+def _curve(value: ir.Value) -> ir.Node | None:
+    """The activation that a value is a line of."""
+    for below in roots(value):
+        node = below.producer()
+        if node is not None and node.op_type in _PRODUCTS:
+            return node
+    return None

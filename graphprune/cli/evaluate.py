@@ -46,7 +46,8 @@ class EvaluateOptions:
     models: list[str] = field(metadata=option("ONNX files.", metavar="MODEL..."))
     anchors: list[str] = field(
         metadata=option(
-            "Points: .npz, .npy, IDX, .csv, a folder of PNG (repeat for PNG files). Whole"
+            "Points: .npz (x, or an array per input), .npy, IDX, .csv, a folder of PNG (repeat for"
+            " PNG files). Whole"
             " numbers are divided by 255 for a domain within [0, 1], kept for one that ends"
             " above 1.",
             "--anchors",

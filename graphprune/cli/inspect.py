@@ -35,9 +35,9 @@ def register(app: typer.Typer) -> None:
         from collections import Counter
 
         from graphprune.canonical import canonicalise
-        from graphprune.canonical.survey import unsupported
+        from graphprune.canonical.survey import survey
         from graphprune.cli.options import in_options
-        from graphprune.errors import UnsupportedError
+        from graphprune.errors import ModelError
         from graphprune.evaluate.pixels import RULE
         from graphprune.ir.load import half_precision, read_model
         from graphprune.ir.shapes import parse_shapes, with_shapes
@@ -52,10 +52,10 @@ def register(app: typer.Typer) -> None:
         print(f"operators   {', '.join(f'{k} {n}' for k, n in sorted(counts.items()))}")
         try:
             network = canonicalise(file, output=output)
-        except UnsupportedError as error:
-            reasons = unsupported(file, output=output)
-            print(f"unsupported {len(reasons) or 1}")
-            for reason in reasons or [str(error)]:
+        except ModelError as error:
+            found = survey(file, output=output)
+            print(f"unsupported {len(found) or 1}")
+            for reason in found.lines or [str(error)]:
                 print(f"  {in_options(reason, {'output': '--output'})}")
             return 2
         source = network.source

@@ -30,7 +30,8 @@ def load_anchors(
     Parameters
     ----------
     path
-        ``.npz`` with ``x`` (N, sample shape) and optionally ``y`` (N,); ``.npy``; an IDX image
+        ``.npz`` with ``x`` (N, sample shape) and optionally ``y`` (N,), where the network has
+        several inputs with an array for each, by its name; ``.npy``; an IDX image
         file, ``.gz`` or not; ``.csv`` with the label first; PNG files. Bytes and other integers,
         and whole numbers above 1 in a ``.csv``, are divided by 255 where the domain lies in
         [0, 1], and kept where it ends above 1 (:mod:`graphprune.evaluate.pixels`).
@@ -49,7 +50,8 @@ def load_anchors(
     """
     name = str(path) if isinstance(path, str | Path) else f"{len(path)} PNG files"
     domain = domain or Domain()
-    raw, y = _read(path)
+    named = None if network is None else _by_name(path, network, domain)
+    raw, y = _read(path) if named is None else named
     if name.endswith(".csv") and domain.outermost[1] <= 1 and _are_bytes(raw):
         raw = raw.astype(np.uint8)
     if labels is not None:
@@ -117,6 +119,37 @@ def _read_npz(file: Path) -> Raw:
         if "x" not in archive:
             raise AnchorError(f"{file}: has no array 'x' (it has: {', '.join(archive.files)})")
         return archive["x"], archive.get("y", None)
+
+
+def _by_name(
+    path: str | Path | Sequence[str | Path], network: Network, domain: Domain
+) -> Raw | None:
+    """Points of a network with several inputs whose archive has an array for each of them."""
+    names = [part.name for part in network.source.parts]
+    if not names or not str(path).endswith(".npz") or not Path(str(path)).is_file():
+        return None
+    try:
+        archive = np.load(str(path), allow_pickle=False)
+    except Exception:
+        return None  # the reader of archives says why
+    with archive:
+        missing = [name for name in names if name not in archive]
+        if len(missing) == len(names) and "x" in archive:
+            return None
+        if missing:
+            raise AnchorError(
+                f"{path}: the network has the inputs {', '.join(names)}; the file has no array"
+                f" '{missing[0]}' (it has: {', '.join(archive.files)})"
+            )
+        arrays = [archive[name] for name in names]
+        y = None if "y" in names else archive.get("y", None)
+    flat = []
+    for part, array in zip(network.source.parts, arrays, strict=True):
+        if array.ndim == 0 or len(array) != len(arrays[0]) or not len(array):
+            raise AnchorError(f"{path}: its arrays have different numbers of points")
+        x = as_floats(array, domain, f"{path}: '{part.name}'")
+        flat.append(_fit(x, part.layout.sample, f"{path}: '{part.name}'").reshape(len(x), -1))
+    return np.concatenate(flat, axis=1), y
 
 
 def _read_npy(file: Path) -> Raw:

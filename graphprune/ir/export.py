@@ -45,13 +45,7 @@ def to_proto(network: Network, *, head: bool = True) -> onnx.ModelProto:
     b = GraphBuilder(np.float32 if half else source.dtype)
     into, out = source.input_layout, source.output_layout
     batch: int | str = _batch_name(source) if source.batch_size is None else source.batch_size
-    shape: list[int | str] = [*into.shape]
-    if into.batch is not None:
-        shape[into.batch] = batch
-    x = given = b.input(source.input_name, shape)
-    if half:  # float16 at both ends only: the arithmetic between is what was checked
-        given.type = ir.TensorType(ir.DataType.FLOAT16)
-        x = b.op("Cast", [given], {"to": int(ir.DataType.FLOAT)})
+    x = _point(b, source, batch)
     values = {network.input: x if into.batch is not None else b.op("Unsqueeze", [x, b.ints([0])])}
     # The output's name is the file's; a node may not take it first.
     name = b.fresh(source.file_output if head else source.output_name)
@@ -61,10 +55,10 @@ def to_proto(network: Network, *, head: bool = True) -> onnx.ModelProto:
     y = _restore(b, values[network.output], out)
     for kept in source.head if head else ():
         y = _softmax(b, y, kept.op_type, out) if kept.over_classes else _elementwise(b, y, kept)
-    if half:
+    if half:  # float16 at both ends only: the arithmetic between is what was checked
         y = b.op("Cast", [y], {"to": int(ir.DataType.FLOAT16)})
     y.name = name
-    y.type = given.type
+    y.type = ir.TensorType(ir.DataType.from_numpy(source.dtype))
     dims: list[int | str] = [*out.shape]
     if out.batch is not None:
         dims[out.batch] = batch
@@ -77,12 +71,32 @@ def to_proto(network: Network, *, head: bool = True) -> onnx.ModelProto:
     return onnx.shape_inference.infer_shapes(proto)
 
 
+def _point(b: GraphBuilder, source: Source, batch: int | str) -> ir.Value:
+    """The point, in the arithmetic's type, made of the inputs that the file has."""
+    values = []
+    for part in source.inputs:
+        shape: list[int | str] = [*part.layout.shape]
+        if part.layout.batch is not None:
+            shape[part.layout.batch] = batch
+        value = b.input(part.name, shape, ir.DataType.from_numpy(part.dtype))
+        if part.dtype != b.dtype:
+            value = b.op("Cast", [value], {"to": int(b.float_type)})
+        values.append(value)
+    if len(values) == 1:
+        return values[0]
+    whole = source.input_layout.batch is None
+    flat = [b.op("Reshape", [v, b.ints([-1] if whole else [-1, part.layout.size])])
+            for v, part in zip(values, source.inputs, strict=True)]  # fmt: skip
+    return b.op("Concat", flat, {"axis": 0 if whole else 1})
+
+
 def _batch_name(source: Source) -> str:
     """The file's own name for its symbolic batch."""
     axis = source.input_layout.batch
     for value in source.proto.graph.input:
         dims = value.type.tensor_type.shape.dim
-        if value.name == source.input_name and axis is not None and axis < len(dims):
+        known = value.name in {part.name for part in source.inputs}
+        if known and axis is not None and axis < len(dims):
             return dims[axis].dim_param or BATCH
     return BATCH
 
@@ -120,7 +134,7 @@ def with_own_source(network: Network) -> Network:
     source = Source(
         proto, None, digest, old.input_name, old.output_name,
         old.input_layout, old.output_layout, old.batch_size, old.dtype,
-        old.file_output, old.head,
+        old.file_output, old.head, old.parts,
     )  # fmt: skip
     return Network(network.model, source)
 

@@ -38,6 +38,21 @@ class Layout:
         return prod(self.sample)
 
 
+@dataclass(frozen=True)
+class InputPart:
+    """An input of the file, which is a part of the point.
+
+    Attributes
+    ----------
+    name, layout, dtype
+        As in the file.
+    """
+
+    name: str
+    layout: Layout
+    dtype: np.dtype[np.floating]
+
+
 @dataclass(frozen=True, eq=False)
 class HeadOperator:
     """An operator of the file above the logits, which keeps the order of the classes.
@@ -83,7 +98,7 @@ class Source:
     sha256
         Hex digest of the file's bytes.
     input_layout, output_layout
-        Layouts of the only input and of the logits.
+        Layouts of the point and of the logits.
     file_output
         The output as the file calls it; `output_name` is the value below what was cut.
     head
@@ -91,7 +106,10 @@ class Source:
     batch_size
         The fixed batch size the file demands, or None when its batch is symbolic or absent.
     dtype
-        float16, float32 or float64: the type of the file's input.
+        float16, float32 or float64: the type of the file's input, the widest of several.
+    parts
+        The file's inputs in order, where they are several: one point, whose elements are theirs
+        one after the other.
     """
 
     proto: onnx.ModelProto
@@ -105,6 +123,12 @@ class Source:
     dtype: np.dtype[np.floating]
     file_output: str
     head: tuple[HeadOperator, ...] = ()
+    parts: tuple[InputPart, ...] = ()
+
+    @property
+    def inputs(self) -> tuple[InputPart, ...]:
+        """The file's inputs in order."""
+        return self.parts or (InputPart(self.input_name, self.input_layout, self.dtype),)
 
     @property
     def softmax(self) -> str | None:
@@ -118,6 +142,19 @@ class Source:
             point: NDArray[np.floating] = x[0]
             return point
         return np.moveaxis(x, 0, self.input_layout.batch)
+
+    def feeds(self, x: NDArray[np.floating]) -> dict[str, NDArray[np.floating]]:
+        """The file's inputs, by name, of canonical points (N, *sample)."""
+        if len(self.parts) < 2:
+            return {self.input_name: self.to_file(x)}
+        flat, feeds, start = x.reshape(len(x), -1), {}, 0
+        for part in self.parts:
+            end = start + part.layout.size
+            own = flat[:, start:end].astype(part.dtype, copy=False)
+            own = own.reshape(len(x), *part.layout.sample)
+            feeds[part.name] = own[0] if part.layout.batch is None else own
+            start = end
+        return feeds
 
     def from_file(self, y: NDArray[np.floating]) -> NDArray[np.floating]:
         """Outputs in the file's layout as canonical logits (N, classes)."""

@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from graphprune.canonical.heads import ending_at
 from graphprune.errors import UnsupportedError
 from graphprune.ir.export import to_proto
 from graphprune.ir.load import read_model
@@ -55,9 +56,7 @@ def _whole(network: Network) -> onnx.ModelProto:
     kept = [value for value in proto.graph.output if value.name == source.file_output]
     if not all(value.type.HasField("tensor_type") for value in kept):
         raise UnsupportedError(f"{source.path}: the output '{source.file_output}' is no tensor")
-    del proto.graph.output[:]
-    proto.graph.output.extend(kept)
-    return proto
+    return ending_at(proto, source.file_output)
 
 
 def _run(
@@ -71,7 +70,7 @@ def _run(
         count = len(chunk)
         if source.batch_size is not None and count < step:
             chunk = np.concatenate([chunk, np.repeat(chunk[-1:], step - count, axis=0)])
-        outputs = session({source.input_name: source.to_file(chunk)})
+        outputs = session(source.feeds(chunk))
         logits = outputs[session.outputs.index(output)]
         results.append(source.from_file(logits)[:count])
     return np.concatenate(results) if results else np.zeros((0, network.classes))

@@ -6,13 +6,24 @@ say beyond that stands in attributes that begin with ``graphprune.``, which the 
 Read first: ``algebra.py`` (numbers and polynomials in a graph), ``gelu.py``, ``choice.py``.
 """
 
+from collections.abc import Callable
+
 import onnx_ir as ir
 
 from graphprune.canonical.patterns import choice, gelu, softplus
+from graphprune.errors import UnsupportedError
+
+# Told of a choice that jumps, and of its node.
+Jumps = Callable[[UnsupportedError, ir.Node], None]
 
 
-def recognise(model: ir.Model, label: str) -> None:
+def recognise(model: ir.Model, label: str, jumps: Jumps | None = None) -> None:
     """Replace written out activations of a graph by the operators they are.
+
+    Parameters
+    ----------
+    jumps
+        Told of choices between two lines that jump; without it the first one is raised.
 
     Raises
     ------
@@ -24,7 +35,12 @@ def recognise(model: ir.Model, label: str) -> None:
     for pattern in (gelu.recognise, softplus.recognise, choice.recognise):
         for node in tuple(model.graph):
             if node in computed and node.graph is not None and node.domain in ("", "ai.onnx"):
-                pattern(model.graph, node, label)
+                try:
+                    pattern(model.graph, node, label)
+                except UnsupportedError as error:
+                    if jumps is None:
+                        raise
+                    jumps(error, node)
 
 
 def _computed(graph: ir.Graph) -> set[ir.Node]:

@@ -1,0 +1,134 @@
+"""Everything that keeps a file from being read, at once."""
+
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto
+
+from graphprune.canonical.survey import survey
+from graphprune.ir.load import ModelFile, check_model
+from tests.canonical.models import model_of, node
+from tests.canonical.test_fold import f32, i64
+from tests.canonical.test_inputs import model_of_inputs
+
+
+def lines(model: onnx.ModelProto, output: str | None = None) -> list[str]:
+    return survey(check_model(ModelFile(model, None, "")), output=output).lines
+
+
+def silu(source: str, out: str) -> list[onnx.NodeProto]:
+    return [node("Sigmoid", source, f"{out}_s"), node("Mul", f"{source} {out}_s", out)]
+
+
+def test_nothing_where_a_file_loads() -> None:
+    assert lines(model_of([node("Relu")], ["n", 3])) == []
+
+
+def test_every_node_is_met_also_above_refused_ones() -> None:
+    nodes = [
+        *silu("x", "a"),
+        *silu("a", "b"),
+        *silu("b", "c"),
+        *silu("c", "d"),
+        node("Sign", "d", "e"),
+        node("Erf", "e"),
+    ]
+    found = lines(model_of(nodes, ["n", 3]))
+    assert len(found) == 3
+    assert found[0].startswith(
+        "Mul, 4 nodes ('the Mul a', 'the Mul b', 'the Mul c' and 1 more): SiLU"
+    )
+    assert "Sign, 1 node ('the Sign e'): jumps at 0" in found[1]
+    assert "Erf, 1 node ('the Erf y')" in found[2]
+
+
+def test_a_softmax_in_the_middle() -> None:
+    nodes = [node("Softmax", "x", "p", axis=-1), node("MatMul", "p x", "q"), node("Relu", "q")]
+    found = lines(model_of(nodes, ["n", 3, 3]))
+    assert "Softmax, 1 node" in found[0]
+    assert "MatMul, 1 node ('the MatMul q'): multiplies two computed values" in found[1]
+
+
+GATED = {
+    "glu": [node("Split", "x", "a b", axis=1), node("Sigmoid", "b", "g"), node("Mul", "a g")],
+    "lstm": [
+        node("MatMul", "x w", "z"), node("Split", "z", "a b", axis=1), node("Sigmoid", "a", "i"),
+        node("Tanh", "b", "g"), node("Mul", "i g"),
+    ],
+    "excitation": [node("MatMul", "x w", "z"), node("Sigmoid", "z", "g"), node("Mul", "x g")],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", GATED)
+def test_gates_are_not_called_silu(name: str) -> None:
+    model = model_of(GATED[name], ["n", 4], constants={"w": np.eye(4, dtype=np.float32)})
+    (found,) = lines(model)
+    assert "Mul, 1 node ('the Mul y'): multiplies a value by a gate" in found
+    assert "SiLU" not in found
+
+
+@pytest.mark.parametrize(
+    ("nodes", "said"),
+    [
+        ([node("Mul", "x c", "k"), node("Sigmoid", "k", "s"), node("Mul", "s x")], "SiLU"),
+        ([node("Add", "x c", "k"), node("Clip", "k zero six", "s"), node("Mul", "x s", "t"), node("Div", "t six")], "hardsigmoid"),
+        ([node("Softplus", "x", "k"), node("Tanh", "k", "s"), node("Mul", "x s")], "tanh.softplus"),
+    ],
+)  # fmt: skip
+def test_products_that_have_a_name(nodes: list[onnx.NodeProto], said: str) -> None:
+    constants = {"c": f32(3)[0], "zero": f32(0)[0], "six": f32(6)[0]}
+    (found,) = lines(model_of(nodes, ["n", 4], constants=constants))
+    assert all(part in found for part in said.split("."))
+
+
+def test_dynamic_axes_are_said_and_looked_past() -> None:
+    weight = {"w": np.ones((1, 1, 3, 3), np.float32)}
+    nodes = [
+        node("Conv", "x w", "c"),
+        *silu("c", "d"),
+        node("GlobalAveragePool", "d", "p"),
+        node("Flatten", "p"),
+    ]
+    found = lines(model_of(nodes, ["n", 1, "h", "w"], constants=weight))
+    assert len(found) == 2
+    assert "--fix-shape x=1,1,SIZE,SIZE" in found[0]
+    assert "SiLU" in found[1]
+
+
+def test_competing_outputs_are_all_looked_at() -> None:
+    nodes = [*silu("x", "a"), node("Sign", "x", "b"), node("Relu", "x", "c")]
+    found = lines(model_of(nodes, ["n", 3], ["a", "b", "c"]))
+    assert "several outputs could be the scores" in found[0]
+    assert [text.split(",")[0] for text in found[1:]] == ["Mul", "Sign"]
+    (only,) = lines(model_of(nodes, ["n", 3], ["a", "b", "c"]), "b")
+    assert only.startswith("Sign")
+
+
+def test_every_infinite_weight_beside_refused_nodes() -> None:
+    nodes = [node("Add", "x c", "d"), *silu("d", "e"), node("Mul", "e k", "f"), node("Relu", "f")]
+    constants = {"c": f32(np.inf), "k": f32(np.nan)}
+    found = lines(model_of(nodes, ["n", 3], constants=constants))
+    assert any("'c' holds infinite" in text for text in found)
+    assert any("'k' holds NaN" in text for text in found)
+    assert any(text.startswith("Mul, 1 node") for text in found)
+
+
+def test_an_input_of_integers_does_not_hide_operators() -> None:
+    inputs: dict[str, Any] = {
+        "x": (TensorProto.FLOAT, ["n", 3]),
+        "i": (TensorProto.INT64, ["n", 3]),
+    }
+    nodes = [node("Cast", "i", "f", to=1), node("Add", "x f", "a"), node("Sign", "a")]
+    found = lines(model_of_inputs(nodes, inputs))
+    assert "input 'i' has type INT64" in found[0]
+    assert found[1].startswith("Sign, 1 node")
+
+
+def test_the_batch_has_its_name() -> None:
+    nodes = [node("Reshape", "x t", "a"), *silu("a", "b"), node("Flatten", "b")]
+    found = lines(model_of(nodes, ["many", 2, 4], constants={"t": i64(3, 8)}))
+    assert "cannot reshape (many, 2, 4)" in found[0]
+    assert not any("10007" in text for text in found)
+    assert "SiLU" in found[1]
