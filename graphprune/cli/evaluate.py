@@ -1,5 +1,6 @@
 """``evaluate``, and ``attack``, ``certify``, ``distance``: the same machinery for one metric."""
 
+import re
 import sys
 from collections.abc import Collection
 from dataclasses import dataclass, field, fields
@@ -124,6 +125,13 @@ class EvaluateOptions:
             "Write the adversarial points here (.npz).", "--save-points", metrics=("adv", "bnd")
         ),
     )
+    save_images: str | None = field(
+        default=None,
+        metadata=option(
+            "Write anchors and adversarial points here as PNG, where they are images.",
+            "--save-images", metavar="DIR", metrics=("adv", "bnd"),
+        ),
+    )  # fmt: skip
     certificate: str | None = field(
         default=None,
         metadata=option(
@@ -195,6 +203,8 @@ def evaluate(options: EvaluateOptions) -> int:
         for model in options.models
     )
     jobs = [Job(n, _anchors(options, n, settings, indices)) for n in networks]
+    if options.save_images is not None:
+        _prepare_images(options.save_images, jobs)
     model = _checkable(settings, jobs) if settings.certificate else None
     memory = None if options.worker_memory is None else int(options.worker_memory * 2**30)
     watch = Events() if options.json_lines else Live(quiet=options.quiet)
@@ -246,11 +256,46 @@ def _write(options: EvaluateOptions, jobs: "list[Job]", outcome: "Outcome") -> N
     if options.save_points is not None:
         points = outcome.keyed_points
         save_points(options.save_points, points, ties_of(jobs, points))
+    if options.save_images is not None:
+        _write_images(options.save_images, jobs, outcome)
     if options.html is not None:
         from graphprune.evaluate.archive import of_outcome
         from graphprune.report.page import write_report
 
         write_report(of_outcome(jobs, outcome), options.html)
+
+
+def _prepare_images(folder: str, jobs: "list[Job]") -> None:
+    """Say before the run that points are no images, or that the folder cannot be made."""
+    from graphprune.report.images import make_folder, require_images
+
+    for job in jobs:
+        require_images(job.network.input_shape, f"--save-images {folder}")
+    make_folder(folder)
+
+
+def _write_images(folder: str, jobs: "list[Job]", outcome: "Outcome") -> None:
+    """Write every anchor, and every point that was found near it."""
+    from graphprune.region import Domain
+    from graphprune.report.images import save_images
+
+    several = len(jobs) > 1
+    for job, document in zip(jobs, outcome.documents, strict=True):
+        sha = job.network.source.sha256
+        begun = {record["index"] for record in document["anchors"]}
+        prefix = f"{sha[:8]}-" if several else ""
+        images = [(f"{prefix}anchor-{a.index}", a.x) for a in job.anchors if a.index in begun]
+        images += [
+            (f"{prefix}anchor-{index}-{_file_name(metric)}-class-{witness.target}", witness.x)
+            for model, index, metric, witness in outcome.keyed_points
+            if model == sha
+        ]
+        save_images(folder, images, Domain.from_json(document["settings"]["domain"]))
+
+
+def _file_name(metric: str) -> str:
+    """A metric, or the text of an estimate, without what file names may not have."""
+    return re.sub(r"[^\w.=-]+", "-", metric).strip("-")
 
 
 def _print_results(options: EvaluateOptions, outcome: "Outcome") -> None:

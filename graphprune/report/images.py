@@ -1,11 +1,17 @@
-"""Points as small PNG pictures inside a page."""
+"""Points as PNG pictures: small ones inside a page, whole ones as files."""
 
 import base64
 import io
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from graphprune.errors import GraphpruneError, OutputError
+from graphprune.ir.export import write_bytes
+from graphprune.region import Domain
 
 Array = NDArray[Any]
 # Pictures are shown small: larger ones are thinned to this many pixels a side.
@@ -14,21 +20,90 @@ LARGEST = 64
 
 def as_image(x: Array) -> Array | None:
     """(H, W) or (H, W, 3) of a point that is an image, thinned; None where it is none."""
+    image = whole_image(x)
+    if image is None:
+        return None
+    step = -(-max(image.shape[:2]) // LARGEST)
+    return image[::step, ::step]
+
+
+def whole_image(x: Array) -> Array | None:
+    """(H, W) or (H, W, 3) of a point that is an image; None where it is none."""
     if x.ndim == 3 and x.shape[0] in (1, 3):
         x = np.moveaxis(x, 0, -1)
     elif not (x.ndim == 2 or (x.ndim == 3 and x.shape[-1] in (1, 3))):
         return None
     if min(x.shape[:2]) < 4:
         return None
-    step = -(-max(x.shape[:2]) // LARGEST)
-    x = x[::step, ::step]
     return x[..., 0] if x.ndim == 3 and x.shape[-1] == 1 else x
 
 
 def picture(x: Array, low: float, high: float) -> str:
     """Data URI of an image with values in [low, high]."""
+    return _uri(_shares(x, low, high))
+
+
+def require_images(shape: tuple[int, ...], name: str) -> None:
+    """Refuse points that cannot be shown as images.
+
+    Raises
+    ------
+    GraphpruneError
+        It says which shapes can.
+    """
+    if whole_image(np.zeros(shape)) is None:
+        raise GraphpruneError(
+            f"{name}: points of shape {shape} are no images: those are (height, width) of 4 and"
+            " more, with 1 or 3 channels first or last"
+        )
+
+
+def image_bytes(x: Array, domain: Domain) -> bytes:
+    """The PNG of a point that `require_images` accepts, in the 8 bits per value that PNG has.
+
+    Parameters
+    ----------
+    domain
+        Its ends are black and white; without them the least and greatest value are.
+    """
+    image = whole_image(x)
+    assert image is not None
+    low, high = domain.outermost if domain.bounded else (float(x.min()), float(x.max()))
+    return _png(_shares(image.astype(np.float64), low, high))
+
+
+def save_images(folder: str | Path, images: Sequence[tuple[str, Array]], domain: Domain) -> None:
+    """Write points as ``NAME.png`` into a folder, which is made where it is missing.
+
+    Raises
+    ------
+    OutputError
+        The folder cannot be made, or a file not be written.
+    """
+    make_folder(folder)
+    for name, x in images:
+        write_bytes(Path(folder) / f"{name}.png", image_bytes(x, domain))
+
+
+def make_folder(folder: str | Path) -> None:
+    """Make a folder for images.
+
+    Raises
+    ------
+    OutputError
+        It cannot be made.
+    """
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot make the folder: {error.strerror}") from None
+
+
+def _shares(x: Array, low: float, high: float) -> Array:
+    """Values in [low, high] as shares of the way."""
     width = high - low if high > low else 1.0
-    return _png(np.clip((x - low) / width, 0, 1))
+    shares: Array = np.clip((x - low) / width, 0, 1)
+    return shares
 
 
 def difference(x: Array, y: Array) -> str:
@@ -39,12 +114,16 @@ def difference(x: Array, y: Array) -> str:
     middle = np.array([0.96, 0.96, 0.96])
     raised, lowered = np.array([0.83, 0.37, 0.0]), np.array([0.0, 0.45, 0.7])
     end = np.where(share >= 0, raised, lowered)
-    return _png(middle + np.abs(share) * (end - middle))
+    return _uri(middle + np.abs(share) * (end - middle))
 
 
-def _png(values: Array) -> str:
+def _uri(values: Array) -> str:
+    return "data:image/png;base64," + base64.b64encode(_png(values)).decode()
+
+
+def _png(values: Array) -> bytes:
     from PIL import Image
 
     buffer = io.BytesIO()
     Image.fromarray((values * 255).round().astype(np.uint8)).save(buffer, "PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return buffer.getvalue()
