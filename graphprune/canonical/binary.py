@@ -10,6 +10,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from graphprune.canonical.names import fresh
+from graphprune.ir.external import is_outside
 
 
 def two_class(
@@ -56,7 +57,7 @@ def _column(proto: onnx.ModelProto, name: str, axis: int) -> onnx.ValueInfoProto
 
 
 def _is_one(proto: onnx.ModelProto, name: str, producers: dict[str, onnx.NodeProto]) -> bool:
-    tensors = [t for t in proto.graph.initializer if t.name == name]
+    tensors = [t for t in proto.graph.initializer if t.name == name and not is_outside(t)]
     node = producers.get(name)
     if node is not None and node.op_type == "Constant":
         tensors += [a.t for a in node.attribute if a.name == "value"]

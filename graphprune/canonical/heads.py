@@ -23,6 +23,7 @@ from graphprune.canonical.increasing import INCREASING, attributes_of
 from graphprune.canonical.linear_models import written_out
 from graphprune.canonical.refusals import folds
 from graphprune.errors import GraphpruneError, UnsupportedError, nearest
+from graphprune.ir.external import is_outside
 from graphprune.ir.load import ModelFile
 from graphprune.ir.shapes import inputs_of
 from graphprune.ir.source import HeadOperator, Layout
@@ -155,7 +156,7 @@ class _Walker:
         self.whole = whole
         self.producers = {out: node for node in graph.node for out in node.output}
         self.constants = _constants(graph)
-        self.tensors = {tensor.name: tensor for tensor in graph.initializer}
+        self.tensors = {t.name: t for t in graph.initializer if not is_outside(t)}
         self.tensors |= {
             node.output[0]: attribute.t
             for node in graph.node

@@ -212,6 +212,8 @@ def _infer(
         said = " ".join(str(error).split())[:300]
         raise ModelError(f"{file.label}: shape inference fails: {said}") from None
     model = ir.from_proto(bound)
+    if file.path is not None:  # of tensors that were left outside
+        ir.external_data.set_base_dir(model.graph, file.path.parent)
     recognise(model, file.label, jumps)
     model.graph.sort()
     return model

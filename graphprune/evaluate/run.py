@@ -134,7 +134,9 @@ def _require(job: Job, settings: Settings) -> None:
 @contextmanager
 def _executor(run: "_Run", scheduler: str | None, memory: int | None) -> Iterator[Any]:
     lanes = run.spread(scheduler is None)
-    if scheduler is None and lanes <= 1:
+    # Tensors outside of a model's message are read where the file is.
+    here = any(j.network.source.folder is not None for j in run.jobs.values())
+    if here or (scheduler is None and lanes <= 1):
         yield Inline({s: j.network for s, j in run.jobs.items()}, run.heard)
         return
     models = {s: j.network.source.proto.SerializeToString() for s, j in run.jobs.items()}

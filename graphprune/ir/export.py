@@ -13,6 +13,7 @@ import onnx_ir as ir
 
 from graphprune.errors import OutputError
 from graphprune.ir.builder import GraphBuilder
+from graphprune.ir.external import MESSAGE
 from graphprune.ir.network import BATCH, Network, data_inputs, operator
 from graphprune.ir.source import HeadOperator, Layout, Source
 from graphprune.version import __version__
@@ -67,6 +68,11 @@ def to_proto(network: Network, *, head: bool = True) -> onnx.ModelProto:
     model = b.build(network.model.graph.name or "network")
     model.metadata_props.update(network.model.metadata_props)
     model.metadata_props["graphprune.version"] = __version__
+    size = sum(v.const_value.nbytes for v in model.graph.initializers.values() if v.const_value)
+    if size >= MESSAGE:
+        raise OutputError(
+            f"the network's weights take {size / 2**30:.2f} GiB, and an ONNX file holds 2 GiB"
+        )
     proto = ir.to_proto(model)
     return onnx.shape_inference.infer_shapes(proto)
 

@@ -1,15 +1,15 @@
 """Reading model files: everything that can be wrong with a file is said here, once."""
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
 from onnx import numpy_helper
-from onnx.external_data_helper import load_external_data_for_tensor, uses_external_data
 
 from graphprune.errors import ModelError, UnsupportedError
+from graphprune.ir.external import is_outside, read_external, tensors, without_data
 
 OPSETS = range(7, 27)
 DOMAINS = {"", "ai.onnx"}
@@ -19,7 +19,7 @@ MAX_INLINED = 100_000
 
 @dataclass(frozen=True, eq=False)
 class ModelFile:
-    """A checked model: external data embedded, opset known."""
+    """A checked model: external data embedded as far as a message holds it, opset known."""
 
     proto: onnx.ModelProto
     path: Path | None
@@ -51,7 +51,7 @@ def read_model(path: str | Path) -> ModelFile:
     except OSError as error:
         raise ModelError(f"{path}: cannot read: {error.strerror}") from None
     proto = _parsed(data, str(path))
-    _embed_external_data(proto, resolved, str(path))
+    read_external(proto, resolved, str(path))
     return check_model(ModelFile(proto, resolved, hashlib.sha256(data).hexdigest()))
 
 
@@ -67,8 +67,8 @@ def model_in_memory(model: bytes | onnx.ModelProto) -> ModelFile:
     """
     data = model if isinstance(model, bytes) else model.SerializeToString()
     proto = model if isinstance(model, onnx.ModelProto) else _parsed(data, "model")
-    for name, tensor in _tensors(proto.graph):
-        if uses_external_data(tensor):
+    for name, tensor in tensors(proto.graph):
+        if is_outside(tensor):
             raise ModelError(
                 f"model: {name} is stored in a file of its own, which a model in memory does not"
                 " have: load it by its path"
@@ -103,12 +103,13 @@ def check_model(file: ModelFile) -> ModelFile:
     _check_functions(file.proto, label)
     _check_dense(file.proto, label)
     try:
-        onnx.checker.check_model(_with_output_shapes(file.proto))
+        onnx.checker.check_model(_with_output_shapes(without_data(file.proto)))
     except Exception as error:
         reason = " ".join(str(error).split())[:300]
         raise ModelError(f"{label}: not a valid ONNX model: {reason}") from None
-    for name, tensor in _tensors(file.proto.graph):
-        _check_readable(tensor, f"{label}: {name}")
+    for name, tensor in tensors(file.proto.graph):
+        if file.path is None or not is_outside(tensor):
+            _check_readable(tensor, f"{label}: {name}")
     return file
 
 
@@ -171,20 +172,6 @@ def _with_output_shapes(proto: onnx.ModelProto) -> onnx.ModelProto:
     return shaped
 
 
-def _tensors(graph: onnx.GraphProto) -> Iterator[tuple[str, onnx.TensorProto]]:
-    """(how messages name it, tensor) of every tensor."""
-    for tensor in graph.initializer:
-        yield f"initialiser '{tensor.name}'", tensor
-    for node in graph.node:
-        for attribute in node.attribute:
-            where = f"attribute '{attribute.name}' of node '{node.name}' ({node.op_type})"
-            if attribute.HasField("t"):
-                yield where, attribute.t
-            yield from ((where, tensor) for tensor in attribute.tensors)
-            for inner in (attribute.g, *attribute.graphs):
-                yield from _tensors(inner)
-
-
 def _check_readable(tensor: onnx.TensorProto, where: str) -> None:
     try:
         numpy_helper.to_array(tensor)
@@ -195,38 +182,7 @@ def _check_readable(tensor: onnx.TensorProto, where: str) -> None:
 def half_precision(proto: onnx.ModelProto) -> str:
     """``3 FLOAT16 tensors`` where a model has 16-bit weights or inputs, else an empty string."""
     kinds = (onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16)
-    found = [tensor.data_type for _, tensor in _tensors(proto.graph)]
+    found = [tensor.data_type for _, tensor in tensors(proto.graph)]
     found += [value.type.tensor_type.elem_type for value in proto.graph.input]
     counts = {onnx.TensorProto.DataType.Name(kind): found.count(kind) for kind in kinds}
     return ", ".join(f"{n} {name} tensors" for name, n in counts.items() if n)
-
-
-def _embed_external_data(proto: onnx.ModelProto, path: Path, label: str) -> None:
-    folder = path.parent
-    for name, tensor in _tensors(proto.graph):
-        if not uses_external_data(tensor):
-            continue
-        entries = {entry.key: entry.value for entry in tensor.external_data}
-        location = entries.get("location", "")
-        # A NUL ends the name for the operating system, not for Python.
-        target = (folder / location.partition("\0")[0]).resolve()
-        named = location and "\0" not in location and not Path(location).is_absolute()
-        if not named or not target.is_relative_to(folder):
-            raise ModelError(
-                f"{label}: external data of {name} lies outside the model's folder"
-                f" ('{location}'); refused"
-            )
-        if not target.is_file():
-            remedy = ""
-            if Path(label).is_symlink() and (Path(label).parent / location).exists():
-                remedy = f" in {folder}, where the link leads; copy both into one folder (cp -L)"
-            raise ModelError(
-                f"{label}: external data file '{location}' of {name} is missing{remedy}"
-            )
-        try:
-            load_external_data_for_tensor(tensor, str(folder))
-        except Exception as error:
-            reason = " ".join(str(error).split())[:200]
-            raise ModelError(f"{label}: external data of {name}: {reason}") from None
-        tensor.data_location = onnx.TensorProto.DEFAULT
-        del tensor.external_data[:]

@@ -10,6 +10,8 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from graphprune.ir.external import has_external
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -129,6 +131,12 @@ class Source:
     def inputs(self) -> tuple[InputPart, ...]:
         """The file's inputs in order."""
         return self.parts or (InputPart(self.input_name, self.input_layout, self.dtype),)
+
+    @property
+    def folder(self) -> Path | None:
+        """Where external data lies that is not in `proto`; None where there is none."""
+        outside = self.path is not None and has_external(self.proto)
+        return self.path.parent if outside and self.path else None
 
     @property
     def softmax(self) -> str | None:

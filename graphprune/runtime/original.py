@@ -80,7 +80,7 @@ def _executable(source: Source, proto: onnx.ModelProto) -> "Executable | _Refere
     """The file in ONNX Runtime, or where that has no kernel (double convolutions) in ONNX's own
     reference implementation."""
     try:
-        return Executable(proto)
+        return Executable(proto, source.folder)
     except Exception as error:
         said = " ".join(str(error).split())[:200]
         label = source.path or "model"

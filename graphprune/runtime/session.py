@@ -1,6 +1,7 @@
 """Sessions of ONNX Runtime: graphs compiled for the current device and threads."""
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,9 +9,14 @@ import onnx
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from graphprune.errors import UnsupportedError
+from graphprune.ir.external import MESSAGE
 from graphprune.ir.network import Network
 from graphprune.runtime.provider import onnx_runtime
 from graphprune.runtime.resources import current
+
+# The option of ONNX Runtime that says where external data lies.
+FOLDER = "session.model_external_initializers_file_folder_path"
 
 
 class Resident:
@@ -32,11 +38,22 @@ class Resident:
 
 
 class Executable:
-    """A graph ready to run; called with its inputs by name, returns its outputs in order."""
+    """A graph ready to run; called with its inputs by name, returns its outputs in order.
 
-    def __init__(self, model: ir.Model | onnx.ModelProto) -> None:
+    Parameters
+    ----------
+    folder
+        Where the file lies, for tensors that were left outside of the message.
+
+    Raises
+    ------
+    UnsupportedError
+        The weights of the graph are too large for one message.
+    """
+
+    def __init__(self, model: ir.Model | onnx.ModelProto, folder: Path | None = None) -> None:
         ort = onnx_runtime()
-        proto = model if isinstance(model, onnx.ModelProto) else ir.to_proto(model)
+        proto = model if isinstance(model, onnx.ModelProto) else _message(model)
         options = ort.SessionOptions()
         options.intra_op_num_threads = current().threads
         options.inter_op_num_threads = 1
@@ -45,6 +62,8 @@ class Executable:
         options.enable_cpu_mem_arena = False
         # A product with dequantised weights would round what it is multiplied with to 8 bits.
         options.add_session_config_entry("session.disable_quant_qdq", "1")
+        if folder is not None:
+            options.add_session_config_entry(FOLDER, str(folder))
         self._device = current().device
         if self._device == "cuda":
             # TF32 would break the rounding margins, and so would Winograd's or Fourier's
@@ -88,6 +107,17 @@ class Executable:
             binding.bind_output(name, outputs)
         self._session.run_with_iobinding(binding)
         return binding
+
+
+def _message(model: ir.Model) -> onnx.ModelProto:
+    values = model.graph.initializers.values()
+    size = sum(value.const_value.nbytes for value in values if value.const_value is not None)
+    if size >= MESSAGE:
+        raise UnsupportedError(
+            f"a graph of this network has weights of {size / 2**30:.2f} GiB, and ONNX Runtime takes"
+            " graphs up to 2 GiB: make the network smaller"
+        )
+    return ir.to_proto(model)
 
 
 def compiled(network: Network, key: object, make: Callable[[], ir.Model]) -> Executable:

@@ -33,7 +33,7 @@ def milliseconds(
     if source.input_layout.batch is None:
         batch = 1
     try:
-        run = Executable(to_proto(network) if proto is None else proto)
+        run = Executable(to_proto(network) if proto is None else proto, source.folder)
     except Exception:  # ONNX Runtime has no float64 convolution, for one
         return float("nan")
     rng = np.random.default_rng(0)

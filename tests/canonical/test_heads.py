@@ -153,7 +153,7 @@ def test_pairs_that_are_no_two_classes_stay() -> None:
 
 def test_several_float_outputs_need_a_name() -> None:
     model = dense(node("Neg", "z", "y"), outputs=["h", "y"])
-    with pytest.raises(UnsupportedError, match="'h', 'y'.*--output NAME"):
+    with pytest.raises(UnsupportedError, match="'h', 'y'.*`output=NAME`"):
         gp.from_proto(model)
     assert gp.from_proto(model, output="h").source.output_name == "h"
     network = gp.from_proto(model, output="y")
