@@ -48,7 +48,7 @@ MODELS = Path(__file__).parent.parent / "models"
 Patches = Callable[[], list[AbstractContextManager[object]]]
 
 
-def recompiled(**constants: float) -> list[AbstractContextManager[object]]:
+def recompiled(**constants: object) -> list[AbstractContextManager[object]]:
     """The search's kernels compiled anew, and not kept, with other constants.
 
     Those that are called from outside, the callees first, so that each finds the new ones.
@@ -97,7 +97,7 @@ ABLATIONS: dict[str, Patches] = {
     "late layers by branch and bound": lambda: with_step(late=LateLayerSettings(first=1 << 30)),
     "strong branching (first candidate only)": lambda: with_tree(rule=StrongBranching(1)),
     "optimiser steps in nodes": lambda: with_tree(steps=0),
-    "step cap (Polyak's rule)": lambda: recompiled(AIM=np.inf),
+    "step cap (Polyak's rule)": lambda: recompiled(CONSTANTS=ascent.CONSTANTS._replace(aim=np.inf)),
     "primal heuristic": lambda: [patch.object(radius_step, "search_near", lambda *_: False)],
     "linear programs in nodes": lambda: [patch.object(tree.Tree, "_lp_due", lambda *_: False)],
     "bounds and box anew in nodes": lambda: with_tree(refresh_neurons=0),

@@ -95,11 +95,12 @@ def _stamp(function: Callable[..., Any]) -> str:
 
 
 def _collect(module: str, names: dict[str, Any], known: dict[str, str]) -> None:
-    """Note a module's text, the numbers it has from elsewhere, and the modules it uses."""
+    """Note a module's text, the constants it has from elsewhere, and the modules it uses."""
     file = names.get("__file__")
     known[module] = _digest(file) if file else ""
     for name, value in list(names.items()):
-        if isinstance(value, int | float):
+        named = isinstance(value, tuple) and hasattr(value, "_fields")
+        if named or isinstance(value, int | float):
             known[f"{module}.{name}"] = repr(value)
             continue
         if isinstance(value, CPUDispatcher):

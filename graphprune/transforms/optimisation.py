@@ -14,6 +14,8 @@ massively parallel incomplete verifiers" (alpha-CROWN); Kingma and Ba 2015 (Adam
 The graph's outputs are its next inputs, so a loop leaves everything on the device.
 """
 
+from typing import NamedTuple
+
 import onnx_ir as ir
 
 from graphprune.ir.builder import GraphBuilder
@@ -23,8 +25,27 @@ from graphprune.transforms.forward import Values, emit
 from graphprune.transforms.minimum import Rows
 from graphprune.transforms.relaxation import LINES, BackwardPass, ancestors, better
 
-# Step size of Adam, its decay of the means, and what the step size loses per step.
-RATE, FIRST, SECOND, DECAY = 0.5, 0.9, 0.999, 0.98
+
+class AdamConstants(NamedTuple):
+    """Constants of the ascent on mixtures: a named tuple, because compiled code reads it too.
+
+    Attributes
+    ----------
+    rate
+        Size of the first step: half of the range of a mixture.
+    first, second
+        Decay of the mean gradient and of its square: those of the paper.
+    decay
+        Every step's size is this share of the one before.
+    """
+
+    rate: float = 0.5
+    first: float = 0.9
+    second: float = 0.999
+    decay: float = 0.98
+
+
+ADAM = AdamConstants()
 # The difference of a line's second choice and its first.
 CHANGES = tuple(f"{name}_change" for name in LINES)
 # Per neuron and row: the mixture, the means of its gradient and of the gradient's square.
@@ -93,9 +114,10 @@ class _Adam:
         self.step = b.input("step", [1])
         one = b.scalar(1.0)
         after = b.op("Add", [self.step, one])
-        decayed = b.op("Mul", [b.op("Pow", [b.scalar(DECAY), self.step]), b.scalar(RATE)])
+        decayed = b.op("Mul", [b.op("Pow", [b.scalar(ADAM.decay), self.step]), b.scalar(ADAM.rate)])
         first, second = (
-            b.op("Sub", [one, b.op("Pow", [b.scalar(rate), after])]) for rate in (FIRST, SECOND)
+            b.op("Sub", [one, b.op("Pow", [b.scalar(rate), after])])
+            for rate in (ADAM.first, ADAM.second)
         )
         self._scale = b.op("Div", [decayed, first])
         self._correction = b.op("Div", [one, second])
@@ -104,8 +126,8 @@ class _Adam:
         """Output the next state of one activation."""
         b = self.b
         mean, square = (b.input(f"{name}{index}", ["B", "R", width]) for name in STATE[1:])
-        mean = self._mean(mean, gradient, FIRST)
-        square = self._mean(square, b.op("Mul", [gradient, gradient]), SECOND)
+        mean = self._mean(mean, gradient, ADAM.first)
+        square = self._mean(square, b.op("Mul", [gradient, gradient]), ADAM.second)
         root = b.op("Sqrt", [b.op("Mul", [square, self._correction])])
         move = b.op("Div", [mean, b.op("Add", [root, b.scalar(1e-12)])])
         moved = b.op("Add", [alpha, b.op("Mul", [move, self._scale])])

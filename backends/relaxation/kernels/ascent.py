@@ -22,13 +22,33 @@ from graphprune.backends.relaxation.kernels.types import (
 )
 from graphprune.runtime.jit import kernel, named
 
-# A step goes at most this many times as far as `stop` is to first order (Polyak's rule): deep in a
-# tree bounds are close to it, and steps of the usual size only leap about.
-AIM = 1.5
-# Adam's decay of the mean gradient and of its square, and how steps get shorter.
-MEAN_DECAY, SQUARE_DECAY, STEP_DECAY = 0.85, 0.98, 0.97
-# The smallest multiplier of the assumed row that steps are proportional to.
-LEAST_MULTIPLIER = 0.03
+
+class AscentConstants(NamedTuple):
+    """Constants of the ascent: a named tuple, because compiled code reads it.
+
+    Attributes
+    ----------
+    mean_decay, square_decay
+        Adam's decay of the mean gradient and of its square: shorter memories than its usual 0.9 and
+        0.999, because an ascent has some ten steps.
+    step_decay
+        Every step is this share of the one before.
+    aim
+        A step goes at most this many times as far as `stop` is to first order (Polyak's rule): deep
+        in a tree bounds are close to it, and steps of the usual size only leap about
+        (`benchmarks/exact.py --ablate`).
+    least_multiplier
+        The smallest multiplier of the assumed row that steps are proportional to.
+    """
+
+    mean_decay: float = 0.85
+    square_decay: float = 0.98
+    step_decay: float = 0.97
+    aim: float = 1.5
+    least_multiplier: float = 0.03
+
+
+CONSTANTS = AscentConstants()
 
 
 class Moments(NamedTuple):
@@ -59,8 +79,9 @@ def adam(
         The part of the moments that is still from their start at 0: powers of the decays.
     """
     mean, square = moments
-    mean[j] = MEAN_DECAY * mean[j] + (1.0 - MEAN_DECAY) * gradient
-    square[j] = SQUARE_DECAY * square[j] + (1.0 - SQUARE_DECAY) * gradient * gradient
+    kept, kept_square = CONSTANTS.mean_decay, CONSTANTS.square_decay
+    mean[j] = kept * mean[j] + (1.0 - kept) * gradient
+    square[j] = kept_square * square[j] + (1.0 - kept_square) * gradient * gradient
     return mean[j] / (1.0 - mean_left), np.sqrt(square[j] / (1.0 - square_left)) + 1e-12
 
 
@@ -177,18 +198,18 @@ def ascend(
         if step == ascent.steps or best > ascent.stop:
             break
         evaluate_lines(relaxation, parameters, workspace)
-        mean_left *= MEAN_DECAY
-        square_left *= SQUARE_DECAY
+        mean_left *= CONSTANTS.mean_decay
+        square_left *= CONSTANTS.square_decay
         gain = directions(relaxation, parameters, workspace, moved, mean_left, square_left)
-        size = ascent.rate * (STEP_DECAY**step)
+        size = ascent.rate * (CONSTANTS.step_decay**step)
         if gain > 0.0:
-            size = min(size, AIM * (ascent.stop - value) / gain)
+            size = min(size, CONSTANTS.aim * (ascent.stop - value) / gain)
         move(parameters, moved, size)
         if adaptable:
             assumed = specification.assumed
             g = dot(assumed.row, workspace.point) + assumed.offset
             mean, root = adam(multiplier_moments, 0, g, mean_left, square_left)
-            multiplier += size * max(multiplier, LEAST_MULTIPLIER) * mean / root
+            multiplier += size * max(multiplier, CONSTANTS.least_multiplier) * mean / root
             multiplier = max(multiplier, 0.0)
     slopes[:] = best_slopes
     cut_weights[:] = best_weights

@@ -17,7 +17,7 @@ from graphprune.bounds.problem import (
 from graphprune.bounds.protocol import Ascent, EngineName
 from graphprune.ir.network import activation_of
 from graphprune.runtime.resources import Resources, current
-from graphprune.transforms.optimisation import RATE
+from graphprune.transforms.optimisation import ADAM
 from graphprune.transforms.rounding import gamma64
 
 if TYPE_CHECKING:
@@ -182,7 +182,7 @@ class CompactEngine:
                 for whole, line in zip(self._other[:4], lines, strict=True):
                     whole[:, place] = line[:, order]
         way = self._descent(index, until_stable=False)
-        adam = Adam(self.ascent.steps, RATE, self.ascent.enough)
+        adam = Adam(self.ascent.steps, ADAM.rate, self.ascent.enough)
         optimised_bounds(self.net, self.state, self._other, self._balls, given, way, adam, out)
 
     def _update(self) -> None:

@@ -33,7 +33,7 @@ from graphprune.bounds.compact.kernels import (
     reached,
 )
 from graphprune.runtime.jit import fast_kernel
-from graphprune.transforms.optimisation import DECAY, FIRST, SECOND
+from graphprune.transforms.optimisation import ADAM
 
 # Arrays of one number per index and row.
 ARRAYS = 8
@@ -194,12 +194,12 @@ def _ascend(mixtures: Mixtures, first: int, last: int, rate: float, step: int) -
     """One projected step of Adam on the mixtures from `first` to `last`."""
     alpha, gradient = mixtures.alpha[first:last], mixtures.gradient[first:last]
     mean, square = mixtures.mean[first:last], mixtures.square[first:last]
-    scale = rate * DECAY**step / (1.0 - FIRST ** (step + 1))
-    correction = 1.0 / (1.0 - SECOND ** (step + 1))
+    scale = rate * ADAM.decay**step / (1.0 - ADAM.first ** (step + 1))
+    correction = 1.0 / (1.0 - ADAM.second ** (step + 1))
     for j in range(len(alpha)):
         g = gradient[j]
-        mean[j] = FIRST * mean[j] + (1.0 - FIRST) * g
-        square[j] = SECOND * square[j] + (1.0 - SECOND) * g * g
+        mean[j] = ADAM.first * mean[j] + (1.0 - ADAM.first) * g
+        square[j] = ADAM.second * square[j] + (1.0 - ADAM.second) * g * g
         move = scale * mean[j] / (np.sqrt(square[j] * correction) + 1e-12)
         alpha[j] = min(max(alpha[j] + move, 0.0), 1.0)
 
