@@ -3,6 +3,7 @@
 from typing import Any
 
 from graphprune.evaluate.experiment import Measured, summarise
+from graphprune.evaluate.reading import read_record
 
 
 def plan_of(recipe: str, domain: list[float] | list[float | None] | None) -> dict[str, Any]:
@@ -23,7 +24,7 @@ def record_of(index: int, exact: float, attack: float, value: float | None) -> d
         "lower": None, "upper": None,
     }  # fmt: skip
     return {
-        "index": index, "status": "ok",
+        "index": index, "label": 0, "status": "ok",
         "d_adv": {"value": attack, "cpu_seconds": 1.0},
         "d_bnd": {"lower": exact, "upper": exact, "status": "exact", "cpu_seconds": 3.0},
         "estimates": [estimate],
@@ -33,7 +34,7 @@ def record_of(index: int, exact: float, attack: float, value: float | None) -> d
 def measured_on(domain: list[float] | list[float | None] | None, *values: float | None) -> Measured:
     """A panel of the recipe ``best``, an anchor at distance 0.1 for every value of the estimate."""
     records = [record_of(i, 0.1, 0.1, value) for i, value in enumerate(values)]
-    found = summarise(plan_of("best", domain), records)
+    found = summarise(plan_of("best", domain), [read_record(record) for record in records])
     assert found is not None
     return found
 

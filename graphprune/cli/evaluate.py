@@ -349,14 +349,16 @@ def _anchors(
 def _print(document: dict[str, Any]) -> None:
     from rich.console import Console
 
+    from graphprune.evaluate.reading import read_document
     from graphprune.report.table import causes, results_table, summary_line
 
     # Piped output is never cut to a terminal's width.
     console = Console(width=None if sys.stdout.isatty() else 200)
-    console.print(results_table(document))
-    for line in causes(document):
+    found = read_document(document)
+    console.print(results_table(found))
+    for line in causes(found):
         console.print(line, highlight=False, markup=False)
-    console.print(summary_line(document), highlight=False)
+    console.print(summary_line(found), highlight=False)
 
 
 def _add_metric(app: typer.Typer, name: str, metric: str, help: str) -> None:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from graphprune.errors import GraphpruneError
 from graphprune.evaluate.documents import SCHEMA, seconds_of, summary
 from graphprune.evaluate.points import unpack
+from graphprune.evaluate.reading import AnchorRecord, DocumentRecord, read_document, read_record
 from graphprune.evaluate.results import Job, Outcome, Points, Result, Task
 from graphprune.evaluate.serialise import Record, read_start, record_of, restored
 from graphprune.evaluate.settings import Settings
@@ -29,14 +30,14 @@ class Case:
     Attributes
     ----------
     record
-        Its part of the JSON document.
+        Its part of the document.
     x
         The point, the network's sample shape.
     points
         (metric, witness): the concrete points behind its upper bounds.
     """
 
-    record: Record
+    record: AnchorRecord
     x: NDArray[Any]
     points: Points
 
@@ -45,14 +46,14 @@ class Case:
 class Evaluated:
     """One network of a run: its document, and every anchor of it."""
 
-    document: dict[str, Any]
+    document: DocumentRecord
     cases: tuple[Case, ...]
 
     @property
     def name(self) -> str:
         """The network's name on pages."""
-        path = self.document["model"]["path"]
-        return Path(path).stem if path else str(self.document["model"]["sha256"])[:12]
+        model = self.document.model
+        return Path(model.path).stem if model.path else model.sha256[:12]
 
 
 def of_outcome(jobs: Sequence[Job], outcome: Outcome) -> list[Evaluated]:
@@ -61,12 +62,12 @@ def of_outcome(jobs: Sequence[Job], outcome: Outcome) -> list[Evaluated]:
     points: dict[tuple[str, int], Points] = {}
     for sha, index, metric, witness in outcome.keyed_points:
         points.setdefault((sha, index), []).append((metric, witness))
-    for job, document in zip(jobs, outcome.documents, strict=True):
+    for job, written in zip(jobs, outcome.documents, strict=True):
+        document = read_document(written)
         sha = job.network.source.sha256
         anchors = {a.index: a.x for a in job.anchors}
         cases = tuple(
-            Case(r, anchors[r["index"]], points.get((sha, r["index"]), []))
-            for r in document["anchors"]
+            Case(r, anchors[r.index], points.get((sha, r.index), [])) for r in document.anchors
         )
         found.append(Evaluated(document, cases))
     return found
@@ -110,8 +111,8 @@ def _read(db: sqlite3.Connection) -> list[Evaluated]:
     settings = Settings.from_json(json.loads(text))
     found = []
     for sha, path, neurons, parameters in db.execute("SELECT * FROM models ORDER BY rowid"):
-        cases = tuple(_cases(db, sha, settings))
-        records = [case.record for case in cases]
+        kept = tuple(_cases(db, sha, settings))
+        records = [record for record, *_ in kept]
         seconds = sum(seconds_of(record) for record in records)
         document = {
             "schema": SCHEMA,
@@ -120,11 +121,14 @@ def _read(db: sqlite3.Connection) -> list[Evaluated]:
             "anchors": records,
             "summary": summary(records, seconds, settings),
         }
-        found.append(Evaluated(document, cases))
+        cases = tuple(Case(read_record(record), x, points) for record, x, points in kept)
+        found.append(Evaluated(read_document(document), cases))
     return found
 
 
-def _cases(db: sqlite3.Connection, sha: str, settings: Settings) -> Iterator[Case]:
+def _cases(
+    db: sqlite3.Connection, sha: str, settings: Settings
+) -> Iterator[tuple[Record, NDArray[Any], Points]]:
     """Every anchor of a model that is begun."""
     kept: dict[int, list[tuple[str, bool, str, bytes]]] = {}
     for index, *row in db.execute(
@@ -146,4 +150,4 @@ def _cases(db: sqlite3.Connection, sha: str, settings: Settings) -> Iterator[Cas
             results[task] = restored(task, json.loads(value), own, settings, final=final)
             points += own
         point = np.load(io.BytesIO(x), allow_pickle=False)
-        yield Case(record_of(start, tasks, results, settings), point, points)
+        yield record_of(start, tasks, results, settings), point, points

@@ -10,6 +10,7 @@ from graphprune.attacks.attack import Attack
 from graphprune.errors import OutputError
 from graphprune.evaluate.at_radius import accuracy
 from graphprune.evaluate.distance import Distance, interval_text
+from graphprune.evaluate.reading import read_estimate
 from graphprune.evaluate.results import (
     CertifiedRadius,
     EstimateResult,
@@ -105,45 +106,6 @@ def seconds_of(record: Record) -> float:
     return float(sum(part["seconds"] for part in [*parts, *record.get("estimates", [])]))
 
 
-def flat(record: Record) -> Record:
-    """An anchor's record in one level, as tables have it."""
-    about = ("index", "label", "predicted", "status", "message", "interrupted")
-    row: Record = {key: record.get(key) for key in about}
-    if "at_radius" in record:
-        row["at_radius"] = record["at_radius"]
-    bnd = record.get("d_bnd", {})
-    row |= {
-        "d_adv": record.get("d_adv", {}).get("value"),
-        "d_adv_target": record.get("d_adv", {}).get("target"),
-        "d_rob": record.get("d_rob", {}).get("value"),
-        "d_rob_stopped": record.get("d_rob", {}).get("stopped") or None,
-        "d_bnd_lower": bnd.get("lower"),
-        "d_bnd_upper": bnd.get("upper"),
-        "d_bnd_status": bnd.get("status"),
-        "d_bnd_certified": bnd.get("certified"),
-        "d_bnd_target": bnd.get("target"),
-    }
-    for estimate in record.get("estimates", []):
-        name = f"{estimate['metric']} by {estimate['spec']}"
-        row |= {name: estimate["value"], f"{name}: status": estimate.get("status")}
-    row["seconds"] = seconds_of(record)
-    return row
-
-
-def estimate_text(estimate: Record) -> str:
-    """An estimate as tables write it: an interval where both ends are proven of the network."""
-    value, lower, upper = (estimate.get(key) for key in ("value", "lower", "upper"))
-    status = estimate.get("status", "ok")
-    if status in ("collapsed", "error") or value is None:
-        return str(status)
-    if lower is not None and upper is not None:
-        certified = estimate.get("certified", True)
-        return interval_text(lower, upper, status, certified=certified)
-    if status != "interval":
-        return f"{value:.5f}"
-    return f"{'>=' if estimate.get('metric') == 'd_rob' else '<='} {value:.5f}"
-
-
 def result_text(result: Result) -> str:
     """A result as progress lines write it."""
     if result.failure is not None:
@@ -157,7 +119,7 @@ def result_text(result: Result) -> str:
             ends = found.lower, found.upper, found.status
             return interval_text(*ends, certified=found.certified)
         case EstimateResult():
-            return estimate_text(value_of(result))
+            return read_estimate(value_of(result)).text
     return "none found"
 
 

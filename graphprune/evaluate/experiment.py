@@ -20,6 +20,7 @@ from graphprune.errors import GraphpruneError
 from graphprune.evaluate.anchors import load_anchors
 from graphprune.evaluate.archive import read_run
 from graphprune.evaluate.distance import distance
+from graphprune.evaluate.reading import AnchorRecord, EstimateRecord, RadiusRecord
 from graphprune.evaluate.results import Job, Outcome
 from graphprune.evaluate.run import Watch, evaluate
 from graphprune.evaluate.settings import Metric, Settings, domain_of
@@ -354,16 +355,16 @@ def in_order(panels: Iterable[Measured]) -> list[Measured]:
 def _read(file: Path) -> Measured | None:
     plan = json.loads(file.read_text())
     # Another --milp moves anchors from one part to the other: each counts once.
-    records: dict[int, dict[str, Any]] = {}
+    records: dict[int, AnchorRecord] = {}
     for run in sorted(file.parent.glob(f"*/{FILE}")):
         for evaluated in read_run(run.parent):
-            for record in evaluated.document["anchors"]:
-                if record["status"] == "ok" and "interrupted" not in record:
-                    records.setdefault(record["index"], record)
+            for record in evaluated.document.anchors:
+                if record.finished:
+                    records.setdefault(record.index, record)
     return summarise(plan, list(records.values())) if records else None
 
 
-def summarise(plan: dict[str, Any], records: Sequence[dict[str, Any]]) -> Measured | None:
+def summarise(plan: dict[str, Any], records: Sequence[AnchorRecord]) -> Measured | None:
     """The points of a panel from the records of its anchors."""
     metric = plan["metric"]
     cases = [case for r in records if (case := _Case.of(r, metric)) is not None]
@@ -372,23 +373,23 @@ def summarise(plan: dict[str, Any], records: Sequence[dict[str, Any]]) -> Measur
     # A search without a stated limit ends at the domain's reach, at most 1 for images.
     limit = plan["settings"]["radius"] or 1.0
     full = mean(c.seconds for c in cases)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for case in cases:
         common = panel_of(plan) | {
             "anchor": case.index, "reference": case.value, "exact": case.exact,
             "full_seconds": case.seconds,
         }  # fmt: skip
         for spec, e in case.estimates.items():
-            if e["status"] == "error":
+            if e.status == "error":
                 continue
             value = case.value_of(e, metric, limit)
             rows.append(
                 common | {
                     "spec": spec, "value": value, "error": abs(value - case.value) / case.value,
-                    "seconds": e["cpu_seconds"] + case.attack_seconds * e["attacked"],
-                    "wall_seconds": e["seconds"], "prune_seconds": e["prune_seconds"],
-                    "neurons_left": e["neurons_left"], "status": e["status"],
-                    "capped": e["capped"], "lower": e["lower"], "upper": e["upper"],
+                    "seconds": e.cpu_seconds + case.attack_seconds * e.attacked,
+                    "wall_seconds": e.seconds, "prune_seconds": e.prune_seconds,
+                    "neurons_left": e.neurons_left, "status": e.status,
+                    "capped": e.capped, "lower": e.lower, "upper": e.upper,
                 }
             )  # fmt: skip
     curves = [*plan["curves"], {"title": "plain MILP", "points": [["milp", "milp"]]}]
@@ -433,31 +434,33 @@ class _Case:
     seconds: float
     attack: float
     attack_seconds: float
-    estimates: dict[str, dict[str, Any]]
+    estimates: dict[str, EstimateRecord]
 
     @classmethod
-    def of(cls, record: dict[str, Any], metric: Metric) -> "_Case | None":
-        attack = record["d_adv"]
-        full = record[f"d_{metric}"]
-        value = full["value"] if metric == "rob" else full["upper"]
-        if not value or attack["value"] is None:
+    def of(cls, record: AnchorRecord, metric: Metric) -> "_Case | None":
+        attack, full = record.adv, record.rob if metric == "rob" else record.bnd
+        if attack is None or attack.value is None or full is None:
             return None
-        exact = not full.get("stopped") if metric == "rob" else full["status"] == "exact"
+        if isinstance(full, RadiusRecord):
+            value, exact = full.value, not full.stopped
+        else:
+            value, exact = full.upper, full.status == "exact"
+        if not value:
+            return None
         if metric == "bnd" and not exact:
             # The closest point that anything found: estimates that prove their upper end too.
-            proven = (e["upper"] for e in record["estimates"] if e["status"] != "error")
+            proven = (e.upper for e in record.estimates if e.status != "error")
             value = min([value, *(upper for upper in proven if upper is not None)])
         return cls(
-            record["index"], value, exact,
-            full["cpu_seconds"] + attack["cpu_seconds"], attack["value"], attack["cpu_seconds"],
-            {e["spec"]: e for e in record["estimates"]},
+            record.index, value, exact, full.cpu_seconds + attack.cpu_seconds, attack.value,
+            attack.cpu_seconds, {e.spec: e for e in record.estimates},
         )  # fmt: skip
 
-    def value_of(self, estimate: dict[str, Any], metric: Metric, limit: float) -> float:
+    def value_of(self, estimate: EstimateRecord, metric: Metric, limit: float) -> float:
         """An estimate's value; where it has none, what is known without it."""
-        if estimate["value"] is not None:
-            return float(min(estimate["value"], limit))
-        if estimate["status"] == "collapsed":
+        if estimate.value is not None:
+            return float(min(estimate.value, limit))
+        if estimate.status == "collapsed":
             return limit
         # Out of time: nothing is certified, nothing closer than the attack's point was found.
         return 0.0 if metric == "rob" else self.attack

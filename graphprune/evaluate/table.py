@@ -13,7 +13,7 @@ from graphprune.canonical.questions import as_classifier
 from graphprune.errors import GraphpruneError, check_known, check_options
 from graphprune.evaluate.anchors import made_anchors
 from graphprune.evaluate.at_radius import accuracy_text
-from graphprune.evaluate.documents import flat
+from graphprune.evaluate.reading import read_record
 from graphprune.evaluate.results import Job, Outcome
 from graphprune.evaluate.run import Watch
 from graphprune.evaluate.run import evaluate as run_evaluate
@@ -191,7 +191,7 @@ def _settings_of(given: EvaluateSettings) -> Settings:
 
 def _table_of(outcome: Outcome) -> Evaluation:
     (document,) = outcome.documents
-    records = [flat(record) for record in document["anchors"]]
+    records = [read_record(record).flat for record in document["anchors"]]
     asked = tuple(f"d_{metric}" for metric in document["settings"]["metrics"])
     order = dict.fromkeys(name for row in records for name in row)
     # Notes that no row has, and metrics that were not asked for, are no columns.

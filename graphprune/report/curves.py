@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from graphprune.evaluate.reading import AnchorRecord
 
 Floats = NDArray[np.float64]
 
@@ -29,20 +30,9 @@ class Curves:
     attacked: Floats
 
 
-def interval(record: dict[str, Any]) -> tuple[float, float]:
-    """(largest proven lower bound, smallest known upper bound) of an anchor; inf where none."""
-    if record["status"] == "misclassified":
-        return 0.0, 0.0
-    bnd = record.get("d_bnd", {})
-    lowers = [0.0, record.get("d_rob", {}).get("value"), bnd.get("lower")]
-    uppers = [record.get("d_adv", {}).get("value"), bnd.get("upper")]
-    lower = max(v for v in lowers if v is not None)
-    return lower, min((v for v in uppers if v is not None), default=float("inf"))
-
-
-def curves(records: Sequence[dict[str, Any]]) -> Curves:
+def curves(records: Sequence[AnchorRecord]) -> Curves:
     """Curves over all anchors; an anchor that ended in an error counts by what is known of it."""
-    ends = np.array([interval(r) for r in records]).reshape(-1, 2)
+    ends = np.array([record.ends for record in records]).reshape(-1, 2)
     # An anchor stops being certified just beyond its lower end, and is attacked from its upper on.
     finite = ends[np.isfinite(ends)]
     radii = np.unique(np.concatenate([[0.0], finite]))
@@ -52,14 +42,13 @@ def curves(records: Sequence[dict[str, Any]]) -> Curves:
     return Curves(radii, certified, attacked)
 
 
-def stage_seconds(records: Sequence[dict[str, Any]]) -> dict[str, float]:
+def stage_seconds(records: Sequence[AnchorRecord]) -> dict[str, float]:
     """Computing time per stage over all anchors; estimates under their text."""
     total: dict[str, float] = {}
     for record in records:
-        for stage in ("d_adv", "d_rob", "d_bnd"):
-            if stage in record:
-                total[stage] = total.get(stage, 0.0) + record[stage]["seconds"]
-        for e in record.get("estimates", []):
-            name = f"{e['metric']} by {e['spec']}"
-            total[name] = total.get(name, 0.0) + e.get("seconds", 0.0)
+        stages = (("d_adv", record.adv), ("d_rob", record.rob), ("d_bnd", record.bnd))
+        estimates = ((estimate.name, estimate) for estimate in record.estimates)
+        for name, part in (*stages, *estimates):
+            if part is not None:
+                total[name] = total.get(name, 0.0) + part.seconds
     return total

@@ -11,12 +11,11 @@ import numpy as np
 
 from graphprune.evaluate.archive import Case, Evaluated
 from graphprune.evaluate.at_radius import accuracy_text
-from graphprune.evaluate.distance import recorded_text
-from graphprune.evaluate.documents import seconds_of
+from graphprune.evaluate.reading import AnchorRecord, SummaryRecord
 from graphprune.evaluate.settings import domain_of
 from graphprune.ir.export import write_bytes
 from graphprune.region import Domain
-from graphprune.report.curves import interval, stage_seconds
+from graphprune.report.curves import stage_seconds
 from graphprune.report.images import as_image, difference, picture
 from graphprune.report.plots import accuracy_figure, inline_svg
 
@@ -60,23 +59,22 @@ def render(networks: Sequence[Evaluated]) -> str:
 
 
 def _network(number: int, network: Evaluated) -> dict[str, Any]:
-    document = network.document
-    records = [case.record for case in network.cases]
+    document, summary = network.document, network.document.summary
     title = f"accuracy against radius, {network.name}"
     return {
         "id": f"n{number}",
         "name": network.name,
-        "model": document["model"],
-        "settings": {k: _shown(v) for k, v in document["settings"].items()},
-        "summary": document["summary"],
-        "at_radius": accuracy_text(document["summary"]["at_radius"])
-        if "at_radius" in document["summary"]
-        else "",
-        "statistics": _statistics(document["summary"]),
-        "stages": stage_seconds(records),
+        "model": document.model,
+        "settings": {k: _shown(v) for k, v in document.settings.items()},
+        "summary": summary,
+        "at_radius": "" if summary.at_radius is None else accuracy_text(summary.at_radius),
+        "statistics": _statistics(summary),
+        "stages": stage_seconds(document.anchors),
         "curve": inline_svg(accuracy_figure([network]), title),
-        "classes": sorted({r["label"] for r in records}),
-        "anchors": [_anchor(f"n{number}", case, document) for case in network.cases],
+        "classes": sorted({record.label for record in document.anchors}),
+        "anchors": [
+            _anchor(f"n{number}", case, domain_of(document.settings)) for case in network.cases
+        ],
     }
 
 
@@ -84,55 +82,43 @@ def _shown(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _statistics(summary: dict[str, Any]) -> list[tuple[str, float, float]]:
-    return [(name, summary["mean"][name], summary["median"][name]) for name in summary["mean"]]
+def _statistics(summary: SummaryRecord) -> list[tuple[str, float, float]]:
+    return [(name, value, summary.median[name]) for name, value in summary.mean.items()]
 
 
-def _anchor(prefix: str, case: Case, document: dict[str, Any]) -> dict[str, Any]:
+def _anchor(prefix: str, case: Case, domain: Domain) -> dict[str, Any]:
     record = case.record
-    bnd = record.get("d_bnd")
-    lower, upper = interval(record)
-    nearest = next(
-        (
-            record[m]["target"]
-            for m in ("d_bnd", "d_adv")
-            if m in record and record[m].get("target") is not None
-        ),
-        None,
-    )
+    adv, rob, bnd = record.adv, record.rob, record.bnd
     return {
-        "id": f"{prefix}-a{record['index']}",
+        "id": f"{prefix}-a{record.index}",
         "record": record,
-        "adv": record.get("d_adv", {}).get("value"),
-        "rob": record.get("d_rob", {}).get("value"),
-        "bnd": None if bnd is None else recorded_text(bnd),
-        "bnd_key": None if bnd is None else bnd["lower"],
-        "nearest": nearest,
-        "note": record.get("message", ""),
-        "seconds": seconds_of(record),
-        "axis": _axis(record, lower, upper),
-        "layers": record.get("d_rob", {}).get("layers", []),
+        "adv": None if adv is None else adv.value,
+        "rob": None if rob is None else rob.value,
+        "bnd": None if bnd is None else bnd.text,
+        "bnd_key": None if bnd is None else bnd.lower,
+        "nearest": record.nearest,
+        "axis": _axis(record),
+        "layers": () if rob is None else rob.layers,
         "replaced": _replaced(record),
-        "pictures": _pictures(case, domain_of(document["settings"])),
+        "pictures": _pictures(case, domain),
         "downloads": _downloads(case),
     }
 
 
-def _replaced(record: dict[str, Any]) -> dict[str, list[int]]:
-    """Per estimate by a substitute, how many living neurons it replaced in every layer."""
-    layers = record.get("d_rob", {}).get("layers", [])
+def _replaced(record: AnchorRecord) -> dict[str, list[int]]:
+    """Per estimate by a substitute, how many live neurons it replaced in every layer."""
+    layers = () if record.rob is None else record.rob.layers
     return {
-        f"{e['metric']} by {e['spec']}": [
-            layer["neurons"] - left for layer, left in zip(layers, e["layers_left"], strict=True)
-        ]
-        for e in record.get("estimates", [])
-        if layers and e.get("layers_left") is not None
+        e.name: [layer.neurons - left for layer, left in zip(layers, e.layers_left, strict=True)]
+        for e in record.estimates
+        if layers and e.layers_left is not None
     }
 
 
-def _axis(record: dict[str, Any], lower: float, upper: float) -> dict[str, Any] | None:
+def _axis(record: AnchorRecord) -> dict[str, Any] | None:
     """Places of the distances on one axis of 100 units; None where there is nothing to show."""
-    adv, rob = record.get("d_adv", {}).get("value"), record.get("d_rob", {}).get("value")
+    lower, upper = record.ends
+    adv, rob = (None if part is None else part.value for part in (record.adv, record.rob))
     known = [v for v in (adv, rob, lower, upper) if v is not None and np.isfinite(v)]
     end = 1.1 * max(known, default=0.0)
     if end <= 0:
@@ -172,6 +158,6 @@ def _downloads(case: Case) -> list[tuple[str, str]]:
             buffer = io.BytesIO()
             np.savez_compressed(buffer, x=witness.x, target=witness.target)
             data = base64.b64encode(buffer.getvalue()).decode()
-            name = f"anchor-{case.record['index']}-{metric}.npz"
+            name = f"anchor-{case.record.index}-{metric}.npz"
             files.append((name, f"data:application/octet-stream;base64,{data}"))
     return files

@@ -29,7 +29,7 @@ def accuracy_figure(networks: Sequence[Evaluated]) -> "Figure":
     axes = figure.subplots()
     for number, network in enumerate(networks):
         colour = COLOURS[number % len(COLOURS)]
-        line = curves([case.record for case in network.cases])
+        line = curves(network.document.anchors)
         axes.fill_between(
             line.radii, line.certified, line.attacked, step="post", color=colour, alpha=0.2, lw=0
         )

@@ -7,7 +7,6 @@ from typing import Any
 
 from graphprune.errors import GraphpruneError
 from graphprune.evaluate.archive import Evaluated
-from graphprune.evaluate.documents import flat
 
 Row = dict[str, Any]
 FORMATS = ("html", "md", "csv", "parquet")
@@ -16,7 +15,7 @@ FORMATS = ("html", "md", "csv", "parquet")
 def rows(networks: Sequence[Evaluated]) -> list[Row]:
     """One row per anchor and network; every row has the same columns."""
     found = [
-        {"network": network.name} | flat(case.record)
+        {"network": network.name} | case.record.flat
         for network in networks
         for case in network.cases
     ]

@@ -13,10 +13,10 @@ from graphprune.attacks.confirm import Witness
 from graphprune.bounds import Method
 from graphprune.bounds.certify import certified_margins
 from graphprune.evaluate import estimates
-from graphprune.evaluate.documents import estimate_text
 from graphprune.evaluate.estimates import EstimateQuery, estimated, parse_estimate
 from graphprune.evaluate.estimates.extrapolate import PowerLaw, RootWalk, tangent
 from graphprune.evaluate.estimates.substitute import _certify, _solve
+from graphprune.evaluate.reading import read_estimate
 from graphprune.evaluate.results import Job, Result
 from graphprune.evaluate.run import evaluate
 from graphprune.evaluate.serialise import Record, value_of
@@ -386,9 +386,9 @@ def test_a_certificate_of_a_substitute_out_of_time_is_a_lower_end(
     late = Resources(deadline=monotonic() - 1.0)
     question = EstimateQuery(s.query(tiny, images[0]), Metric.ROB, s, Attack(None, 0.0), late)
     assert _certify(tiny, question, Attack(None, 0.0)) == (None, "interval", False)
-    said = {"metric": "d_rob", "value": 0.01, "status": "interval"}
-    assert estimate_text(said) == ">= 0.01000"
-    assert estimate_text(said | {"metric": "d_bnd"}) == "<= 0.01000"
+    said = {"spec": "s", "metric": "d_rob", "value": 0.01, "status": "interval"}
+    assert read_estimate(said).text == ">= 0.01000"
+    assert read_estimate(said | {"metric": "d_bnd"}).text == "<= 0.01000"
 
 
 def test_a_constant_substitute_is_gone_without_a_domain_too(

@@ -24,6 +24,7 @@ from graphprune.evaluate.experiment import (
     read_experiment,
     summarise,
 )
+from graphprune.evaluate.reading import read_record
 from graphprune.evaluate.settings import Metric
 from graphprune.region import Domain
 from tests.conftest import MODELS
@@ -66,7 +67,7 @@ def test_every_published_setting_is_a_point(measured: tuple[Path, list[Measured]
 def test_errors_are_relative_and_a_collapsed_boundary_counts_at_the_limit() -> None:
     plan = plan_of("paper", None)
     values = [(0.1, 0.11, 0.12), (0.05, 0.05, None), (0.1, 0.1, 0.1)]
-    found = summarise(plan, [record_of(i, *v) for i, v in enumerate(values)])
+    found = summarise(plan, [read_record(record_of(i, *v)) for i, v in enumerate(values)])
     assert found is not None
     (point,) = found.points
     assert (found.anchors, point.anchors) == (3, 3)
@@ -144,13 +145,13 @@ def test_the_reference_is_the_closest_point_that_anything_confirmed() -> None:
     record = record_of(0, 0.2, 0.25, 0.16)
     record["estimates"][0]["upper"] = 0.16
     record["d_bnd"] |= {"lower": 0.1, "status": "interval"}
-    found = summarise(plan, [record])
+    found = summarise(plan, [read_record(record)])
     assert found is not None
     assert found.points[0].error == 0.0
     assert found.attack.error == pytest.approx(0.09 / 0.16)
     # An exact distance is what it is.
     record["d_bnd"] |= {"lower": 0.2, "status": "exact"}
-    found = summarise(plan, [record])
+    found = summarise(plan, [read_record(record)])
     assert found is not None
     assert found.points[0].error == pytest.approx(0.2)
 
@@ -161,7 +162,7 @@ def test_a_metric_without_a_value_when_its_time_is_over_counts_at_what_is_known(
     for metric, error in (("bnd", 0.2), ("rob", 1.0)):
         plan = plan_of("best", [0.0, 1.0]) | {"metric": metric}
         record = stopped | {"d_rob": {"value": 0.1, "cpu_seconds": 1.0}}
-        found = summarise(plan, [record])
+        found = summarise(plan, [read_record(record)])
         assert found is not None
         (point,) = found.points
         assert point.error == pytest.approx(error)
@@ -175,7 +176,7 @@ def test_a_certificate_that_ran_out_of_time_is_no_exact_reference() -> None:
         record_of(i, 0.1, 0.12, 0.1) | {"d_rob": rob | {"stopped": stopped}}
         for i, stopped in enumerate((False, True))
     ]
-    found = summarise(plan, records)
+    found = summarise(plan, [read_record(record) for record in records])
     assert found is not None
     assert (found.anchors, found.exact) == (2, 1)
 
@@ -185,7 +186,7 @@ def test_a_substitute_certified_everywhere_counts_at_the_search_limit() -> None:
     plan["settings"]["radius"] = None
     record = record_of(0, 0.1, 0.12, 1000.0) | {"d_rob": {"value": 0.1, "cpu_seconds": 1.0}}
     record["estimates"][0]["status"] = "collapsed"
-    found = summarise(plan, [record])
+    found = summarise(plan, [read_record(record)])
     assert found is not None
     (point,) = found.points
     assert point.error == pytest.approx(9.0)

@@ -23,6 +23,7 @@ from graphprune.evaluate import run as module
 from graphprune.evaluate.archive import of_outcome
 from graphprune.evaluate.estimates.nearest import Nearest
 from graphprune.evaluate.executors import Inline, PoolExecutor, work
+from graphprune.evaluate.reading import read_document
 from graphprune.evaluate.results import Job, Known, Task
 from graphprune.evaluate.run import evaluate
 from graphprune.evaluate.settings import Metric, Settings
@@ -301,8 +302,8 @@ def test_an_estimate_that_breaks_is_reported_in_every_table(
     (record,) = document["anchors"][0]["estimates"]
     assert (record["spec"], record["metric"], record["value"]) == ("nearest", "d_bnd", None)
     assert "a library's own error" in record["message"]
-    assert results_table(document).row_count == 2
-    (why,) = causes(document)
+    assert results_table(read_document(document)).row_count == 2
+    (why,) = causes(read_document(document))
     assert why.startswith("d_bnd by nearest, anchor 0: ")
     assert b"d_bnd by nearest" in as_csv(of_outcome(jobs, outcome))
 

@@ -9,6 +9,7 @@ import pytest
 
 from graphprune.cli.app import run as command
 from graphprune.evaluate.experiment import Measured, summarise
+from graphprune.evaluate.reading import read_record
 from graphprune.report.numbers import experiment_table, markdown_tables, read_panels, write_numbers
 from tests.conftest import MODELS
 from tests.measurements import on_three_domains, plan_of, record_of
@@ -67,7 +68,7 @@ def test_a_page_says_what_is_gone_and_on_how_many_anchors() -> None:
     values = [(0.1, 0.11, 0.12), (0.05, 0.05, None), (0.1, 0.1, 0.1)]
     records = [record_of(i, *v) for i, v in enumerate(values)]
     records[2]["estimates"][0]["status"] = "error"
-    found = summarise(plan_of("paper", None), records)
+    found = summarise(plan_of("paper", None), [read_record(record) for record in records])
     assert found is not None
     page = markdown_tables([found])
     assert "## `paper`, no domain" in page

@@ -16,10 +16,11 @@ from graphprune.attacks.confirm import Witness
 from graphprune.cli.app import run
 from graphprune.evaluate.archive import Case, Evaluated, of_outcome, read_run
 from graphprune.evaluate.documents import summary
+from graphprune.evaluate.reading import read_document, read_record
 from graphprune.evaluate.results import Job
 from graphprune.evaluate.run import evaluate
 from graphprune.evaluate.settings import Settings
-from graphprune.report.curves import curves, interval
+from graphprune.report.curves import curves
 from graphprune.report.page import render
 from graphprune.report.rows import as_csv, as_markdown, as_parquet, rows
 from tests.conftest import MODELS
@@ -43,21 +44,21 @@ def record(index: int, lower: float, upper: float | None, status: str = "ok") ->
 
 def network(count: int, name: str = "net<b>") -> Evaluated:
     rng = np.random.default_rng(0)
-    cases = []
+    records, cases = [], []
     for i in range(count):
         lower = float(rng.uniform(0.01, 0.1))
         x = rng.uniform(0, 1, (1, 28, 28)).astype(np.float32)
         other = (x + 0.01).astype(np.float32)
         points = [(m, Witness(other, 1.2 * lower, 3)) for m in ("d_adv", "d_bnd")]
-        cases.append(Case(record(i, lower, 1.2 * lower), x, points))
-    records = [case.record for case in cases]
+        records.append(record(i, lower, 1.2 * lower))
+        cases.append(Case(read_record(records[-1]), x, points))
     document = {
         "model": {"path": f"/m/{name}.onnx", "sha256": "0" * 64, "neurons": 99, "parameters": 7},
         "settings": Settings(estimates=("auto",)).to_json(),
         "anchors": records,
         "summary": summary(records, 1.0),
     }
-    return Evaluated(document, tuple(cases))
+    return Evaluated(read_document(document), tuple(cases))
 
 
 @pytest.fixture(scope="module")
@@ -79,21 +80,23 @@ def folder(direct: tuple[Path, Evaluated]) -> Path:
 def test_the_archive_of_a_run_says_what_the_run_said(direct: tuple[Path, Evaluated]) -> None:
     (kept,), said = read_run(direct[0]), direct[1]
     assert [c.record for c in kept.cases] == [c.record for c in said.cases]
-    assert kept.document["settings"] == said.document["settings"]
+    assert kept.document.settings == said.document.settings
     for one, two in zip(kept.cases, said.cases, strict=True):
         assert np.array_equal(one.x, two.x)
         assert [m for m, _ in one.points] == [m for m, _ in two.points]
-        for layer in one.record["d_rob"]["layers"]:
-            assert layer["neurons"] == layer["active"] + layer["inactive"] + layer["unstable"]
+        assert one.record.rob is not None
+        for layer in one.record.rob.layers:
+            assert layer.neurons == layer.active + layer.inactive + layer.unstable
 
 
 def test_curves_count_anchors_at_every_radius() -> None:
     records = [record(0, 0.1, 0.2), record(1, 0.05, 0.05), record(2, 0.3, None)]
     records.append({"index": 3, "label": 0, "status": "misclassified", "estimates": []})
-    line = curves(records)
+    read = [read_record(r) for r in records]
+    line = curves(read)
     for radius in (0.0, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4):
         place = np.searchsorted(line.radii, radius, side="right") - 1
-        ends = [interval(r) for r in records]
+        ends = [r.ends for r in read]
         assert line.certified[place] == np.mean([low > radius for low, _ in ends])
         assert line.attacked[place] == np.mean([high > radius for _, high in ends])
     assert np.all(line.certified <= line.attacked)

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from graphprune.evaluate.documents import estimate_text, summary
+from graphprune.evaluate.documents import summary
+from graphprune.evaluate.reading import read_document, read_estimate
 from graphprune.report.table import results_table
 
 
@@ -34,7 +35,7 @@ def shown(
     }
     console = Console(width=200, file=StringIO())
     with console.capture() as captured:
-        console.print(results_table(document))
+        console.print(results_table(read_document(document)))
     return captured.get()
 
 
@@ -85,7 +86,7 @@ def test_long_names_stay_whole() -> None:
     ],
 )
 def test_how_an_estimate_is_written(more: dict[str, Any], expected: str) -> None:
-    assert estimate_text(estimate("s", "d_bnd", 0.25) | more) == expected
+    assert read_estimate(estimate("s", "d_bnd", 0.25) | more).text == expected
 
 
 def test_a_mean_interval_is_one_of_anchors_with_two_ends() -> None:
@@ -130,3 +131,10 @@ def test_ends_that_a_solver_is_trusted_for_have_a_star_and_a_note() -> None:
         "0.25000*", ">= 0.25000* (robust)", "[0.25000*, 0.25000]",
     ]  # fmt: skip
     assert "*: rests on a solver's numerics, not certified." in text
+
+
+def test_the_nearest_class_is_that_of_the_closest_point() -> None:
+    """The search may find a closer point than the attack, of another class."""
+    ends = {"lower": 0.1, "upper": 0.1, "status": "exact", "target": 4, "seconds": 1.0}
+    text = shown(record(0, 0.2) | {"d_bnd": ends}, metrics=("bnd", "adv"))
+    assert cells(text, "0")[4] == "4"
