@@ -10,11 +10,14 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
+from graphprune.cli.options import in_options
 from graphprune.cli.progress import Events, Line
 from graphprune.errors import GraphpruneError
 from graphprune.runtime.process import Inbox, WorkerProcess
 
 WORKER = "graphprune.cli.verify_worker"
+# Options that messages of the library name as arguments.
+FLAGS = {"output": "--output", "fix_shape": "--fix-shape"}
 SUFFIXES = (".vnnlib", ".vnnlib.gz")
 WORDS = ("sat", "unsat", "unknown", "timeout", "error")
 # Seconds past its limit after which a property's process is ended.
@@ -113,7 +116,7 @@ class Batch:
         elif message[0] == "verdict":
             self._over(job, message[2], waiting)
         else:
-            self._over(job, {"error": message[2]}, waiting)
+            self._over(job, {"error": in_options(message[2], FLAGS)}, waiting)
 
     def _end_late(self, waiting: Iterator[int]) -> None:
         for job in list(self._jobs.values()):

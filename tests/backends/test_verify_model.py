@@ -59,7 +59,7 @@ def test_an_output_is_named(heads: Path) -> None:
     assert answer(heads, text(1, "(assert (<= Y_0 2.9))"), "value") == "unsat"
     assert answer(heads, text(1, "(assert (<= Y_0 3.1))"), "value") == "sat"
     assert answer(heads, text(4, "(assert (>= Y_3 0.1))"), "policy") == "unsat"
-    with pytest.raises(GraphpruneError, match=r"several outputs .* name one: --output NAME"):
+    with pytest.raises(GraphpruneError, match=r"several outputs .* name one with"):
         answer(heads, text(1, "(assert (<= Y_0 2.9))"))
     with pytest.raises(GraphpruneError, match="no output 'valu'; did you mean 'value'"):
         answer(heads, text(1, "(assert (<= Y_0 2.9))"), "valu")
@@ -102,3 +102,32 @@ def test_version_2_names_its_tensors(heads: Path) -> None:
     other = version_2(value, "(assert (<= V[0,0] 2.9))", '(declare-input X Real [1,2] "z")')
     with pytest.raises(GraphpruneError, match=r"about the input 'z'; .*heads.onnx has 'x'"):
         answer(heads, other)
+
+
+def test_version_2_names_several_inputs_in_the_order_of_the_file(tmp_path: Path) -> None:
+    """y = relu(a) - 2 relu(b), of a and b in [0, 1]."""
+    floats = onnx.TensorProto.FLOAT
+    nodes = [
+        helper.make_node("Relu", ["a"], ["p"]), helper.make_node("Relu", ["b"], ["q"]),
+        helper.make_node("Add", ["q", "q"], ["twice"]), helper.make_node("Sub", ["p", "twice"], ["y"]),
+    ]  # fmt: skip
+    shaped = [helper.make_tensor_value_info(name, floats, ["N", 1]) for name in "aby"]
+    graph = helper.make_graph(nodes, "two", shaped[:2], shaped[2:])
+    path = tmp_path / "two.onnx"
+    opset = [helper.make_opsetid("", 17)]
+    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=8), path)
+
+    def said(first: str, second: str, limit: float) -> str:
+        inputs = "".join(
+            f'(declare-input {name.upper()} Real [1,1] "{name}")' for name in (first, second)
+        )
+        bounds = "".join(f"(assert (>= {n}[0,0] 0)) (assert (<= {n}[0,0] 1))" for n in "AB")
+        return (
+            f"(vnnlib-version <2.0>) (declare-network N {inputs} (declare-output Y Real [1,1]))"
+            f"{bounds} (assert (<= B[0,0] 0.25)) (assert (<= Y[0,0] {limit}))"
+        )
+
+    assert answer(path, said("a", "b", -0.55)) == "unsat"
+    assert answer(path, said("a", "b", -0.45)) == "sat"
+    with pytest.raises(GraphpruneError, match="input 'b', 'a'; .* has 'a', 'b'"):
+        answer(path, said("b", "a", -0.45))
