@@ -15,6 +15,7 @@ from graphprune.cli.evaluate import EvaluateOptions
 from graphprune.cli.options import be_verbose
 from graphprune.cli.parameters import command
 from graphprune.cli.progress import Events, Line
+from graphprune.cli.verify_images import prepare_images, write_image
 from graphprune.cli.verify_many import decide_many, property_files
 from graphprune.errors import GraphpruneError
 from graphprune.evaluate.option import again, option
@@ -54,6 +55,13 @@ class VerifyOptions:
         help="Output that Y stands for; default: the only float one, or all in order if they fit.",
     )
     fix_shape: list[str] | None = field(default=None, metadata=FIX_SHAPE)
+    save_images: str | None = field(
+        default=None,
+        metadata=option(
+            "Write counterexamples here as PNG, where the input is an image.", "--save-images",
+            metavar="DIR",
+        ),
+    )  # fmt: skip
     seed: int = again(Settings, "seed")
     threads: int = again(Settings, "threads", help="Of ONNX Runtime and SCIP.")
     provider: str = again(Settings, "provider")
@@ -117,7 +125,8 @@ def _many(options: VerifyOptions, files: list[str], limit: float) -> int:
     watch = Events() if options.json_lines else Line(quiet=options.quiet)
     asked = {
         "model": options.model, "output": options.output, "fix_shape": options.fix_shape or [],
-        "seed": options.seed, "threads": options.threads, "provider": options.provider,
+        "save_images": options.save_images, "seed": options.seed, "threads": options.threads,
+        "provider": options.provider,
     }  # fmt: skip
     return decide_many(files, asked, limit, options.jobs, watch)
 
@@ -134,9 +143,12 @@ def _decide(options: VerifyOptions, watchdog: "_Watchdog", watch: Events | Line)
         question = read_property(options.properties[0])
         shapes = parse_shapes(options.fix_shape or ())
         network = network_for(options.model, question, options.output, fix_shape=shapes)
-        return decide(
+        prepare_images(options.save_images, network)
+        verdict = decide(
             network, question, time_limit=watchdog.left, seed=options.seed, progress=watch.doing
         )
+        write_image(options.save_images, options.properties[0], network, verdict)
+        return verdict
 
 
 def _late(watch: Events | Line) -> None:

@@ -3,6 +3,7 @@
 from time import monotonic
 from typing import Any, cast
 
+from graphprune.cli.verify_images import prepare_images, write_image
 from graphprune.errors import GraphpruneError
 from graphprune.runtime.process import Parent
 from graphprune.runtime.provider import Provider
@@ -26,11 +27,13 @@ class Decider:
         with using(Resources(provider=provider, threads=options["threads"])):
             question = read_property(path)
             network = self._network(question)
+            prepare_images(options["save_images"], network)
             left = max(limit - (monotonic() - start), 0.0)
             verdict = verify(
                 network, question, time_limit=left, seed=options["seed"],
                 progress=lambda text: parent.tell("doing", number, str(text)),
             )  # fmt: skip
+            write_image(options["save_images"], path, network, verdict)
         return {**record_of(verdict), "seconds": monotonic() - start}
 
     def _network(self, question: Any) -> Any:

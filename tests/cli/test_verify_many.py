@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from PIL import Image
 
 from graphprune.cli.progress import Line
 from graphprune.cli.verify_many import Batch, property_files
@@ -102,6 +103,43 @@ def test_limits_and_interruptions_keep_what_is_finished(tmp_path: Path) -> None:
     assert process.returncode == 130
     assert table[0].startswith("unsat")
     assert table[1] == "2 properties: 1 unsat, 1 not decided"
+
+
+def test_counterexamples_are_images(tmp_path: Path) -> None:
+    """y = sum of a 4 x 4 image in [0, 1]: at least 15.99 only where nearly all pixels are white."""
+    net = Perceptron([np.ones((1, 16)), np.eye(1)], [np.zeros(1), np.zeros(1)])
+    proto = net.model()
+    dims = proto.graph.input[0].type.tensor_type.shape.dim
+    batch = dims[0].dim_param or dims[0].dim_value
+    del proto.graph.input[0].type.tensor_type.shape.dim[:]
+    shaped = onnx.helper.make_tensor_value_info("image", onnx.TensorProto.FLOAT, [batch, 1, 4, 4])
+    proto.graph.node.insert(
+        0, onnx.helper.make_node("Flatten", ["image"], [proto.graph.input[0].name], axis=1)
+    )
+    proto.graph.input[0].CopyFrom(shaped)
+    onnx.save(proto, tmp_path / "model.onnx")
+    said = "".join(f"(declare-const X_{i} Real)" for i in range(16)) + "(declare-const Y_0 Real)"
+    said += "".join(f"(assert (>= X_{i} 0)) (assert (<= X_{i} 1))" for i in range(16))
+    for name, limit in (("white", 15.99), ("more", 16.5), ("bright", 15.0)):
+        (tmp_path / f"{name}.vnnlib").write_text(said + f"(assert (>= Y_0 {limit}))")
+    paths = [tmp_path / f"{name}.vnnlib" for name in ("white", "more", "bright")]
+    images = tmp_path / "images"
+    done = run(tmp_path / "model.onnx", *paths, "--save-images", images)
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in images.iterdir()) == ["bright.png", "white.png"]
+    with Image.open(images / "white.png") as picture:
+        assert picture.size == (4, 4)
+        assert np.asarray(picture).min() >= 250
+    done = run(tmp_path / "model.onnx", paths[0], "--save-images", tmp_path / "single")
+    assert done.stdout.startswith("sat")
+    assert (tmp_path / "single" / "white.png").exists()
+
+
+def test_points_that_are_no_images_are_refused(folder: Path) -> None:
+    one = folder / "properties/inner/b-sat.vnnlib"
+    done = run(folder / "model.onnx", one, "--save-images", folder / "images")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "are no images" in done.stderr
 
 
 def test_one_property_has_no_jobs(folder: Path) -> None:
