@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from graphprune.attacks.attack import Attack, attack
     from graphprune.attacks.confirm import Witness
     from graphprune.bounds.certify import Certificate, certify
+    from graphprune.bounds.hidden import hidden_bounds
+    from graphprune.bounds.propagate import PreActivationBounds
     from graphprune.canonical import from_proto, load
     from graphprune.canonical.questions import as_classifier, with_margin
     from graphprune.errors import AnchorError, GraphpruneError
@@ -55,6 +57,7 @@ _HOMES = {
     "Network": "graphprune.ir",
     "Pipeline": "graphprune.pipeline",
     "PipelineResult": "graphprune.pipeline",
+    "PreActivationBounds": "graphprune.bounds.propagate",
     "Witness": "graphprune.attacks.confirm",
     "as_classifier": "graphprune.canonical.questions",
     "attack": "graphprune.attacks.attack",
@@ -63,6 +66,7 @@ _HOMES = {
     "evaluate": "graphprune.evaluate",
     "from_proto": "graphprune.canonical",
     "from_torch": "graphprune.runtime.from_torch",
+    "hidden_bounds": "graphprune.bounds.hidden",
     "load": "graphprune.canonical",
     "load_anchors": "graphprune.evaluate.anchors",
     "save": "graphprune.ir.export",
@@ -86,6 +90,7 @@ __all__ = [
     "Network",
     "Pipeline",
     "PipelineResult",
+    "PreActivationBounds",
     "Witness",
     "__version__",
     "as_classifier",
@@ -95,6 +100,7 @@ __all__ = [
     "evaluate",
     "from_proto",
     "from_torch",
+    "hidden_bounds",
     "load",
     "load_anchors",
     "save",

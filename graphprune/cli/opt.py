@@ -84,7 +84,7 @@ class OptOptions:
     )
     timing: bool = field(default=False, metadata=option("Time and size per pass.", "--timing"))
     stats: bool = field(
-        default=False, metadata=option("Operators and choices per pass.", "--stats")
+        default=False, metadata=option("Operators, bounds and choices per pass.", "--stats")
     )
     quiet: bool = again(EvaluateOptions, "quiet", help="No progress, no summary.")
     verbose: bool = again(EvaluateOptions, "verbose")

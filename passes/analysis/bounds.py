@@ -3,19 +3,17 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
-
 from graphprune.attacks.attack import Attack
 from graphprune.bounds import (
     Boxes,
     LayerBounds,
     Method,
-    PreActivationBounds,
     pre_activation_bounds,
 )
+from graphprune.bounds.hidden import describe_bounds, shaped_bounds
 from graphprune.errors import PipelineError
 from graphprune.ir import annotate
-from graphprune.ir.network import pre_activation, sample_shape
+from graphprune.ir.network import pre_activation
 from graphprune.passes.base import Facts, Promise, State, provides, register_pass
 from graphprune.region import Ball, Region
 
@@ -50,15 +48,11 @@ class BoundsPass:
     def run(self, state: State) -> State:
         region, state = self._region(state)
         layers = pre_activation_bounds(state.network, Boxes.of(region), self.method)
-        radius = region.radius if isinstance(region, Ball) else None
-        for activation, layer in zip(state.network.activations, layers, strict=True):
-            value = pre_activation(activation)
-            shape = sample_shape(value)
-            lower, upper = (
-                b[0].astype(np.float64).reshape(shape) for b in (layer.lower, layer.upper)
-            )
-            annotate(value, PreActivationBounds(lower, upper, radius, self.method))
-        return state.with_fact(BallBounds(region, self.method, layers))
+        shaped = shaped_bounds(state.network, region, layers, self.method)
+        for activation, bounds in zip(state.network.activations, shaped, strict=True):
+            annotate(pre_activation(activation), bounds)
+        notes = describe_bounds(state.network, layers)
+        return state.with_fact(BallBounds(region, self.method, layers)).noting(*notes)
 
     def _region(self, state: State) -> tuple[Region, State]:
         if state.box is not None and self.radius is None:

@@ -25,8 +25,8 @@ def test_public_names_are_frozen_and_importable() -> None:
     assert sorted(gp.__all__) == [
         "Anchor", "AnchorError", "Attack", "Ball", "Box", "BrokenPromiseError", "Certificate",
         "Distance", "Domain", "Evaluation", "GraphpruneError", "Interrupted", "Network", "Pipeline",
-        "PipelineResult", "Witness", "__version__", "as_classifier", "attack", "certify", "distance",
-        "evaluate", "from_proto", "from_torch", "load", "load_anchors", "save", "to_proto", "with_margin",
+        "PipelineResult", "PreActivationBounds", "Witness", "__version__", "as_classifier", "attack", "certify", "distance",
+        "evaluate", "from_proto", "from_torch", "hidden_bounds", "load", "load_anchors", "save", "to_proto", "with_margin",
     ]  # fmt: skip
     for name in gp.__all__:
         assert getattr(gp, name) is not None
