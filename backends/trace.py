@@ -27,14 +27,14 @@ class ClosedCase:
     ----------
     path
         Its splits.
-    theta, mix
+    slopes, cut_weights
         (rows,) parameters of the bound, as in :mod:`graphprune.backends.relaxation.kernels`; None:
         not kept, or no planes.
     """
 
     path: Path
-    theta: Singles | None
-    mix: Singles | None
+    slopes: Singles | None
+    cut_weights: Singles | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +76,11 @@ class Trace:
         self.targets[target] = root
 
     def note(
-        self, target: int, path: Path, theta: NDArray[np.floating], mix: NDArray[np.floating]
+        self,
+        target: int,
+        path: Path,
+        slopes: NDArray[np.floating],
+        cut_weights: NDArray[np.floating],
     ) -> None:
         """Add a closed case of a target."""
         own = self.targets[target]
@@ -84,6 +88,6 @@ class Trace:
         if self.bytes > ROOM:
             own.cases.append(ClosedCase(path, None, None))
             return
-        single = mix.astype(np.float32) if planes else None
-        own.cases.append(ClosedCase(path, theta.astype(np.float32), single))
-        self.bytes += 4 * len(theta) * (1 + planes)
+        single = cut_weights.astype(np.float32) if planes else None
+        own.cases.append(ClosedCase(path, slopes.astype(np.float32), single))
+        self.bytes += 4 * len(slopes) * (1 + planes)

@@ -78,7 +78,7 @@ class Guide:
         """Grow the trace's tree from a root, with the parameters of its cases."""
         for case in self.trace.cases:
             leaf = self._descend(root, case.path, relaxation)
-            if leaf is not None and case.theta is not None:
+            if leaf is not None and case.slopes is not None:
                 leaf.parameters = self._parameters(leaf.parameters, case, relaxation)
 
     def _descend(self, node: CaseNode, path: Path, relaxation: SystemRelaxation) -> CaseNode | None:
@@ -100,17 +100,17 @@ class Guide:
         known = self.place >= 0
         place, fixed = self.place[known], relaxation.start.phases
         slopes = own.slopes.copy()
-        if case.theta is not None:
-            slopes[place] = case.theta[known]
+        if case.slopes is not None:
+            slopes[place] = case.slopes[known]
         # Slopes of neurons that are fixed by bounds here and not there mean nothing.
         theirs = np.zeros(len(slopes), np.int8)
         theirs[place] = self.trace.fixed[known]
         slopes[(fixed != 0) & (theirs != fixed)] = 0.0
         slopes = np.where(own.phases == 0, np.clip(slopes, 0.0, 1.0), slopes)
         weights = own.cut_weights
-        if case.mix is not None:
+        if case.cut_weights is not None:
             given = np.zeros(len(slopes))
-            given[place] = case.mix[known]
+            given[place] = case.cut_weights[known]
             weights = np.where(weights > 0.0, given, 0.0)
         return Parameters(own.phases, slopes, weights)
 

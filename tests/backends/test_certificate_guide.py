@@ -79,9 +79,9 @@ def _spoiled(outline: TargetTrace, rng: np.random.Generator) -> TargetTrace:
     for case in outline.cases:
         if rng.random() < 0.3:
             continue
-        theta = rng.uniform(0, 3, len(outline.neurons)).astype(np.float32)
-        kept = case.theta if rng.random() < 0.5 else theta
-        cases.append(ClosedCase(case.path, None if rng.random() < 0.2 else kept, case.mix))
+        slopes = rng.uniform(0, 3, len(outline.neurons)).astype(np.float32)
+        kept = case.slopes if rng.random() < 0.5 else slopes
+        cases.append(ClosedCase(case.path, None if rng.random() < 0.2 else kept, case.cut_weights))
     planes = outline.planes
     if planes is not None and rng.random() < 0.5:
         planes = planes.copy()

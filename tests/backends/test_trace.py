@@ -42,9 +42,9 @@ def _examine(trace: Trace, network: gp.Network, anchor: gp.Anchor) -> None:
         assert np.all(np.diff(outline.neurons) > 0)
         assert outline.neurons[-1] < network.neurons
         for case in outline.cases:
-            assert case.theta is not None
-            assert case.theta.shape == outline.neurons.shape
-            assert (case.mix is None) == (outline.planes is None)
+            assert case.slopes is not None
+            assert case.slopes.shape == outline.neurons.shape
+            assert (case.cut_weights is None) == (outline.planes is None)
 
 
 def test_traces_are_whole_trees() -> None:
@@ -107,4 +107,4 @@ def test_traces_keep_paths_when_there_is_no_room(monkeypatch: pytest.MonkeyPatch
     assert found.trace is not None
     assert all(map(_covers, found.trace.targets.values()))
     cases = [case for outline in found.trace.targets.values() for case in outline.cases]
-    assert all(case.theta is None for case in cases)
+    assert all(case.slopes is None for case in cases)
