@@ -65,12 +65,28 @@ def descend(
 def walk(
     problem: AttackProblem, steps: Floats, targets: Indices, iterations: int, deadline: float
 ) -> tuple[Floats, Floats]:
-    """`descend` in the problem's norm alone."""
+    """`descend` in the problem's norm alone, on very large networks a few rows after the other."""
+    count = step_graphs.rows_at_once(problem.network)
+    found, lengths = steps.copy(), np.full(len(steps), np.inf)
+    for start in range(0, len(steps), count):
+        if start and monotonic() >= deadline:
+            break
+        part = slice(start, start + count)
+        found[part], lengths[part] = _walk(
+            problem, steps[part], targets[part], iterations, deadline
+        )
+    return found, lengths
+
+
+def _walk(
+    problem: AttackProblem, steps: Floats, targets: Indices, iterations: int, deadline: float
+) -> tuple[Floats, Floats]:
+    """`walk` on rows that make one batch."""
     network, norm = problem.network, problem.norm
     run = compiled(network, ("descent", norm), lambda: step_graphs.descent(network, norm))
     finish = compiled(network, ("rays", norm), lambda: step_graphs.rays(network, norm))
     shares = paces(norm, iterations)
-    most = step_graphs.at_once(PIECE, steps.size)
+    most = step_graphs.at_once(PIECE, len(steps), network)
 
     def advance(state: State, shares: NDArray[np.float32]) -> State:
         for done in range(0, len(shares), most):

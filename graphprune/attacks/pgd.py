@@ -68,7 +68,7 @@ def pgd(
         "pace": np.array([radius / 50], np.float32),
     }
     start = np.zeros((len(targets), problem.start.size), np.float32)
-    step, most = Resident.of(start), step_graphs.at_once(PIECE, start.size)
+    step, most = Resident.of(start), step_graphs.at_once(PIECE, len(start), problem.network)
     for done in range(0, STEPS, most):
         trips = np.array(min(most, STEPS - done))
         (step,) = run.resident({"step": step, "trips": trips, **held})

@@ -12,7 +12,7 @@ import numpy as np
 import onnx_ir as ir
 
 from graphprune.ir.builder import GraphBuilder
-from graphprune.ir.network import BATCH, Network
+from graphprune.ir.network import BATCH, Network, size
 from graphprune.region import Norm
 from graphprune.region.norms.graph import HUGE
 from graphprune.transforms.forward import emit
@@ -26,13 +26,24 @@ SHORTER = np.array([0.6, 0.8, 0.9, 0.94, 0.96, 0.975, 0.985, 0.995])
 LONGER = np.array([1.0, 1.03, 1.1, 1.2, 1.5, 2.0, 3.0, 5.0])
 # The length where nothing adversarial is known.
 FAR = HUGE
-# Elements that the steps between two looks at the clock move, at most.
-ELEMENTS = 1 << 23
+# Elements that the steps between two looks at the clock move, at most; multiply-adds that take as
+# long as one, and the rows of how many such steps one step may have.
+ELEMENTS, WORK, ROWS = 1 << 23, 256, 4
 
 
-def at_once(steps: int, elements: int) -> int:
-    """The number of steps of so many elements between two looks at the clock, at most `steps`."""
-    return max(1, min(steps, ELEMENTS // max(elements, 1)))
+def row_cost(network: Network) -> int:
+    """A step of one row in elements moved, or in multiply-adds that take as long."""
+    return max(size(network.input), network.multiply_adds // WORK, 1)
+
+
+def at_once(steps: int, rows: int, network: Network) -> int:
+    """The number of steps of so many rows between two looks at the clock, at most `steps`."""
+    return max(1, min(steps, ELEMENTS // (max(rows, 1) * row_cost(network))))
+
+
+def rows_at_once(network: Network) -> int:
+    """Rows that one step may have, so that it takes no more than about a second."""
+    return max(1, ROWS * ELEMENTS // row_cost(network))
 
 
 @dataclass(eq=False)

@@ -129,6 +129,7 @@ def test_large_inputs_look_at_the_clock_after_every_step(
     start = np.zeros((len(TARGETS), problem.start.size))
     whole, lengths_ = attack_descent.descend(problem, start, TARGETS, 6, np.inf)
     monkeypatch.setattr(step_graphs, "ELEMENTS", 1)
+    monkeypatch.setattr(step_graphs, "ROWS", 1 << 40)
     pieces, sizes = attack_descent.descend(problem, start, TARGETS, 6, np.inf)
     np.testing.assert_array_equal(pieces, whole)
     np.testing.assert_array_equal(sizes, lengths_)
@@ -144,6 +145,23 @@ def test_large_inputs_look_at_the_clock_after_every_step(
     assert len(looks) == attack_pgd.STEPS
     monkeypatch.undo()
     np.testing.assert_array_equal(pieces, attack_pgd.pgd(problem, TARGETS, 0.01, lambda: True))
+
+
+def test_very_large_networks_take_a_few_rows_at_a_time(
+    mnist_a: gp.Network, images: list[gp.Anchor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows are independent but for those that fall behind; time that is over leaves some out."""
+    problem = AttackProblem(Query(mnist_a, images[0]))
+    start = np.zeros((len(TARGETS), problem.start.size))
+    _, whole = attack_descent.descend(problem, start, TARGETS, 6, np.inf)
+    monkeypatch.setattr(step_graphs, "ROWS", 0)
+    steps, lengths_ = attack_descent.descend(problem, start, TARGETS, 6, np.inf)
+    assert np.isfinite(lengths_[0])
+    assert lengths_.min() == pytest.approx(whole.min(), rel=1e-5)
+    found = np.isfinite(lengths_)
+    np.testing.assert_allclose(problem.lengths(steps[found]), lengths_[found], rtol=1e-6)
+    _, late = attack_descent.descend(problem, start, TARGETS, 6, -np.inf)
+    assert np.all(np.isinf(late[1:]))
 
 
 def test_a_seed_gives_the_same_points_twice(mnist_a: gp.Network, images: list[gp.Anchor]) -> None:
