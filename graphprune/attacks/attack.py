@@ -113,6 +113,13 @@ class Attack:
         """d_adv, the norm of the perturbation; None when nothing was found."""
         return None if self.witness is None else self.witness.distance
 
+    def __repr__(self) -> str:
+        if self.witness is None:
+            return f"Attack(none found, {self.seconds:.2f} s)"
+        norm = "" if self.norm is LINF else f" {self.norm}"
+        w = self.witness
+        return f"Attack({w.distance:.5g}{norm}, class {w.target}, {self.seconds:.2f} s)"
+
 
 class AttackOptions(TypedDict, total=False):
     """Options of `attack`, as it documents them."""

@@ -34,6 +34,9 @@ class Witness:
     distance: float
     target: int
 
+    def __repr__(self) -> str:
+        return f"Witness({self.distance:.5g}, class {self.target})"
+
 
 def margins(logits: Floating, label: int) -> NDArray[np.float64]:
     """f_y - f_t for every class t, (N, classes); +inf at t = y."""

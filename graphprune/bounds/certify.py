@@ -76,6 +76,16 @@ class Certificate:
         """True where the radius that was asked about is certified; None where none was."""
         return None if self.asked is None else self.complete or self.radius >= self.asked
 
+    def __repr__(self) -> str:
+        notes = [f"{self.radius:.5g}" + ("" if self.norm is LINF else f" {self.norm}"), self.method]
+        if self.certified is not None:
+            said = "certified" if self.certified else "undecided"
+            notes.append(f"{said} at {self.asked:g}")
+        if self.target is not None:
+            notes.append(f"class {self.target}")
+        notes += ["whole domain"] * self.complete + ["stopped"] * self.stopped
+        return f"Certificate({', '.join(notes)}, {self.seconds:.2f} s)"
+
 
 def margin_rows(network: Network, label: int, target: int | None = None) -> NDArray[np.float64]:
     """Rows (targets, classes) of f_y - f_t: for one target, or all in increasing order."""

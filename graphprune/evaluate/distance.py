@@ -78,6 +78,18 @@ class Distance:
     seconds: float
     trace: Trace | None = None
 
+    def __repr__(self) -> str:
+        ends = [self.lower] if self.status == "robust" else [self.lower, self.upper]
+        shown = ["?" if end is None else f"{end:.5g}" for end in ends]
+        notes = [
+            f"{shown[-1]} exact" if self.status == "exact"
+            else f">= {shown[0]} robust" if self.status == "robust"
+            else f"[{', '.join(shown)}]"
+        ]  # fmt: skip
+        notes += [] if self.witness is None else [f"class {self.witness.target}"]
+        notes.append("certified" if self.certified else "not certified")
+        return f"Distance({', '.join(notes)}, {self.seconds:.2f} s)"
+
     def _repr_html_(self) -> str:
         """Show a table of one row in a notebook."""
         head = ("d_bnd", "status", "nearest class", "certified", "nodes", "seconds")

@@ -66,6 +66,14 @@ class PipelineResult:
     report: tuple[PassReport, ...]
     state: State
 
+    def __repr__(self) -> str:
+        seconds = sum(one.seconds for one in self.report)
+        names = ", ".join(one.name for one in self.report)
+        return (
+            f"PipelineResult({names or 'no passes'}: {self.network.live_neurons} living neurons,"
+            f" {seconds:.2f} s)"
+        )
+
 
 class PipelineOptions(TypedDict, total=False):
     """Options of `Pipeline.run`, as it documents them."""

@@ -33,6 +33,10 @@ class Anchor:
     label: int
     index: int = 0
 
+    def __repr__(self) -> str:
+        values = np.asarray(self.x)
+        return f"Anchor({self.index}: class {self.label}, {values.dtype} {values.shape})"
+
     @property
     def center(self) -> "Floats":
         """The point in float64."""
