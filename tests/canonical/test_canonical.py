@@ -108,14 +108,6 @@ def test_unsupported_nodes_are_named(
         gp.from_proto(model)
 
 
-def test_two_inputs_are_refused() -> None:
-    model = one_node("Relu", [1, 4], [])
-    model.graph.input.add().CopyFrom(helper.make_tensor_value_info("z", TensorProto.FLOAT, [1, 4]))
-    model.graph.node[0].CopyFrom(helper.make_node("Add", ["x", "z"], ["y"]))
-    with pytest.raises(UnsupportedError, match="exactly one input.*'x', 'z'"):
-        gp.from_proto(model)
-
-
 def test_dynamic_axes_other_than_the_batch_are_refused() -> None:
     model = one_node("Relu", [1, 4], [])
     model.graph.input[0].type.tensor_type.shape.dim[1].dim_param = "width"

@@ -144,20 +144,14 @@ def scan() -> list[onnx.NodeProto]:
     return [node("Scan", "four x", "last y", body=body, num_scan_inputs=1)]
 
 
-def branches() -> list[onnx.NodeProto]:
-    yes, no = subgraph("yes", [], node("Relu", "x", "a")), subgraph("no", [], node("Neg", "x", "b"))
-    return [node("If", "true", then_branch=yes, else_branch=no)]
-
-
 @pytest.mark.parametrize(
     ("nodes", "said"),
-    [(branches(), "the If y.*chooses between subgraphs"), (loop(), "the Loop y.*loops"),
-     (scan(), "the Scan last.*scans a sequence")],
-    ids=["If", "Loop", "Scan"],
+    [(loop(), "the Loop y.*loops"), (scan(), "the Scan last.*scans a sequence")],
+    ids=["Loop", "Scan"],
 )  # fmt: skip
 def test_control_flow_is_refused_by_name(nodes: list[onnx.NodeProto], said: str) -> None:
     """Alone in the graph: nothing else could be what is refused."""
-    constants = {"true": np.array(True), "three": i64(3)[0], "four": f32(4)}
+    constants = {"three": i64(3)[0], "four": f32(4)}
     model = model_of(nodes, [3, 4], constants=constants)
     Executable(model)  # a valid file
     with pytest.raises(UnsupportedError, match=f"{said}.*control flow.*unrolled"):
