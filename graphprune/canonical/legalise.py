@@ -173,9 +173,15 @@ def finish(file: ModelFile, head: Head, begun: Begun) -> Network:
     )  # fmt: skip
     built = context.builder.finish(logits.value, head.proto.graph.name or "network")
     check_finite(context, built.graph)
-    # Notes that earlier pipelines wrote on the file stay on what is made of it.
-    kept = {p.key: p.value for p in file.proto.metadata_props if p.key.startswith("graphprune.")}
-    built.metadata_props.update(kept)
+    # A file's own description stays on what is made of it, notes of earlier pipelines too.
+    built.metadata_props.update({p.key: p.value for p in file.proto.metadata_props})
+    built.producer_name, built.producer_version = (
+        file.proto.producer_name, file.proto.producer_version,
+    )  # fmt: skip
+    built.domain, built.model_version = file.proto.domain, file.proto.model_version
+    built.doc_string, built.graph.doc_string = (
+        file.proto.doc_string, file.proto.graph.doc_string,
+    )  # fmt: skip
     network = simplify(Network(built, source))
     # ONNX Runtime does not know operators that plugins legalise: such a file cannot speak for
     # itself, and points are confirmed by its canonical form.

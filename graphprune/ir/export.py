@@ -15,6 +15,7 @@ from graphprune.errors import OutputError
 from graphprune.ir.builder import GraphBuilder
 from graphprune.ir.external import MESSAGE
 from graphprune.ir.network import BATCH, Network, data_inputs, operator
+from graphprune.ir.rebuild import describe_as
 from graphprune.ir.source import HeadOperator, Layout, Source
 from graphprune.version import __version__
 
@@ -66,7 +67,7 @@ def to_proto(network: Network, *, head: bool = True) -> onnx.ModelProto:
     y.shape = ir.Shape(dims)
     b.outputs.append(y)
     model = b.build(network.model.graph.name or "network")
-    model.metadata_props.update(network.model.metadata_props)
+    describe_as(model, network.model)
     model.metadata_props["graphprune.version"] = __version__
     size = sum(v.const_value.nbytes for v in model.graph.initializers.values() if v.const_value)
     if size >= MESSAGE:

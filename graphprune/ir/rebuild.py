@@ -70,8 +70,16 @@ def rebuilt(network: Network, write: Callable[[NetworkBuilder], ir.Value]) -> Ne
     """A network with the input, metadata and source of `network`; `write` returns its output."""
     builder = NetworkBuilder(str(network.input.name), network.input_shape)
     model = builder.finish(write(builder), network.model.graph.name or "network")
-    model.metadata_props.update(network.model.metadata_props)
+    describe_as(model, network.model)
     return Network(model, network.source)
+
+
+def describe_as(model: ir.Model, other: ir.Model) -> None:
+    """Give a model what another one says of itself: notes, producer, version, documentation."""
+    model.metadata_props.update(other.metadata_props)
+    model.producer_name, model.producer_version = other.producer_name, other.producer_version
+    model.domain, model.model_version = other.domain, other.model_version
+    model.doc_string, model.graph.doc_string = other.doc_string, other.graph.doc_string
 
 
 def map_operators(

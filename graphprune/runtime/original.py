@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -84,6 +85,10 @@ def _executable(source: Source, proto: onnx.ModelProto) -> "Executable | _Refere
     except Exception as error:
         said = " ".join(str(error).split())[:200]
         label = source.path or "model"
+        with suppress(Exception):
+            executable = Executable(proto, source.folder, optimised=False)
+            log.warning("%s: ONNX Runtime runs it with its optimisation off only (%s)", label, said)
+            return executable
         if source.dtype != np.float64:
             raise UnsupportedError(f"{label}: ONNX Runtime cannot run it: {said}") from None
         log.info("%s: run by the ONNX reference implementation (%s)", label, said)

@@ -44,6 +44,8 @@ class Executable:
     ----------
     folder
         Where the file lies, for tensors that were left outside of the message.
+    optimised
+        False: as it is, without ONNX Runtime's own rewrites, some of which lose values.
 
     Raises
     ------
@@ -51,13 +53,21 @@ class Executable:
         The weights of the graph are too large for one message.
     """
 
-    def __init__(self, model: ir.Model | onnx.ModelProto, folder: Path | None = None) -> None:
+    def __init__(
+        self,
+        model: ir.Model | onnx.ModelProto,
+        folder: Path | None = None,
+        *,
+        optimised: bool = True,
+    ) -> None:
         ort = onnx_runtime()
         proto = model if isinstance(model, onnx.ModelProto) else _message(model)
         options = ort.SessionOptions()
         options.intra_op_num_threads = current().threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 4
+        if not optimised:
+            options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         # Freed at the end of a run: batches vary, and an arena keeps the largest one forever.
         options.enable_cpu_mem_arena = False
         # A product with dequantised weights would round what it is multiplied with to 8 bits.

@@ -40,6 +40,23 @@ def test_the_signature_is_the_original_one(batch: str | int) -> None:
         assert [v.SerializeToString() for v in old] == [v.SerializeToString() for v in new]
 
 
+def test_what_a_file_says_of_itself_stays() -> None:
+    model = Perceptron.random(np.random.default_rng(0), [3, 5, 2]).model()
+    model.producer_name, model.producer_version = "pytorch", "2.8"
+    model.domain, model.model_version = "com.example", 7
+    model.doc_string, model.graph.doc_string = "A model.", "A graph."
+    onnx.helper.set_model_props(model, {"author": "Ada", "classes": "0: no, 1: yes"})
+    for network in (
+        gp.from_proto(model),
+        gp.Pipeline.parse("fuse-affine").run(gp.from_proto(model)).network,
+    ):
+        written = gp.to_proto(network)
+        for name in ("producer_name", "producer_version", "domain", "model_version", "doc_string"):
+            assert getattr(written, name) == getattr(model, name), name
+        assert written.graph.doc_string == "A graph."
+        assert props_of(written).items() >= props_of(model).items()
+
+
 def test_provenance_names_version_pipeline_anchor_ball_and_neurons(
     tiny: gp.Network, images: list[gp.Anchor], tmp_path: Path
 ) -> None:
