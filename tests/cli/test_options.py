@@ -33,7 +33,8 @@ LOADING = METRICS | {"opt", "inspect", "verify"}
 # Who may show the messages of a file: the first entry whose start is its name. A message has to fit
 # all of them, but where their file is theirs alone.
 HEARD_BY: tuple[tuple[str, set[str]], ...] = (
-    *((f"graphprune/cli/{name}.py", {name}) for name in ("check", "inspect", "opt", "verify")),
+    *((f"graphprune/cli/{name}.py", {name}) for name in ("check", "inspect", "opt")),
+    ("graphprune/cli/verify", {"verify"}),
     ("graphprune/cli/experiment.py", {"experiment run", "experiment plot"}),
     ("graphprune/cli/report.py", {"report", "plot"}),
     ("graphprune/cli/evaluate.py", METRICS),
