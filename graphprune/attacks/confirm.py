@@ -82,14 +82,16 @@ def _judge(query: Query, points: Floating) -> _Judged:
 
 
 def _closest(query: Query, judged: list[_Judged]) -> Witness | None:
-    """The closest point that float64 calls adversarial too, for a class both agree on."""
+    """The closest point that float64, and ONNX Runtime alone, call adversarial too."""
     points = np.concatenate([j.points for j in judged])
     distances = np.concatenate([j.distances for j in judged])
     adversarial = np.concatenate([j.adversarial for j in judged])
     candidates = np.flatnonzero(adversarial.any(axis=1))
     for i in candidates[np.argsort(distances[candidates], kind="stable")]:
-        logits = forward64(query.network, points[i : i + 1])[0]
-        both = adversarial[i] & _wins(query, logits)[0]
+        alone = points[i : i + 1]
+        both = adversarial[i] & _wins(query, forward64(query.network, alone)[0])[0]
+        # ONNX Runtime may round a point otherwise in other batches: alone is how it is asked again.
+        both = both & _wins(query, run_original(query.network, alone))[0]
         if both.any():
             return Witness(points[i], float(distances[i]), int(np.flatnonzero(both)[0]))
     return None
