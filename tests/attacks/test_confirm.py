@@ -20,6 +20,7 @@ def test_a_point_that_wins_only_among_others_is_none(monkeypatch: pytest.MonkeyP
     found = module.confirm(query, points)
     assert found is not None
     assert found.x == 0.25  # a tie, which counts
+
     def rounded(network: gp.Network, x: NDArray[np.floating]) -> NDArray[np.floating]:
         logits = run_original(network, x)
         if len(x) == 1 and x[0, 0] == 0.25:
