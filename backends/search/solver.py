@@ -58,10 +58,13 @@ class Search:
                 limit = resources.memory >> 20
                 log.warning("the search stopped at its memory limit of %d MiB", limit)
                 break
-            share = (plan.radius - before) / max(plan.radius, closing_radius(interval))
-            more = schedule.took(plan, step, share, resources.remaining())
-            if not more and interval.lower <= before:
-                break  # nodes that numerics cannot close, or nothing left to gain
+            more = schedule.took(plan, step, resources.remaining())
+            if not more and interval.lower <= before and not interval.closed:
+                log.warning(
+                    "the search ended at %.6g, short of its limits: what is open is adversarial up"
+                    " to rounding, and the model confirms no such point nearer", interval.lower,
+                )  # fmt: skip
+                break
         # A few neurons more cost nothing: then the last digits too.
         few = interval.at_most_unstable(settings.schedule.few)
         fully = interval.problem.gap <= RELATIVE
@@ -85,12 +88,16 @@ class PlannedStep:
         An attempt (see :func:`prove_radius`); None: with all the effort it takes.
     seconds
         After which it is given up.
+    share
+        What it adds to the radius that is proven, as a share of the closing radius; of the proven
+        one where there is no upper bound.
     """
 
     radius: float
     level: int
     least: float | None
     seconds: float
+    share: float
 
 
 class RadiusSchedule:
@@ -120,32 +127,26 @@ class RadiusSchedule:
         if self.step is None:
             radius = self._share(lower, last) if known else min(last, s.growth * scale)
             if interval.at_most_unstable(s.wide):
-                return PlannedStep(radius, self.level, None, s.limit * remaining)
+                share = (radius - lower) / scale
+                return PlannedStep(radius, self.level, None, s.limit * remaining, share)
             if self.failed < inf:
                 radius = min(radius, 0.5 * (lower + self.failed))
             if radius - lower > 0.5 * s.nearest * scale:
-                return PlannedStep(radius, 0, s.promising, remaining)
+                share = (radius - lower) / scale
+                return PlannedStep(radius, 0, s.promising, remaining, share)
             self.step = min(max((self.failed - lower) / scale, s.smallest), s.largest)
         radius = min(last, lower + self.step * scale)
         # The last resort has all the time that is left.
         limit = s.limit if self.step > s.smallest else 1.0
-        return PlannedStep(radius, self.level, None, limit * remaining)
+        return PlannedStep(radius, self.level, None, limit * remaining, self.step)
 
     def _share(self, lower: float, last: float) -> float:
         """Return the first fixed share above what is proven, or a later one where they are easy."""
         higher = [share for share in self.settings.shares if share * last > lower * 1.005] or [1.0]
         return last * higher[min(self.skip, len(higher) - 1)]
 
-    def took(self, plan: PlannedStep, step: RadiusStep, share: float, remaining: float) -> bool:
-        """Note a step; return False where no smaller one is left to take.
-
-        Parameters
-        ----------
-        share
-            The share of the closing radius that the step was to add.
-        remaining
-            Seconds left.
-        """
+    def took(self, plan: PlannedStep, step: RadiusStep, remaining: float) -> bool:
+        """Note a step and the seconds left; return False where no smaller one is left to take."""
         s = self.settings
         easy = step.complete and step.nodes <= s.easy and step.level <= plan.level
         self.skip = self.skip + 1 if easy else 0
@@ -158,8 +159,8 @@ class RadiusSchedule:
             self.level = step.level
             self.step = self.affordable(step, remaining)
             return True
-        self.step = max(0.5 * share, s.smallest)
-        return step.stopped or share > s.smallest
+        self.step = max(0.5 * plan.share, s.smallest)
+        return step.stopped or plan.share > s.smallest
 
     def affordable(self, step: RadiusStep, remaining: float) -> float | None:
         """Return the share to be added after a step, from what its roots and trees took."""

@@ -314,6 +314,10 @@ def _close(interval: DistanceInterval, resources: Resources, settings: DistanceS
     if cheap and _robust(interval, resources):
         return
     _first(interval, resources, settings)
+    beyond = interval.witness is not None and interval.upper > interval.problem.cutoff
+    if beyond and settings.radius is None:
+        # Without a domain the search has some end; a point beyond it is a better one.
+        interval.problem = replace(interval.problem, cutoff=interval.upper)
     if not _fits(interval.problem.network, resources):
         log.warning(
             "the interval is that of attack and certificate: exact search takes about %.0f GiB of"

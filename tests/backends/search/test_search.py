@@ -13,9 +13,10 @@ import graphprune as gp
 from graphprune.backends.primal_heuristic import search_near
 from graphprune.backends.protocol import DistanceInterval, DistanceProblem
 from graphprune.backends.search.radius_step import RadiusStep
-from graphprune.backends.search.solver import RadiusSchedule
+from graphprune.backends.search.solver import RadiusSchedule, Search
 from graphprune.evaluate.distance import Distance
 from graphprune.progress import Interrupted
+from graphprune.runtime.resources import Resources
 from graphprune.testing import anchors, networks
 from tests.conftest import Floor
 from tests.drawn import labelled
@@ -196,17 +197,16 @@ def test_attempts_close_in_on_the_largest_cheap_radius(
     radii = []
     while (plan := schedule.next(interval, 60.0)).least is not None:
         radii.append(plan.radius)
-        assert schedule.took(plan, took(0.0, complete=False), 0.1, 60.0)
+        assert schedule.took(plan, took(0.0, complete=False), 60.0)
     assert len(radii) > 2
     gaps = np.array(radii) - interval.lower
     np.testing.assert_allclose(gaps[1:], 0.5 * gaps[:-1], rtol=1e-9)
     assert plan.radius <= radii[-1]
     # A step that its limit ended is followed by smaller ones, and the last has all the time.
-    share = 0.06
-    while share > schedule.settings.smallest:
+    while plan.share > schedule.settings.smallest:
         assert plan.seconds < 60.0
-        assert schedule.took(plan, took(9.0, complete=False), share, 60.0)
-        share, plan = 0.5 * share, schedule.next(interval, 60.0)
+        assert schedule.took(plan, took(9.0, complete=False), 60.0)
+        plan = schedule.next(interval, 60.0)
     assert plan.seconds == 60.0
 
 
@@ -218,3 +218,32 @@ def test_a_narrow_network_goes_through_fixed_shares(
     plan = schedule.next(interval, 60.0)
     assert plan.least is None
     assert plan.radius == pytest.approx(0.6 * interval.upper, rel=1e-3)
+
+
+def test_a_search_that_rounding_ends_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    """A tie in real numbers that no float32 run confirms is no upper end, and no proof beyond it."""
+    # The scores are 0.125 - |x - 0.5| and 0.
+    weights = [np.array([[1.0], [-1.0]]), np.array([[-1.0, -1.0], [0.0, 0.0]])]
+    net = Perceptron(weights, [np.array([-0.5, 0.5]), np.array([0.125, 0.0])])
+    network = gp.from_proto(net.model())
+    anchor = gp.Anchor(np.array([0.5], np.float32), 0)
+    problem = DistanceProblem(network, anchor, gp.Domain(), 0.5)
+    interval = DistanceInterval(problem)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(DistanceInterval, "add_candidate", lambda *_, **__: False)
+        patch.setattr("graphprune.backends.search.radius_step.search_near", lambda *_: False)
+        Search().run(interval, Resources(time.monotonic() + 20.0))
+    assert interval.lower == pytest.approx(0.125, rel=1e-2)
+    assert interval.lower <= 0.125
+    assert "short of its limits" in caplog.text
+
+
+def test_a_point_beyond_the_search_limit_is_the_new_limit() -> None:
+    """Without a domain the search ended at 1000 and left [1000, 3000]."""
+    net = Perceptron([np.array([[1.0], [-1.0]])], [np.array([0.0, 6000.0])])
+    network = gp.from_proto(net.model())
+    found = gp.distance(
+        network, gp.Anchor(np.array([6000.0], np.float32), 0), domain=gp.Domain(-np.inf, np.inf)
+    )
+    assert (found.status, found.certified) == ("exact", True)
+    assert found.upper == pytest.approx(3000.0, rel=1e-3)
