@@ -89,8 +89,8 @@ class PlannedStep:
     seconds
         After which it is given up.
     share
-        What it adds to the radius that is proven, as a share of the closing radius; of the proven
-        one where there is no upper bound.
+        The share of the closing radius that it adds to what is proven; of the proven radius where
+        there is no upper bound.
     """
 
     radius: float
