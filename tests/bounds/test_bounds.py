@@ -290,6 +290,7 @@ def test_smooth_neurons_are_tightened_whatever_their_sign(op: str) -> None:
         assert np.all((tight.lower >= box.lower) & (tight.upper <= box.upper))
 
 
+@settings(max_examples=30)
 @given(st.data())
 def test_bounds_that_a_deadline_ends_hold(data: st.DataObject) -> None:
     """What time is too short for is as wide as interval arithmetic makes it."""

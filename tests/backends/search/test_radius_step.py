@@ -164,7 +164,7 @@ def test_a_case_that_time_stopped_stays_open() -> None:
     assert (tree.waiting, tree.remaining()[1]) == (1, [])
 
 
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(
     labelled([2, 5, 3], [2, 3, 3, 3], [3, 2, 2, 2, 4]),
     st.floats(0.05, 1.0),

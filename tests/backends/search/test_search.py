@@ -28,7 +28,7 @@ shapes = st.sampled_from([[2, 6, 2], [3, 5, 5, 2], [4, 6, 4, 4, 3]])
 
 @settings(max_examples=12)
 @given(
-    labelled([2, 4, 2], [1, 5, 2], [3, 3, 3, 3], [2, 4, 4, 2], [4, 4, 4, 4, 3]),
+    labelled([2, 4, 2], [1, 5, 2], [3, 3, 3, 3], [2, 4, 4, 2], [4, 3, 3, 2, 3]),
     st.sampled_from([(0.0, 1.0), (-np.inf, np.inf)]),
 )
 def test_search_scip_and_brute_force_agree(
