@@ -93,7 +93,7 @@ def test_an_anchor_beside_the_boundary(solver: str, step: float) -> None:
 
 
 @each_solver
-@settings(max_examples=6)
+@settings(max_examples=12)
 @given(perceptrons([2, 4, 4]))
 def test_targets_that_are_never_reached_cost_nothing(
     floor: Floor, solver: str, net: Perceptron
@@ -103,7 +103,7 @@ def test_targets_that_are_never_reached_cost_nothing(
         net.weights[-1][hopeless], net.biases[-1][hopeless] = 0.0, -1e6
     expected = brute_force_distance(net, anchor.x.astype(float), anchor.label, 0.0, 1.0)
     result = gp.distance(gp.from_proto(net.model()), anchor, solver=solver)
-    floor.checked(expected < 1, least=2)
+    floor.checked(expected < 1, least=1)
     if expected < 1:
         assert result.status == "exact"
         assert result.upper == pytest.approx(expected, rel=2e-4, abs=2e-6)
