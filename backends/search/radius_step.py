@@ -147,8 +147,8 @@ class RadiusProof:
 
     def run(self, level: int) -> float:
         """Return the radius proven."""
-        hopeless = self.least is not None and not self._promising()
-        if hopeless or self.resources.over:
+        # Where time ends the bounds, a network condensed with them would be huge.
+        if not self._promising() or self.resources.over:
             return 0.0
         targets = self._targets()
         self.level = level
@@ -195,20 +195,19 @@ class RadiusProof:
             return pre_activation_bounds(self.interval.problem.network, Boxes.of(self.ball))
 
     def _promising(self) -> bool:
-        """Return False where the margins alone tell that the roots prove too little.
+        """Return False where the margins alone tell that an attempt's roots prove too little.
 
         A pass over them costs a small part of condensing a wide network. The radius where they
         become 0 is guessed along the line from the anchor's own margins, which is too far.
         """
         self.interval.unstable = sum(int(np.sum(layer.unstable)) for layer in self._layers)
-        if self.interval.unstable < self.settings.step.wide:
+        if self.least is None or self.interval.unstable < self.settings.step.wide:
             return True
         problem = self.interval.problem
         network, anchor = problem.network, problem.anchor
         rows = margin_rows(network, anchor.label, problem.target)
         here = rows @ run_original(network, anchor.x[None])[0].astype(np.float64)
         there = linear_bounds(network, Boxes.of(self.ball), self._layers, rows)[0]
-        assert self.least is not None
         least = self.settings.step.promising * self.least
         return bool(np.all(here >= least * (here - np.minimum(there, 0.0))))
 

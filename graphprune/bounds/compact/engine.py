@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 LARGEST = 1e100
 TINY = 1e-150
 # Neurons bounded between two looks at the clock: of wide networks a second's worth.
-BLOCK = 512
+BLOCK = 1024
 
 
 class CompactEngine:

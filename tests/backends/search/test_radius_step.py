@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 import graphprune as gp
 from graphprune.backends.protocol import DistanceInterval, DistanceProblem
 from graphprune.backends.relaxation.node_lp import solve_node
+from graphprune.backends.relaxation.subproblem import CondensedRegion
 from graphprune.backends.search.node import root_of
 from graphprune.backends.search.radius_step import RadiusProof, prove_radius
 from graphprune.backends.search.scheduler import TreeScheduler
@@ -19,6 +20,7 @@ from graphprune.backends.search.settings import DEFAULT, EffortLevel
 from graphprune.backends.search.tree import Tree
 from graphprune.backends.search.work_units import WorkResult, pack
 from graphprune.backends.search.worker_group import WorkerGroup
+from graphprune.bounds import Boxes, LayerBounds, pre_activation_bounds
 from graphprune.pipeline.verify import samples_in
 from graphprune.runtime.reference import forward64
 from graphprune.runtime.resources import Resources
@@ -186,3 +188,23 @@ def test_unfinished_trees_of_several_targets_prove_no_more_than_is_true(
         step = prove_radius(interval, Resources(), radius, 0, least=least, settings=own)
         for proven in (step.radius, interval.lower):
             assert proven <= true * (1 + 1e-9) + 1e-12
+
+
+def test_a_network_is_not_condensed_with_bounds_that_time_ended(
+    tiny: gp.Network, images: list[gp.Anchor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are as wide as interval arithmetic makes them: everything would be unstable."""
+
+    def late(*args: object) -> list[LayerBounds]:
+        monkeypatch.setattr(Resources, "over", True)
+        return pre_activation_bounds(tiny, Boxes.of(images[0].ball(RADIUS, gp.Domain())))
+
+    def unexpected(*_: object) -> None:
+        raise AssertionError("condensed after the deadline")
+
+    monkeypatch.setattr("graphprune.backends.search.radius_step.pre_activation_bounds", late)
+    monkeypatch.setattr(CondensedRegion, "of", unexpected)
+    interval = DistanceInterval(DistanceProblem(tiny, images[0], gp.Domain(), 1.0))
+    for least in (None, 0.5):
+        step = prove_radius(interval, Resources(), RADIUS, 0, least=least)
+        assert (step.radius, step.stopped) == (0.0, True)

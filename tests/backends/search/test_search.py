@@ -208,6 +208,9 @@ def test_attempts_close_in_on_the_largest_cheap_radius(
         assert schedule.took(plan, took(9.0, complete=False), 60.0)
         plan = schedule.next(interval, 60.0)
     assert plan.seconds == 60.0
+    # Beyond what failed the steps are as large as they may be, without a limit too.
+    assert schedule.took(plan, took(0.1), np.inf)
+    assert schedule.next(interval, np.inf).share == schedule.settings.largest
 
 
 def test_a_narrow_network_goes_through_fixed_shares(
