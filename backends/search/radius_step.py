@@ -309,7 +309,11 @@ class RadiusProof:
             This one and those of all other open targets: what is proven is proven by all of them.
         """
         before, start = self.interval.nodes, monotonic()
-        scheduler = TreeScheduler(tree, targets, self.points, self.resources, self.group)
+        # The memory limit is for the open nodes of all trees together.
+        others = sum(other.bytes for other in trees) - tree.bytes
+        left = max(self.resources.memory - others, 0)
+        tree.resources = replace(self.resources, memory=left)
+        scheduler = TreeScheduler(tree, targets, self.points, tree.resources, self.group)
         self._work(tree, scheduler, budget, trees)
         self.group.recall()
         self.full = self.full or (len(tree) > 0 and tree.full)

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 import graphprune as gp
 from graphprune.backends.protocol import DistanceInterval, DistanceProblem
 from graphprune.backends.relaxation.node_lp import solve_node
-from graphprune.backends.relaxation.subproblem import CondensedRegion
+from graphprune.backends.relaxation.subproblem import CondensedRegion, Subproblem
 from graphprune.backends.search.node import root_of
 from graphprune.backends.search.radius_step import RadiusProof, prove_radius
 from graphprune.backends.search.scheduler import TreeScheduler
 from graphprune.backends.search.settings import DEFAULT, EffortLevel
-from graphprune.backends.search.tree import Tree
+from graphprune.backends.search.tree import CandidateReceiver, Minimiser, Tree
 from graphprune.backends.search.work_units import WorkResult, pack
 from graphprune.backends.search.worker_group import WorkerGroup
 from graphprune.bounds import Boxes, LayerBounds, pre_activation_bounds
@@ -208,3 +208,36 @@ def test_a_network_is_not_condensed_with_bounds_that_time_ended(
     for least in (None, 0.5):
         step = prove_radius(interval, Resources(), RADIUS, 0, least=least)
         assert (step.radius, step.stopped) == (0.0, True)
+
+
+def test_the_trees_of_all_targets_share_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each may take what the open nodes of the others leave."""
+    trees: list[Tree] = []
+    limits: list[tuple[int, int]] = []
+    build, expand = RadiusProof._build_tree, Tree.expand
+
+    def built(proof: RadiusProof, targets: list[Subproblem]) -> Tree:
+        if proof.level:  # the last level has one tree, those before are gone
+            trees.clear()
+        trees.append(build(proof, targets))
+        return trees[-1]
+
+    def expanded(tree: Tree, points: CandidateReceiver) -> Minimiser | None:
+        limits.append(
+            (tree.resources.memory + sum(t.bytes for t in trees) - tree.bytes, len(trees))
+        )
+        return expand(tree, points)
+
+    monkeypatch.setattr(RadiusProof, "_build_tree", built)
+    monkeypatch.setattr(Tree, "expand", expanded)
+    memory = 1 << 20
+    for proof, _ in prepared():
+        trees.clear()
+        proof.resources = Resources(memory=memory)
+        proof.settings = replace(
+            DEFAULT, step=replace(DEFAULT.step, levels=(EffortLevel(4), EffortLevel(4)))
+        )
+        proof.run(0)
+    several = [limit for limit, count in limits if count > 1]
+    assert len(several) >= 3
+    assert set(several) == {memory}
