@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from graphprune.backends.verify.over_classes import OVER_CLASSES, OverClasses
 from graphprune.canonical.increasing import inverse
 from graphprune.ir import Network
-from graphprune.ir.source import HeadOperator
+from graphprune.ir.source import HeadOperator, Source
 from graphprune.vnnlib import Constraint, Disjunct, Property
 
 Floats = NDArray[np.float64]
@@ -59,6 +59,16 @@ def below_head(
     return Disjunct(region.box, tuple(polytopes))
 
 
+def below_file(
+    region: Disjunct, source: Source, *, outward: bool, samples: Floats | None = None
+) -> Disjunct | None:
+    """`below_head` for a file; None too where its output is no function of its head alone."""
+    if source.dropped and not _ordered(region):
+        return None
+    classes = source.output_layout.size
+    return below_head(region, source.head, outward=outward, classes=classes, samples=samples)
+
+
 def over_classes(head: Sequence[HeadOperator]) -> OverClasses | None:
     """The function of all scores that a file ends in, where there is nothing else above them."""
     if len(head) != 1 or not head[0].over_classes or head[0].op_type not in OVER_CLASSES:
@@ -89,10 +99,10 @@ def answerable(network: Network, prop: Property) -> bool:
 
     Otherwise a network that was loaded whole may answer it.
     """
-    head = network.source.head
-    if any(operator.over_classes for operator in head):
+    source = network.source
+    if any(operator.over_classes for operator in source.head):
         return True  # no layer either: what cannot be asked is refused, with its reason
-    return all(below_head(region, head, outward=True) is not None for region in prop.regions)
+    return all(below_file(region, source, outward=True) is not None for region in prop.regions)
 
 
 def _moved(

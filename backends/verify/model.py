@@ -74,7 +74,7 @@ def _of_labels(network: Network, file: ModelFile) -> Network:
     if node.input[0] != source.output_name:
         return network
     head = (HeadOperator.of(node, over_classes=True),)
-    return replace(network, source=replace(source, head=head))
+    return replace(network, source=replace(source, head=head, dropped=False))
 
 
 def _keeps(node: onnx.NodeProto) -> bool:

@@ -123,7 +123,9 @@ class _NeuronSearch:
                     best = target
                 if best.bound > 0.0 or not query.in_time:
                     break
-            if best is None or best.bound > 0.0:
+            # Without a constraint everything is in the polytope: such a query is answered before.
+            assert best is not None
+            if best.bound > 0.0:
                 continue
             joint = self._joint(best, polytope, best.parameters.phases)
             if joint is not None:

@@ -7,7 +7,7 @@ from time import monotonic
 import numpy as np
 from numpy.typing import NDArray
 
-from graphprune.backends.verify.head import below_head, over_classes
+from graphprune.backends.verify.head import below_file, over_classes
 from graphprune.backends.verify.relations import rows_of_constraints
 from graphprune.errors import UnsupportedError
 from graphprune.ir import Network
@@ -106,11 +106,8 @@ class VerificationQuery:
         source, outputs = network.source, network.source.output_layout.size
         over = over_classes(source.head)
         samples = None if over is None else _scores(network, stated.box)
-        region = below_head(stated, source.head, outward=True, classes=outputs, samples=samples)
-        strict = below_head(stated, source.head, outward=False)
-        ordered = all(c.compares for polytope in stated.polytopes for c in polytope)
-        if source.file_output != source.output_name and not source.head and not ordered:
-            region = None  # cut without a trace (the lookup of a label)
+        region = below_file(stated, source, outward=True, samples=samples)
+        strict = below_file(stated, source, outward=False)
         if region is None or (strict is None and over is None):
             above = ", ".join(operator.op_type for operator in source.head)
             raise UnsupportedError(

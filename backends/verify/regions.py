@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from graphprune.backends.verify.head import below_head
+from graphprune.backends.verify.head import below_file
 from graphprune.backends.verify.network_rows import UNIT
 from graphprune.backends.verify.relations import rows_of_constraints
 from graphprune.backends.verify.root import row_bounds
@@ -102,13 +102,13 @@ def _boxes(regions: Sequence[Disjunct]) -> Boxes:
 
 def _rows(network: Network, regions: Sequence[Disjunct]) -> _Rows | None:
     """None: a constraint is not one of the scores, or there are too many different ones."""
-    head, outputs = network.source.head, network.source.output_layout.size
+    outputs = network.source.output_layout.size
     known: dict[tuple[object, object], int] = {}
     lefts: list[Constraint] = []
     entries: list[tuple[int, int, int, float]] = []
     owner: list[int] = []
     for r, stated in enumerate(regions):
-        region = below_head(stated, head, outward=True, classes=outputs)
+        region = below_file(stated, network.source, outward=True)
         if region is None:
             return None
         for polytope in region.polytopes:

@@ -35,8 +35,10 @@ def row_bounds(network: Network, boxes: Boxes, weights: Floats) -> Floats:
     layers = pre_activation_bounds(network, boxes, "crown")
     rows = weights.astype(np.float32)
     bounds = linear_bounds(network, boxes, layers, rows, "crown")
+    # What float32 does not hold of the coefficients, and what float64 did not before.
     lost = np.abs(weights - rows)
-    if lost.any():  # coefficients that float32 does not hold
+    if lost.any():
+        lost += 2 * UNIT * np.abs(weights)
         ends = np.concatenate([np.eye(network.classes), -np.eye(network.classes)])
         values = linear_bounds(network, boxes, layers, ends, "crown")
         largest = np.maximum(-values[:, : network.classes], -values[:, network.classes :])

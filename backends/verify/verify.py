@@ -158,6 +158,9 @@ def _decide(query: VerificationQuery, seed: int, progress: Progress) -> RegionRe
         found = attack(query, ROUNDS, seed=seed + 1, progress=progress)
         if found is not None:
             return RegionResult(False, found, 1)
+        if np.any(np.diff(query.first) == 0):
+            reason = "every point of the box may satisfy it, but none that was tried surely does"
+            return RegionResult(False, None, 1, reason)
         if np.count_nonzero(query.upper > query.lower) <= FEW_INPUTS:
             split = split_inputs if query.network.piecewise_linear else split_boxes
             return split(query, progress)

@@ -61,6 +61,8 @@ class Head:
         The ArgMax between them, or None.
     kept
         The operators between them that a written file has again, from the scores upward.
+    dropped
+        Others between them change the values: a file's output is no function of `kept` alone.
     """
 
     proto: onnx.ModelProto
@@ -69,6 +71,7 @@ class Head:
     softmax: onnx.NodeProto | None
     argmax: onnx.NodeProto | None
     kept: tuple[HeadOperator, ...]
+    dropped: bool
 
 
 def choose(file: ModelFile, output: str | None = None, *, whole: bool = False) -> Head:
@@ -98,7 +101,8 @@ def choose(file: ModelFile, output: str | None = None, *, whole: bool = False) -
     if not kept and (pair := two_class(proto, scores)) is not None:
         proto, scores, softmax = pair
         kept = (HeadOperator.of(softmax, over_classes=True),)
-    return Head(ending_at(proto, scores), scores, name, softmax, cut.argmax, kept)
+    short = ending_at(proto, scores)
+    return Head(short, scores, name, softmax, cut.argmax, kept, cut.dropped)
 
 
 def _constants(graph: onnx.GraphProto) -> set[str]:
@@ -147,6 +151,7 @@ class _Cut:
     softmax: onnx.NodeProto | None = None
     argmax: onnx.NodeProto | None = None
     kept: tuple[HeadOperator, ...] = ()
+    dropped: bool = False
 
 
 class _Walker:
@@ -173,7 +178,7 @@ class _Walker:
         kept: list[HeadOperator] = []
         # Two decreasing functions make an increasing one: the sign of those met so far. Sums and
         # products with a scalar count only where a function below them is cut.
-        sign, curved = 1, False
+        sign, curved, dropped = 1, False, False
         # Cuts of a label count only once its ArgMax is met: a Cast alone rounds scores.
         settled = _Cut(scores)
         while (node := self.producers.get(name)) is not None:
@@ -191,6 +196,7 @@ class _Walker:
                 break
             else:
                 curved |= node.op_type != "Identity"
+                dropped |= node.op_type not in KEEP_ORDER
             computed = [i for i in node.input if i and i not in self.constants]
             if len(computed) != 1:
                 break
@@ -199,7 +205,7 @@ class _Walker:
             name = computed[0]
             scores = scores if node.op_type == "Identity" else name
             if not is_label and sign > 0 and curved:
-                settled = _Cut(scores, softmax, argmax, tuple(reversed(kept)))
+                settled = _Cut(scores, softmax, argmax, tuple(reversed(kept)), dropped)
                 curved = False
         return settled
 

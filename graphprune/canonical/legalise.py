@@ -169,7 +169,7 @@ def finish(file: ModelFile, head: Head, begun: Begun) -> Network:
     source = Source(
         head.proto, file.path, file.sha256, point.name, head.scores,
         layout, result.layout, point.batch_size, point.dtype,
-        head.output, head.kept, point.parts if len(point.parts) > 1 else (),
+        head.output, head.kept, point.parts if len(point.parts) > 1 else (), head.dropped,
     )  # fmt: skip
     built = context.builder.finish(logits.value, head.proto.graph.name or "network")
     check_finite(context, built.graph)

@@ -170,7 +170,8 @@ class Batch:
         total = ", ".join(f"{count} {word}" for word, count in self.summary().items())
         missing = len(self.files) - len(self.records)
         left = f", {missing} not decided" if missing else ""
-        return "\n".join([*lines, f"{len(self.files)} properties: {total or 'none'}{left}"])
+        count = f"{len(self.files)} {'property' if len(self.files) == 1 else 'properties'}"
+        return "\n".join([*lines, f"{count}: {total or 'none'}{left}"])
 
     def summary(self) -> dict[str, Any]:
         """The numbers of verdicts by name."""

@@ -69,6 +69,8 @@ def main() -> None:
             parent.tell("error", number, str(error))
         except MemoryError:
             parent.tell("error", number, f"{path}: out of memory")
+        except Exception as error:  # the other properties are not to pay for it
+            parent.tell("error", number, f"internal error: {type(error).__name__}: {error}")
 
 
 if __name__ == "__main__":

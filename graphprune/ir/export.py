@@ -5,6 +5,7 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -138,12 +139,7 @@ def with_own_source(network: Network) -> Network:
     proto = to_proto(network, head=False)
     old = network.source
     digest = hashlib.sha256(proto.SerializeToString()).hexdigest()
-    source = Source(
-        proto, None, digest, old.input_name, old.output_name,
-        old.input_layout, old.output_layout, old.batch_size, old.dtype,
-        old.file_output, old.head, old.parts,
-    )  # fmt: skip
-    return Network(network.model, source)
+    return Network(network.model, replace(old, proto=proto, path=None, sha256=digest))
 
 
 def speaks_for_itself(network: Network) -> bool:

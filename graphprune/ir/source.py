@@ -105,6 +105,9 @@ class Source:
         The output as the file calls it; `output_name` is the value below what was cut.
     head
         The operators that the file has above the logits, from these upward.
+    dropped
+        True where others lie there too that change the values: only the order of the logits says
+        something of the file's output.
     batch_size
         The fixed batch size the file demands, or None when its batch is symbolic or absent.
     dtype
@@ -126,6 +129,7 @@ class Source:
     file_output: str
     head: tuple[HeadOperator, ...] = ()
     parts: tuple[InputPart, ...] = ()
+    dropped: bool = False
 
     @property
     def inputs(self) -> tuple[InputPart, ...]:

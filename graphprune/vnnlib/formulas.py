@@ -1,5 +1,6 @@
 """Formulas of assertions: bounds of inputs and linear constraints, joined by and, or."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import NamedTuple
@@ -7,6 +8,10 @@ from typing import NamedTuple
 from graphprune.vnnlib.ends import End
 from graphprune.vnnlib.property import Constraint
 
+# Numbers of a formula are at most 10 to the power of this, coefficients at least of minus this:
+# bounds are computed in float64.
+LARGEST_EXPONENT = 300
+_LARGEST = Fraction(10) ** LARGEST_EXPONENT
 # (True for an input, index of the element).
 Variable = tuple[bool, int]
 
@@ -52,17 +57,35 @@ class LinearTerm:
         return LinearTerm({k: v for k, v in terms.items() if v}, self.constant + other.constant)
 
 
+class NumberError(ValueError):
+    """A formula has numbers that are out of range."""
+
+
+def _check_range(limit: Fraction, coefficients: Iterable[Fraction] = ()) -> None:
+    sizes = [abs(c) for c in coefficients]
+    if max([abs(limit), *sizes]) > _LARGEST or any(size * _LARGEST < 1 for size in sizes):
+        raise NumberError(f"numbers beyond 1e{LARGEST_EXPONENT}, or coefficients below its inverse")
+
+
 def at_most(left: LinearTerm, right: LinearTerm, *, strict: bool) -> Formula:
-    """left <= right, or left < right."""
+    """left <= right, or left < right.
+
+    Raises
+    ------
+    NumberError
+        A coefficient, or the end of a bound, is out of range.
+    """
     both = left.plus(right.scaled(Fraction(-1)))
     inputs = tuple(sorted((i, c) for (is_input, i), c in both.terms.items() if is_input))
     outputs = tuple(sorted((j, c) for (is_input, j), c in both.terms.items() if not is_input))
     limit = -both.constant
     if len(inputs) == 1 and not outputs:
         ((index, coefficient),) = inputs
+        _check_range(limit / coefficient)
         return Bound(index, coefficient > 0, limit / coefficient, strict)
     if not inputs and not outputs:
         return Junction(not (limit > 0 if strict else limit >= 0), ())
+    _check_range(limit, both.terms.values())
     return Constraint(outputs, limit, strict, inputs)
 
 

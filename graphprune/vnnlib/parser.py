@@ -21,10 +21,12 @@ from graphprune.errors import GraphpruneError
 from graphprune.vnnlib.declarations import DeclarationError, Declarations
 from graphprune.vnnlib.formulas import (
     FORMULAS,
+    LARGEST_EXPONENT,
     Bound,
     Formula,
     Junction,
     LinearTerm,
+    NumberError,
     Variable,
     compared,
     negated,
@@ -36,7 +38,6 @@ from graphprune.vnnlib.tokens import DECLARED, PARENTHESIS, SIMPLE, line_of, tok
 # Limits against files that are not properties: nesting, digits of a number.
 DEEPEST = 200
 LONGEST_NUMBER = 400
-LARGEST_EXPONENT = 300
 
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE]([+-]?\d+))?")
 _COMMANDS = {"declare-const", "declare-fun", "declare-network", "assert"}
@@ -215,7 +216,10 @@ class _Reader:
         if head in _COMPARISONS:
             if len(items) != 3:
                 raise self.error(place, f"'{head}' compares two terms")
-            return compared(head, *(self._term(item, place) for item in items[1:]))
+            try:
+                return compared(head, *(self._term(item, place) for item in items[1:]))
+            except NumberError as error:
+                raise self.error(place, str(error)) from None
         if head in ("+", "-", "*"):
             return self._sum(head, [self._term(item, place) for item in items[1:]], place)
         return _Group(tuple(items), place)
