@@ -166,7 +166,7 @@ class RadiusSchedule:
         """Return the share to be added after a step, from what its roots and trees took."""
         s = self.settings
         if step.root_seconds + step.tree_seconds <= s.slow or not isfinite(remaining):
-            # What is proven may be beyond the attempts that failed: they say nothing any more.
+            # The attempts that failed say nothing any more where what is proven is beyond them.
             return None if self.failed == inf else s.largest
         room = s.budget * (remaining - step.root_seconds) / max(step.tree_seconds, 1e-3)
         return min(max(s.tenfold * log10(max(room, 1.0)), s.smallest), s.largest)

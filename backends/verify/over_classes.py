@@ -4,7 +4,7 @@
 positive and one negative weight that is linear: log-odds. Otherwise every term with a positive
 weight is at most the negative ones together, which is at most their number times the largest of
 them: linear conditions for each term that may be the largest, which hold wherever the constraint
-does. Where only one weight is negative, so do tangents of the logarithm of the positive ones' sum.
+does. Where several weights are positive, so do tangents of the logarithm of their sum.
 """
 
 from collections.abc import Mapping

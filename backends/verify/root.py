@@ -35,7 +35,7 @@ def row_bounds(network: Network, boxes: Boxes, weights: Floats) -> Floats:
     layers = pre_activation_bounds(network, boxes, "crown")
     rows = weights.astype(np.float32)
     bounds = linear_bounds(network, boxes, layers, rows, "crown")
-    # What float32 does not hold of the coefficients, and what float64 did not before.
+    # Coefficients lost a part to float32, and to float64 before.
     lost = np.abs(weights - rows)
     if lost.any():
         lost += 2 * UNIT * np.abs(weights)
