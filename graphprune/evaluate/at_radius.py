@@ -24,15 +24,18 @@ def verdict(record: Record, radius: float) -> Verdict:
     uppers = [end for end in (adv.get("value"), bnd.get("upper")) if end is not None]
     if any(end <= radius for end in uppers):
         return "attacked"
-    if bnd.get("certified", True) and (bnd.get("status") == "robust" or _at_least(bnd, radius)):
+    if bnd.get("certified", True) and (
+        bnd.get("status") == "robust" or _at_least(bnd.get("lower"), radius)
+    ):
         return "certified"
-    if rob.get("complete") or (rob.get("value") or 0.0) >= radius:
+    if rob.get("complete") or _at_least(rob.get("value"), radius):
         return "certified"
     return "undecided"
 
 
-def _at_least(bnd: Record, radius: float) -> bool:
-    return bool((bnd.get("lower") or 0.0) >= radius)
+def _at_least(lower: float | None, radius: float) -> bool:
+    """True where a lower end is there, and reaches the radius."""
+    return lower is not None and lower >= radius
 
 
 def accuracy(records: Sequence[Record], radius: float, metrics: Sequence[str]) -> Record:

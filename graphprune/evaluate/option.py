@@ -7,6 +7,7 @@ from them. Nothing heavy is imported here, so that ``--help`` stays fast.
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from math import inf, isfinite
+from numbers import Real
 from typing import Any, Literal
 
 from graphprune.errors import GraphpruneError, nearest
@@ -57,18 +58,32 @@ class Option:
         """True where it can change something of one of these metrics."""
         return not self.metrics or bool(set(self.metrics) & set(metrics))
 
-    def checked(self, value: Any) -> Any:
-        """The value of the field for a value of the command line.
+    def checked(self, value: Any, name: str | None = None) -> Any:
+        """The value of the field for a value of the command line, or of Python.
+
+        Parameters
+        ----------
+        name
+            Its name in messages; the first flag unless given.
 
         Raises
         ------
         GraphpruneError
             It is none of the choices (the message names the nearest one), or not such a number.
         """
-        name = self.name
+        name = name or self.name
         if self.choices is not None:
             one_of(name, value, self.choices())
-        if self.check is None or value is None:
+        if value is None or (self.check is None and self.least is None):
+            return value
+        _require_number(value, name)
+        # Written so that NaN is refused.
+        if self.least is not None and not value >= self.least:
+            raise GraphpruneError(f"{name} must be at least {self.least:g}, not {value}")
+        return self._in_range(value, name)
+
+    def _in_range(self, value: Any, name: str) -> Any:
+        if self.check is None:
             return value
         if self.check == "finite":
             if value > 0 and isfinite(value):
@@ -80,10 +95,16 @@ class Option:
         raise GraphpruneError(f"{name} must be {needed}, not {value}")
 
 
+def _require_number(value: Any, name: str) -> None:
+    """Refuse what cannot be compared with a number."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise GraphpruneError(f"{name} must be a number, not {value!r}")
+
+
 def one_of(name: str, value: str, known: Sequence[str]) -> str:
     """Return `value`, or raise an error naming the nearest known one."""
     if value not in known:
-        raise GraphpruneError(f"{name}: unknown value '{value}'{nearest(value, list(known))}")
+        raise GraphpruneError(f"{name}: unknown value '{value}'{nearest(str(value), list(known))}")
     return value
 
 

@@ -1,9 +1,9 @@
 """Every metric of many points in one call: `gp.evaluate`, and the table that it returns."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack, get_args
 
 import numpy as np
 
@@ -13,6 +13,8 @@ from graphprune.canonical.questions import as_classifier
 from graphprune.errors import GraphpruneError, check_known, check_options
 from graphprune.evaluate.anchors import made_anchors
 from graphprune.evaluate.at_radius import accuracy_text
+from graphprune.evaluate.estimates import parse_estimate
+from graphprune.evaluate.option import one_of, option_of
 from graphprune.evaluate.reading import read_record
 from graphprune.evaluate.results import Job, Outcome
 from graphprune.evaluate.run import Watch
@@ -178,14 +180,26 @@ def evaluate(
 
 
 def _settings_of(given: EvaluateSettings) -> Settings:
+    """The settings of a call, each within its choices and limits as on the command line."""
     values: dict[str, Any] = dict(given)
     for name in ("metrics", "estimates"):
         if isinstance(values.get(name), str):
             values[name] = (values[name],)
         elif name in values:
             values[name] = tuple(values[name])
-    for metric in values.get("metrics", ()):
+    metrics = values.get("metrics", METRICS)
+    if not metrics:
+        raise GraphpruneError(f"metrics: none is asked for; known: {', '.join(METRICS)}")
+    for metric in metrics:
         check_known("metric", metric, METRICS)
+    for spec in values.get("estimates", ()):
+        parse_estimate(spec)
+    for declared in fields(Settings):
+        if declared.name in values and "option" in declared.metadata:
+            values[declared.name] = option_of(declared).checked(
+                values[declared.name], declared.name
+            )
+    one_of("attack", values.get("attack", Settings.attack), get_args(AttackMethod))
     return Settings(**values)
 
 

@@ -54,3 +54,9 @@ def test_nothing_is_said_of_what_was_not_asked(metric: str, other: str) -> None:
     found = accuracy([record(at_radius="undecided")], 0.1, (metric,))
     assert found[f"{other}_accuracy"] is None
     assert other not in accuracy_text(found)
+
+
+def test_nothing_is_certified_by_a_value_that_is_not_there() -> None:
+    for radius in (0.0, -1.0):
+        assert verdict(record("error"), radius) == "undecided"
+        assert verdict(record(d_rob={"value": None}), radius) == "undecided"

@@ -2,6 +2,7 @@
 
 import re
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -87,6 +88,36 @@ def test_settings_are_those_of_a_run(linear: gp.Network) -> None:
         gp.evaluate(linear, POINTS, metric=("adv",))  # type: ignore[call-arg]
     with pytest.raises(gp.GraphpruneError, match="unknown metric 'dav'"):
         gp.evaluate(linear, POINTS, metrics=("dav",))
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ({"radius": -1}, "radius must be positive, not -1"),
+        ({"radius": 0.0}, "radius must be positive"),
+        ({"radius": float("nan")}, "radius must be positive, not nan"),
+        ({"radius": "0.1"}, "radius must be a number, not '0.1'"),
+        ({"time_limit": -1}, "time_limit must be >= 0, not -1"),
+        ({"memory": -1}, "memory must be a positive number"),
+        ({"workers": 0}, "workers must be at least 1, not 0"),
+        ({"threads": 0}, "threads must be at least 1"),
+        ({"margin": float("nan")}, "margin must be at least 0, not nan"),
+        ({"provider": "x"}, "provider: unknown value 'x'; known: auto"),
+        ({"provider": 3}, "provider: unknown value '3'"),
+        ({"method": "corwn"}, "method: unknown value 'corwn'; did you mean 'crown'"),
+        ({"effort": "standart"}, "effort: .*'standard'"),
+        ({"attack": "decent"}, "attack: .*'descent'"),
+        ({"solver": "scpi"}, "solver: .*'scip'"),
+        ({"norm": "linff"}, "norm"),
+        ({"estimates": "extrapolat"}, "extrapolat"),
+        ({"metrics": ()}, "metrics: none is asked for"),
+    ],
+)
+def test_a_setting_out_of_range_is_refused(
+    linear: gp.Network, setting: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(gp.GraphpruneError, match=said):
+        gp.evaluate(linear, POINTS, **({"metrics": ("rob",)} | setting))
 
 
 def test_one_output_is_asked_about_with_a_threshold() -> None:
