@@ -167,11 +167,17 @@ class AnchorRecord:
 
     @property
     def ends(self) -> tuple[float, float]:
-        """The largest proven lower bound, and the smallest known upper bound; inf where none."""
+        """The largest proven lower bound, and the smallest known upper bound; inf where none.
+
+        A lower end that rests on a solver's numerics is not proven, as in
+        :func:`graphprune.evaluate.at_radius.verdict`.
+        """
         if self.status == "misclassified":
             return 0.0, 0.0
         adv, rob = (None if part is None else part.value for part in (self.adv, self.rob))
         lower, upper = (None, None) if self.bnd is None else (self.bnd.lower, self.bnd.upper)
+        if self.bnd is not None and not self.bnd.certified:
+            lower = None
         return max(0.0, rob or 0.0, lower or 0.0), min(
             (end for end in (adv, upper) if end is not None), default=inf
         )

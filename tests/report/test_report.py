@@ -15,6 +15,7 @@ import graphprune as gp
 from graphprune.attacks.confirm import Witness
 from graphprune.cli.app import run
 from graphprune.evaluate.archive import Case, Evaluated, of_outcome, read_run
+from graphprune.evaluate.at_radius import verdict
 from graphprune.evaluate.documents import summary
 from graphprune.evaluate.reading import read_document, read_record
 from graphprune.evaluate.results import Job
@@ -100,6 +101,19 @@ def test_curves_count_anchors_at_every_radius() -> None:
         assert line.certified[place] == np.mean([low > radius for low, _ in ends])
         assert line.attacked[place] == np.mean([high > radius for _, high in ends])
     assert np.all(line.certified <= line.attacked)
+
+
+def test_a_lower_end_by_numerics_alone_is_not_proven() -> None:
+    """Curves and the verdict at a radius have one rule."""
+    found = record(0, 0.1, 0.2)
+    found["d_rob"]["value"] = 0.05
+    assert read_record(found).ends == (0.1, 0.2)
+    found["d_bnd"]["certified"] = False
+    low, high = read_record(found).ends
+    assert (low, high) == (0.05, 0.2)
+    assert verdict(found, 0.07) == "undecided"
+    line = curves([read_record(found)])
+    assert line.certified[np.searchsorted(line.radii, 0.07, side="right") - 1] == 0.0
 
 
 def test_the_page_tells_layer_by_layer_what_was_replaced() -> None:
