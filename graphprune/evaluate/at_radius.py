@@ -43,6 +43,8 @@ def accuracy(records: Sequence[Record], radius: float, metrics: Sequence[str]) -
 
     Parameters
     ----------
+    records
+        Those without a verdict, of anchors that were skipped, do not count.
     metrics
         The metrics that were asked for: without d_rob and d_bnd nothing is certified, without
         d_adv and d_bnd nothing is attacked, and the accuracy is null.
@@ -50,14 +52,15 @@ def accuracy(records: Sequence[Record], radius: float, metrics: Sequence[str]) -
     Returns
     -------
     dict
-        ``radius``; the count of every verdict; ``certified_accuracy``, the share of all anchors
+        ``radius``; the count of every verdict; ``certified_accuracy``, the share of these anchors
         that are certified; ``attacked_accuracy``, the share that is neither attacked nor
         misclassified; ``undecided_accuracy``, the share that is undecided.
     """
-    count: Counter[str] = Counter(record["at_radius"] for record in records)
-    total = max(len(records), 1)
+    verdicts = [record["at_radius"] for record in records if "at_radius" in record]
+    count: Counter[str] = Counter(verdicts)
+    total = max(len(verdicts), 1)
     certified = count["certified"] / total if {"rob", "bnd"} & set(metrics) else None
-    surviving = len(records) - count["attacked"] - count["misclassified"]
+    surviving = len(verdicts) - count["attacked"] - count["misclassified"]
     attacked = surviving / total if {"adv", "bnd"} & set(metrics) else None
     return {
         "radius": radius,

@@ -78,9 +78,11 @@ def summary(
             if value is not None:
                 columns.setdefault(name, []).append(value)
     statuses = ("ok", "misclassified", "error")
+    skipped = sum(r["status"] == "skipped" for r in records)
     return {
         "anchors": len(records),
         **{status: sum(r["status"] == status for r in records) for status in statuses},
+        **({"skipped": skipped} if skipped else {}),
         "exact": sum(r.get("d_bnd", {}).get("status") == "exact" for r in good),
         "mean": {name: mean(values) for name, values in columns.items()},
         "median": {name: median(values) for name, values in columns.items()},

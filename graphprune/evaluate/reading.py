@@ -104,7 +104,8 @@ class AnchorRecord:
     Attributes
     ----------
     status
-        ``ok``, ``misclassified``, ``error`` (with a `message`).
+        ``ok``, ``misclassified``, ``error`` (with a `message`), or ``skipped``: of the only class
+        that counts as adversarial, so that nothing can be asked about it.
     interrupted
         Some of its tasks were not done.
     at_radius
@@ -192,6 +193,8 @@ class SummaryRecord:
     at_radius
         The accuracy at the radius that was asked for, as
         :func:`graphprune.evaluate.at_radius.accuracy` tells it; None without one.
+    skipped
+        Anchors of the target class, which count in no accuracy.
     """
 
     anchors: int
@@ -203,6 +206,7 @@ class SummaryRecord:
     median: Mapping[str, float]
     seconds: float
     at_radius: dict[str, Any] | None
+    skipped: int = 0
 
 
 @dataclass(frozen=True)

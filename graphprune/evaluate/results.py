@@ -66,12 +66,15 @@ class Task:
 
 @dataclass(frozen=True)
 class Classified:
-    """The start of every anchor's record: its prediction, and whether there is anything to do."""
+    """The start of every anchor's record: its prediction, and whether there is anything to do.
+
+    An anchor of the only class that counts as adversarial is ``skipped``.
+    """
 
     index: int
     label: int
     predicted: int
-    status: Literal["ok", "misclassified", "error"]
+    status: Literal["ok", "misclassified", "skipped", "error"]
     message: str | None = None
 
 

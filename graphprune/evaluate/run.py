@@ -51,7 +51,7 @@ class Watch(Protocol):
         """A task of anchor `place` (from 1) of `total` is finished, now or in an earlier run."""
 
     def settled(self, place: int, total: int, record: Record) -> None:
-        """An anchor with nothing to do: misclassified, or an error."""
+        """An anchor with nothing to do: misclassified, skipped, or an error."""
 
 
 class Unwatched:

@@ -174,7 +174,7 @@ def start_of(start: Classified, settings: Settings) -> Record:
     """The record of an anchor before its tasks; every distance of a misclassified one is 0."""
     record: Record = {"index": start.index, "label": start.label, "predicted": start.predicted}
     record["status"] = start.status
-    if start.status == "error":
+    if start.status in ("error", "skipped"):
         record["message"] = start.message
     if start.status == "misclassified":
         zeros: dict[Metric, Record] = {
@@ -213,7 +213,7 @@ def record_of(
         Those of tasks that are done, in the order in which they were.
     """
     whole = _record(start, tasks, results, settings)
-    if settings.radius is not None:
+    if settings.radius is not None and start.status != "skipped":
         whole["at_radius"] = verdict(whole, settings.radius)
     return whole
 

@@ -88,7 +88,9 @@ class Evaluation:
     def __repr__(self) -> str:
         s = self.summary
         counts = [f"{s['anchors']} points", f"{s['ok']} ok"]
-        counts += [f"{s[k]} {k}" for k in ("exact", "misclassified", "error") if s[k]]
+        counts += [
+            f"{s[k]} {k}" for k in ("exact", "misclassified", "skipped", "error") if s.get(k)
+        ]
         means = [f"mean {name} {value:.5f}" for name, value in s["mean"].items()]
         at = [accuracy_text(s["at_radius"])] if "at_radius" in s else []
         return f"Evaluation({', '.join([*counts, *means, *at])}, {s['seconds']:.1f} s)"

@@ -207,6 +207,6 @@ def _classified(anchor: Anchor, logits: np.ndarray, target: int | None) -> Class
         return Classified(anchor.index, anchor.label, predicted, "error", message)
     if target == anchor.label:
         message = own_target(anchor.label)
-        return Classified(anchor.index, anchor.label, predicted, "error", message)
+        return Classified(anchor.index, anchor.label, predicted, "skipped", message)
     right = logits[anchor.label] >= logits.max()
     return Classified(anchor.index, anchor.label, predicted, "ok" if right else "misclassified")

@@ -31,7 +31,11 @@ class Curves:
 
 
 def curves(records: Sequence[AnchorRecord]) -> Curves:
-    """Curves over all anchors; an anchor that ended in an error counts by what is known of it."""
+    """Curves over all anchors but skipped ones.
+
+    An anchor that ended in an error counts by what is known of it.
+    """
+    records = [record for record in records if record.status != "skipped"]
     ends = np.array([record.ends for record in records]).reshape(-1, 2)
     # An anchor stops being certified just beyond its lower end, and is attacked from its upper on.
     finite = ends[np.isfinite(ends)]

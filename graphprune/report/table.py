@@ -142,5 +142,7 @@ def summary_line(document: DocumentRecord) -> str:
     for count, status in ((s.misclassified, "misclassified"), (s.error, "error")):
         if count:
             parts.append(f"{count} {status}")
+    if s.skipped:
+        parts.append(f"{s.skipped} skipped (of the target class)")
     line = ", ".join(parts) + f" in {s.seconds:.1f} s"
     return line if s.at_radius is None else f"{line}\n{accuracy_text(s.at_radius)}"

@@ -12,8 +12,11 @@ from hypothesis import strategies as st
 import graphprune as gp
 from graphprune.attacks.attack import AttackMethod
 from graphprune.cli.app import run as main
+from graphprune.evaluate.reading import read_document
 from graphprune.evaluate.settings import Settings
 from graphprune.evaluate.tasks import classify
+from graphprune.report.curves import curves
+from graphprune.report.table import summary_line
 from graphprune.runtime.original import run_original
 from tests.drawn import labelled
 from tests.oracles import Perceptron, brute_force_distance
@@ -110,7 +113,7 @@ def test_anchors_of_the_target_cannot_be_asked_about(
     target = images[0].label
     starts = classify(tiny, images[:10], target)
     for anchor, start in zip(images, starts, strict=False):
-        assert (start.status == "error") == (anchor.label == target)
+        assert (start.status == "skipped") == (anchor.label == target)
 
 
 @pytest.fixture
@@ -153,14 +156,25 @@ def test_every_command_asks_about_one_class(linear: Path) -> None:
             assert found["value"] == pytest.approx(truth, rel=0.05)
 
 
-def test_an_anchor_of_the_class_is_an_error_and_a_file_of_them_refused(
+def test_an_anchor_of_the_class_is_skipped_and_a_file_of_them_refused(
     linear: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    code, document = ask(linear, "certify", "--target", "0")
-    assert code == 1
+    code, document = ask(linear, "certify", "--target", "0", "--radius", "0.1")
+    assert code == 0
     anchors = document["anchors"]
     assert isinstance(anchors, list)
-    assert [record["status"] for record in anchors] == ["error", "ok"]
+    assert [record["status"] for record in anchors] == ["skipped", "ok"]
+    assert "own label" in anchors[0]["message"]
+    # The one anchor that was asked about is all that accuracies are about.
+    summary = document["summary"]
+    assert isinstance(summary, dict)
+    assert (summary["skipped"], summary["ok"], summary["error"]) == (1, 1, 0)
+    assert summary["at_radius"]["certified_accuracy"] == 1.0
+    assert "at_radius" not in anchors[0]
+    found = read_document(document)
+    assert "1 ok, 1 skipped (of the target class)" in summary_line(found)
+    assert np.all(curves(found.anchors).attacked == 1.0)
+    assert curves(found.anchors).certified[0] == 1.0
     for more, said in (
         (["--target", "0", "--limit", "1"], "own label"),
         (["--target", "3"], "out of range"),
