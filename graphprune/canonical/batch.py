@@ -33,6 +33,10 @@ SHAPED = (
 REPEATING = {"ConstantOfShape": 0, "Expand": 1, "Tile": 1}
 
 
+# Why a number that hangs on the batch is refused.
+FROM_BATCH = "is computed from the size of the batch, of which a sample's result must not depend"
+
+
 @contextmanager
 def said_of_any(name: str) -> Iterator[None]:
     """Messages from within speak of the batch by its name, not by the number it is bound to."""
@@ -75,35 +79,38 @@ def check_batch(context: Context, node: ir.Node) -> None:
             chosen = np.arange(len(where)) if axes is None else np.asarray(axes)
             allowed = all(int(a) % len(x.shape) == x.batch for a in chosen[where])
         if not allowed:
-            raise context.fail(
-                node, f"input {index} is computed from the size of the batch, of which a sample's"
-                " result must not depend"
-            )  # fmt: skip
+            raise context.fail(node, f"input {index} {FROM_BATCH}")
 
 
 def of_one_sample(context: Context, node: ir.Node) -> tuple[dict[str, Array], int] | None:
-    """The inputs of a node that repeats a constant for every sample, for a batch of one.
+    """The repeats of a node that repeats a constant for every sample, for a batch of one.
 
     Returns
     -------
-    The inputs by name, and the batch axis of the result counted from its end; None for any other
-    node.
+    The shape or repeats that it is given, by name, and the batch axis of the result counted from
+    its end; None for any other node.
     """
     place = REPEATING.get(node.op_type)
     if place is None or node.domain not in ("", "ai.onnx"):
         return None
-    feeds = {str(v.name): context.constants[str(v.name)] for v in node.inputs if v is not None}
     times = node.inputs[place]
     name = "" if times is None else str(times.name)
-    shape, other = feeds.get(name), context.other.get(name)
+    shape, other = context.constants.get(name), context.other.get(name)
     if shape is None or other is None or shape.shape != other.shape or shape.ndim != 1:
         return None
     (axes,) = np.nonzero(shape != other)
     if len(axes) != 1 or shape[axes[0]] != SYMBOLIC_BATCH:
         return None
-    feeds[name] = shape.copy()
-    feeds[name][axes[0]] = 1
-    return feeds, int(axes[0]) - len(shape)
+    for index, value in enumerate(node.inputs):
+        given = None if value is None or index == place else context.other.get(str(value.name))
+        if given is None or value is None:
+            continue
+        if given.shape == context.constants[str(value.name)].shape:
+            raise context.fail(node, f"input {index} {FROM_BATCH}")
+        return None
+    single = shape.copy()
+    single[axes[0]] = 1
+    return {name: single}, int(axes[0]) - len(shape)
 
 
 def repeated(context: Context, node: ir.Node, array: Array, batch: int) -> Tracked:

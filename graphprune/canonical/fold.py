@@ -17,7 +17,9 @@ import onnx_ir as ir
 from onnx import numpy_helper
 
 from graphprune.canonical.batch import (
+    FROM_BATCH,
     SYMBOLIC_BATCH,
+    check_batch,
     of_one_sample,
     other_size,
     remember,
@@ -26,7 +28,7 @@ from graphprune.canonical.batch import (
 from graphprune.canonical.context import Array, Context, Tracked, describe
 from graphprune.canonical.evaluate import evaluate, model_of_node
 from graphprune.canonical.memory import FOLDED, NUMBER, constant_too_large
-from graphprune.canonical.refusals import reason
+from graphprune.canonical.refusals import RANDOM, reason
 from graphprune.errors import GraphpruneError, ModelError
 
 # Operators that ask for the shape of a value only.
@@ -34,10 +36,11 @@ SHAPES = ("Shape", "Size")
 # Where a small difference of a constant makes a large one: these are folded in the file's types.
 JUMPS = (
     "Floor", "Ceil", "Round", "Sign", "Mod", "Range", "Cast", "Greater", "GreaterOrEqual",
-    "Less", "LessOrEqual", "Equal", "ArgMax", "ArgMin", "TopK", "NonZero",
+    "Less", "LessOrEqual", "Equal", "ArgMax", "ArgMin", "TopK", "NonZero", "CastLike", "Hardmax",
+    "QuantizeLinear", "DynamicQuantizeLinear", "ThresholdedRelu", "Shrink", "Unique",
 )  # fmt: skip
 # Constants that hang on the batch size are followed up to this many numbers.
-SMALL = 4096
+SMALL = 1 << 20
 
 
 def fold_shape(context: Context, node: ir.Node) -> None:
@@ -61,73 +64,118 @@ def fold_shape(context: Context, node: ir.Node) -> None:
 
 def fold(context: Context, node: ir.Node) -> None:
     """Evaluate a node of constants; what only repeats one for every sample becomes a value."""
-    if any(attr.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
-           for attr in node.attributes.values() if isinstance(attr, ir.Attr)):  # fmt: skip
-        raise context.fail(node, reason(node.op_type, node.domain))
-    if node.op_type == "Dropout" and context.has(node, 2) and np.any(context.constant(node, 2)):
-        raise context.fail(node, "is in training mode; export the model with eval()")
+    _check_folds(context, node)
+    feeds = _feeds(context, node)
     if (single := of_one_sample(context, node)) is not None:
-        feeds, axis = single
-        _check_folded(context, node, feeds, [None])
-        (array,) = _evaluate(context, node, feeds)
+        shape, axis = single
+        _check_folded(context, node, feeds | shape, [None])
+        (array,) = _evaluate(context, node, feeds | shape)
         if array.shape[axis] == 1:
             value = repeated(context, node, widen(array), axis % array.ndim)
             context.tracked[str(node.outputs[0].name)] = value
             return
-    own = _typed if node.op_type in JUMPS else lambda c, v: c.constants[str(v.name)]
-    feeds = {
-        str(v.name): own(context, v)
-        for v in node.inputs
-        if v is not None and str(v.name) in context.constants
-    }
     _check_folded(context, node, feeds, [count(out) for out in node.outputs])
     results = _evaluate(context, node, feeds)
     for out, result in zip(node.outputs, results, strict=True):
-        if result.dtype.kind in "iu" and node.op_type == "Cast" and not _all_finite(feeds):
-            raise ModelError(
-                f"{context.label}: {describe(node)}: makes integers of infinite or NaN numbers"
-            )
         context.constants[str(out.name)] = widen(result)
-    small = sum(result.size for result in results) <= SMALL
-    if small and any(name in context.other for name in feeds):
-        with suppress(GraphpruneError):
-            feeds = {name: context.other.get(name, array) for name, array in feeds.items()}
-            others = _evaluate(context, node, feeds)
-            for out, result in zip(node.outputs, others, strict=True):
-                remember(context, str(out.name), widen(result))
+    if not any(name in context.other for name in feeds):
+        return
+    if sum(result.size for result in results) > SMALL:
+        if not any(n % SYMBOLIC_BATCH == 0 for result in results for n in result.shape):
+            raise context.fail(node, FROM_BATCH)
+        return  # a constant as long as the batch is a matter of the rule
+    with suppress(GraphpruneError):
+        others = _evaluate(context, node, {n: context.other.get(n, feeds[n]) for n in feeds})
+        for out, result in zip(node.outputs, others, strict=True):
+            remember(context, str(out.name), widen(result))
 
 
 def fold_repeated(context: Context, node: ir.Node) -> Tracked | None:
     """The value of a node whose inputs are constants or repeat one for every sample.
 
-    None where a batch of one does not tell what it is with another batch.
+    None where the node may mix samples: the result of one has to be that of each of two.
     """
     out = node.outputs[0]
-    if len(node.outputs) != 1 or out.shape is None:
+    if len(node.outputs) != 1 or out.shape is None or node.op_type in RANDOM:
         return None
-    shape = [int(dim) if isinstance(dim, int) else 0 for dim in out.shape.dims]
-    axes = [axis for axis, length in enumerate(shape) if length == context.batch_size]
-    feeds: dict[str, Array] = {}
-    for value in node.inputs:
-        if value is not None:
-            name = str(value.name)
-            number = context.tracked[name].number if name in context.tracked else None
-            feeds[name] = context.constants[name] if number is None else number
+    check_batch(context, node)
+    _check_folds(context, node)
+    sizes = [int(dim) if isinstance(dim, int) else 0 for dim in out.shape.dims]
+    axes = [axis for axis, length in enumerate(sizes) if length == context.batch_size]
+    if len(axes) != 1:
+        return None
+    (axis,) = axes
+    sizes[axis] = 1
+    feeds = _feeds(context, node)
+    _check_folded(context, node, feeds, [prod(sizes)])
     with suppress(GraphpruneError):
-        (array,) = _evaluate(context, node, feeds)
-        if len(axes) == 1 and [*array.shape] == [
-            1 if i in axes else n for i, n in enumerate(shape)
-        ]:
-            return repeated(context, node, widen(array), axes[0])
+        (one,) = _evaluate(context, node, feeds)
+        (two,) = _evaluate(context, node, _of_two(context, feeds))
+        if [*one.shape] == sizes and _all_equal(two, np.repeat(one, 2, axis)):
+            return repeated(context, node, widen(one), axis)
     return None
 
 
-def _all_finite(feeds: dict[str, Array]) -> bool:
-    return all(a.dtype.kind != "f" or np.all(np.isfinite(a)) for a in feeds.values())
+def _feeds(context: Context, node: ir.Node) -> dict[str, Array]:
+    """The numbers of a node's inputs, for a batch of one; in the file's types where it jumps."""
+    values = {str(value.name): value for value in node.inputs if value is not None}
+    found = {name: _number(context, name) for name in values}
+    own = node.op_type in JUMPS
+    return {
+        name: _typed(context, values[name]) if own else array
+        for name, array in found.items()
+        if array is not None
+    }
+
+
+def _number(context: Context, name: str) -> Array | None:
+    """A constant, or what is repeated for every sample."""
+    if name in context.tracked:
+        return context.tracked[name].number
+    return context.constants.get(name)
+
+
+def _of_two(context: Context, feeds: dict[str, Array]) -> dict[str, Array]:
+    """The same inputs for a batch of two."""
+    return {
+        name: array
+        if name not in context.tracked
+        else np.repeat(array, 2, context.tracked[name].layout.batch)
+        for name, array in feeds.items()
+    }
+
+
+def _all_equal(a: Array, b: Array) -> bool:
+    """True for equal arrays; sums of floats may be in another order."""
+    if a.dtype.kind != "f" or a.shape != b.shape:
+        return np.array_equal(a, b)
+    scale = 1e-12 if a.dtype == np.float64 else 1e-6
+    return np.allclose(a, b, rtol=scale, atol=0.0, equal_nan=True)
+
+
+def _check_folds(context: Context, node: ir.Node) -> None:
+    """Refuse nodes that are no functions of their inputs."""
+    if any(attr.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
+           for attr in node.attributes.values() if isinstance(attr, ir.Attr)):  # fmt: skip
+        raise context.fail(node, reason(node.op_type, node.domain))
+    if node.op_type == "Dropout" and context.has(node, 2) and np.any(context.constant(node, 2)):
+        raise context.fail(node, "is in training mode; export the model with eval()")
+
+
+def _check_casts(context: Context, node: ir.Node, feeds: dict[str, Array]) -> None:
+    """Refuse integers of what is none, which every runtime makes another number of."""
+    kind, array = node.outputs[0].dtype, next(iter(feeds.values()), None)
+    if node.op_type not in ("Cast", "CastLike") or kind is None or not kind.is_integer():
+        return
+    if array is not None and array.dtype.kind == "f" and not np.all(np.isfinite(array)):
+        raise ModelError(
+            f"{context.label}: {describe(node)}: makes integers of infinite or NaN numbers"
+        )
 
 
 def _evaluate(context: Context, node: ir.Node, feeds: dict[str, Array]) -> list[Array]:
     """Outputs of a node of constants."""
+    _check_casts(context, node, feeds)
     if node.op_type == "ConstantOfShape" and node.domain in ("", "ai.onnx"):
         # A view: many of them stand for weights that nobody stored.
         attribute = node.attributes.get("value")
@@ -136,7 +184,7 @@ def _evaluate(context: Context, node: ir.Node, feeds: dict[str, Array]) -> list[
         return [np.broadcast_to(widen(value).reshape(()), shape)]
 
     def typed() -> dict[str, Array]:
-        return {str(v.name): _typed(context, v) for v in node.inputs if v is not None}
+        return {str(v.name): _narrowed(feeds[str(v.name)], v) for v in node.inputs if v is not None}
 
     if node.op_type == "CastLike":  # the reference asks for a value that nobody has
         like = node.inputs[1]
@@ -151,27 +199,34 @@ def _evaluate(context: Context, node: ir.Node, feeds: dict[str, Array]) -> list[
 
 
 def _typed(context: Context, value: ir.Value) -> Array:
-    """A constant as the file's own types have it, not widened."""
+    """A number as the file's own types have it, not widened; see `_number`."""
     name = str(value.name)
-    array = context.constants.get(name)
+    array = _number(context, name)
     if array is None or array.dtype.kind != "f":
-        return context.constants[name]
+        return context.constants[name] if array is None else array
     if (known := context.exact.get(name)) is not None:
         return known
     if value.const_value is not None:
         return value.const_value.numpy()
     node = value.producer()
     if node is None or len(node.outputs) != 1:
-        return array
+        return _narrowed(array, value)
     try:
         feeds = {str(v.name): _typed(context, v) for v in node.inputs if v is not None}
+        if name in context.tracked and (single := of_one_sample(context, node)) is not None:
+            feeds |= single[0]
         (result,) = _evaluate(context, node, feeds)
     except (GraphpruneError, KeyError):
-        return array
-    if value.dtype is not None and result.dtype.kind == "f":
-        result = result.astype(value.dtype.numpy())  # of numbers that are known in float64 alone
-    context.exact[name] = result
+        return _narrowed(array, value)
+    context.exact[name] = result = _narrowed(result, value)
     return result
+
+
+def _narrowed(array: Array, value: ir.Value) -> Array:
+    """Numbers that are known in float64 alone, in the type that the file has for them."""
+    if array.dtype.kind != "f" or value.dtype is None:
+        return array
+    return array.astype(value.dtype.numpy(), copy=False)
 
 
 def _check_folded(

@@ -1,5 +1,7 @@
 """The batch that stands for any: what repeats a constant for every sample, and what is said."""
 
+from typing import Any
+
 import numpy as np
 import onnx
 import pytest
@@ -87,3 +89,59 @@ def test_a_resize_leaves_the_batch_alone(monkeypatch: pytest.MonkeyPatch) -> Non
     nodes = [node("Resize", "x _ s", mode="linear", coordinate_transformation_mode="asymmetric")]
     agrees(model_of(nodes, ["n", 2, 3, 4], constants={"s": f32(1, 1, 2, 2)}))
     assert max(largest, default=0) < 1000
+
+
+COUNT = [node("Cast", "n", "count", to=TensorProto.FLOAT)]
+
+
+@pytest.mark.parametrize(
+    "last",
+    [
+        [node("Add", "c count", "d")],
+        [node("Expand", "count full", "d")],
+        [node("Expand", "count wide", "d")],
+    ],
+    ids=["repeated", "expanded", "large"],
+)
+def test_the_size_of_the_batch_is_not_repeated(last: list[onnx.NodeProto]) -> None:
+    """The number that stands for the batch came into the network."""
+    width = 1025 * 1025 if "wide" in last[0].input else 4
+    nodes = [*of_batch(4), *COUNT, *last, node("ReduceMean", "d", "m", axes=[-1])]
+    model = model_of([*nodes, node("Add", "x m")], ["n", 4], constants=INTS | {"wide": i64(width)})
+    with pytest.raises(UnsupportedError, match="from the size of the batch"):
+        gp.from_proto(model)
+
+
+@pytest.mark.parametrize("op", ["RandomUniformLike", "RandomNormalLike", "Bernoulli"])
+def test_random_numbers_of_every_sample_are_refused(op: str) -> None:
+    nodes = [*of_batch(4), node(op, "c", "noise"), node("Add", "x noise")]
+    with pytest.raises(UnsupportedError, match=f"the {op} noise.*draws random numbers"):
+        gp.from_proto(model_of(nodes, ["n", 4], constants=INTS))
+
+
+@pytest.mark.parametrize("jump", ["Floor", "Cast", "CastLike"])
+def test_repeated_numbers_jump_in_the_file_s_types(jump: str) -> None:
+    """1.4 * 10 is 14 in float32."""
+    attributes: dict[str, Any] = {"to": TensorProto.INT64} if jump == "Cast" else {}
+    nodes = [
+        *of_batch(4, value=1.4), node("Mul", "c ten", "d"),
+        node(jump, "d zero" if jump == "CastLike" else "d", "e", **attributes),
+        node("Cast", "e", "f", to=TensorProto.FLOAT), node("Add", "x f"),
+    ]  # fmt: skip
+    agrees(model_of(nodes, ["n", 4], constants=INTS | {"ten": f32(10)}))
+
+
+@pytest.mark.parametrize(
+    ("mixing", "said"),
+    [
+        (node("CumSum", "c first", "d"), "batch"),
+        (node("Softmax", "c", "d", axis=0), "Softmax"),
+        (node("LpNormalization", "c", "d", axis=0), "LpNormalization"),
+    ],
+    ids=["CumSum", "Softmax", "LpNormalization"],
+)
+def test_repeated_numbers_of_several_samples_do_not_mix(mixing: onnx.NodeProto, said: str) -> None:
+    nodes = [*of_batch(4), mixing, node("Add", "x d")]
+    model = model_of(nodes, ["n", 4], constants=INTS | {"first": i64(0)[0]})
+    with pytest.raises(UnsupportedError, match=said):
+        gp.from_proto(model)

@@ -174,3 +174,36 @@ def test_sparse_tensors_are_named() -> None:
     model.graph.sparse_initializer.append(sparse)
     with pytest.raises(GraphpruneError, match="'values'.*sparse.*store it densely"):
         gp.from_proto(model)
+
+
+def of_jump(op: str, second: str = "", **attributes: Any) -> list[onnx.NodeProto]:
+    """``x + op(c * ten)``, whose product is 14 in float32 and less in float64."""
+    return [
+        node("Mul", "c ten", "d"), node(op, f"d {second}".strip(), "e", **attributes),
+        node("Cast", "e", "f", to=TensorProto.FLOAT), node("Add", "x f"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "nodes",
+    [
+        of_jump("CastLike", "one"), of_jump("ThresholdedRelu", alpha=13.9999998),
+        of_jump("Shrink", lambd=14.0), of_jump("Hardmax"), of_jump("QuantizeLinear", "fine zp"),
+    ],
+    ids=lambda nodes: nodes[1].op_type,
+)  # fmt: skip
+def test_what_jumps_is_computed_in_the_file_s_types(nodes: list[onnx.NodeProto]) -> None:
+    constants = {
+        "c": f32(1.4, 14, 0.7), "ten": f32(10, 1, 10), "one": i64(1),
+        "fine": f32(4)[0], "zp": np.array(0, np.uint8),
+    }  # fmt: skip
+    agrees(model_of(nodes, ["n", 3], constants=constants))
+
+
+@pytest.mark.parametrize("cast", ["Cast", "CastLike"])
+def test_integers_of_infinite_numbers_are_refused(cast: str) -> None:
+    to: dict[str, Any] = {"to": TensorProto.INT64} if cast == "Cast" else {}
+    nodes = of_jump(cast, "" if to else "one", **to)
+    constants = {"c": f32(np.inf), "ten": f32(10), "one": i64(1)}
+    with pytest.raises(ModelError, match=f"the {cast} e.*integers of infinite"):
+        gp.from_proto(model_of(nodes, ["n", 3], constants=constants))
