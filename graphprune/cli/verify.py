@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -15,15 +15,14 @@ from graphprune.cli.evaluate import EvaluateOptions
 from graphprune.cli.options import be_verbose
 from graphprune.cli.parameters import command
 from graphprune.cli.progress import Events, Line
-from graphprune.cli.verify_images import prepare_images, write_image
 from graphprune.cli.verify_many import decide_many, property_files
+from graphprune.cli.verify_worker import Decider
 from graphprune.errors import GraphpruneError
 from graphprune.evaluate.option import again, option
 from graphprune.evaluate.settings import FIX_SHAPE, Settings
-from graphprune.runtime.provider import Provider
 
 if TYPE_CHECKING:
-    from graphprune.backends.verify import Counterexample, Verdict
+    from graphprune.backends.verify import Counterexample
 
 # Seconds past the limit after which the answer is given from outside the computation.
 GRACE = 0.5
@@ -97,7 +96,9 @@ def verify(options: VerifyOptions) -> int:
     watchdog = _Watchdog(limit + GRACE, lambda: _late(watch))
     try:
         with watch:
-            verdict = _decide(options, watchdog, watch)
+            watch.doing("loading")
+            decider = Decider(_asked(options))
+            verdict = decider.decide(files[0], lambda: watchdog.left, watch.doing)
     finally:
         watchdog.disarm()
     if isinstance(watch, Events):
@@ -123,32 +124,16 @@ def _many(options: VerifyOptions, files: list[str], limit: float) -> int:
     if not Path(options.model).is_file():
         raise GraphpruneError(f"{options.model}: no such file")
     watch = Events() if options.json_lines else Line(quiet=options.quiet)
-    asked = {
+    return decide_many(files, _asked(options), limit, options.jobs, watch)
+
+
+def _asked(options: VerifyOptions) -> dict[str, Any]:
+    """The options that decide a verdict, as a `Decider` takes them."""
+    return {
         "model": options.model, "output": options.output, "fix_shape": options.fix_shape or [],
         "save_images": options.save_images, "seed": options.seed, "threads": options.threads,
         "provider": options.provider,
     }  # fmt: skip
-    return decide_many(files, asked, limit, options.jobs, watch)
-
-
-def _decide(options: VerifyOptions, watchdog: "_Watchdog", watch: Events | Line) -> "Verdict":
-    watch.doing("loading")
-    from graphprune.backends.verify import network_for
-    from graphprune.backends.verify import verify as decide
-    from graphprune.ir.shapes import parse_shapes
-    from graphprune.runtime.resources import Resources, using
-    from graphprune.vnnlib import read_property
-
-    with using(Resources(provider=cast(Provider, options.provider), threads=options.threads)):
-        question = read_property(options.properties[0])
-        shapes = parse_shapes(options.fix_shape or ())
-        network = network_for(options.model, question, options.output, fix_shape=shapes)
-        prepare_images(options.save_images, network)
-        verdict = decide(
-            network, question, time_limit=watchdog.left, seed=options.seed, progress=watch.doing
-        )
-        write_image(options.save_images, options.properties[0], network, verdict)
-        return verdict
 
 
 def _late(watch: Events | Line) -> None:

@@ -1,39 +1,58 @@
-"""A process that decides properties for `verify`, one after another, with one loaded network."""
+"""Deciding property files about one model: here, or as a process that does so one after another."""
 
+from collections.abc import Callable
+from functools import partial
 from time import monotonic
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from graphprune.cli.verify_images import prepare_images, write_image
 from graphprune.errors import GraphpruneError
+from graphprune.progress import Progress
 from graphprune.runtime.process import Parent
 from graphprune.runtime.provider import Provider
 
+if TYPE_CHECKING:
+    from graphprune.backends.verify import Verdict
+
 
 class Decider:
-    """Decides properties of one model; a network is loaded once for all that ask the same."""
+    """Decides properties of one model; a network is loaded once for all that ask the same.
+
+    Parameters
+    ----------
+    options
+        Values of the command's options `model`, `output`, `fix_shape`, `save_images`, `seed`,
+        `threads` and `provider`.
+    """
 
     def __init__(self, options: dict[str, Any]) -> None:
         self.options = options
         self._networks: dict[object, Any] = {}
 
-    def record(self, path: str, limit: float, parent: Parent, number: int) -> dict[str, Any]:
-        """The verdict about a property file; `limit` in seconds."""
-        from graphprune.backends.verify import record_of, verify
+    def decide(self, path: str, left: Callable[[], float], progress: Progress) -> "Verdict":
+        """The verdict about a property file; `left` tells the seconds left, once it is loaded."""
+        from graphprune.backends.verify import verify
         from graphprune.runtime.resources import Resources, using
         from graphprune.vnnlib import read_property
 
-        start, options = monotonic(), self.options
+        options = self.options
         provider = cast(Provider, options["provider"])
         with using(Resources(provider=provider, threads=options["threads"])):
             question = read_property(path)
             network = self._network(question)
             prepare_images(options["save_images"], network)
-            left = max(limit - (monotonic() - start), 0.0)
             verdict = verify(
-                network, question, time_limit=left, seed=options["seed"],
-                progress=lambda text: parent.tell("doing", number, str(text)),
-            )  # fmt: skip
+                network, question, time_limit=left(), seed=options["seed"], progress=progress
+            )
             write_image(options["save_images"], path, network, verdict)
+        return verdict
+
+    def record(self, path: str, limit: float, progress: Progress) -> dict[str, Any]:
+        """The verdict as JSON has it, with the seconds of loading too; `limit` in seconds."""
+        from graphprune.backends.verify import record_of
+
+        start = monotonic()
+        verdict = self.decide(path, lambda: max(limit - (monotonic() - start), 0.0), progress)
         return {**record_of(verdict), "seconds": monotonic() - start}
 
     def _network(self, question: Any) -> Any:
@@ -50,6 +69,10 @@ class Decider:
         return known
 
 
+def _tell(parent: Parent, number: int, text: object) -> None:
+    parent.tell("doing", number, str(text))
+
+
 def main() -> None:
     """Answer the parent until it is gone."""
     parent = Parent()
@@ -64,7 +87,8 @@ def main() -> None:
         except EOFError:
             return
         try:
-            parent.tell("verdict", number, decider.record(path, limit, parent, number))
+            told = partial(_tell, parent, number)
+            parent.tell("verdict", number, decider.record(path, limit, told))
         except GraphpruneError as error:
             parent.tell("error", number, str(error))
         except MemoryError:
