@@ -210,10 +210,11 @@ def _table_of(outcome: Outcome) -> Evaluation:
     records = [read_record(record).flat for record in document["anchors"]]
     asked = tuple(f"d_{metric}" for metric in document["settings"]["metrics"])
     order = dict.fromkeys(name for row in records for name in row)
-    # Notes that no row has, and metrics that were not asked for, are no columns.
+    # Notes that no row has, and metrics that were not asked for, are no columns; a metric asked for
+    # has all of its own, whatever rows found.
     names = [
         name for name in order
-        if name in asked or any(row.get(name) is not None for row in records)
+        if name.startswith(asked) or any(row.get(name) is not None for row in records)
     ]  # fmt: skip
     rows = tuple({name: row.get(name) for name in names} for row in records)
     nearest: dict[int, Any] = {}

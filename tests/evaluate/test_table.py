@@ -51,6 +51,9 @@ def test_only_what_was_asked_for_has_columns(linear: gp.Network) -> None:
     # A metric that found nothing has its column all the same.
     small = gp.Domain(POINTS[0].astype(float) - 0.01, POINTS[0].astype(float) + 0.01)
     assert gp.evaluate(linear, POINTS[:1], metrics=("adv",), domain=small)["d_adv"] == [None]
+    robust = gp.evaluate(linear, POINTS[:1], metrics=("bnd",), radius=0.05)
+    assert robust["d_bnd_status"] == ["robust"]
+    assert robust["d_bnd_upper"] == robust["d_bnd_target"] == [None]
     with pytest.raises(gp.GraphpruneError, match="did you mean 'd_rob'"):
         table["d_robb"]
 
