@@ -1,5 +1,6 @@
 """`gp.evaluate`: the table of many points, and whatever they come as."""
 
+import inspect
 import re
 import sys
 from typing import Any
@@ -134,6 +135,9 @@ def test_the_package_is_still_a_package() -> None:
 
     assert sys.modules["graphprune.evaluate"] is package
     assert package.settings.Settings is Settings
+    # As a function it has the parameters, and the way to what they mean.
+    assert inspect.signature(gp.evaluate) == inspect.signature(package.table.evaluate)
+    assert "graphprune.evaluate.table.evaluate" in str(gp.evaluate.__doc__)
 
 
 def test_a_data_frame_where_pandas_is(linear: gp.Network) -> None:
