@@ -319,14 +319,16 @@ def _close(interval: DistanceInterval, resources: Resources, settings: DistanceS
         # Without a domain the search has some end; a point beyond it is a better one.
         interval.problem = replace(interval.problem, cutoff=interval.upper)
     if not _fits(interval.problem.network, resources):
-        log.warning(
-            "the interval is that of attack and certificate: exact search takes about %.0f GiB of"
-            " memory on this network", matrix_bytes(interval.problem.network) / 2**30,
-        )  # fmt: skip
+        if not interval.closed:
+            log.warning(
+                "the interval is that of attack and certificate: exact search takes about %.0f GiB"
+                " of memory on this network", matrix_bytes(interval.problem.network) / 2**30,
+            )  # fmt: skip
         return
     before = settings.before
     if before is not None and not interval.closed and not resources.over:
         survive(before.name, partial(before.run, interval, resources))
+    # A closed interval too: few neurons leave the search its last digits.
     if interval.lower < interval.cutoff:
         attempt(settings.solver, interval, resources)
 
