@@ -41,9 +41,15 @@ def hidden_bounds(
     Raises
     ------
     GraphpruneError
-        The region does not fit the network, the method is unknown, or the bounds overflow.
+        The region is none or does not fit the network, the method is unknown, or the bounds
+        overflow.
     """
     check_known("method", method, METHODS)
+    if not isinstance(region, Region):
+        raise GraphpruneError(
+            "the region must be a Ball or a Box, as of anchor.ball(radius, gp.Domain()), not"
+            f" {type(region).__name__}"
+        )
     if region.lower.shape != network.input_shape:
         raise GraphpruneError(
             f"the region has shape {region.lower.shape}, the network takes {network.input_shape}"

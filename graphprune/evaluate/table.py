@@ -171,6 +171,10 @@ def evaluate(
     finished say ``interrupted``.
     """
     check_options("evaluate", settings, EvaluateSettings.__annotations__)
+    if not isinstance(network, Network):
+        raise GraphpruneError(
+            f"evaluate takes a network, as of gp.load(path), not {type(network).__name__}"
+        )
     chosen = _settings_of(settings)
     network = as_classifier(network, chosen.threshold)
     labels = None if y is None else as_array(y)
@@ -201,6 +205,8 @@ def _settings_of(given: EvaluateSettings) -> Settings:
             values[declared.name] = option_of(declared).checked(
                 values[declared.name], declared.name
             )
+    if not isinstance(values.get("domain", Domain()), Domain):
+        raise GraphpruneError(f"domain must be a gp.Domain(low, high), not {values['domain']!r}")
     one_of("attack", values.get("attack", Settings.attack), get_args(AttackMethod))
     return Settings(**values)
 

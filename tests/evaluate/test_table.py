@@ -78,6 +78,10 @@ def test_points_may_be_lists_bytes_or_tensors(linear: gp.Network) -> None:
     )
     with pytest.raises(gp.AnchorError, match=r"x: points have shape \(2,\)"):
         gp.evaluate(linear, [[0.1, 0.2]])
+    with pytest.raises(gp.AnchorError, match="arrays of one shape each: .*inhomogeneous"):
+        gp.evaluate(linear, [[0.1, 0.2, 0.3], [0.1]])
+    with pytest.raises(gp.GraphpruneError, match=r"a network, as of gp.load\(path\), not str"):
+        gp.evaluate("model.onnx", POINTS)  # type: ignore[arg-type]
     with pytest.raises(gp.AnchorError, match="label 3 of point 0 is out of range"):
         gp.evaluate(linear, POINTS, [3, 1, 2])
 
@@ -114,6 +118,7 @@ def test_settings_are_those_of_a_run(linear: gp.Network) -> None:
         ({"solver": "scpi"}, "solver: .*'scip'"),
         ({"norm": "linff"}, "norm"),
         ({"estimates": "extrapolat"}, "extrapolat"),
+        ({"domain": (0, 1)}, r"domain must be a gp.Domain\(low, high\), not \(0, 1\)"),
         ({"metrics": ()}, "metrics: none is asked for"),
     ],
 )
