@@ -6,7 +6,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import graphprune as gp
-from graphprune.errors import ModelError
+from graphprune.errors import ModelError, UnsupportedError
 from tests.canonical.models import agrees, model_of, node
 from tests.canonical.test_fold import f32, i64
 
@@ -127,3 +127,16 @@ def test_attributes_count_too() -> None:
     )
     with pytest.raises(ModelError, match="constant 'c' holds NaN"):
         gp.from_proto(model)
+
+
+@pytest.mark.parametrize(
+    "pads", [(0, 1, 0, 0, 0, 0, 0, 0), (0, 1, 1, 1, 0, 0, 1, 1)], ids=["alone", "with others"]
+)
+def test_a_pool_does_not_forget_channels_of_minus_infinity(pads: tuple[int, ...]) -> None:
+    nodes = [
+        node("Pad", "x pads low", "p"), node("MaxPool", "p", "m", kernel_shape=[2, 2]),
+        node("Clip", "m end"),
+    ]  # fmt: skip
+    constants = {"pads": i64(*pads), "low": num(-INF), "end": num(-1)}
+    with pytest.raises(UnsupportedError, match="the MaxPool m.*-inf across its channels"):
+        gp.from_proto(model_of(nodes, IMAGE, constants=constants))

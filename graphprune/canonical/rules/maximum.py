@@ -88,17 +88,30 @@ def max_pool(context: Context, node: ir.Node) -> Tracked:
         raise context.fail(node, "its indices are used; only the maxima are supported")
     x = context.batch_first(given := context.value(node, 0), node)
     w = window(context, node, x.layout.sample[1:], tuple(node.attributes.get_ints("kernel_shape")))
-    absent = np.zeros((), bool) if given.absent is None else given.absent.reshape(x.layout.sample)
+    padded = _padded(context, node, given, x.layout.sample)
     for i, side in reversed(list(enumerate(x.layout.sample[1:]))):
-        inside = set(range(side))
-        if absent.ndim:  # padding by -inf, one axis after the other
-            others = tuple(axis for axis in range(absent.ndim) if axis != 1 + i)
-            inside -= set(np.flatnonzero(absent.all(axis=others)).tolist())
+        inside = set(range(side)) - padded[i]
         windows = [tuple(c for c in cells if c in inside) for cells in w.cells(i)]
         if not all(windows):
             raise context.fail(node, "a window lies in the padding alone")
         x = maxima(context, node, x, 2 + i, windows)
     return x
+
+
+def _padded(context: Context, node: ir.Node, x: Tracked, sample: tuple[int, ...]) -> list[set[int]]:
+    """Cells along each axis of an image that are padding by -inf."""
+    if x.absent is None:
+        return [set() for _ in sample[1:]]
+    absent = x.absent.reshape(sample)
+    left, found = np.zeros(sample, bool), []
+    for axis in range(1, len(sample)):
+        others = tuple(other for other in range(len(sample)) if other != axis)
+        cells = np.flatnonzero(absent.all(axis=others))
+        np.moveaxis(left, axis, 0)[cells] = True
+        found.append(set(cells.tolist()))
+    if not np.array_equal(left, absent):
+        raise context.fail(node, "reads padding by -inf across its channels")
+    return found
 
 
 @legalises("GlobalMaxPool")
