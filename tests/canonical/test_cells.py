@@ -158,6 +158,7 @@ TRANSFORMS: list[tuple[int, list[Any], dict[str, Any], str]] = [
     (17, ["n", 3, 4, 2], {"axis": 2}, "x"),
     (20, ["n", 3, 4, 1], {}, "x _ a"),
     (20, ["n", 5, 4, 1], {"onesided": 1}, "x"),
+    (17, ["n", 5, 2], {"inverse": 1, "onesided": 1}, "x l"),
 ]
 
 
@@ -191,3 +192,12 @@ def test_blocks_added_up(case: int) -> None:
     shape, image, block, attributes = BLOCKS[case]
     op = node("Col2Im", "x i b", **attributes)
     agrees(model_of([op], shape, constants={"i": i64(*image), "b": i64(*block)}, opset=18))
+
+
+@pytest.mark.parametrize("length", [4, 9])
+def test_one_sided_inverses_of_other_lengths_are_refused(length: int) -> None:
+    """ONNX Runtime and the reference disagree on them."""
+    op = node("DFT", "x l", inverse=1, onesided=1)
+    model = model_of([op], ["n", 6, 2], constants={"l": np.array(length)})
+    with pytest.raises(UnsupportedError, match=f"the DFT y.*makes {length} numbers of 6 freq"):
+        gp.from_proto(model)

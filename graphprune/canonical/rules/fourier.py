@@ -55,6 +55,11 @@ def dft(context: Context, node: ir.Node) -> Tracked:
         raise context.fail(node, f"its input {x.layout.shape} holds no pairs along axis {axis}")
     if onesided and not inverse and parts == 2:
         raise context.fail(node, "takes one side of the spectrum of complex numbers")
+    if inverse and onesided and points != 2 * (length - 1):
+        raise context.fail(
+            node, f"makes {points} numbers of {length} frequencies, on which runtimes disagree;"
+            f" only {2 * (length - 1)} are supported"
+        )  # fmt: skip
     _fits(context, node, length * parts * 2 * points)
     matrix = fourier_matrix(length, parts, points, inverse=inverse, onesided=onesided)
     last = 1 if inverse and onesided else 2
