@@ -24,8 +24,9 @@ ABOVE = {"NONE": None, "SOFTMAX": "Softmax", "LOGISTIC": "Sigmoid"}
 def written_out(proto: onnx.ModelProto) -> onnx.ModelProto:
     """The model with a Gemm in the place of every linear model; others are left as they are.
 
-    Left are transforms that do not keep the order of the scores, and two classes told by one row
-    of coefficients without LOGISTIC: runtimes disagree on their scores.
+    Left are transforms that do not keep the order of the scores, classifiers without intercepts,
+    and those on whose scores runtimes disagree: two classes told by one row of coefficients without
+    LOGISTIC, and transforms of a single target.
     """
     models = [_parsed(node) for node in proto.graph.node]
     if not any(models):
@@ -113,12 +114,13 @@ def _parsed(node: onnx.NodeProto) -> _LinearModel | None:
         names = found.get("classlabels_ints") or found.get("classlabels_strings") or ()
         labels = np.array([n.decode() if isinstance(n, bytes) else n for n in names])
         labels = labels.astype(object) if labels.dtype.kind == "U" else labels
-        rows = bias.size or labels.size
+        rows = bias.size
     if transform not in ABOVE or not coefficients.size or rows < 1 or coefficients.size % rows:
         return None
     weight, bias = coefficients.reshape(rows, -1), bias if bias.size else np.zeros(rows, np.float32)
     above = ABOVE[transform]
-    if bias.size != rows:
+    # ONNX Runtime leaves the transform of a single target out.
+    if bias.size != rows or (labels is None and rows == 1 and above is not None):
         return None
     if labels is not None and labels.size != rows:
         if (rows, labels.size, above) != (1, 2, "Sigmoid"):

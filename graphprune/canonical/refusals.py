@@ -26,7 +26,8 @@ _TREES = (
 _KERNEL = "support vectors multiply computed values (or distances of them): not piecewise linear"
 _LINEAR_MODEL = (
     "is supported with post_transform NONE, SOFTMAX and LOGISTIC and a row of coefficients per"
-    " class (one row for two classes: with LOGISTIC)"
+    " class (one row for two classes: with LOGISTIC; one target: with NONE), and an intercept for"
+    " each row of a classifier"
 )
 
 # Operators that give something else at every run, also where all of their inputs are constants.

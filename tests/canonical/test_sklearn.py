@@ -109,6 +109,12 @@ def test_a_linear_regressor(targets: int) -> None:
     [
         ("LinearClassifier", {**ROW, "classlabels_ints": [3, 7]}),
         ("LinearClassifier", {**THREE, "classlabels_ints": [3, 7, 9], "post_transform": "PROBIT"}),
+        ("LinearRegressor", {**ROW, "post_transform": "LOGISTIC"}),
+        ("LinearClassifier", {"coefficients": WIDE, "classlabels_ints": [3, 7, 9]}),
+        (
+            "LinearClassifier",
+            {"coefficients": WIDE[:4], "classlabels_ints": [3, 7], "post_transform": "LOGISTIC"},
+        ),
         ("TreeEnsembleRegressor", {}),
         ("SVMClassifier", {}),
     ],
