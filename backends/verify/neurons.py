@@ -123,8 +123,11 @@ class _NeuronSearch:
                     best = target
                 if best.bound > 0.0 or not query.in_time:
                     break
-            # Without a constraint everything is in the polytope: such a query is answered before.
-            assert best is not None
+            if best is None:
+                # Without a constraint every point is in the polytope, so any of them will do.
+                self.found.add_candidate((self.box.lower / 2 + self.box.upper / 2).reshape(-1))
+                self.undecided |= self.found.point is None
+                continue
             if best.bound > 0.0:
                 continue
             joint = self._joint(best, polytope, best.parameters.phases)

@@ -152,6 +152,17 @@ def test_neuron_splitting_equals_brute_force(
         assert prop.regions[0].violated_by(result.point.y)
 
 
+def test_a_polytope_without_constraints_holds_every_point() -> None:
+    """A constraint whose terms all vanish says nothing: neither way to split may exclude it."""
+    net = Perceptron.random(np.random.default_rng(0), [2, 4, 2])
+    text = property_text(2, 2, [(0.0, 1.0)] * 2, "(assert (<= (* 0.0 Y_0) 1.0))")
+    region = parse_property(text).regions[0]
+    query = VerificationQuery.of(gp.from_proto(net.model()), region, np.inf)
+    for result in (split_neurons(query), split_inputs(query)):
+        assert not result.unsat
+        assert result.point is not None
+
+
 def test_both_ways_to_split_agree(monkeypatch: pytest.MonkeyPatch) -> None:
     """Properties near the boundary, decided by inputs and by neurons, with every stage in use."""
     every = tuple(replace(level, nodes=1.0) for level in DEFAULT.levels[:-1])
