@@ -1,10 +1,10 @@
 """``If`` whose condition is a constant: the branch that is taken, in its place.
 
 PyTorch exports ``squeeze`` as a choice by a size that is known. A condition that hangs on the size
-of the batch stays: other batches might take the other branch.
+of the batch stays, and is refused: other batches might take the other branch.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from math import prod
 
 import numpy as np
@@ -15,24 +15,23 @@ from graphprune.canonical.evaluate import Array, evaluate
 from graphprune.canonical.names import fresh, names_of, renamed
 from graphprune.canonical.refusals import RANDOM
 
-# Sizes of a batch that may be any, which have to agree about a condition.
+# Sizes of a batch that may be any: the length of an axis on which they agree is that of any other.
 BATCHES = (1, SYMBOLIC_BATCH, OTHER_BATCH)
 # Constants of a condition hold no more numbers.
 SMALL = 4096
+# Operators that choose and move numbers of their first input, and compute none.
+MOVING = (
+    "Cast", "Concat", "Gather", "Identity", "Reshape", "Slice", "Split", "Squeeze", "Unsqueeze",
+)  # fmt: skip
 
 
 def settled(proto: onnx.ModelProto) -> onnx.ModelProto:
     """The model with every If whose condition is a constant replaced by the branch it takes."""
     while any(_is_if(node) for node in proto.graph.node):
-        found = [_conditions(proto, size) for size in BATCHES]
-        agreed = {
-            name: taken
-            for name, taken in found[0].items()
-            if all(other.get(name) == taken for other in found)
-        }
-        if not agreed:
+        taken = _conditions(proto)
+        if not taken:
             break
-        proto = _with_branches(proto, agreed)
+        proto = _with_branches(proto, taken)
     return proto
 
 
@@ -40,8 +39,59 @@ def _is_if(node: onnx.NodeProto) -> bool:
     return node.op_type == "If" and node.domain in ("", "ai.onnx")
 
 
-def _conditions(proto: onnx.ModelProto, batch: int) -> dict[str, bool]:
-    """The conditions that are constants, for a batch of this size."""
+def _conditions(proto: onnx.ModelProto) -> dict[str, bool]:
+    """The conditions that are constants, whatever the size of the batch.
+
+    That three sizes agree about a condition does not settle it (``N == 4``): the numbers that it is
+    computed from have to agree. So the constants for the three are computed side by side, and what
+    is more than chosen from numbers that differ is left out.
+    """
+    wanted = {node.input[0] for node in proto.graph.node if _is_if(node)}
+    needed, nodes = set(wanted), []
+    for node in reversed(proto.graph.node):
+        if needed.intersection(node.output):
+            nodes.append(node)
+            if node.op_type != "Shape":
+                needed.update(node.input)
+    stored: dict[str, Array] = {
+        tensor.name: onnx.numpy_helper.to_array(tensor)
+        for tensor in proto.graph.initializer
+        if tensor.name in needed and np.prod(tensor.dims) <= SMALL
+    }
+    known = [dict(stored) for _ in BATCHES]
+    shapes = [_shapes(proto, size) for size in BATCHES]
+    opsets = {entry.domain: entry.version for entry in proto.opset_import}
+    for node in reversed(nodes):
+        if node.op_type != "Shape" and not _of_any_batch(node, known):
+            continue
+        for constants, sizes in zip(known, shapes, strict=True):
+            constants.update(_values(node, constants, sizes, opsets))
+    return {
+        name: bool(known[0][name])
+        for name in wanted
+        if _agreed(name, known) and known[0][name].size == 1
+    }
+
+
+def _agreed(name: str, known: Sequence[Mapping[str, Array]]) -> bool:
+    """True where a constant is the same for every size of the batch."""
+    arrays = [constants.get(name) for constants in known]
+    first = arrays[0]
+    return first is not None and all(
+        array is not None and np.array_equal(array, first) for array in arrays
+    )
+
+
+def _of_any_batch(node: onnx.NodeProto, known: Sequence[Mapping[str, Array]]) -> bool:
+    """True where the elements on which a node's results agree are the same for every batch."""
+    if node.domain in ("", "ai.onnx") and node.op_type in MOVING:
+        joined = node.input if node.op_type == "Concat" else node.input[:1]
+        return all(_agreed(name, known) for name in {*node.input} - {*joined} if name)
+    return all(_agreed(name, known) for name in node.input if name)
+
+
+def _shapes(proto: onnx.ModelProto, batch: int) -> dict[str, tuple[int, ...] | None]:
+    """The shapes of all values, for a batch of this size."""
     bound = onnx.ModelProto()
     bound.CopyFrom(proto)
     for value in bound.graph.input:
@@ -50,23 +100,7 @@ def _conditions(proto: onnx.ModelProto, batch: int) -> dict[str, bool]:
             dims[0].dim_value = batch
     del bound.graph.value_info[:]
     graph = onnx.shape_inference.infer_shapes(bound, data_prop=True).graph
-    shapes = {v.name: _shape(v) for v in (*graph.input, *graph.value_info, *graph.output)}
-    wanted = {node.input[0] for node in proto.graph.node if _is_if(node)}
-    needed, nodes = set(wanted), []
-    for node in reversed(proto.graph.node):
-        if needed.intersection(node.output):
-            nodes.append(node)
-            if node.op_type != "Shape":
-                needed.update(node.input)
-    known: dict[str, Array] = {
-        tensor.name: onnx.numpy_helper.to_array(tensor)
-        for tensor in proto.graph.initializer
-        if tensor.name in needed and np.prod(tensor.dims) <= SMALL
-    }
-    opsets = {entry.domain: entry.version for entry in proto.opset_import}
-    for node in reversed(nodes):
-        known.update(_values(node, known, shapes, opsets))
-    return {name: bool(known[name]) for name in wanted if name in known and known[name].size == 1}
+    return {v.name: _shape(v) for v in (*graph.input, *graph.value_info, *graph.output)}
 
 
 def _shape(value: onnx.ValueInfoProto) -> tuple[int, ...] | None:

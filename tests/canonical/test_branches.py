@@ -81,6 +81,30 @@ def test_a_condition_on_the_batch_stays_refused() -> None:
     agrees(model_of(nodes, [2, 3], constants=constants))
 
 
+@pytest.mark.parametrize(
+    "condition",
+    [
+        [node("Equal", "d four", "c")],
+        [node("Mod", "d two", "m"), node("Equal", "m one", "c")],
+        [node("Unsqueeze", "d at", "u"), node("Slice", "list at u", "p"), node("Size", "p", "n"),
+         node("Greater", "n zero", "c")],
+    ],
+    ids=["equal", "mod", "slice"],
+)  # fmt: skip
+def test_a_condition_on_some_batch_that_nobody_tried_stays_refused(
+    condition: list[onnx.NodeProto],
+) -> None:
+    """Most sizes of the batch agree, but not all."""
+    nodes = [
+        node("Shape", "x", "s"), node("Gather", "s zero", "d"), *condition,
+        choice("c", branch(node("Neg", "x", "t"), out="t"), branch(node("Relu", "x", "e"), out="e")),
+    ]  # fmt: skip
+    constants = {"zero": np.array(0), "one": np.array(1), "two": np.array(2), "four": np.array(4)}
+    constants |= {"list": np.full(2000, 4), "at": i64(0)}
+    with pytest.raises(UnsupportedError, match="the If y.*chooses between subgraphs"):
+        gp.from_proto(model_of(nodes, ["n", 3], constants=constants))
+
+
 def test_a_computed_condition_is_refused() -> None:
     nodes = [
         node("ReduceMax", "x", "m", keepdims=0), node("Greater", "m zero", "c"),

@@ -115,3 +115,26 @@ def test_a_dequantised_input_stays_refused(opset: int) -> None:
     nodes = [node("QuantizeLinear", "x s z", "q"), node("DequantizeLinear", "q s z")]
     with pytest.raises(UnsupportedError, match="the QuantizeLinear q.*rounds computed values"):
         gp.from_proto(model_of(nodes, ["n", 4], opset=opset, constants=constants))
+
+
+OLDER = [
+    node("Softmax", "w", "c"), node("Softmax", "w", "c", axis=0), node("LogSoftmax", "w", "c"),
+    node("Hardmax", "w", "c", axis=0), node("Flatten", "w", "c", axis=2),
+    node("BatchNormalization", "w s b m v", "c", epsilon=0.1),
+    node("LRN", "w", "c", size=3, alpha=0.1),
+    node("MaxPool", "w", "c", kernel_shape=[2, 2], pads=[0, 0, 1, 1]),
+    node("AveragePool", "w", "c", kernel_shape=[2, 2], pads=[1, 1, 0, 0]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("opset", [7, 9, 12, 13])
+@pytest.mark.parametrize("older", OLDER, ids=lambda item: item.op_type)
+def test_constants_are_those_of_the_runtime(older: Any, opset: int) -> None:
+    """The reference is wrong about several operators, mostly before opset 14."""
+    rng = np.random.default_rng(0)
+    constants = {name: f32(*(0.1 + rng.random(3))) for name in "sbmv"}
+    constants["w"] = rng.normal(size=(2, 3, 4, 4)).astype(np.float32)
+    flat = [node("Reshape", "c all", "r"), node("ReduceMax", "r", "t", axes=[0])]
+    constants |= {"all": i64(2, -1)}
+    nodes = [older, *flat, node("Gather", "t at", "g", axis=1), node("Add", "x g")]
+    agrees(model_of(nodes, ["n", 8], opset=opset, constants=constants | {"at": i64(*range(8))}))
