@@ -44,7 +44,7 @@ class TargetTrace:
     Attributes
     ----------
     neurons
-        (rows,) the neurons that the splits and parameters are about, ascending, counted over all
+        (rows,) the neurons that the splits and parameters are about, counted over all
         activations.
     fixed
         (rows,) phases that the root's bounds have fixed: 1, -1; 0: none.

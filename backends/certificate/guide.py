@@ -50,6 +50,7 @@ class Guide:
         rows = np.flatnonzero(useful)
         if not len(rows):
             return None
+        rows = rows[np.argsort(self.place[rows])]
         neurons = self.place[rows]
         known = np.flatnonzero(self.place >= 0)
         p = np.zeros((len(rows), len(system.low)))

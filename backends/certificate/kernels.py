@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from graphprune.backends.relaxation.kernels import NetworkRelaxation, Parameters
 from graphprune.backends.relaxation.kernels.neuron import relax_neuron
+from graphprune.backends.relaxation.kernels.rows import add_row, add_row_and_plane
 from graphprune.runtime.jit import kernel
 
 Floats = NDArray[np.float64]
@@ -62,8 +63,7 @@ def rounded_multipliers(
         if phase == 1 or (phase == 0 and c > 0.0):
             single = rounded_down(m)
         multipliers[j] = single
-        for k in range(rows.indptr[j], rows.indptr[j + 1]):
-            d = single * rows.values[k]
-            if share != 0.0:
-                d -= share * planes.values[k]
-            coefficients[rows.indices[k]] += d
+        if share != 0.0:
+            add_row_and_plane(rows, planes, j, float(single), -float(share), coefficients)
+        else:
+            add_row(rows, j, float(single), coefficients)

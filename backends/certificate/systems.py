@@ -23,6 +23,7 @@ from graphprune.backends.relaxation.kernels import (
     RegionBox,
     Specification,
 )
+from graphprune.backends.relaxation.runs import as_runs
 from graphprune.backends.relaxation.subproblem import fix_stable
 from graphprune.check.bound import System, UpperPlanes
 from graphprune.check.forms import AffineForm, csr
@@ -121,14 +122,14 @@ def _rows_and_planes(system: System) -> tuple[CondensedRows, CuttingPlanes]:
     upper[inactive] = kernels.TINY
     lower[inactive] = np.minimum(lower[inactive], -kernels.TINY)
 
-    def rows(pattern: sparse.csr_array, values: Floats) -> CondensedRows:
+    def rows(pattern: sparse.csr_array) -> CondensedRows:
         return CondensedRows(
-            n, pattern.indptr.astype(np.int64), pattern.indices.astype(np.int32), values,
-            system.form.offset, system.form.error, lower, upper, *_layers(pattern, n),
+            n, *as_runs(pattern), system.form.offset, system.form.error, lower, upper,
+            *_layers(pattern, n),
         )  # fmt: skip
 
     if system.planes is None:
-        bare = rows(own, own.data)
+        bare = rows(own)
         return bare, no_planes(bare)
     given = _by_neuron(system.planes, m)
     # Entries of the sum tell whose they are: 1 the row's, 2 the plane's, 3 both.
@@ -138,13 +139,15 @@ def _rows_and_planes(system: System) -> tuple[CondensedRows, CuttingPlanes]:
     ]
     both = csr(places[0] + places[1])
     both.sort_indices()
-    values, plane_values = np.zeros(both.nnz), np.zeros(both.nnz)
-    values[both.data & 1 > 0], plane_values[both.data & 2 > 0] = own.data, given.data
+    marked = rows(both)
+    marks = marked.values.astype(np.int64)
+    values, plane_values = np.zeros(len(marks)), np.zeros(len(marks))
+    values[marks & 1 > 0], plane_values[marks & 2 > 0] = own.data, given.data
     has, offset = np.zeros(m, np.uint8), np.zeros(m)
     # Planes bound a neuron that is not stable; those of others are left out.
     has[system.planes.neurons] = ~(active | inactive)[system.planes.neurons]
     offset[system.planes.neurons] = system.planes.form.offset
-    return rows(both, values), CuttingPlanes(has, plane_values, offset, np.zeros(m))
+    return marked._replace(values=values), CuttingPlanes(has, plane_values, offset, np.zeros(m))
 
 
 def _by_neuron(planes: UpperPlanes, width: int) -> sparse.csr_array:

@@ -8,14 +8,16 @@ matrix; a condensation is then a sparse product per layer.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from graphprune.backends.relaxation.runs import RowRuns, as_runs
 from graphprune.bounds import LayerBounds
 from graphprune.errors import UnsupportedError
-from graphprune.ir.network import Network, activation_of, size
+from graphprune.ir.network import Network, activation_of, sample_shape, size
 from graphprune.operators import Relu
 from graphprune.region import Region
 from graphprune.transforms.matrix import matrix_of
@@ -79,15 +81,11 @@ class Condensed:
     error: Floats
 
     @cached_property
-    def flat(self) -> tuple[NDArray[np.int64], NDArray[np.int32], Floats]:
-        """All layers' rows under one another, compressed: starts, columns, values."""
+    def flat(self) -> RowRuns:
+        """All layers' rows under one another."""
         blocks = [widened(layer.rows, self.basis) for layer in self.layers]
         empty = sparse.csr_array((0, self.basis))
-        stacked = sparse.csr_array(sparse.vstack([empty, *blocks], format="csr"))
-        return (
-            stacked.indptr.astype(np.int64), stacked.indices.astype(np.int32),
-            stacked.data.astype(np.float64),
-        )  # fmt: skip
+        return as_runs(sparse.csr_array(sparse.vstack([empty, *blocks], format="csr")))
 
     @property
     def unstable(self) -> int:
@@ -143,7 +141,10 @@ def condense(network: Network, bounds: Sequence[tuple[Floats, Floats]], ball: Re
         roundings += _roundings(network, index)
         z = _push(network, index, forms, basis)
         lower, upper = bounds[index]
-        unstable = np.flatnonzero((lower < 0) & (upper > 0) & network.live(activation))
+        unstable = _place_by_place(
+            np.flatnonzero((lower < 0) & (upper > 0) & network.live(activation)),
+            sample_shape(activation.outputs[0]),
+        )
         layers.append(
             UnstableLayer(
                 sparse.csr_array(z.rows[unstable]), z.offset[unstable],
@@ -180,6 +181,12 @@ def condense(network: Network, bounds: Sequence[tuple[Floats, Floats]], ball: Re
         z.offset,
         gamma * z.magnitude + 1e-300,
     )  # fmt: skip
+
+
+def _place_by_place(neurons: Indices, shape: tuple[int, ...]) -> Indices:
+    """Order a feature map's neurons by place, then channel: windows become runs of columns."""
+    channel, place = np.divmod(neurons, prod(shape[1:]))
+    return neurons[np.lexsort((channel, place))]
 
 
 def _roundings(network: Network, index: int) -> int:

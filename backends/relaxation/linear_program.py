@@ -56,9 +56,12 @@ class LPSolution:
 
 
 def matrix_of(rows: CondensedRows) -> sparse.csr_array:
-    """The rows as a sparse matrix over the basis."""
+    """The rows as a sparse matrix over the basis, without the zeros that fill their gaps."""
     m = len(rows.offset)
-    return sparse.csr_array((rows.values, rows.indices, rows.indptr), shape=(m, rows.inputs + m))
+    shape = (m, rows.inputs + m)
+    matrix = sparse.csr_array((rows.values, rows.indices, rows.indptr), shape=shape, copy=True)
+    matrix.eliminate_zeros()
+    return matrix
 
 
 class RelaxationProgram:

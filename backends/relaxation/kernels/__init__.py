@@ -14,9 +14,9 @@ the basis, every neuron's coefficient is thus replaced by multiples m of its row
 until only inputs are left.
 
 Rounding. With u = 2^-53, a sum of k products is wrong by at most k u (1 + o(1)) times the sum of
-their absolute values; nothing here is reordered or fused by the compiler (no fastmath). Multipliers
-may be any floats: every slope and weight in range gives a valid bound in exact arithmetic, so that
-only what is computed *from* them counts.
+their absolute values; nothing that a bound is computed by is reordered or fused by the compiler.
+Multipliers may be any floats: every slope and weight in range gives a valid bound in exact
+arithmetic, so that only what is computed *from* them counts.
 
 1.  Rows. ``rows.error`` is 4 R u M_j: M_j bounds |row_j| . |v| + |offset_j| over the ball (products
     along stable neurons included), R is 64 plus all roundings of the condensation, the number of
@@ -40,6 +40,9 @@ only what is computed *from* them counts.
 Results that only guide (candidates, the children's estimates, gradients, `evaluate_network`) carry
 no error terms: a child closed by an estimate is bounded by a pass of its own, and points are
 confirmed by the network itself. A NaN closes nothing, as no comparison with it is true.
+
+Rows are stored as runs of neighbouring columns, short gaps filled with zeros, so that products with
+them are vector instructions: zeros round nothing.
 
 Read `types`, `backward` and `ascent` first.
 """

@@ -1,6 +1,7 @@
 """One backward pass over the condensed network: a linear bound, its minimum and its root."""
 
 from graphprune.backends.relaxation.kernels.neuron import relax_neuron, upper_line
+from graphprune.backends.relaxation.kernels.rows import add_row, add_row_and_plane, row_value
 from graphprune.backends.relaxation.kernels.types import (
     CondensedRows,
     Floats,
@@ -10,7 +11,7 @@ from graphprune.backends.relaxation.kernels.types import (
     Specification,
     Workspace,
 )
-from graphprune.runtime.jit import kernel
+from graphprune.runtime.jit import fast_kernel, kernel
 
 # Half the distance from 1 to the next number.
 UNIT = 2.0**-53
@@ -35,17 +36,14 @@ def backward(
         constant += shift
         workspace.row_multipliers[j] = m
         workspace.plane_multipliers[j] = p
-        first, last = rows.indptr[j], rows.indptr[j + 1]
         if p != 0.0:
             constant += p * planes.offset[j] + m * rows.offset[j]
             error += abs(p) * planes.error[j] + abs(m) * rows.error[j]
-            for k in range(first, last):
-                a[rows.indices[k]] += m * rows.values[k] + p * planes.values[k]
+            add_row_and_plane(rows, planes, j, m, p, a)
         elif m != 0.0:
             constant += m * rows.offset[j]
             error += abs(m) * rows.error[j]
-            for k in range(first, last):
-                a[rows.indices[k]] += m * rows.values[k]
+            add_row(rows, j, m, a)
     return constant, error
 
 
@@ -104,18 +102,10 @@ def evaluate_lines(
     for j in range(len(rows.offset)):
         c = workspace.coefficients[n + j]
         phase = parameters.phases[j]
-        value = rows.offset[j]
-        first, last = rows.indptr[j], rows.indptr[j + 1]
+        value = rows.offset[j] + row_value(rows, rows.values, j, v)
         plane = 0.0
         if phase == 0 and planes.has[j] and c < 0.0:
-            plane = planes.offset[j]
-            for k in range(first, last):
-                x = v[rows.indices[k]]
-                value += rows.values[k] * x
-                plane += planes.values[k] * x
-        else:
-            for k in range(first, last):
-                value += rows.values[k] * v[rows.indices[k]]
+            plane = planes.offset[j] + row_value(rows, planes.values, j, v)
         workspace.pre_activations[j] = value
         workspace.plane_values[j] = plane
         if phase == 1:
@@ -136,14 +126,12 @@ def evaluate_network(rows: CondensedRows, point: Floats) -> None:
     """Evaluate the network itself, on its region, at the inputs of a point: neurons into it."""
     n = rows.inputs
     for j in range(len(rows.offset)):
-        value = rows.offset[j]
-        for k in range(rows.indptr[j], rows.indptr[j + 1]):
-            value += rows.values[k] * point[rows.indices[k]]
-        point[n + j] = max(value, 0.0)
+        point[n + j] = max(rows.offset[j] + row_value(rows, rows.values, j, point), 0.0)
 
 
-@kernel
+@fast_kernel
 def dot(row: Floats, v: Floats) -> float:
+    """Return a product that is no more than a guide (no margin)."""
     total = 0.0
     for i in range(len(v)):
         total += row[i] * v[i]

@@ -1,7 +1,5 @@
 """The split of a node: what it would change of the bound, and the children's own bounds."""
 
-from typing import NamedTuple
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,6 +9,7 @@ from graphprune.backends.relaxation.kernels.backward import (
     linear_bound,
 )
 from graphprune.backends.relaxation.kernels.neuron import relax_neuron
+from graphprune.backends.relaxation.kernels.rows import add_row, add_row_and_plane
 from graphprune.backends.relaxation.kernels.types import (
     ChildBounds,
     CondensedRows,
@@ -21,44 +20,11 @@ from graphprune.backends.relaxation.kernels.types import (
     Split,
     Workspace,
 )
-from graphprune.runtime.jit import kernel, named
+from graphprune.runtime.jit import fast_kernel, kernel, named
 
 # The offset of an upper line counts beside the loss at the minimiser: a split removes it. That of
 # a lower line does not change the bound, only what slopes are worth.
 UPPER_SHARE, LOWER_SHARE = 0.3, 0.05
-
-
-class Changes(NamedTuple):
-    """Notes of `child_change` on its way down; `delta` and `marked` are zero in between.
-
-    Attributes
-    ----------
-    delta
-        Changes of the basis' coefficients.
-    marked
-        Where there is one.
-    neurons, inputs
-        The neurons (by layer) and inputs that are marked.
-    counts
-        Number of neurons that are, by layer.
-    """
-
-    delta: Floats
-    marked: NDArray[np.uint8]
-    neurons: NDArray[np.int64]
-    inputs: NDArray[np.int64]
-    counts: NDArray[np.int64]
-
-
-@kernel
-def changes_for(rows: CondensedRows) -> Changes:
-    """Return memory for `child_change`."""
-    m = len(rows.offset)
-    size = rows.inputs + m
-    return Changes(
-        np.zeros(size), np.zeros(size, np.uint8), np.empty(m, np.int64),
-        np.empty(rows.inputs, np.int64), np.zeros(len(rows.starts) - 1, np.int64),
-    )  # fmt: skip
 
 
 @kernel
@@ -97,106 +63,60 @@ def child_change(
     workspace: Workspace,
     j: int,
     phase: int,
-    changes: Changes,
+    delta: Floats,
 ) -> float:
     """Return how much the bound changes when neuron j is split to `phase` with multiplier 0.
 
-    Only coefficients below j change, and rows are sparse: the change is pushed down layer by layer
-    through the neurons it touches.
+    Only coefficients below j change: what does is pushed down through the neurons that it reaches.
+
+    Parameters
+    ----------
+    delta
+        Zeros, of the basis' size; zeros again afterwards.
     """
     rows, planes, _ = relaxation
     n = rows.inputs
-    counts = changes.counts
-    counts[:] = 0
-    reached = 0
     change = 0.0
-    top = rows.layer[j]
     i = j
-    layer = top
-    position = 0
-    while True:
-        # One neuron: how its multiples of row and plane change.
-        old = workspace.coefficients[n + i]
-        own, slope = parameters.phases[i], parameters.slopes[i]
-        if i == j:
-            own, slope = phase, 0.0
-        weight = parameters.cut_weights[i] if planes.has[i] else 0.0
-        low = rows.lower[i]
-        m, p, constant = relax_neuron(
-            old + changes.delta[n + i], own, slope, weight, low, rows.upper[i]
-        )
-        if parameters.phases[i] == 0 and old < 0.0:
-            constant += workspace.row_multipliers[i] * low
-        dm = m - workspace.row_multipliers[i]
-        dp = p - workspace.plane_multipliers[i]
-        constant += dm * rows.offset[i]
-        if dp != 0.0:
-            constant += dp * planes.offset[i]
-        change += constant
-        if dm != 0.0 or dp != 0.0:
-            reached = push_change(relaxation, i, dm, dp, changes, reached)
-        # The next touched neuron, layer by layer from the top.
-        if layer == top:
-            layer -= 1
-            position = 0
-        while layer >= 0 and position >= counts[layer]:
-            layer -= 1
-            position = 0
-        if layer < 0:
-            break
-        i = changes.neurons[rows.starts[layer] + position]
-        position += 1
-    return finish_change(relaxation, workspace, changes, reached, change)
+    # Neurons of the same layer do not reach each other.
+    below = rows.starts[rows.layer[j]] - 1
+    while i >= 0:
+        if i == j or delta[n + i] != 0.0:
+            old = workspace.coefficients[n + i]
+            own, slope = parameters.phases[i], parameters.slopes[i]
+            if i == j:
+                own, slope = phase, 0.0
+            weight = parameters.cut_weights[i] if planes.has[i] else 0.0
+            low = rows.lower[i]
+            m, p, constant = relax_neuron(
+                old + delta[n + i], own, slope, weight, low, rows.upper[i]
+            )
+            delta[n + i] = 0.0
+            if parameters.phases[i] == 0 and old < 0.0:
+                constant += workspace.row_multipliers[i] * low
+            dm = m - workspace.row_multipliers[i]
+            dp = p - workspace.plane_multipliers[i]
+            change += constant + dm * rows.offset[i]
+            if dp != 0.0:
+                change += dp * planes.offset[i]
+                add_row_and_plane(rows, planes, i, dm, dp, delta)
+            elif dm != 0.0:
+                add_row(rows, i, dm, delta)
+        i = below if i == j else i - 1
+    return change + minimum_change(relaxation, workspace, delta)
 
 
-@kernel
-def push_change(
-    relaxation: NetworkRelaxation, i: int, dm: float, dp: float, changes: Changes, reached: int
-) -> int:
-    """Add multiples of neuron i's row and plane to the changes; the number of inputs reached."""
-    rows, planes, _ = relaxation
-    n = rows.inputs
-    for k in range(rows.indptr[i], rows.indptr[i + 1]):
-        t = rows.indices[k]
-        d = dm * rows.values[k]
-        if dp != 0.0:
-            d += dp * planes.values[k]
-        changes.delta[t] += d
-        if not changes.marked[t]:
-            changes.marked[t] = 1
-            if t < n:
-                changes.inputs[reached] = t
-                reached += 1
-            else:
-                below = rows.layer[t - n]
-                changes.neurons[rows.starts[below] + changes.counts[below]] = t - n
-                changes.counts[below] += 1
-    return reached
-
-
-@kernel
-def finish_change(
-    relaxation: NetworkRelaxation,
-    workspace: Workspace,
-    changes: Changes,
-    reached: int,
-    change: float,
-) -> float:
-    """Add what the reached inputs' minima change to the change so far; clear the changes."""
-    rows, _, box = relaxation
-    for q in range(reached):
-        i = changes.inputs[q]
+@fast_kernel
+def minimum_change(relaxation: NetworkRelaxation, workspace: Workspace, delta: Floats) -> float:
+    """Return how much the inputs' part of the bound changes; clear the inputs' changes."""
+    box = relaxation.box
+    change = 0.0
+    for i in range(len(box.lower)):
         old = workspace.coefficients[i]
-        new = old + changes.delta[i]
-        change += min(new * box.lower[i], new * box.upper[i])
-        change -= min(old * box.lower[i], old * box.upper[i])
-        changes.delta[i] = 0.0
-        changes.marked[i] = 0
-    for layer in range(len(changes.counts)):
-        for q in range(changes.counts[layer]):
-            t = rows.inputs + changes.neurons[rows.starts[layer] + q]
-            changes.delta[t] = 0.0
-            changes.marked[t] = 0
+        new = old + delta[i]
+        low, high = box.lower[i], box.upper[i]
+        change += min(new * low, new * high) - min(old * low, old * high)
+        delta[i] = 0.0
     return change
 
 
@@ -212,13 +132,13 @@ def strong_branching(
 ) -> tuple[int, float, float]:
     """Choose among up to `most` neurons by what both children's bounds lack to `stop` together."""
     order = candidates(relaxation.rows, parameters.phases, workspace, most)
-    changes = changes_for(relaxation.rows)
+    delta = np.zeros(len(workspace.coefficients))
     best, best_score = -1, -np.inf
     best_active = best_inactive = bound
     for q in range(len(order)):
         j = order[q]
-        active = bound + child_change(relaxation, parameters, workspace, j, 1, changes)
-        inactive = bound + child_change(relaxation, parameters, workspace, j, -1, changes)
+        active = bound + child_change(relaxation, parameters, workspace, j, 1, delta)
+        inactive = bound + child_change(relaxation, parameters, workspace, j, -1, delta)
         score = min(active - stop, 0.0) + min(inactive - stop, 0.0)
         if score > best_score:
             best, best_score = j, score

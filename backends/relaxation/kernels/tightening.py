@@ -3,6 +3,7 @@
 import numpy as np
 
 from graphprune.backends.relaxation.kernels.ascent import ascend
+from graphprune.backends.relaxation.kernels.rows import add_row
 from graphprune.backends.relaxation.kernels.types import (
     TINY,
     AscentSettings,
@@ -62,8 +63,7 @@ def tighten_neurons(
             if parameters.phases[j] != 0 or rows.lower[j] >= -TINY or rows.upper[j] <= TINY:
                 continue
             row = np.zeros(len(workspace.point))
-            for k in range(rows.indptr[j], rows.indptr[j + 1]):
-                row[rows.indices[k]] = sign * rows.values[k]
+            add_row(rows, j, sign, row)
             goal = LinearRow(row, sign * rows.offset[j], rows.error[j])
             own = Parameters(
                 parameters.phases, parameters.slopes.copy(), parameters.cut_weights.copy()

@@ -23,6 +23,9 @@ class CondensedRows(NamedTuple):
     indptr, indices, values
         The pre-activation of neuron j is its row ``values[a:b] . v[indices[a:b]] + offset[j]`` with
         a, b = ``indptr[j:j + 2]``.
+    row_runs, runs
+        Runs of neighbouring columns in every row (see
+        :class:`graphprune.backends.relaxation.runs.RowRuns`).
     error
         The largest error of evaluating a row anywhere on the region.
     lower, upper
@@ -37,6 +40,8 @@ class CondensedRows(NamedTuple):
     indptr: NDArray[np.int64]
     indices: NDArray[np.int32]
     values: Floats
+    row_runs: NDArray[np.int64]
+    runs: NDArray[np.int64]
     offset: Floats
     error: Floats
     lower: Floats

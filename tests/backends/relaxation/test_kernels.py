@@ -17,7 +17,6 @@ from graphprune.backends.relaxation.arrays import (
 )
 from graphprune.backends.relaxation.condensed import bounds_of, condense
 from graphprune.backends.relaxation.kernels import AscentSettings
-from graphprune.backends.relaxation.kernels.branching import changes_for
 from graphprune.backends.relaxation.subproblem import Subproblem
 from graphprune.backends.relaxation.tighten import constrained
 from graphprune.bounds import Boxes, pre_activation_bounds
@@ -75,12 +74,13 @@ def test_a_childs_bound_by_the_change_equals_a_pass_of_its_own(
     workspace, other = kernels.workspace_for(case.rows), kernels.workspace_for(case.rows)
     net = (case.relaxation, case.specification, 0.0)
     bound, _ = kernels.linear_bound(*net, parameters, workspace)
-    changes = changes_for(case.rows)
+    delta = np.zeros(len(workspace.coefficients))
     for j in np.flatnonzero(parameters.phases == 0):
         for phase in (1, -1):
             change = kernels.child_change(
-                case.relaxation, parameters, workspace, int(j), phase, changes
+                case.relaxation, parameters, workspace, int(j), phase, delta
             )
+            assert not np.any(delta)
             child = copied(parameters)
             child.phases[j], child.slopes[j] = phase, 0.0
             direct, _ = kernels.linear_bound(*net, child, other)
