@@ -13,7 +13,7 @@ JOBS ?= 2
 $(VENV)/run: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --editable .
-	$(BIN)/python -m graphprune.evaluate.warm
+	$(BIN)/python -m graphprune warm
 	touch $@
 
 $(VENV)/dev: $(VENV)/run

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from graphprune.backends.relaxation.kernels import NetworkRelaxation, Parameters
 from graphprune.backends.relaxation.kernels.neuron import relax_neuron
 from graphprune.backends.relaxation.kernels.rows import add_row, add_row_and_plane
-from graphprune.runtime.jit import kernel
+from graphprune.runtime.jit import kernel, kernel_part
 
 Floats = NDArray[np.float64]
 Singles = NDArray[np.float32]
@@ -20,7 +20,7 @@ Singles = NDArray[np.float32]
 LARGEST = 1e24
 
 
-@kernel
+@kernel_part
 def rounded_down(value: float) -> np.float32:
     """Return the largest float32 that is at most `value`."""
     single = np.float32(value)

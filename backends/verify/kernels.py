@@ -20,7 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graphprune.backends.verify.network_rows import NetworkRows
-from graphprune.runtime.jit import kernel
+from graphprune.runtime.jit import kernel, kernel_part
+from graphprune.runtime.loops import copy
 
 Floats = NDArray[np.float64]
 
@@ -133,7 +134,7 @@ def box_batch(lower: Floats, upper: Floats, undecided: NDArray[np.bool_]) -> Box
     )  # fmt: skip
 
 
-@kernel
+@kernel_part
 def backward(rows: NetworkRows, w: BoxWorkspace, top: int) -> tuple[float, float]:
     """Replace neurons before `top` in ``w.coefficients`` by lines; (constant, magnitude).
 
@@ -163,7 +164,7 @@ def backward(rows: NetworkRows, w: BoxWorkspace, top: int) -> tuple[float, float
     return constant, magnitude
 
 
-@kernel
+@kernel_part
 def minimum(rows: NetworkRows, w: BoxWorkspace, lower: Floats, upper: Floats, top: int) -> float:
     """Lower bound over the box of ``w.coefficients`` times the basis."""
     constant, magnitude = backward(rows, w, top)
@@ -177,7 +178,7 @@ def minimum(rows: NetworkRows, w: BoxWorkspace, lower: Floats, upper: Floats, to
     return proven
 
 
-@kernel
+@kernel_part
 def neuron_bound(
     rows: NetworkRows, w: BoxWorkspace, lower: Floats, upper: Floats, j: int, top: int, sign: float,
 ) -> float:  # fmt: skip
@@ -191,7 +192,7 @@ def neuron_bound(
     return value
 
 
-@kernel
+@kernel_part
 def propagate(
     rows: NetworkRows, error: Floats, lower: Floats, upper: Floats, w: BoxWorkspace
 ) -> int:
@@ -263,7 +264,7 @@ def propagate(
     return terms
 
 
-@kernel
+@kernel_part
 def outputs_at(rows: NetworkRows, w: BoxWorkspace) -> None:
     """The network in float64 at the inputs in ``w.point``: neurons into ``w.point``."""
     n = rows.inputs
@@ -274,7 +275,7 @@ def outputs_at(rows: NetworkRows, w: BoxWorkspace) -> None:
         w.point[n + j] = max(value, 0.0)
 
 
-@kernel
+@kernel_part
 def violation(rows: NetworkRows, specifications: LinearSpecifications, w: BoxWorkspace) -> float:
     """Least over the polytopes of the largest constraint at ``w.point``; <= 0: unsafe."""
     outputs_at(rows, w)
@@ -290,7 +291,7 @@ def violation(rows: NetworkRows, specifications: LinearSpecifications, w: BoxWor
     return least
 
 
-@kernel
+@kernel_part
 def attribute_loss(rows: NetworkRows, w: BoxWorkspace) -> None:
     """Add to the score each input's part in the loss of the last backward pass's relaxation.
 
@@ -310,7 +311,7 @@ def attribute_loss(rows: NetworkRows, w: BoxWorkspace) -> None:
             w.score[i] += share * abs(form[i])
 
 
-@kernel
+@kernel_part
 def shrink(
     planes: Floats, values: Floats, low: Floats, high: Floats, lower: Floats, upper: Floats
 ) -> bool:
@@ -333,7 +334,7 @@ def shrink(
             scale[r] += abs(c) * (high[i] - low[i])
     for number in range(count + (DUAL_STEPS if count > 1 else 0)):
         if number < count:
-            total[:] = planes[number]
+            copy(planes[number], total)
             constant = constants[number]
             size = abs(constant)
         else:
@@ -380,7 +381,7 @@ def shrink(
     return True
 
 
-@kernel
+@kernel_part
 def bound_polytope(
     specifications: LinearSpecifications,
     p: int,
@@ -396,13 +397,13 @@ def bound_polytope(
     n = rows.inputs
     worst = -np.inf
     for r in range(specifications.first[p], specifications.first[p + 1]):
-        w.coefficients[:] = specifications.rows[r]
+        copy(specifications.rows[r], w.coefficients)
         value = minimum(rows, w, low, high, rows.starts[-1])
         value += specifications.offset[r] - specifications.error[r]
         if value > 0.0:
             return np.inf
         attribute_loss(rows, w)
-        w.planes[r] = w.coefficients[:n]
+        copy(w.coefficients, w.planes[r])
         w.values[r] = value
         for i in range(n):
             w.score[i] += LINEAR * abs(w.coefficients[i]) * (high[i] - low[i])
@@ -413,7 +414,7 @@ def bound_polytope(
     return worst
 
 
-@kernel
+@kernel_part
 def nearest_point(
     rows: NetworkRows,
     specifications: LinearSpecifications,
@@ -423,18 +424,18 @@ def nearest_point(
 ) -> None:
     """Evaluate the network at the relaxation's corner and the hull's centre; the better stays."""
     n = rows.inputs
-    w.point[:n] = w.corner
+    copy(w.corner, w.point[:n])
     boxes.nearest[b] = violation(rows, specifications, w)
-    boxes.points[b] = w.corner
+    copy(w.corner, boxes.points[b])
     for i in range(n):
         w.point[i] = 0.5 * w.hull[0, i] + 0.5 * w.hull[1, i]
     value = violation(rows, specifications, w)
     if value < boxes.nearest[b]:
         boxes.nearest[b] = value
-        boxes.points[b] = w.point[:n]
+        copy(w.point, boxes.points[b])
 
 
-@kernel
+@kernel_part
 def choose_dimension(boxes: BoxBatch, b: int, w: BoxWorkspace) -> None:
     """Cut a box to the hull of what its polytopes leave, and choose the input to split."""
     low, high = boxes.lower[b], boxes.upper[b]
@@ -476,8 +477,8 @@ def bound_boxes(
                 boxes.undecided[b, p] = False
                 continue
             first, last = specifications.first[p], specifications.first[p + 1]
-            shrunk_lower[:] = low
-            shrunk_upper[:] = high
+            copy(low, shrunk_lower)
+            copy(high, shrunk_upper)
             boxes.undecided[b, p] = shrink(
                 w.planes[first:last], w.values[first:last], low, high, shrunk_lower, shrunk_upper
             )

@@ -17,6 +17,7 @@ from graphprune.bounds import (
     linear_bounds,
     pre_activation_bounds,
 )
+from graphprune.bounds.warm import warm_bounds
 from graphprune.errors import GraphpruneError, check_known, check_options
 from graphprune.ir import Network, Query
 from graphprune.progress import Interrupted, Progress, quiet
@@ -167,7 +168,8 @@ def certify(network: Network, anchor: Anchor, **options: Unpack[CertifyOptions])
     upper
         A distance known to hold an adversarial point: where the search may stop looking.
     time_limit
-        Seconds; the largest radius certified so far is returned when they are over.
+        Seconds; the largest radius certified so far is returned when they are over. Kernels that
+        this machine never compiled are compiled before the clock starts.
     progress
         Told in a few words what is being done.
 
@@ -190,10 +192,14 @@ def certify(network: Network, anchor: Anchor, **options: Unpack[CertifyOptions])
     domain, norm = options.get("domain") or Domain(), norm_of(options.get("norm", LINF))
     query = Query(network, anchor, domain, norm, target=options.get("target"))
     resources = current().telling(options.get("progress", quiet))
+    method = options.get("method", "crown")
+    check_known("method", method, METHODS)
+    # The limit and the seconds begin when nothing is left to compile.
+    warm_bounds(method, resources.progress)
     return certified_radius(
         query,
         resources.within(options.get("time_limit", np.inf)),
-        options.get("method", "crown"),
+        method,
         options.get("upper"),
         options.get("radius"),
     )

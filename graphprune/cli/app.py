@@ -8,7 +8,7 @@ from typing import Any
 
 import typer
 
-from graphprune.cli import check, evaluate, experiment, inspect, opt, passes, report, verify
+from graphprune.cli import check, evaluate, experiment, inspect, opt, passes, report, verify, warm
 from graphprune.cli.config import defaults, read_config, split_config
 from graphprune.cli.options import in_options
 from graphprune.errors import GraphpruneError
@@ -31,6 +31,7 @@ check.register(app)
 report.register(app)
 experiment.register(app)
 verify.register(app)
+warm.register(app)
 
 
 def _version(value: bool) -> None:

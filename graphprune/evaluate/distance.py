@@ -22,8 +22,9 @@ from graphprune.backends.protocol import (
 from graphprune.backends.search import first_attempt
 from graphprune.backends.trace import Trace
 from graphprune.bounds.certify import Certificate, certified_margins, certified_radius
+from graphprune.bounds.warm import warm_bounds
 from graphprune.errors import GraphpruneError, check_options
-from graphprune.evaluate.warm import warm_up
+from graphprune.evaluate.warm import warm_search
 from graphprune.ir import Network, Query
 from graphprune.ir.html import table
 from graphprune.progress import Interrupted, Progress, quiet
@@ -285,7 +286,9 @@ def exact_distance(
     settings = settings or DistanceSettings()
     settings.require(query)
     start = monotonic()
-    warm_up(resources.progress)
+    warm_search(resources.progress)
+    if settings.solver == "scip":
+        warm_bounds("alpha-crown", resources.progress)
     seconds, start = monotonic() - start, monotonic()
     # Compiling does not count.
     resources = replace(resources, deadline=resources.deadline + seconds)

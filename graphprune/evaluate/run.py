@@ -20,7 +20,7 @@ from graphprune.evaluate.serialise import Record, points_of, record_of, start_of
 from graphprune.evaluate.settings import Settings
 from graphprune.evaluate.store import Store
 from graphprune.evaluate.tasks import classify, needs, tasks_of
-from graphprune.evaluate.warm import warm_up
+from graphprune.evaluate.warm import warm_for
 from graphprune.ir.query import own_target, require_target
 from graphprune.region import Anchor
 from graphprune.runtime.resources import using
@@ -104,8 +104,7 @@ def evaluate(
             store = stack.enter_context(Store(Path(run_dir), settings, new=new))
         run = _Run(jobs, settings, store, watch or Unwatched())
         run.prepare()
-        if run.waiting and {"rob", "bnd"} & set(settings.metrics):
-            warm_up(run.watch.message)
+        warm_for({task.metric for task in run.waiting}, settings.method, run.watch.message)
         executor = stack.enter_context(_executor(run, scheduler, memory))
         interrupt = stack.enter_context(listening())
         try:

@@ -19,11 +19,20 @@ import numba
 from numba.core import event
 from numba.core.registry import CPUDispatcher
 
-from graphprune.progress import Progress
+from graphprune.progress import Progress, quiet
 
 F = TypeVar("F", bound=Callable[..., Any])
 P = ParamSpec("P")
 T = TypeVar("T", bound=tuple[Any, ...])
+
+# Sums in any order, so that they become vector instructions; not-a-number and infinity keep their
+# meaning: the callers look for them.
+_FAST = {"contract", "reassoc", "nsz"}
+# Only kernels call it, so nothing is compiled by which Python could: that is half of the time for
+# one whose arguments are tuples of many arrays.
+_PART = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+
+COMPILING = "compiling kernels for this machine, once (up to a minute)"
 
 log = logging.getLogger("graphprune")
 
@@ -33,12 +42,19 @@ def kernel(function: F) -> F:
     return _compile(function)
 
 
-def fast_kernel(function: F) -> F:
-    """`kernel` with sums in any order, so that they become vector instructions.
+def kernel_part(function: F) -> F:
+    """`kernel` that only kernels call, never Python."""
+    return _compile(function, **_PART)
 
-    Not-a-number and infinity keep their meaning: the callers look for them.
-    """
-    return _compile(function, fastmath={"contract", "reassoc", "nsz"})
+
+def fast_kernel(function: F) -> F:
+    """`kernel` with sums in any order."""
+    return _compile(function, fastmath=_FAST)
+
+
+def fast_part(function: F) -> F:
+    """`fast_kernel` that only kernels call, never Python."""
+    return _compile(function, fastmath=_FAST, **_PART)
 
 
 def named(result: type[T]) -> Callable[[Callable[P, tuple[Any, ...]]], Callable[P, T]]:
@@ -60,16 +76,53 @@ def named(result: type[T]) -> Callable[[Callable[P, tuple[Any, ...]]], Callable[
 
 @contextmanager
 def told_of_compiling(progress: Progress) -> Iterator[None]:
-    """Say so when a kernel is compiled, not read from disk: that takes more than a moment."""
+    """Say so when a kernel is compiled, not read from disk: that takes more than a moment.
 
-    class Listener(event.Listener):
-        def on_start(self, _: object) -> None:
-            progress("compiling kernels for this machine, once (half a minute)")
-
-        def on_end(self, _: object) -> None: ...
-
-    with event.install_listener("numba:compile", Listener()):
+    Parameters
+    ----------
+    progress
+        Told once; where it is `quiet`, the log has it as everywhere else.
+    """
+    teller = _log if progress is quiet else cache(progress)
+    _tellers.append(teller)
+    try:
         yield
+    finally:
+        _tellers.remove(teller)
+
+
+@cache
+def _log(text: str) -> None:
+    """Tell a person who calls from Python: nothing else would, and the first call takes long."""
+    log.warning("%s", text)
+
+
+# Who is told now, innermost last.
+_tellers: list[Progress] = [_log]
+
+
+class _Compilations(event.Listener):
+    def on_start(self, _: object) -> None:
+        _tellers[-1](COMPILING)
+
+    def on_end(self, _: object) -> None: ...
+
+
+event.register("numba:compile", _Compilations())
+
+
+class _Part(CPUDispatcher):
+    """A kernel that only kernels call."""
+
+    def __call__(self, *_: object, **__: object) -> None:
+        """Refuse, since the process would crash.
+
+        Raises
+        ------
+        TypeError
+            Always.
+        """
+        raise TypeError(f"{self.py_func.__name__} is called by kernels only; `kernel` is for both")
 
 
 def _compile(function: F, **options: Any) -> F:
@@ -78,11 +131,16 @@ def _compile(function: F, **options: Any) -> F:
         compiled: Any = numba.njit(cache=True, **options)(function)
     except RuntimeError:  # no writable cache folder
         _say_uncached()
-        return cast(F, numba.njit(**options)(function))
-    if hasattr(compiled, "_cache"):  # not where NUMBA_DISABLE_JIT is set
+        compiled = numba.njit(**options)(function)
+    if not isinstance(compiled, CPUDispatcher):  # where NUMBA_DISABLE_JIT is set
+        return cast(F, compiled)
+    if "no_cpython_wrapper" in options:
+        compiled.__class__ = _Part
+    kept: Any = getattr(compiled._cache, "_cache_file", None)
+    if kept is not None:
         # Numba compares both with those kept beside a compiled function. The version comes first:
         # the rest may name types that are gone, and is read only where that is equal.
-        kept, stamp = compiled._cache._cache_file, _stamp(function)
+        stamp = _stamp(function)
         kept._version, kept._source_stamp = f"{kept._version} {stamp}", stamp
     return cast(F, compiled)
 

@@ -4,6 +4,7 @@ import importlib
 from typing import Any
 
 import numpy as np
+import pytest
 from numba import types
 
 import graphprune as gp
@@ -78,3 +79,20 @@ def test_nothing_is_left_to_compile_for_verify() -> None:
     assert verify(network, prop).answer == "unsat"
     assert split_neurons(VerificationQuery.of(network, prop.regions[0], np.inf)).unsat
     assert compiled() == before
+
+
+def test_a_metric_compiles_its_own_kernels_alone(
+    tiny: gp.Network, images: list[gp.Anchor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    called: list[str] = []
+    monkeypatch.setattr("graphprune.bounds.warm._run", called.append)
+    monkeypatch.setattr("graphprune.evaluate.warm._search", lambda: called.append("search"))
+    for metrics, method, needed in (
+        ("adv", "crown", []),
+        ("rob", "fastlin", ["crown"]),
+        ("rob", "alpha-crown", ["crown", "alpha-crown"]),
+        ("bnd", "crown", ["crown", "search"]),
+    ):
+        called.clear()
+        gp.evaluate(tiny, images[0].x[None], metrics=(metrics,), method=method, time_limit=0.0)
+        assert list(dict.fromkeys(called)) == needed, metrics

@@ -16,8 +16,8 @@ FORBIDDEN = {
     "builds a ball: `Anchor.ball`, `Query.ball`, `shrunk`": r"\bBall\(",
     "reads ends as if they were numbers": r"domain\.(low|high)\b",
 }
-# A default of the command line, and kernels that are warmed up in every norm.
-ALLOWED = {("evaluate/settings.py", '"linf"'), ("evaluate/warm.py", '"l2"')}
+# A default of the command line.
+ALLOWED = {("evaluate/settings.py", '"linf"')}
 
 
 def sources() -> list[Path]:

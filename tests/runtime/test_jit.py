@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from graphprune.progress import quiet
 from graphprune.runtime import jit
 
 
@@ -40,9 +41,8 @@ def test_a_read_only_installation_compiles_and_says_so_once(
         return 0.5 * x
 
     assert (double(3.0), half(3.0)) == (6.0, 1.5)
-    said = [r for r in caplog.records if r.levelno == logging.WARNING]
-    assert len(said) == 1
-    assert "NUMBA_CACHE_DIR" in said[0].message
+    said = [r.message for r in caplog.records if r.levelno == logging.WARNING]
+    assert sum("NUMBA_CACHE_DIR" in line for line in said) == 1
 
 
 @pytest.mark.usefixtures("nothing_kept")
@@ -57,7 +57,36 @@ def test_compiling_is_told_and_nothing_else() -> None:
         assert len(said) == 1
         third(2.0)
     third(1)  # of another type
-    assert said == ["compiling kernels for this machine, once (half a minute)"]
+    assert said == [jit.COMPILING]
+
+
+@pytest.mark.usefixtures("nothing_kept")
+def test_compiling_for_a_call_from_python_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    jit._log.cache_clear()
+
+    @jit.kernel
+    def fourth(x: float) -> float:
+        return x / 4.0
+
+    fourth(1.0)
+    with jit.told_of_compiling(quiet):
+        fourth(1)
+    assert [r.message for r in caplog.records if r.message == jit.COMPILING] == [jit.COMPILING]
+
+
+@pytest.mark.usefixtures("nothing_kept")
+def test_a_part_is_called_by_kernels_only() -> None:
+    @jit.kernel_part
+    def fifth(x: float) -> float:
+        return x / 5.0
+
+    @jit.kernel
+    def twice(x: float) -> float:
+        return fifth(x) * 2.0
+
+    assert twice(10.0) == 4.0
+    with pytest.raises(TypeError, match="fifth is called by kernels only"):
+        fifth(10.0)
 
 
 @pytest.fixture

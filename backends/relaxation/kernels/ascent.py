@@ -20,7 +20,8 @@ from graphprune.backends.relaxation.kernels.types import (
     Specification,
     Workspace,
 )
-from graphprune.runtime.jit import kernel, named
+from graphprune.runtime.jit import kernel, kernel_part, named
+from graphprune.runtime.loops import copy
 
 
 class AscentConstants(NamedTuple):
@@ -67,7 +68,7 @@ class Moved(NamedTuple):
     cut_weight_steps: Floats
 
 
-@kernel
+@kernel_part
 def adam(
     moments: Moments, j: int, gradient: float, mean_left: float, square_left: float
 ) -> tuple[float, float]:
@@ -85,7 +86,7 @@ def adam(
     return mean[j] / (1.0 - mean_left), np.sqrt(square[j] / (1.0 - square_left)) + 1e-12
 
 
-@kernel
+@kernel_part
 def within_unit(value: float, gradient: float) -> float:
     """Return the gradient of a value in [0, 1], or 0 where it leads out of it."""
     if (value >= 1.0 and gradient > 0.0) or (value <= 0.0 and gradient < 0.0):
@@ -93,7 +94,7 @@ def within_unit(value: float, gradient: float) -> float:
     return gradient
 
 
-@kernel
+@kernel_part
 def directions(
     relaxation: NetworkRelaxation,
     parameters: Parameters,
@@ -140,7 +141,7 @@ def directions(
     return gain
 
 
-@kernel
+@kernel_part
 def move(parameters: Parameters, moved: Moved, size: float) -> None:
     """Go a step along the directions, in place, and back into the parameters' ranges."""
     phases, slopes, cut_weights = parameters
@@ -192,8 +193,8 @@ def ascend(
         value, _ = linear_bound(relaxation, specification, multiplier, parameters, workspace)
         if value > best:
             best = value
-            best_slopes[:] = slopes
-            best_weights[:] = cut_weights
+            copy(slopes, best_slopes)
+            copy(cut_weights, best_weights)
             best_multiplier = multiplier
         if step == ascent.steps or best > ascent.stop:
             break
@@ -211,8 +212,8 @@ def ascend(
             mean, root = adam(multiplier_moments, 0, g, mean_left, square_left)
             multiplier += size * max(multiplier, CONSTANTS.least_multiplier) * mean / root
             multiplier = max(multiplier, 0.0)
-    slopes[:] = best_slopes
-    cut_weights[:] = best_weights
+    copy(best_slopes, slopes)
+    copy(best_weights, cut_weights)
     best, constant = linear_bound(relaxation, specification, best_multiplier, parameters, workspace)
     radius = root_radius(workspace.coefficients, relaxation.box, constant)
     evaluate_lines(relaxation, parameters, workspace)

@@ -11,13 +11,14 @@ from graphprune.backends.relaxation.kernels.types import (
     Specification,
     Workspace,
 )
-from graphprune.runtime.jit import fast_kernel, kernel
+from graphprune.runtime.jit import fast_part, kernel, kernel_part
+from graphprune.runtime.loops import copy
 
 # Half the distance from 1 to the next number.
 UNIT = 2.0**-53
 
 
-@kernel
+@kernel_part
 def backward(
     relaxation: NetworkRelaxation, parameters: Parameters, workspace: Workspace
 ) -> tuple[float, float]:
@@ -91,7 +92,7 @@ def root_radius(coefficients: Floats, box: RegionBox, constant: float) -> float:
     return radius
 
 
-@kernel
+@kernel_part
 def evaluate_lines(
     relaxation: NetworkRelaxation, parameters: Parameters, workspace: Workspace
 ) -> None:
@@ -129,7 +130,7 @@ def evaluate_network(rows: CondensedRows, point: Floats) -> None:
         point[n + j] = max(rows.offset[j] + row_value(rows, rows.values, j, point), 0.0)
 
 
-@fast_kernel
+@fast_part
 def dot(row: Floats, v: Floats) -> float:
     """Return a product that is no more than a guide (no margin)."""
     total = 0.0
@@ -160,7 +161,7 @@ def linear_bound(
         for i in range(len(a)):
             a[i] = goal.row[i] + multiplier * assumed.row[i]
     else:
-        a[:] = goal.row
+        copy(goal.row, a)
     constant, error = backward(relaxation, parameters, workspace)
     value, more = box_minimum(a, relaxation.box, workspace.point)
     constant += goal.offset + multiplier * assumed.offset

@@ -20,7 +20,7 @@ from graphprune.backends.relaxation.kernels.types import (
     Split,
     Workspace,
 )
-from graphprune.runtime.jit import fast_kernel, kernel, named
+from graphprune.runtime.jit import fast_part, kernel, named
 
 # The offset of an upper line counts beside the loss at the minimiser: a split removes it. That of
 # a lower line does not change the bound, only what slopes are worth.
@@ -106,7 +106,7 @@ def child_change(
     return change + minimum_change(relaxation, workspace, delta)
 
 
-@fast_kernel
+@fast_part
 def minimum_change(relaxation: NetworkRelaxation, workspace: Workspace, delta: Floats) -> float:
     """Return how much the inputs' part of the bound changes; clear the inputs' changes."""
     box = relaxation.box

@@ -1,9 +1,9 @@
 """The relaxation of one neuron h = relu(z), low < z < high: the lines that replace it in a row."""
 
-from graphprune.runtime.jit import kernel
+from graphprune.runtime.jit import kernel_part
 
 
-@kernel
+@kernel_part
 def relax_neuron(
     c: float, phase: int, slope: float, weight: float, low: float, high: float
 ) -> tuple[float, float, float]:
@@ -28,7 +28,7 @@ def relax_neuron(
     return 0.0, 0.0, 0.0
 
 
-@kernel
+@kernel_part
 def upper_line(z: float, low: float, high: float) -> float:
     """Return the value of the line through (low, 0) and (high, high) at z."""
     return high / (high - low) * (z - low)

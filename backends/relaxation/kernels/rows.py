@@ -1,10 +1,10 @@
 """Products with one row: its runs of neighbouring columns become vector instructions."""
 
 from graphprune.backends.relaxation.kernels.types import CondensedRows, CuttingPlanes, Floats
-from graphprune.runtime.jit import fast_kernel, kernel
+from graphprune.runtime.jit import fast_part, kernel_part
 
 
-@kernel
+@kernel_part
 def add_row(rows: CondensedRows, j: int, m: float, a: Floats) -> None:
     """Add m times row j to the coefficients `a` of the basis."""
     for r in range(rows.row_runs[j], rows.row_runs[j + 1]):
@@ -15,7 +15,7 @@ def add_row(rows: CondensedRows, j: int, m: float, a: Floats) -> None:
             to[i] += m * row[i]
 
 
-@kernel
+@kernel_part
 def add_row_and_plane(
     rows: CondensedRows, planes: CuttingPlanes, j: int, m: float, p: float, a: Floats
 ) -> None:
@@ -29,7 +29,7 @@ def add_row_and_plane(
             to[i] += m * row[i] + p * plane[i]
 
 
-@fast_kernel
+@fast_part
 def row_value(rows: CondensedRows, values: Floats, j: int, v: Floats) -> float:
     """Return row j at a point of the basis, without its offset; no more than a guide (no margin).
 

@@ -23,7 +23,8 @@ from graphprune.bounds.compact.kernels import (
     input_minimum,
     reached,
 )
-from graphprune.runtime.jit import fast_kernel
+from graphprune.runtime.jit import fast_kernel, fast_part
+from graphprune.runtime.loops import copy, greatest
 
 # Rows side by side: more of them no longer fit the first cache.
 BATCH = 32
@@ -58,7 +59,7 @@ class Descent(NamedTuple):
     until_stable: bool
 
 
-@fast_kernel
+@fast_part
 def live_rows(here: Floats, live: Ints) -> int:
     """Put the rows of `here` that are not 0 into `live`, all where few are; their number."""
     neurons, n = here.shape
@@ -77,7 +78,7 @@ def live_rows(here: Floats, live: Ints) -> int:
     return count
 
 
-@fast_kernel
+@fast_part
 def chosen(net: Net, w: int, width: int, live: Ints, whole: bool, room: Floats) -> Floats:
     """The weights (len(live), width) of neurons of a group: where they are, or put into `room`."""
     count = len(live)
@@ -85,12 +86,11 @@ def chosen(net: Net, w: int, width: int, live: Ints, whole: bool, room: Floats) 
         return net.weights[w : w + count * width].reshape(count, width)
     weights = room[: count * width].reshape(count, width)
     for k in range(count):
-        at = w + live[k] * width
-        weights[k] = net.weights[at : at + width]
+        copy(net.weights[w + live[k] * width :], weights[k])
     return weights
 
 
-@fast_kernel
+@fast_part
 def push(net: Net, batch: RowBatch, target: int, scratch: Floats) -> None:
     """Rows at a pre-activation become rows at the sources of its segment; leaves zeros behind."""
     n, x, flags = batch.width, batch.x, batch.flags
@@ -109,7 +109,7 @@ def push(net: Net, batch: RowBatch, target: int, scratch: Floats) -> None:
             continue
         rows = scratch[: count * n].reshape(count, n)
         for k in range(count):
-            rows[k] = here[live[k]]
+            copy(here[live[k]], rows[k])
         here[:] = 0.0
         free = count * n
         for e in range(net.edge_start[target - 1], net.edge_start[target]):
@@ -133,7 +133,7 @@ def push(net: Net, batch: RowBatch, target: int, scratch: Floats) -> None:
                 _scatter(net, group, n, into, x, flags)
 
 
-@fast_kernel
+@fast_part
 def _scatter(net: Net, group: int, n: int, rows: Floats, x: Floats, flags: Flags) -> None:
     """Add `n` rows to the elements that a group reads."""
     o = 0
@@ -146,7 +146,7 @@ def _scatter(net: Net, group: int, n: int, rows: Floats, x: Floats, flags: Flags
         o += length
 
 
-@fast_kernel
+@fast_part
 def constants(net: Net, state: LayerState, batch: RowBatch, value: int) -> None:
     """Add the segment's offset, and its absolute terms, of rows at a pre-activation."""
     box, n, x, total, size = batch.box, batch.width, batch.x, batch.total, batch.terms
@@ -162,7 +162,7 @@ def constants(net: Net, state: LayerState, batch: RowBatch, value: int) -> None:
                 size[r] += abs(row[r]) * magnitude
 
 
-@fast_kernel
+@fast_part
 def _minimum(net: Net, state: LayerState, batch: RowBatch, value: int) -> None:
     """Add the smallest value of the rows on one value within its bounds; absolute terms."""
     box, n, x, total, size = batch.box, batch.width, batch.x, batch.total, batch.terms
@@ -182,7 +182,7 @@ def _minimum(net: Net, state: LayerState, batch: RowBatch, value: int) -> None:
                 size[r] += abs(a) * largest
 
 
-@fast_kernel
+@fast_part
 def relax(net: Net, state: LayerState, batch: RowBatch, value: int) -> None:
     """Rows at an activation become rows at its pre-activation; constants and absolute terms.
 
@@ -213,7 +213,7 @@ def relax(net: Net, state: LayerState, batch: RowBatch, value: int) -> None:
                 row[r] = below
 
 
-@fast_kernel
+@fast_part
 def _leave(net: Net, batch: RowBatch, last: int, kept: Ints, spare: Floats) -> None:
     """Move the kept rows of a batch, on values 0 to `last`, to zeros; leaves zeros behind."""
     n, x, flags, m = batch.width, batch.x, batch.flags, len(kept)
@@ -229,7 +229,7 @@ def _leave(net: Net, batch: RowBatch, last: int, kept: Ints, spare: Floats) -> N
             x[i * n : end * n] = 0.0
 
 
-@fast_kernel
+@fast_part
 def clear(net: Net, batch: RowBatch, last: int) -> None:
     """Zeros on everything that rows have reached among values 0 to `last`."""
     n, x, flags = batch.width, batch.x, batch.flags
@@ -243,7 +243,7 @@ def clear(net: Net, batch: RowBatch, last: int) -> None:
         flags[first : net.first_block[value + 1]] = 0
 
 
-@fast_kernel
+@fast_part
 def _stop(net: Net, state: LayerState, balls: Balls, batch: RowBatch, value: int) -> None:
     """Add the smallest value of the rows on the values 0 to `value`; absolute terms."""
     ball = balls.order > 0 and value == 0
@@ -259,7 +259,7 @@ def _stop(net: Net, state: LayerState, balls: Balls, batch: RowBatch, value: int
         _minimum(net, state, batch, v)
 
 
-@fast_kernel
+@fast_part
 def batch_end(box: Ints, begin: int, most: int) -> int:
     """The end of the batch of rows from `begin` on: at most so many, all on one box."""
     end = begin
@@ -268,7 +268,7 @@ def batch_end(box: Ints, begin: int, most: int) -> int:
     return end
 
 
-@fast_kernel
+@fast_part
 def enter(net: Net, target: int, given: SparseRows, rows: Ints, batch: RowBatch) -> None:
     """Put `rows` of the given ones into a batch, on the pre-activation of value `target`."""
     base, block, n = net.start[target], net.block[target], batch.width
@@ -286,7 +286,7 @@ def lower_bounds(
     most = max(1, min(BATCH, MOST // len(net.offset)))
     x, spare = np.zeros(len(net.offset) * most), np.zeros(len(net.offset) * most)
     flags = np.zeros(net.first_block[-1], dtype=np.uint8)
-    widest, tallest = np.max(net.group_width), np.max(net.block)
+    widest, tallest = greatest(net.group_width), greatest(net.block)
     scratch = np.empty(tallest * most + widest * (tallest + most))
     open_ = np.empty(most, dtype=np.bool_)
     total, size, least, terms = np.empty(most), np.empty(most), np.empty(most), np.empty(most)
@@ -304,7 +304,8 @@ def lower_bounds(
         value = way.target - 1
         while True:
             if way.every_depth or value < way.depth:
-                least[:n], terms[:n] = total[:n], size[:n]
+                copy(total, least[:n])
+                copy(size, terms[:n])
                 _stop(net, state, balls, RowBatch(at, n, x, flags, least, terms), value)
                 for r in range(n):
                     good = abs(least[r]) < np.inf

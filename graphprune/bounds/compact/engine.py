@@ -113,7 +113,10 @@ class CompactEngine:
             part = slice(start, start + BLOCK)
             count = len(box[part])
             given = self.kernels.SparseRows(
-                box[part], np.arange(count + 1), neuron[part], sign[part]
+                np.ascontiguousarray(box[part]),
+                np.arange(count + 1),
+                np.ascontiguousarray(neuron[part]),
+                sign[part],
             )
             out[part] = self._bounds(index, given, until_stable=until_stable)
             finite(out[part])
@@ -148,7 +151,7 @@ class CompactEngine:
         given = self.kernels.SparseRows(
             np.repeat(np.arange(batch), count),
             np.concatenate([[0], np.cumsum(np.tile(per_row, batch))]),
-            np.tile(column, batch),
+            np.ascontiguousarray(np.tile(column, batch)),
             np.tile(ordered[row, column], batch),
         )
         out = self._bounds(index, given, until_stable=False)

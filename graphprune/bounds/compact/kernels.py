@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graphprune.bounds.compact.layout import Compact
-from graphprune.runtime.jit import fast_kernel
+from graphprune.runtime.jit import fast_kernel, fast_part
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -166,7 +166,7 @@ def forward(net: Net, target: int, points: Floats) -> None:
             x[first + k] = total
 
 
-@fast_kernel
+@fast_part
 def reached(net: Net, value: int, begin: int, flags: Flags) -> tuple[int, int, int]:
     """The next stretch of touched blocks of a value from block `begin` on.
 
@@ -190,7 +190,7 @@ def reached(net: Net, value: int, begin: int, flags: Flags) -> tuple[int, int, i
     )
 
 
-@fast_kernel
+@fast_part
 def input_minimum(
     state: LayerState, balls: Balls, box: int, a: Floats, point: Floats
 ) -> tuple[float, float]:
@@ -236,18 +236,39 @@ def input_minimum(
     return total, max(size, terms)
 
 
-@fast_kernel
+@fast_part
+def _sink(a: Floats, heap: Ints, place: int, count: int) -> None:
+    """Let the element at a place of a heap of the largest ``|a|`` sink to where it belongs."""
+    while 2 * place + 1 < count:
+        child = 2 * place + 1
+        if child + 1 < count and abs(a[heap[child + 1]]) > abs(a[heap[child]]):
+            child += 1
+        if abs(a[heap[place]]) >= abs(a[heap[child]]):
+            return
+        heap[place], heap[child] = heap[child], heap[place]
+        place = child
+
+
+@fast_part
 def _multiplier(
     a: Floats, center: Floats, low: Floats, high: Floats, r: float, order: int
 ) -> float:
     """A nearly optimal multiplier of the norm; 0 where the box alone decides."""
     if order == 1:
-        rank = np.argsort(-np.abs(a))
-        left = r
-        for j in rank:
+        # A heap of as many as are needed: sorting all of them compiles for seconds.
+        rank, left, count = np.empty(len(a), dtype=np.int64), r, len(a)
+        for j in range(count):
+            rank[j] = j
+        for j in range(count // 2 - 1, -1, -1):
+            _sink(a, rank, j, count)
+        while count > 0:
+            j = rank[0]
             left -= center[j] - low[j] if a[j] >= 0.0 else high[j] - center[j]
             if left <= 0.0:
                 return float(abs(a[j]))
+            count -= 1
+            rank[0] = rank[count]
+            _sink(a, rank, 0, count)
         return 0.0
     multiplier = np.sqrt(np.sum(a * a)) / r if r > 0.0 else 0.0
     for _ in range(12):

@@ -32,7 +32,8 @@ from graphprune.bounds.compact.kernels import (
     input_minimum,
     reached,
 )
-from graphprune.runtime.jit import fast_kernel
+from graphprune.runtime.jit import fast_kernel, fast_part
+from graphprune.runtime.loops import copy, greatest
 from graphprune.transforms.optimisation import ADAM
 
 # Arrays of one number per index and row.
@@ -72,7 +73,7 @@ class Mixtures(NamedTuple):
     point: Floats
 
 
-@fast_kernel
+@fast_part
 def _relax_mixed(
     net: Net, state: LayerState, other: LayerState, batch: RowBatch, mixtures: Mixtures, value: int
 ) -> None:
@@ -104,7 +105,7 @@ def _relax_mixed(
                 row[r] = below
 
 
-@fast_kernel
+@fast_part
 def _carry_up(
     net: Net, state: LayerState, other: LayerState, batch: RowBatch, mixtures: Mixtures, value: int,
     scratch: Floats,
@@ -138,7 +139,7 @@ def _carry_up(
         _through(state, other, batch, mixtures, base, live[:count], z)
 
 
-@fast_kernel
+@fast_part
 def _values(
     net: Net, group: int, n: int, live: Ints, whole: bool, point: Floats, z: Floats,
     scratch: Floats,
@@ -151,7 +152,7 @@ def _values(
     o = 0
     for run in range(net.group_run[group], net.group_run[group + 1]):
         at, length = net.run_column[run] * n, net.run_length[run] * n
-        scratch[o : o + length] = point[at : at + length]
+        copy(point[at:], scratch[o : o + length])
         o += length
     read = scratch[:o].reshape(width, n)
     weights = chosen(net, w, width, live, whole, scratch[o:])
@@ -164,7 +165,7 @@ def _values(
             z[k, r] += more[k, r]
 
 
-@fast_kernel
+@fast_part
 def _through(
     state: LayerState, other: LayerState, batch: RowBatch, mixtures: Mixtures, base: int,
     live: Ints, z: Floats,
@@ -189,7 +190,7 @@ def _through(
             by[r] = used[r] * steepness
 
 
-@fast_kernel
+@fast_part
 def _ascend(mixtures: Mixtures, first: int, last: int, rate: float, step: int) -> None:
     """One projected step of Adam on the mixtures from `first` to `last`."""
     alpha, gradient = mixtures.alpha[first:last], mixtures.gradient[first:last]
@@ -204,7 +205,7 @@ def _ascend(mixtures: Mixtures, first: int, last: int, rate: float, step: int) -
         alpha[j] = min(max(alpha[j] + move, 0.0), 1.0)
 
 
-@fast_kernel
+@fast_part
 def _keep(array: Floats, elements: int, n: int, kept: Ints) -> None:
     """Leave only the kept ones of n rows, of `elements` elements each."""
     m = len(kept)
@@ -213,7 +214,7 @@ def _keep(array: Floats, elements: int, n: int, kept: Ints) -> None:
             array[i * m + r] = array[i * n + kept[r]]
 
 
-@fast_kernel
+@fast_part
 def _minima(
     net: Net, state: LayerState, balls: Balls, batch: RowBatch, point: Floats, least: Floats
 ) -> bool:
@@ -226,7 +227,7 @@ def _minima(
     for r in range(n):
         row = batch.x[: inputs * n].reshape(inputs, n)[:, r].copy()
         t, s = input_minimum(state, balls, batch.box, row, least)
-        point[: inputs * n].reshape(inputs, n)[:, r] = least
+        copy(least, point[: inputs * n].reshape(inputs, n)[:, r])
         batch.total[r] += t
         batch.terms[r] += s
         sound &= abs(batch.total[r]) < np.inf
@@ -256,7 +257,7 @@ def optimised_bounds(
         np.zeros(base * most), np.zeros(base * most), np.zeros(base * most),
     )  # fmt: skip
     flags = np.zeros(net.first_block[-1], dtype=np.uint8)
-    widest, tallest = np.max(net.group_width), np.max(net.block)
+    widest, tallest = greatest(net.group_width), greatest(net.block)
     scratch = np.empty(2 * tallest * most + widest * (tallest + most))
     total, size, least = np.empty(most), np.empty(most), np.empty(inputs)
     begin = 0
