@@ -104,7 +104,7 @@ def evaluate(
             store = stack.enter_context(Store(Path(run_dir), settings, new=new))
         run = _Run(jobs, settings, store, watch or Unwatched())
         run.prepare()
-        warm_for({task.metric for task in run.waiting}, settings.method, run.watch.message)
+        run.warm()
         executor = stack.enter_context(_executor(run, scheduler, memory))
         interrupt = stack.enter_context(listening())
         try:
@@ -195,6 +195,12 @@ class _Run:
             for task in tuple(self.waiting):
                 self._known(task)
         self.watch.begin(len(self.waiting))
+
+    def warm(self) -> None:
+        """Have everything compiled that the tasks need; the run's seconds do not count it."""
+        start = monotonic()
+        warm_for({task.metric for task in self.waiting}, self.settings.method, self.watch.message)
+        self.start += monotonic() - start
 
     def spread(self, here: bool) -> int:
         """Share the workers of this machine out; the number of tasks that run side by side.

@@ -108,7 +108,7 @@ class _Compilations(event.Listener):
     def on_end(self, _: object) -> None: ...
 
 
-event.register("numba:compile", _Compilations())
+cast(Any, event).register("numba:compile", _Compilations())
 
 
 class _Part(CPUDispatcher):
@@ -132,7 +132,7 @@ def _compile(function: F, **options: Any) -> F:
     except RuntimeError:  # no writable cache folder
         _say_uncached()
         compiled = numba.njit(**options)(function)
-    if not isinstance(compiled, CPUDispatcher):  # where NUMBA_DISABLE_JIT is set
+    if not hasattr(compiled, "_cache"):  # where NUMBA_DISABLE_JIT is set
         return cast(F, compiled)
     if "no_cpython_wrapper" in options:
         compiled.__class__ = _Part

@@ -11,6 +11,7 @@ import graphprune as gp
 from graphprune.backends.verify import verify
 from graphprune.backends.verify.neurons import split_neurons
 from graphprune.backends.verify.query import VerificationQuery
+from graphprune.bounds import Method
 from graphprune.evaluate.warm import warm_up, warm_verify
 from graphprune.vnnlib import parse_property
 from tests.oracles import Perceptron
@@ -87,12 +88,13 @@ def test_a_metric_compiles_its_own_kernels_alone(
     called: list[str] = []
     monkeypatch.setattr("graphprune.bounds.warm._run", called.append)
     monkeypatch.setattr("graphprune.evaluate.warm._search", lambda: called.append("search"))
-    for metrics, method, needed in (
+    cases: tuple[tuple[str, Method, list[str]], ...] = (
         ("adv", "crown", []),
         ("rob", "fastlin", ["crown"]),
         ("rob", "alpha-crown", ["crown", "alpha-crown"]),
         ("bnd", "crown", ["crown", "search"]),
-    ):
+    )
+    for metrics, method, needed in cases:
         called.clear()
         gp.evaluate(tiny, images[0].x[None], metrics=(metrics,), method=method, time_limit=0.0)
         assert list(dict.fromkeys(called)) == needed, metrics
