@@ -27,9 +27,10 @@ from graphprune.attacks.confirm import Witness, closest_on_ray, confirm
 from graphprune.attacks.problem import AttackProblem, Indices
 from graphprune.errors import GraphpruneError, check_known, check_options
 from graphprune.ir import Network, Query
+from graphprune.notebook import shown
 from graphprune.progress import Interrupted, Progress, quiet
 from graphprune.region import LINF, Anchor, Domain, Norm, norm_of
-from graphprune.runtime.original import run_original
+from graphprune.runtime.original import as_asked, run_original
 from graphprune.runtime.resources import Resources, current, using
 
 Floats = NDArray[np.float64]
@@ -120,6 +121,14 @@ class Attack:
         w = self.witness
         return f"Attack({w.distance:.5g}{norm}, class {w.target}, {self.seconds:.2f} s)"
 
+    def _repr_html_(self) -> str:
+        """Show the distance and its point in a notebook."""
+        w = self.witness
+        row = ("none found", "") if w is None else (f"{w.distance:.5f}", w.target)
+        head = ("d_adv", "class", "norm", "seconds")
+        cells = (*row, self.norm, f"{self.seconds:.2f}")
+        return shown(head, cells, None if w is None else w.x, "closest adversarial point found")
+
 
 class AttackOptions(TypedDict, total=False):
     """Options of `attack`, as it documents them."""
@@ -179,6 +188,7 @@ def attack(network: Network, anchor: Anchor, **options: Unpack[AttackOptions]) -
     check_options("attack", options, AttackOptions.__annotations__)
     domain, norm = options.get("domain") or Domain(), norm_of(options.get("norm", LINF))
     seed, target = options.get("seed", 0), options.get("target")
+    anchor = as_asked(network, anchor, domain)
     query = Query(network, anchor, domain, norm, seed, target)
     resources = current().telling(options.get("progress", quiet))
     return closest_adversarial(

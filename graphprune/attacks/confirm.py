@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graphprune.ir import Query
+from graphprune.notebook import shown
 from graphprune.runtime.original import run_original
 from graphprune.runtime.reference import forward64
 
@@ -36,6 +37,10 @@ class Witness:
 
     def __repr__(self) -> str:
         return f"Witness({self.distance:.5g}, class {self.target})"
+
+    def _repr_html_(self) -> str:
+        """Show the point in a notebook."""
+        return shown(("distance", "class"), (f"{self.distance:.5f}", self.target), self.x)
 
 
 def margins(logits: Floating, label: int) -> NDArray[np.float64]:

@@ -20,8 +20,10 @@ from graphprune.bounds import (
 from graphprune.bounds.warm import warm_bounds
 from graphprune.errors import GraphpruneError, check_known, check_options
 from graphprune.ir import Network, Query
+from graphprune.notebook import table
 from graphprune.progress import Interrupted, Progress, quiet
 from graphprune.region import LINF, Anchor, Ball, Domain, Norm, norm_of
+from graphprune.runtime.original import as_asked
 from graphprune.runtime.resources import Resources, current, using
 
 # The search stops when failed / certified radius is at most this.
@@ -86,6 +88,14 @@ class Certificate:
             notes.append(f"class {self.target}")
         notes += ["whole domain"] * self.complete + ["stopped"] * self.stopped
         return f"Certificate({', '.join(notes)}, {self.seconds:.2f} s)"
+
+    def _repr_html_(self) -> str:
+        """Show the radius in a notebook."""
+        said = "" if self.asked is None else f"{'yes' if self.certified else 'no'}, {self.asked:g}"
+        head = ("d_rob", "bounds", "norm", "certified at", "stopped", "seconds")
+        stopped = "yes" if self.stopped else "no"
+        row = (f"{self.radius:.5f}", self.method, self.norm, said, stopped, f"{self.seconds:.2f}")
+        return table(head, [row], "certified radius")
 
 
 def margin_rows(network: Network, label: int, target: int | None = None) -> NDArray[np.float64]:
@@ -190,6 +200,7 @@ def certify(network: Network, anchor: Anchor, **options: Unpack[CertifyOptions])
     """
     check_options("certify", options, CertifyOptions.__annotations__)
     domain, norm = options.get("domain") or Domain(), norm_of(options.get("norm", LINF))
+    anchor = as_asked(network, anchor, domain)
     query = Query(network, anchor, domain, norm, target=options.get("target"))
     resources = current().telling(options.get("progress", quiet))
     method = options.get("method", "crown")

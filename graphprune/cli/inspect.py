@@ -38,9 +38,9 @@ def register(app: typer.Typer) -> None:
         from graphprune.canonical.survey import survey
         from graphprune.cli.options import in_options
         from graphprune.errors import ModelError
-        from graphprune.evaluate.pixels import RULE
         from graphprune.ir.load import half_precision, read_model
         from graphprune.ir.shapes import parse_shapes, with_shapes
+        from graphprune.region.pixels import RULE
 
         file = with_shapes(read_model(model), parse_shapes(fix_shape or ()))
         graph = file.proto.graph

@@ -4,28 +4,33 @@ import gzip
 import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
 
 from graphprune.errors import AnchorError
-from graphprune.evaluate.pixels import as_floats
 from graphprune.ir import Network
 from graphprune.region import Anchor, Domain
+from graphprune.region.arrays import as_array
+from graphprune.region.pixels import as_floats
 from graphprune.runtime.original import run_original
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
 Array = NDArray[np.generic]
 Raw = tuple[Array, Array | None]
 
 
 def load_anchors(
-    path: str | Path | Sequence[str | Path],
+    path: "str | Path | Sequence[str | Path] | ArrayLike",
     network: Network | None = None,
     *,
-    labels: str | Path | None = None,
+    labels: "str | Path | ArrayLike | None" = None,
     domain: Domain | None = None,
 ) -> list[Anchor]:
-    """Read anchors from a file, a folder of PNG files or a list of them.
+    """Read anchors from a file, a folder of PNG files or a list of them; or make them of arrays.
 
     Parameters
     ----------
@@ -34,12 +39,12 @@ def load_anchors(
         several inputs with an array for each, by its name; ``.npy``; an IDX image
         file, ``.gz`` or not; ``.csv`` with the label first; PNG files. Bytes and other integers,
         and whole numbers above 1 in a ``.csv``, are divided by 255 where the domain lies in
-        [0, 1], and kept where it ends above 1 (:mod:`graphprune.evaluate.pixels`).
+        [0, 1], and kept where it ends above 1 (:mod:`graphprune.region.pixels`).
     network
         Fixes the sample shape and the number of classes; its predictions are the labels where
         the file has none.
     labels
-        A file of labels: ``.npy``, or an IDX label file.
+        A file of labels: ``.npy``, or an IDX label file; or (N,) integers.
     domain
         Points outside it are refused; default [0, 1].
 
@@ -48,15 +53,26 @@ def load_anchors(
     AnchorError
         Unreadable file, wrong shape, dtype or range, NaN, labels out of range.
     """
-    name = str(path) if isinstance(path, str | Path) else f"{len(path)} PNG files"
     domain = domain or Domain()
+    y = None
+    if labels is not None:
+        y = _read_labels(Path(labels)) if isinstance(labels, str | Path) else as_array(labels)
+    if not _are_paths(path):
+        return made_anchors(as_array(path), y, network, domain, "x")
+    name = str(path) if isinstance(path, str | Path) else f"{len(path)} PNG files"
     named = None if network is None else _by_name(path, network, domain)
-    raw, y = _read(path) if named is None else named
+    raw, own = _read(path) if named is None else named
     if name.endswith(".csv") and domain.outermost[1] <= 1 and _are_bytes(raw):
         raw = raw.astype(np.uint8)
-    if labels is not None:
-        y = _read_labels(Path(labels))
-    return made_anchors(raw, y, network, domain, name)
+    return made_anchors(raw, own if y is None else y, network, domain, name)
+
+
+def _are_paths(given: Any) -> TypeGuard[str | Path | Sequence[str | Path]]:
+    """True of a path, and of a list of paths: anything else is an array of points."""
+    if isinstance(given, str | Path):
+        return True
+    many = isinstance(given, Sequence) and len(given) > 0
+    return many and all(isinstance(one, str | Path) for one in given)
 
 
 def made_anchors(

@@ -26,9 +26,10 @@ from graphprune.bounds.warm import warm_bounds
 from graphprune.errors import GraphpruneError, check_options
 from graphprune.evaluate.warm import warm_search
 from graphprune.ir import Network, Query
-from graphprune.ir.html import table
+from graphprune.notebook import shown
 from graphprune.progress import Interrupted, Progress, quiet
 from graphprune.region import Anchor, Domain
+from graphprune.runtime.original import as_asked
 from graphprune.runtime.resources import Resources, current
 from graphprune.transforms.matrix import matrix_bytes
 
@@ -100,7 +101,8 @@ class Distance:
             self.status, target,
             "yes" if self.certified else "no", self.nodes, f"{self.seconds:.2f}",
         )  # fmt: skip
-        return table(head, [row], "distance to the decision boundary")
+        point = None if self.witness is None else self.witness.x
+        return shown(head, row, point, "distance to the decision boundary")
 
 
 def interval_text(lower: float, upper: float | None, status: str, *, certified: bool = True) -> str:
@@ -253,7 +255,9 @@ def distance(network: Network, anchor: Anchor, **options: Unpack[DistanceOptions
         Ctrl-C; its `found` is the interval reached.
     """
     check_options("distance", options, DistanceOptions.__annotations__)
-    query = Query(network, anchor, options.get("domain") or Domain(), target=options.get("target"))
+    domain = options.get("domain") or Domain()
+    anchor = as_asked(network, anchor, domain)
+    query = Query(network, anchor, domain, target=options.get("target"))
     memory, time_limit = options.get("memory", 2.0), options.get("time_limit", np.inf)
     if not time_limit >= 0 or not memory > 0:
         raise GraphpruneError("time_limit must be at least 0, memory positive")

@@ -16,7 +16,7 @@ from graphprune.errors import OutputError
 from graphprune.evaluate.distance import Distance, recorded_text
 from graphprune.evaluate.settings import Metric
 from graphprune.ir import Network
-from graphprune.ir.html import table
+from graphprune.notebook import table
 from graphprune.region import Anchor
 
 EstimateStatus = Literal["ok", "exact", "interval", "collapsed"]

@@ -16,8 +16,8 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from graphprune.ir.builder import GraphBuilder
-from graphprune.ir.html import table
 from graphprune.ir.source import Source
+from graphprune.notebook import table
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -285,8 +285,8 @@ class Network:
     def _summary(self) -> str:
         name = self.source.path or self.model.graph.name or "network"
         return (
-            f"{name}: input {self.input_shape}, {self.classes} classes, {self.neurons} neurons,"
-            f" {self.parameters} parameters"
+            f"{name}: input {self.input_shape}, {self.classes} classes, {self.neurons} neurons"
+            f" ({self.live_neurons} living), {self.parameters} parameters"
         )
 
     def _repr_html_(self) -> str:

@@ -11,11 +11,13 @@ from graphprune.errors import OutOfTimeError, check_options
 from graphprune.ir import Network
 from graphprune.ir.export import save
 from graphprune.ir.network import operator
+from graphprune.notebook import table
 from graphprune.passes.base import Pass, State, execute
 from graphprune.pipeline.text import parse, unparse
 from graphprune.pipeline.verify import check_promise, check_reading
 from graphprune.progress import Progress, quiet
 from graphprune.region import Anchor, Box, Domain
+from graphprune.runtime.original import as_asked
 from graphprune.runtime.resources import current
 
 
@@ -73,6 +75,22 @@ class PipelineResult:
             f"PipelineResult({names or 'no passes'}: {self.network.live_neurons} living neurons,"
             f" {seconds:.2f} s)"
         )
+
+    def _repr_html_(self) -> str:
+        """Show what every pass did in a notebook."""
+        rows = [
+            (
+                p.name,
+                p.neurons,
+                p.parameters,
+                p.multiply_adds,
+                f"{p.seconds:.2f}",
+                "; ".join(p.notes),
+            )
+            for p in self.report
+        ]
+        head = ("pass", "living neurons", "parameters", "multiply-adds", "seconds", "notes")
+        return table(head, rows, "passes")
 
 
 class PipelineOptions(TypedDict, total=False):
@@ -151,8 +169,10 @@ class Pipeline:
         check_options("run", options, PipelineOptions.__annotations__)
         deadline, dump = options.get("deadline", inf), options.get("dump")
         resources = replace(current(), deadline=deadline).telling(options.get("progress", quiet))
+        domain = options.get("domain") or Domain()
+        anchor = None if anchor is None else as_asked(network, anchor, domain)
         state = State(
-            network, anchor, options.get("domain") or Domain(), box=options.get("box"),
+            network, anchor, domain, box=options.get("box"),
             facts={type(fact): fact for fact in options.get("facts", ())}, resources=resources,
         )  # fmt: skip
         report = []

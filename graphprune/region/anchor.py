@@ -1,18 +1,26 @@
 """Anchors: the points that are perturbed."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from graphprune.errors import AnchorError
+from graphprune.notebook import shown
+from graphprune.region.arrays import as_array
 from graphprune.region.ball import Ball
 from graphprune.region.domain import Domain
 from graphprune.region.norms import LINF, norm_of
+from graphprune.region.pixels import as_floats
 
 if TYPE_CHECKING:
     from graphprune.region.domain import Floats
+
+
+# The label of an anchor that has none: the network's own answer is meant.
+PREDICTED = -1
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,25 +30,70 @@ class Anchor:
     Attributes
     ----------
     x
-        Array of the network's sample shape (no batch axis), float32 or float64, finite.
+        The network's sample shape (no batch axis), finite: an array, or whatever NumPy makes one
+        of, such as lists and PyTorch tensors. Bytes are read as in files, when a network and a
+        domain are asked about.
     label
-        Class index y, from 0.
+        Class index y, from 0; without one it is what the network says.
     index
         Position in the anchors file, from 0.
     """
 
     x: NDArray[np.floating]
-    label: int
+    label: int = PREDICTED
     index: int = 0
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "x", as_array(self.x))
+
     def __repr__(self) -> str:
-        values = np.asarray(self.x)
-        return f"Anchor({self.index}: class {self.label}, {values.dtype} {values.shape})"
+        label = "no label" if self.label == PREDICTED else f"class {self.label}"
+        return f"Anchor({self.index}: {label}, {self.x.dtype} {self.x.shape})"
+
+    def _repr_html_(self) -> str:
+        """Show the point in a notebook, as a picture where it is an image."""
+        return shown(("anchor", "class"), (self.index, self._class), self.x)
+
+    @property
+    def _class(self) -> str:
+        return "as the network says" if self.label == PREDICTED else str(self.label)
 
     @property
     def center(self) -> "Floats":
         """The point in float64."""
+        if self.x.dtype.kind != "f":
+            raise AnchorError(
+                f"the anchor is of {self.x.dtype}, which domains read differently: give float32"
+            )
         return self.x.astype(np.float64)
+
+    def read_for(
+        self,
+        shape: tuple[int, ...],
+        classes: int,
+        domain: Domain,
+        predict: "Callable[[NDArray[np.floating]], int]",
+    ) -> "Anchor":
+        """The anchor with bytes as numbers, and with the predicted label where it has none.
+
+        Parameters
+        ----------
+        predict
+            The class of a point (*shape) that fits the network.
+
+        Raises
+        ------
+        AnchorError
+            The point does not fit the network, or lies outside the domain.
+        """
+        x = self.x
+        if x.dtype.kind in "iu":
+            x = as_floats(x, domain, "the anchor")
+        if not (isinstance(self.label, int | np.integer) and self.label == PREDICTED):
+            return replace(self, x=x)
+        known = replace(self, x=x, label=0)
+        known.require(shape, classes, domain)
+        return replace(known, label=predict(x))
 
     def ball(self, radius: float, domain: Domain, norm: str = LINF) -> Ball:
         """The points of `domain` within `radius` of the anchor."""
@@ -58,9 +111,8 @@ class Anchor:
         AnchorError
             Another shape, NaN or infinite values, a label out of range, a point outside.
         """
-        if not isinstance(self.x, np.ndarray) or self.x.dtype.kind != "f":
-            kind = getattr(self.x, "dtype", type(self.x).__name__)
-            raise AnchorError(f"the anchor is no array of float32 or float64, but {kind}")
+        if self.x.dtype.kind != "f":
+            raise AnchorError(f"the anchor is no array of float32 or float64, but {self.x.dtype}")
         if not isinstance(self.label, int | np.integer):
             raise AnchorError(f"the anchor's label is no integer, but {self.label!r}")
         if self.x.shape != shape:

@@ -1,7 +1,5 @@
-"""Points as PNG pictures: small ones inside a page, whole ones as files."""
+"""Points as PNG files, and the difference of two of them as a picture."""
 
-import base64
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,36 +9,10 @@ from numpy.typing import NDArray
 
 from graphprune.errors import GraphpruneError, OutputError
 from graphprune.ir.export import write_bytes
+from graphprune.notebook import data_uri, png, shares, whole_image
 from graphprune.region import Domain
 
 Array = NDArray[Any]
-# Pictures are shown small: larger ones are thinned to this many pixels a side.
-LARGEST = 64
-
-
-def as_image(x: Array) -> Array | None:
-    """(H, W) or (H, W, 3) of a point that is an image, thinned; None where it is none."""
-    image = whole_image(x)
-    if image is None:
-        return None
-    step = -(-max(image.shape[:2]) // LARGEST)
-    return image[::step, ::step]
-
-
-def whole_image(x: Array) -> Array | None:
-    """(H, W) or (H, W, 3) of a point that is an image; None where it is none."""
-    if x.ndim == 3 and x.shape[0] in (1, 3):
-        x = np.moveaxis(x, 0, -1)
-    elif not (x.ndim == 2 or (x.ndim == 3 and x.shape[-1] in (1, 3))):
-        return None
-    if min(x.shape[:2]) < 4:
-        return None
-    return x[..., 0] if x.ndim == 3 and x.shape[-1] == 1 else x
-
-
-def picture(x: Array, low: float, high: float) -> str:
-    """Data URI of an image with values in [low, high]."""
-    return _uri(_shares(x, low, high))
 
 
 def require_images(shape: tuple[int, ...], name: str) -> None:
@@ -69,7 +41,7 @@ def image_bytes(x: Array, domain: Domain) -> bytes:
     image = whole_image(x)
     assert image is not None
     low, high = domain.outermost if domain.bounded else (float(x.min()), float(x.max()))
-    return _png(_shares(image.astype(np.float64), low, high))
+    return png(shares(image.astype(np.float64), low, high))
 
 
 def save_images(folder: str | Path, images: Sequence[tuple[str, Array]], domain: Domain) -> None:
@@ -99,13 +71,6 @@ def make_folder(folder: str | Path) -> None:
         raise OutputError(f"{folder}: cannot make the folder: {error.strerror}") from None
 
 
-def _shares(x: Array, low: float, high: float) -> Array:
-    """Values in [low, high] as shares of the way."""
-    width = high - low if high > low else 1.0
-    shares: Array = np.clip((x - low) / width, 0, 1)
-    return shares
-
-
 def difference(x: Array, y: Array) -> str:
     """Data URI of y - x: grey where equal, orange where raised, blue where lowered."""
     change = (y.astype(np.float64) - x).reshape(*x.shape[:2], -1).mean(axis=2)
@@ -114,16 +79,4 @@ def difference(x: Array, y: Array) -> str:
     middle = np.array([0.96, 0.96, 0.96])
     raised, lowered = np.array([0.83, 0.37, 0.0]), np.array([0.0, 0.45, 0.7])
     end = np.where(share >= 0, raised, lowered)
-    return _uri(middle + np.abs(share) * (end - middle))
-
-
-def _uri(values: Array) -> str:
-    return "data:image/png;base64," + base64.b64encode(_png(values)).decode()
-
-
-def _png(values: Array) -> bytes:
-    from PIL import Image
-
-    buffer = io.BytesIO()
-    Image.fromarray((values * 255).round().astype(np.uint8)).save(buffer, "PNG", optimize=True)
-    return buffer.getvalue()
+    return data_uri(middle + np.abs(share) * (end - middle))

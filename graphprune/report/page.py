@@ -14,9 +14,10 @@ from graphprune.evaluate.at_radius import accuracy_text
 from graphprune.evaluate.reading import AnchorRecord, SummaryRecord
 from graphprune.evaluate.settings import domain_of
 from graphprune.ir.export import write_bytes
+from graphprune.notebook import as_image, picture
 from graphprune.region import Domain
 from graphprune.report.curves import stage_seconds
-from graphprune.report.images import as_image, difference, picture
+from graphprune.report.images import difference
 from graphprune.report.plots import accuracy_figure, inline_svg
 
 TEMPLATES = Path(__file__).parent / "templates"

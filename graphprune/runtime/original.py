@@ -15,6 +15,7 @@ from graphprune.ir.export import to_proto
 from graphprune.ir.load import read_model
 from graphprune.ir.network import Network
 from graphprune.ir.source import Source
+from graphprune.region import Anchor, Domain
 from graphprune.runtime.session import Executable
 
 log = logging.getLogger("graphprune")
@@ -29,6 +30,21 @@ def run_original(network: Network, x: NDArray[np.floating]) -> NDArray[np.floati
         ("original", "cpu"), lambda: _executable(network.source, network.source.proto)
     )
     return _run(network, session, network.source.output_name, x)
+
+
+def as_asked(network: Network, anchor: Anchor, domain: Domain) -> Anchor:
+    """An anchor as questions take it: bytes as numbers, and the network's label where it has none.
+
+    Raises
+    ------
+    AnchorError
+        It has no label and does not fit the network, or its bytes do not fit the domain.
+    """
+
+    def predicted(x: NDArray[np.floating]) -> int:
+        return int(np.argmax(run_original(network, x[None])[0]))
+
+    return anchor.read_for(network.input_shape, network.classes, domain, predicted)
 
 
 def run_file(network: Network, x: NDArray[np.floating]) -> NDArray[np.floating]:

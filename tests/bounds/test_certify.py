@@ -94,8 +94,9 @@ def test_without_a_domain_points_may_leave_the_unit_box() -> None:
 def test_what_is_no_anchor_is_said(metric: Callable[..., object], tiny: gp.Network) -> None:
     x = np.full(tiny.input_shape, 0.5, np.float32)
     for anchor, said in (
-        (gp.Anchor(x.tolist(), 0), "no array of float32 or float64, but list"),
-        (gp.Anchor((255 * x).astype(np.uint8), 0), "no array of float32 or float64, but uint8"),
+        (gp.Anchor(np.full(x.shape, "a"), 0), "no array of float32 or float64, but <U1"),
+        (gp.Anchor(x.astype(np.int64), 0), "could be bytes to divide by 255"),
+        (gp.Anchor(x[0]), "has shape"),
         (gp.Anchor(x, 1.5), "label is no integer, but 1.5"),  # type: ignore[arg-type]
     ):
         with pytest.raises(gp.AnchorError, match=said):

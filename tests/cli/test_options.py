@@ -47,7 +47,7 @@ HEARD_BY: tuple[tuple[str, set[str]], ...] = (
     ("graphprune/evaluate/store.py", {*METRICS, "experiment run"}),
     ("graphprune/evaluate/archive.py", {"report", "plot"}),
     ("graphprune/evaluate/anchors.py", {*METRICS, "opt"}),
-    ("graphprune/evaluate/pixels.py", {*METRICS, "opt"}),
+    ("graphprune/region/pixels.py", {*METRICS, "opt"}),
     ("graphprune/evaluate/", METRICS),
     ("graphprune/report/", {"report"}),
     ("graphprune/pipeline/", {*METRICS, "opt"}),

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graphprune.errors import AnchorError
-from graphprune.region import Domain
+from graphprune.region.domain import Domain
 
 Floats = NDArray[np.floating]
 
