@@ -53,6 +53,9 @@ class State:
         Where all rewrites that promise a ``ball`` keep their promises; None before the first.
     notes
         Choices of the running pass, for the report.
+    whole_units
+        Exact rewrites remove whole units and layers alone, so that the result runs no slower; by
+        default every neuron they can, so that the fewest are left.
     resources
         Resources of the pipeline: passes of many rounds raise `OutOfTimeError` at its deadline.
     """
@@ -64,6 +67,7 @@ class State:
     box: Box | None = None
     region: Region | None = None
     notes: tuple[str, ...] = ()
+    whole_units: bool = False
     running: "Pass | None" = None
     resources: Resources = field(default_factory=current)
 

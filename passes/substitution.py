@@ -77,7 +77,8 @@ class Substitution:
             result, state, name, {self.replacement: sum(counts)}, context.ball,
             rank=self.score, gamma=self.gamma, removed=counts,
         )  # fmt: skip
-        return state.rewritten(result, *(() if line.keeps_adversarial else (Attack,)))
+        state = state.rewritten(result, *(() if line.keeps_adversarial else (Attack,)))
+        return state.noting(f"{sum(counts)} of {network.live_neurons} neurons: {self.replacement}")
 
     def _context(self, state: State, name: str) -> tuple[LocalContext, State]:
         """The ball of the radius, or of d_adv, and the points known in it."""

@@ -8,6 +8,7 @@ result is taken.
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from typing import Any
 
 import numpy as np
 import onnx
@@ -142,13 +143,17 @@ def _later(node: onnx.NodeProto, opsets: Mapping[str, int]) -> list[int]:
 
 
 def _runtime(node: onnx.NodeProto, opsets: Mapping[str, int], feeds: Feeds) -> list[Array]:
+    proto = onnx.shape_inference.infer_shapes(model_of_node(node, opsets, feeds))
+    return [np.asarray(result) for result in opened(proto).run(None, dict(feeds))]
+
+
+def opened(proto: onnx.ModelProto) -> Any:
+    """A session of ONNX Runtime on the CPU, which complains of nothing."""
     import onnxruntime
 
-    proto = onnx.shape_inference.infer_shapes(model_of_node(node, opsets, feeds))
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(
+    return onnxruntime.InferenceSession(
         proto.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
-    return [np.asarray(result) for result in session.run(None, dict(feeds))]

@@ -7,7 +7,6 @@ label lookups of scikit-learn exports are dropped altogether.
 """
 
 import logging
-from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
 
@@ -27,6 +26,7 @@ from graphprune.ir.external import is_outside
 from graphprune.ir.load import ModelFile
 from graphprune.ir.shapes import inputs_of
 from graphprune.ir.source import HeadOperator, Layout
+from graphprune.ir.trim import ending_at, reads
 
 log = logging.getLogger("graphprune")
 
@@ -117,7 +117,7 @@ def _varying(graph: onnx.GraphProto) -> set[str]:
     """Values that depend on an input, not only on its shape."""
     varying = {value.name for value in inputs_of(graph)}
     for node in graph.node:
-        if node.op_type not in ("Shape", "Size") and not varying.isdisjoint(_reads(node)):
+        if node.op_type not in ("Shape", "Size") and not varying.isdisjoint(reads(node)):
             varying.update(node.output)
     return varying
 
@@ -247,42 +247,6 @@ def _normalises(node: onnx.NodeProto) -> bool:
     return node.op_type == "Normalizer" and any(
         a.name == "norm" and a.s in (b"L1", b"L2") for a in node.attribute
     )
-
-
-def ending_at(proto: onnx.ModelProto, scores: str) -> onnx.ModelProto:
-    """A copy whose only output is `scores`, with what it does not need left out."""
-    graph = proto.graph
-    needed, nodes = {scores}, []
-    for node in reversed(graph.node):
-        if any(out in needed for out in node.output):
-            nodes.append(node)
-            needed |= set(_reads(node))
-    trimmed = onnx.ModelProto()
-    trimmed.CopyFrom(proto)
-    short = trimmed.graph
-    known = {value.name: value for value in (*graph.output, *graph.value_info)}
-    if scores not in known:
-        inferred = onnx.shape_inference.infer_shapes(proto)
-        known |= {value.name: value for value in inferred.graph.value_info}
-    result = known.get(scores, onnx.ValueInfoProto(name=scores))
-    for field, kept in (
-        ("node", nodes[::-1]),
-        ("initializer", [t for t in graph.initializer if t.name in needed]),
-        ("input", [v for v in graph.input if v.name in needed]),
-        ("output", [result]),
-    ):
-        short.ClearField(field)
-        getattr(short, field).extend(kept)
-    return trimmed
-
-
-def _reads(node: onnx.NodeProto) -> Iterator[str]:
-    yield from node.input
-    for attribute in node.attribute:
-        for graph in (attribute.g, *attribute.graphs):
-            for inner in graph.node:
-                yield from _reads(inner)
-            yield from (value.name for value in graph.output)
 
 
 def check_axis(label: str, node: onnx.NodeProto, layout: Layout, opset: int) -> None:

@@ -149,7 +149,13 @@ def _part(label: str, value: onnx.ValueInfoProto, proto: onnx.ModelProto) -> Inp
 def _first_of_output(proto: onnx.ModelProto) -> int:
     """Length of the first of several axes of a model's output; 0 where it is not known."""
     scores = proto.graph.output[0]
-    if not scores.type.tensor_type.shape.dim:
-        (scores,) = onnx.shape_inference.infer_shapes(proto).graph.output
+    dims = scores.type.tensor_type.shape.dim
+    if not dims or not dims[0].HasField("dim_value"):
+        # The file speaks of a batch of any size, but its inputs have been given one.
+        bound = onnx.ModelProto()
+        bound.CopyFrom(proto)
+        bound.graph.output[0].type.tensor_type.ClearField("shape")
+        del bound.graph.value_info[:]
+        (scores,) = onnx.shape_inference.infer_shapes(bound).graph.output
     output = [d.dim_value for d in scores.type.tensor_type.shape.dim]
     return output[0] if len(output) > 1 else 0

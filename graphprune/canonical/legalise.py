@@ -1,7 +1,7 @@
 """The driver: bind the batch, infer shapes, fold constants, apply one rule per node."""
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
 
@@ -19,13 +19,15 @@ from graphprune.canonical.inputs import Point, point_of, track_parts
 from graphprune.canonical.memory import NUMBER, VALUE, constant_too_large, value_too_large
 from graphprune.canonical.patterns import Jumps, recognise
 from graphprune.canonical.refusals import folds, reason
+from graphprune.canonical.restore import islands_of
 from graphprune.errors import GraphpruneError, ModelError, UnsupportedError
 from graphprune.ir.export import with_own_source
 from graphprune.ir.load import ModelFile, half_precision, model_in_memory, read_model
 from graphprune.ir.network import Network
+from graphprune.ir.origin import form_of
 from graphprune.ir.rebuild import NetworkBuilder
 from graphprune.ir.shapes import Shapes, inputs_of, with_shapes
-from graphprune.ir.source import Layout, Source
+from graphprune.ir.source import Layout, Origin, Source
 from graphprune.operators.simplify import simplify
 
 log = logging.getLogger("graphprune")
@@ -77,7 +79,15 @@ def load(
         file = model_in_memory(model)
     else:
         file = read_model(model)
-    return canonicalise(with_shapes(file, fix_shape), output=output, whole=whole)
+    network = canonicalise(with_shapes(file, fix_shape), output=output, whole=whole)
+    origin = network.source.origin
+    if origin is None:
+        return network
+    origin = replace(
+        origin, path=file.path, sha256=file.sha256, fix_shape=fix_shape,
+        proto=file.proto if file.path is None else None,
+    )  # fmt: skip
+    return Network(network.model, replace(network.source, origin=origin))
 
 
 def from_proto(
@@ -187,7 +197,9 @@ def finish(file: ModelFile, head: Head, begun: Begun) -> Network:
     # itself, and points are confirmed by its canonical form.
     if any(node.domain not in RUNTIME_DOMAINS for node in begun.model.graph):
         return with_own_source(network)
-    return network
+    form = form_of(network.nodes, [network.input])
+    origin = Origin(form, islands_of(context, tuple(begun.model.graph), network))
+    return Network(network.model, replace(source, origin=origin))
 
 
 def _infer(

@@ -14,15 +14,20 @@ from graphprune.evaluate.settings import FIX_SHAPE, Settings
 from graphprune.runtime.provider import Provider
 
 if TYPE_CHECKING:
+    import onnx
+
     from graphprune.ir import Network
     from graphprune.pipeline import PassReport
     from graphprune.region import Anchor, Box, Domain
+    from graphprune.runtime.timing import Times
 
 EXAMPLES = """
 
 Examples:
 
-  graphprune opt model.onnx -o canonical.onnx
+  graphprune opt model.onnx -o same.onnx
+
+  graphprune opt model.onnx -o canonical.onnx --for verifier
 
   graphprune opt model.onnx -o small.onnx --anchors images.npz --index 3 \
 --passes "bounds{radius=0.05}, prune-stable, fuse-affine"
@@ -32,14 +37,38 @@ Examples:
 """
 
 
+STDOUT = "-"
+USES = ("runtime", "verifier")
+WHOLE = (
+    "the file as it was, since the rewritten one {}; --for verifier writes one of the fewest ReLUs"
+)
+
+
 @dataclass(frozen=True)
 class OptOptions:
     """The command line of `opt`."""
 
     model: str = field(metadata=option("ONNX file.", metavar="MODEL"))
-    output: str = field(metadata=option("File to write.", "-o", "--output"))
+    output: str = field(metadata=option("File to write; - is stdout.", "-o", "--output"))
     passes: str = field(
-        default="", metadata=option("Pipeline; without it the canonical form.", "--passes")
+        default="",
+        metadata=option(
+            "Pipeline; without it the file stays as it is, but for what its output does not need.",
+            "--passes",
+        ),
+    )
+    use: str = field(
+        default="runtime",
+        metadata=option(
+            "runtime: layers keep their form unless whole units or layers go, so that the result is"
+            " no slower. verifier: the fewest ReLUs, in affine operators and activations alone.",
+            "--for",
+            choices=lambda: USES,
+        ),
+    )
+    keep_outputs: bool = field(
+        default=False,
+        metadata=option("Keep the file's other outputs too.", "--keep-outputs"),
     )
     output_name: str | None = field(
         default=None,
@@ -89,6 +118,11 @@ class OptOptions:
     quiet: bool = again(EvaluateOptions, "quiet", help="No progress, no summary.")
     verbose: bool = again(EvaluateOptions, "verbose")
 
+    @property
+    def lowered(self) -> bool:
+        """True where the result is for tools that read few operators."""
+        return self.sequential or self.use == "verifier"
+
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
@@ -101,15 +135,18 @@ def opt(options: OptOptions) -> int:
     from graphprune.canonical import load
     from graphprune.errors import OutputError
     from graphprune.evaluate.documents import check_writable
-    from graphprune.ir.export import save
+    from graphprune.ir.export import write_bytes, written
     from graphprune.ir.shapes import parse_shapes
     from graphprune.pipeline import Pipeline
+    from graphprune.pipeline.no_slower import no_slower
     from graphprune.region import Domain
     from graphprune.runtime.resources import Resources, using
 
-    check_writable(options.output)
+    if options.output != STDOUT:
+        check_writable(options.output)
     texts = [options.passes] * bool(options.passes) + ["sequential"] * options.sequential
     pipeline = Pipeline.parse(", ".join(texts))
+    lowered = options.lowered
     domain = Domain(*parse_domain(options.domain))
     with using(Resources(provider=cast(Provider, options.provider), threads=options.threads)):
         network = load(
@@ -122,15 +159,29 @@ def opt(options: OptOptions) -> int:
         try:
             result = pipeline.run(
                 network, anchor, domain=domain, box=box, verify=options.verify_each,
-                dump=options.dump,
+                dump=options.dump, whole_units=not lowered,
             )  # fmt: skip
         except OSError as error:
             raise OutputError(f"--dump {options.dump}: {error.strerror}") from None
-        save(result.network, options.output)
-        if options.timing or options.stats:
-            _print_reports(result.report, options.timing, options.stats)
+        times, why = None, ""
+        if lowered or not pipeline.exact:
+            proto = written(result.network, lowered=lowered, keep_outputs=options.keep_outputs)
+        else:
+            proto, why, times = no_slower(
+                network, result.network, keep_outputs=options.keep_outputs
+            )
+        data = proto.SerializeToString()
+        if options.output == STDOUT:
+            sys.stdout.buffer.write(data)
+            sys.stdout.buffer.flush()
+        else:
+            write_bytes(options.output, data)
+        _print_reports(result.report, options)
         if not options.quiet:
-            print(f"{options.output}: {compare(network, result.network)}")
+            said = WHOLE.format(why) if why else compare(network, result.network, proto, times)
+            # Not between the bytes of the model.
+            stream = sys.stderr if options.output == STDOUT else sys.stdout
+            print(f"{options.output}: {said}", file=stream)
     return 0
 
 
@@ -184,13 +235,15 @@ def read_box(text: str, network: "Network", domain: "Domain") -> "Box":
     return Box(lower, upper)
 
 
-def compare(before: "Network", after: "Network") -> str:
-    """Say how much smaller and faster one network is than another."""
-    from graphprune.runtime.timing import milliseconds
+def compare(
+    before: "Network", after: "Network", proto: "onnx.ModelProto", times: "Times | None" = None
+) -> str:
+    """Say how much smaller and faster one network, written as `proto`, is than another."""
+    from graphprune.runtime.timing import race
 
-    times = [milliseconds(before, proto=before.source.proto), milliseconds(after)]
-    took = f"ONNX Runtime {times[0]:.4f} -> {times[1]:.4f} ms ({times[0] / times[1]:.2f}x)"
-    if any(time != time for time in times):
+    old, new = times or race(before, before.source.proto, proto)
+    took = f"ONNX Runtime {old:.4f} -> {new:.4f} ms ({old / new:.2f}x)"
+    if old != old or new != new:
         took = "ONNX Runtime cannot run it"
     return (
         f"living neurons {before.live_neurons} -> {after.live_neurons},"
@@ -200,16 +253,20 @@ def compare(before: "Network", after: "Network") -> str:
     )
 
 
-def _print_reports(reports: "tuple[PassReport, ...]", timing: bool, stats: bool) -> None:
+def _print_reports(reports: "tuple[PassReport, ...]", options: OptOptions) -> None:
+    """Print what was asked for of every pass: time, choices, and that its promise holds."""
     for report in reports:
-        seconds = f"  {report.seconds:8.3f} s" if timing else ""
-        print(
-            f"{report.name:20}{seconds}  {report.nodes:4} nodes  {report.neurons:7} neurons"
-            f"  {report.parameters:9} parameters  {report.multiply_adds:11} multiply-adds",
-            file=sys.stderr,
-        )
-        if stats:
+        if options.timing or options.stats:
+            seconds = f"  {report.seconds:8.3f} s" if options.timing else ""
+            print(
+                f"{report.name:20}{seconds}  {report.nodes:4} nodes  {report.neurons:7} neurons"
+                f"  {report.parameters:9} parameters  {report.multiply_adds:11} multiply-adds",
+                file=sys.stderr,
+            )
+        if options.stats:
             counts = ", ".join(f"{name} {count}" for name, count in report.operators)
             print(f"    operators: {counts}", file=sys.stderr)
             for note in report.notes:
                 print(f"    {note}", file=sys.stderr)
+        if report.checked is not None:
+            print(f"{report.name}: {report.checked}", file=sys.stderr)

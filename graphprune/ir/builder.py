@@ -49,6 +49,11 @@ class GraphBuilder:
         self._names.add(name)
         return name
 
+    def renamed(self, name: str, hint: str) -> str:
+        """A name in the place of one that is given up."""
+        self._names.discard(name)
+        return self.fresh(hint)
+
     def input(
         self, name: str, shape: Sequence[int | str], dtype: ir.DataType | None = None
     ) -> ir.Value:

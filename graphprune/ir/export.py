@@ -14,34 +14,52 @@ import onnx_ir as ir
 
 from graphprune.errors import OutputError
 from graphprune.ir.builder import GraphBuilder
-from graphprune.ir.external import MESSAGE
+from graphprune.ir.external import MESSAGE, has_external
 from graphprune.ir.network import BATCH, Network, data_inputs, operator
+from graphprune.ir.origin import file_model, original, untouched
+from graphprune.ir.outputs import with_other_outputs
 from graphprune.ir.rebuild import describe_as
 from graphprune.ir.source import HeadOperator, Layout, Source
 from graphprune.version import __version__
 
-# Rewrites of the same function that networks go through before they are written.
-_FORMS: list[Callable[[Network], Network]] = []
+TOO_LARGE = "the network's weights take {}, and an ONNX file holds 2 GiB"
+
+Rewrite = Callable[[Network], Network]
+# Rewrites of the same function that networks go through before they are written: those that bring
+# operators of the file back, then those of the dialect's own.
+_RESTORING: list[Rewrite] = []
+_FORMS: list[Rewrite] = []
 
 
-def register_written_form(rewrite: Callable[[Network], Network]) -> Callable[[Network], Network]:
-    """Make a rewrite known that every network goes through before it is written.
+def register_written_form(*, restores: bool = False) -> Callable[[Rewrite], Rewrite]:
+    """Decorator: a rewrite that every network goes through before it is written.
 
-    It keeps the function, and writes what runs with smaller rounding errors in float32.
+    It keeps the function, and writes what runs faster, or with smaller rounding errors in float32.
+
+    Parameters
+    ----------
+    restores
+        It brings operators of the file back, which a lowered form does without.
     """
-    _FORMS.append(rewrite)
-    return rewrite
+
+    def wrap(rewrite: Rewrite) -> Rewrite:
+        (_RESTORING if restores else _FORMS).append(rewrite)
+        return rewrite
+
+    return wrap
 
 
-def to_proto(network: Network, *, head: bool = True) -> onnx.ModelProto:
+def to_proto(network: Network, *, head: bool = True, lowered: bool = False) -> onnx.ModelProto:
     """The network as an ONNX model with the file's input and output names, dtype and layout.
 
     Parameters
     ----------
     head
         Keep the operators that the file has above the logits (a Softmax, a last Sigmoid).
+    lowered
+        Write what the file's operators became, for tools that read few.
     """
-    for rewrite in _FORMS:
+    for rewrite in (*(() if lowered else _RESTORING), *_FORMS):
         network = rewrite(network)
     source = network.source
     half = source.dtype == np.float16
@@ -72,9 +90,7 @@ def to_proto(network: Network, *, head: bool = True) -> onnx.ModelProto:
     model.metadata_props["graphprune.version"] = __version__
     size = sum(v.const_value.nbytes for v in model.graph.initializers.values() if v.const_value)
     if size >= MESSAGE:
-        raise OutputError(
-            f"the network's weights take {size / 2**30:.2f} GiB, and an ONNX file holds 2 GiB"
-        )
+        raise OutputError(TOO_LARGE.format(f"{size / 2**30:.2f} GiB"))
     proto = ir.to_proto(model)
     return onnx.shape_inference.infer_shapes(proto)
 
@@ -110,7 +126,9 @@ def _batch_name(source: Source) -> str:
 
 
 def _restore(b: GraphBuilder, y: ir.Value, layout: Layout) -> ir.Value:
-    """Logits (N, classes) in the file's output layout, always as a node of its own."""
+    """Logits (N, classes) in the file's output layout: the output of a node."""
+    if layout.batch == 0 and len(layout.sample) == 1 and y.producer() is not None:
+        return y
     if layout.batch is None:
         return b.op("Reshape", [y, b.ints(layout.shape)])
     y = b.op("Reshape", [y, b.ints([-1, *layout.sample])])
@@ -149,6 +167,30 @@ def speaks_for_itself(network: Network) -> bool:
     return network.model.metadata_props.get(rewrites) == known.get(rewrites)
 
 
+def written(
+    network: Network, *, lowered: bool = False, keep_outputs: bool = False
+) -> onnx.ModelProto:
+    """The network as `save` writes it: the file's own graph where no pass has touched a node.
+
+    Parameters
+    ----------
+    lowered
+        See `to_proto`.
+    keep_outputs
+        Keep the file's other outputs, computed as in the file.
+    """
+    if not lowered and untouched(network):
+        proto = original(network, keep_outputs=keep_outputs)
+        if proto.ByteSize() >= MESSAGE or has_external(proto):
+            raise OutputError(TOO_LARGE.format("more than 2 GiB"))
+        return proto
+    proto = to_proto(network, lowered=lowered)
+    origin = network.source.origin
+    if keep_outputs and origin is not None and origin.known:
+        return with_other_outputs(proto, file_model(origin), network.source.file_output)
+    return proto
+
+
 def save(network: Network, path: str | Path) -> None:
     """Write the network; the file appears whole or not at all.
 
@@ -157,7 +199,7 @@ def save(network: Network, path: str | Path) -> None:
     OutputError
         The file cannot be written.
     """
-    write_bytes(path, to_proto(network).SerializeToString())
+    write_bytes(path, written(network).SerializeToString())
 
 
 def write_bytes(path: str | Path, data: bytes) -> None:

@@ -38,7 +38,8 @@ class NetworkBuilder:
         node = self.graph.nodes[-1]
         node.meta["operator"] = op
         if name is not None:
-            out.name = node.name = self.graph.fresh(name)
+            # The operator's own label is free again: rebuilding keeps all names.
+            out.name = node.name = self.graph.renamed(str(out.name), name)
         out.type = ir.TensorType(self.graph.float_type)
         out.shape = ir.Shape([BATCH, *op.output_shape(*(sample_shape(v) for v in inputs))])
         return out

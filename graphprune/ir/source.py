@@ -1,6 +1,6 @@
 """Where a network came from: the file's own model, which has the last word on every point."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -53,6 +53,74 @@ class InputPart:
     name: str
     layout: Layout
     dtype: np.dtype[np.floating]
+
+
+# Operators of the dialect in graph order, and what they read: numbers of the inputs, then of the
+# operators themselves.
+Form = tuple[tuple[object, tuple[int, ...]], ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Island:
+    """An operator of the file that became several of the dialect (a maximum, a LeakyRelu).
+
+    Attributes
+    ----------
+    op_type, attributes
+        As in the file.
+    operands
+        Its inputs in order: names of canonical values, numbers of constants; None where it has
+        none.
+    output
+        Name of the canonical value that it computes.
+    shape
+        The sample's shape of its output in the file, which that value may have but for a reshape.
+    form
+        The operators that stand for it.
+    """
+
+    op_type: str
+    attributes: Mapping[str, Any]
+    operands: tuple[str | NDArray[np.generic] | None, ...]
+    output: str
+    shape: tuple[int, ...]
+    form: Form
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The canonical values that it reads, each once."""
+        return tuple(dict.fromkeys(name for name in self.operands if isinstance(name, str)))
+
+
+@dataclass(frozen=True, eq=False)
+class Origin:
+    """The file a network was loaded from, for writing what no rewrite has touched.
+
+    Attributes
+    ----------
+    form
+        The canonical network as it was loaded.
+    islands
+        The operators that became several.
+    path, sha256
+        Where the file lies; None for a model in memory.
+    proto
+        A model in memory. Without this and a path the file is not known.
+    fix_shape
+        Sizes that were given to dynamic axes.
+    """
+
+    form: Form
+    islands: tuple[Island, ...]
+    path: Path | None = None
+    sha256: str = ""
+    proto: onnx.ModelProto | None = None
+    fix_shape: Mapping[str, Sequence[int]] | None = None
+
+    @property
+    def known(self) -> bool:
+        """True where the file can be read again."""
+        return self.path is not None or self.proto is not None
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,6 +183,8 @@ class Source:
     parts
         The file's inputs in order, where they are several: one point, whose elements are theirs
         one after the other.
+    origin
+        The file that this or the network before its rewrites was loaded from.
     """
 
     proto: onnx.ModelProto
@@ -130,6 +200,7 @@ class Source:
     head: tuple[HeadOperator, ...] = ()
     parts: tuple[InputPart, ...] = ()
     dropped: bool = False
+    origin: Origin | None = None
 
     @property
     def inputs(self) -> tuple[InputPart, ...]:

@@ -37,7 +37,7 @@ class Clip:
         return shapes[0]
 
 
-@register_written_form
+@register_written_form()
 def with_clips(network: Network) -> Network:
     """The same function with every ReLU that stands for an end as a Clip at that end.
 

@@ -14,7 +14,7 @@ from graphprune.ir.network import operator
 from graphprune.notebook import table
 from graphprune.passes.base import Pass, State, execute
 from graphprune.pipeline.text import parse, unparse
-from graphprune.pipeline.verify import check_promise, check_reading
+from graphprune.pipeline.verify import Checked, check_promise, check_reading
 from graphprune.progress import Progress, quiet
 from graphprune.region import Anchor, Box, Domain
 from graphprune.runtime.original import as_asked
@@ -37,6 +37,8 @@ class PassReport:
         (operator, count) of the canonical graph, by name.
     notes
         The choices the pass made: for fusion, the form of every segment.
+    checked
+        The points on which its promise was checked; None where it was not.
     """
 
     name: str
@@ -46,17 +48,25 @@ class PassReport:
     multiply_adds: int
     operators: tuple[tuple[str, int], ...] = ()
     notes: tuple[str, ...] = ()
+    checked: Checked | None = None
 
     @property
     def nodes(self) -> int:
         return sum(count for _, count in self.operators)
 
     @classmethod
-    def of(cls, name: str, network: Network, seconds: float, notes: tuple[str, ...]) -> Self:
+    def of(
+        cls,
+        name: str,
+        network: Network,
+        seconds: float,
+        notes: tuple[str, ...],
+        checked: Checked | None,
+    ) -> Self:
         counts = Counter(type(operator(node)).__name__ for node in network.nodes)
         return cls(
             name, seconds, network.live_neurons, network.parameters, network.multiply_adds,
-            tuple(sorted(counts.items())), notes,
+            tuple(sorted(counts.items())), notes, checked,
         )  # fmt: skip
 
 
@@ -103,6 +113,7 @@ class PipelineOptions(TypedDict, total=False):
     progress: Progress
     verify: bool
     dump: str | Path | None
+    whole_units: bool
 
 
 @dataclass(frozen=True)
@@ -124,6 +135,11 @@ class Pipeline:
 
     def __str__(self) -> str:
         return unparse(self.passes)
+
+    @property
+    def exact(self) -> bool:
+        """True where every pass keeps the function, everywhere or in its ball or box."""
+        return all(item.promise in ("everywhere", "ball") for item in self.passes)
 
     def run(
         self,
@@ -153,6 +169,9 @@ class Pipeline:
         dump
             A folder, made where it is missing: the network before the first pass and after each
             one, as ``00-input.onnx``, ``01-NAME.onnx``, ...
+        whole_units
+            Exact rewrites remove whole units and layers alone: the result runs no slower, and has
+            more neurons left.
 
         Returns
         -------
@@ -174,6 +193,7 @@ class Pipeline:
         state = State(
             network, anchor, domain, box=options.get("box"),
             facts={type(fact): fact for fact in options.get("facts", ())}, resources=resources,
+            whole_units=options.get("whole_units", False),
         )  # fmt: skip
         report = []
         if options.get("verify"):
@@ -188,9 +208,9 @@ class Pipeline:
             if state.network is not network:
                 state.network.model.metadata_props["graphprune.pipeline"] = str(self)
             _dump(state.network, dump, number, item.name)
-            report.append(PassReport.of(item.name, state.network, seconds, state.notes))
-            if options.get("verify"):
-                check_promise(item, before, state)
+            checked = check_promise(item, before, state) if options.get("verify") else None
+            notes = state.notes
+            report.append(PassReport.of(item.name, state.network, seconds, notes, checked))
         return PipelineResult(state.network, tuple(report), state)
 
 

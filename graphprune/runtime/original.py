@@ -9,12 +9,12 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from graphprune.canonical.heads import ending_at
 from graphprune.errors import UnsupportedError
 from graphprune.ir.export import to_proto
 from graphprune.ir.load import read_model
 from graphprune.ir.network import Network
 from graphprune.ir.source import Source
+from graphprune.ir.trim import ending_at
 from graphprune.region import Anchor, Domain
 from graphprune.runtime.session import Executable
 

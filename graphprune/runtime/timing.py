@@ -8,6 +8,10 @@ import onnx
 from graphprune.ir.network import Network
 from graphprune.runtime.session import Executable
 
+Times = tuple[float, float]
+# Two models are timed by turns, so many times for so many seconds each.
+ROUNDS, SHARE = 6, 0.05
+
 
 def milliseconds(
     network: Network,
@@ -46,3 +50,16 @@ def milliseconds(
         best = min(best, perf_counter() - before)
         count += 1
     return 1e3 * float(best)
+
+
+def race(network: Network, first: onnx.ModelProto, second: onnx.ModelProto) -> Times:
+    """Milliseconds of two models by turns, so that other work slows both; NaN where one fails.
+
+    Sessions are opened anew for every turn: where their memory lies makes a difference too.
+    """
+    best = [float("inf")] * 2
+    for _ in range(ROUNDS):
+        for place, proto in enumerate((first, second)):
+            took = milliseconds(network, proto=proto, seconds=SHARE)
+            best[place] = float(np.minimum(best[place], took))
+    return best[0], best[1]
