@@ -36,8 +36,9 @@ from graphprune.backends.scip.program import (
 )
 from graphprune.bounds import LayerBounds
 from graphprune.errors import UnsupportedError
+from graphprune.functions import GeluTanh, Sigmoid, Softplus, Tanh
 from graphprune.ir.network import Network, activation_of
-from graphprune.operators import GeluTanh, Relu, Sigmoid, Softplus, Tanh
+from graphprune.operators import Relu
 from graphprune.region import Ball
 from graphprune.transforms.matrix import matrix_of
 

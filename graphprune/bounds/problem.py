@@ -145,7 +145,25 @@ class BoundsProblem:
         return self._layers
 
     def add(self, layer: LayerBounds) -> None:
-        """Take the bounds of the next pre-activation, which engines read from here on."""
+        """Take the bounds of the next pre-activation, which engines read from here on.
+
+        Raises
+        ------
+        GraphpruneError
+            Its activation is not defined on all of them.
+        """
+        node = self.network.activations[len(self._layers)]
+        beyond = activation_of(node).undefined(
+            layer.lower.astype(np.float64), layer.upper.astype(np.float64)
+        )
+        if beyond.any():
+            box, neuron = np.argwhere(beyond)[0]
+            low, high = layer.lower[box, neuron], layer.upper[box, neuron]
+            raise GraphpruneError(
+                f"node '{node.name}' ({type(activation_of(node)).__name__}): not defined on all of"
+                f" [{low:.6g}, {high:.6g}], the bounds of its input {neuron}: a smaller radius or"
+                " box may do"
+            )
         self._layers.append(layer)
 
     @property

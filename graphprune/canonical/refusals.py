@@ -51,9 +51,6 @@ REASONS: dict[str, str] = {
     "Loop": f"loops: {_CONTROL}",
     "If": f"chooses between subgraphs: {_CONTROL}",
     "Scan": f"scans a sequence: {_CONTROL}",
-    "HardSwish": f"x * hardsigmoid(x) {_PRODUCT}; train with ReLU6 or HardSigmoid instead",
-    "Swish": f"SiLU (Swish), x * sigmoid(x), {_PRODUCT}; train with Gelu or ReLU instead",
-    "Mish": f"x * tanh(softplus(x)) {_PRODUCT}; train with Gelu or ReLU instead",
     "ThresholdedRelu": f"jumps from 0 to alpha: {_JUMP}; use Relu or LeakyRelu",
     "Sign": f"jumps at 0: {_JUMP}",
     "Round": f"rounds: {_JUMP}",
@@ -82,13 +79,6 @@ REASONS: dict[str, str] = {
     "Softmax": "only as the last layer, over the classes, where it is cut (attention is not"
     " supported)",
     "LogSoftmax": "only as the last layer, over the classes, where it is cut",
-    "Sqrt": "is neither piecewise linear nor one of the smooth activations",
-    "Exp": "is neither piecewise linear nor one of the smooth activations",
-    "Log": "is neither piecewise linear nor one of the smooth activations",
-    "Erf": "is only supported as part of Gelu, x/2 (1 + erf(x/c))",
-    "Elu": "is not one of the smooth activations (Sigmoid, Tanh, Softplus, Gelu)",
-    "Selu": "is not one of the smooth activations (Sigmoid, Tanh, Softplus, Gelu)",
-    "Celu": "is not one of the smooth activations (Sigmoid, Tanh, Softplus, Gelu)",
     "TreeEnsemble": _TREES,
     "TreeEnsembleClassifier": _TREES,
     "TreeEnsembleRegressor": _TREES,
@@ -99,9 +89,8 @@ REASONS: dict[str, str] = {
     "Binarizer": f"jumps at its threshold: {_JUMP}",
 }
 
-# Names of the product of a value with one of these activations of it.
-_PRODUCTS = {"Sigmoid": "Swish", "HardSigmoid": "HardSwish", "Clip": "HardSwish", "Tanh": "Mish"}
-_GATES = ("Sigmoid", "HardSigmoid", "Tanh", "Softmax")
+# Curves that gates are.
+_GATES = ("Sigmoid", "HardSigmoid", "Clip", "Tanh", "Softmax")
 
 REMEDY = "the operator is not supported; docs/operators.md lists what is"
 
@@ -120,34 +109,13 @@ def reason(op_type: str, domain: str) -> str:
 
 def product_reason(node: ir.Node) -> str:
     """Why a product of two computed values is refused."""
-    values = [value for value in node.inputs if value is not None]
-    gate = ""
-    for value in values:
-        curve = _curve(value)
-        inner = None if curve is None else curve.inputs[0]
-        if curve is None or inner is None:
-            continue
-        if curve.op_type == "Tanh" and (soft := inner.producer()) and soft.op_type == "Softplus":
-            inner = soft.inputs[0]
-        elif curve.op_type == "Tanh":
-            inner = None
-        own = set(roots(inner))
-        if any(own.intersection(roots(other)) for other in values if other is not value):
-            return REASONS[_PRODUCTS[curve.op_type]]
-        gate = gate or (curve.op_type if curve.op_type in _GATES else "")
-    if gate:
-        return (
-            f"multiplies a value by a gate, the {gate} of another, as LSTM and GRU cells, gated"
-            " linear units and squeeze-and-excitation do: the network is not piecewise linear;"
-            " train without the gate"
-        )
-    return "multiplies two computed values: the network is not piecewise linear"
-
-
-def _curve(value: ir.Value) -> ir.Node | None:
-    """The activation that a value is a line of."""
-    for below in roots(value):
-        node = below.producer()
-        if node is not None and node.op_type in _PRODUCTS:
-            return node
-    return None
+    for value in node.inputs:
+        for below in roots(value):
+            curve = below.producer()
+            if curve is not None and curve.op_type in _GATES:
+                return (
+                    f"multiplies a value by a gate, the {curve.op_type} of another, as LSTM and GRU"
+                    " cells, gated linear units and squeeze-and-excitation do: products of two"
+                    " computed values are not supported; train without the gate"
+                )
+    return "multiplies two computed values: such products are not supported"

@@ -94,11 +94,6 @@ class Activation(Operator, Protocol):
         """Linear on either side of 0, 0 below it: a neuron may be stable."""
         ...
 
-    @property
-    def slopes(self) -> tuple[float, float]:
-        """Bounds of the derivative."""
-        ...
-
     def value(self, z: Floats) -> Floats:
         """The activation in float64."""
         ...
@@ -107,8 +102,16 @@ class Activation(Operator, Protocol):
         """`rows` times the derivative at pre-activation `z` (a subgradient where it has none)."""
         ...
 
+    def slope_range(self, lower: Floats, upper: Floats) -> tuple[Floats, Floats]:
+        """The least and the largest derivative on [lower, upper]."""
+        ...
+
+    def undefined(self, lower: Floats, upper: Floats) -> Bools:
+        """True where the activation has no value somewhere in [lower, upper]."""
+        ...
+
     def interval(self, lower: Floats, upper: Floats) -> tuple[Floats, Floats]:
-        """Exact image of [lower, upper]."""
+        """Image of [lower, upper], rounded outward where it is not exact."""
         ...
 
     def lines(

@@ -15,7 +15,6 @@ from graphprune.operators.conv import Conv
 from graphprune.operators.conv_transpose import ConvTranspose
 from graphprune.operators.dense import Dense
 from graphprune.operators.gather import Gather
-from graphprune.operators.gelu import Gelu, GeluTanh
 from graphprune.operators.matmul import MatMul
 from graphprune.operators.pad import Pad
 from graphprune.operators.reduce_sum import ReduceSum
@@ -24,9 +23,6 @@ from graphprune.operators.relu import Relu
 from graphprune.operators.reshape import Reshape
 from graphprune.operators.scale import Scale
 from graphprune.operators.shift import Shift
-from graphprune.operators.sigmoid import Sigmoid
-from graphprune.operators.softplus import Softplus
-from graphprune.operators.tanh import Tanh
 from graphprune.operators.transpose import Transpose
 
 __all__ = [
@@ -38,8 +34,6 @@ __all__ = [
     "ConvTranspose",
     "Dense",
     "Gather",
-    "Gelu",
-    "GeluTanh",
     "MatMul",
     "Pad",
     "ReduceSum",
@@ -47,9 +41,6 @@ __all__ = [
     "Reshape",
     "Scale",
     "Shift",
-    "Sigmoid",
-    "Softplus",
-    "Tanh",
     "Transpose",
     "register",
 ]

@@ -32,7 +32,6 @@ class Relu:
     upper: bool = False
 
     piecewise_linear: ClassVar[bool] = True
-    slopes: ClassVar[tuple[float, float]] = (0.0, 1.0)
 
     def forward(self, b: GraphBuilder, *inputs: ir.Value) -> ir.Value:
         return b.op("Relu", inputs)
@@ -42,6 +41,12 @@ class Relu:
 
     def value(self, z: Floats) -> Floats:
         return np.maximum(z, 0.0)
+
+    def slope_range(self, lower: Floats, upper: Floats) -> tuple[Floats, Floats]:
+        return np.heaviside(lower, 0.0), np.heaviside(upper, 0.0)
+
+    def undefined(self, lower: Floats, upper: Floats) -> NDArray[np.bool_]:
+        return np.zeros(lower.shape, dtype=bool)
 
     def derivative(self, b: GraphBuilder, z: ir.Value, rows: ir.Value) -> ir.Value:
         zero = b.scalar(0.0)

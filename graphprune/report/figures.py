@@ -12,6 +12,7 @@ from graphprune.attacks.attack import attack
 from graphprune.evaluate.distance import distance
 from graphprune.evaluate.experiment import Measured
 from graphprune.ir import Network
+from graphprune.operators import Relu
 from graphprune.pipeline import Pipeline
 from graphprune.region import Anchor
 from graphprune.report.plots import COLOURS, INK
@@ -95,7 +96,7 @@ def replacements_figure(z0: float = -0.6, z1: float = 1.1) -> "Figure":
     z = np.linspace(-1.5, 1.5, 301)
     relu = np.maximum(z, 0.0)
     ends = np.array([z0, z1])
-    slope, offset = (float(v[0]) for v in secant(ends[:1], ends[1:], *np.maximum(ends, 0)[:, None]))
+    slope, offset = (float(v[0]) for v in secant(ends[:1], ends[1:], Relu()))
     anchor = max(z0, 0.0)
     sampled = np.linspace(-1.2, 1.4, 101)
     step, rise = sampled - z0, np.maximum(sampled, 0.0) - anchor

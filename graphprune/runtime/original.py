@@ -117,7 +117,7 @@ class _Reference:
     def __init__(self, proto: onnx.ModelProto) -> None:
         from onnx.reference import ReferenceEvaluator
 
-        from graphprune.operators.reference import NEW_OPS
+        from graphprune.functions.reference import NEW_OPS
 
         self._evaluator = ReferenceEvaluator(proto, new_ops=NEW_OPS)
         self.outputs = tuple(value.name for value in proto.graph.output)

@@ -25,7 +25,7 @@ class Reference:
     def __init__(self, model: ir.Model | onnx.ModelProto) -> None:
         from onnx.reference import ReferenceEvaluator
 
-        from graphprune.operators.reference import NEW_OPS
+        from graphprune.functions.reference import NEW_OPS
 
         proto = model if isinstance(model, onnx.ModelProto) else ir.to_proto(model)
         self._evaluator = ReferenceEvaluator(proto, new_ops=NEW_OPS)

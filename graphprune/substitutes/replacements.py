@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graphprune.bounds import LayerBounds
+from graphprune.ir.network import Activation
 from graphprune.plugins import Registry
 from graphprune.substitutes.context import LocalContext
 
@@ -79,18 +80,18 @@ def replacements() -> Mapping[str, NeuronReplacement]:
     return _REPLACEMENTS.known()
 
 
-def secant(
-    z0: Floats, z1: Floats, s0: Floats, s1: Floats, limits: tuple[float, float] = (0.0, 1.0)
-) -> tuple[Floats, Floats]:
-    """(c, d) of the lines through (z0, s0) and (z1, s1); c lies within `limits`.
+def secant(z0: Floats, z1: Floats, sigma: Activation) -> tuple[Floats, Floats]:
+    """(c, d) of the lines that meet an activation at z0 and z1.
 
-    Secants are no steeper than the derivative can be (0 to 1 for ReLU); near-equal
-    pre-activations would let rounding throw them far out.
+    Secants are no steeper than the derivative between these points; near-equal pre-activations
+    would let rounding throw them far out.
     """
+    s0, s1 = sigma.value(z0), sigma.value(z1)
     gap = z1 - z0
     same = gap == 0
-    slope = np.where(same, 0.0, (s1 - s0) / np.where(same, 1.0, gap))
-    slope = np.clip(slope, *limits)
+    slope = (s1 - s0) / np.where(same, 1.0, gap)
+    slope = np.clip(slope, *sigma.slope_range(np.minimum(z0, z1), np.maximum(z0, z1)))
+    slope = np.where(same, 0.0, slope)
     return slope, s0 - slope * z0
 
 
@@ -113,7 +114,7 @@ def through_kept(context: LocalContext, layer: int, bounds: LayerBounds) -> Neur
     s = sigma.value(z)
     neurons = np.arange(z.shape[1])
     far = np.abs(z - z[0]).argmax(axis=0)
-    slope, offset = secant(z[0], z[far, neurons], s[0], s[far, neurons], sigma.slopes)
+    slope, offset = secant(z[0], z[far, neurons], sigma)
     miss = np.abs(slope * z + offset - s).max(axis=0)
     return NeuronLines(slope, offset, miss <= EXACT * (1.0 + np.abs(z).max(axis=0)))
 
@@ -142,6 +143,5 @@ def over_segment(context: LocalContext, layer: int, bounds: LayerBounds) -> Neur
 def chord(context: LocalContext, layer: int, bounds: LayerBounds) -> NeuronLines:
     lower, upper = bounds.lower[0].astype(np.float64), bounds.upper[0].astype(np.float64)
     sigma, z0 = context.activation(layer), context.at_anchor[layer]
-    value = sigma.value
-    slope, _ = secant(lower, upper, value(lower), value(upper), sigma.slopes)
-    return NeuronLines(slope, value(z0) - slope * z0, np.ones(len(z0), dtype=bool))
+    slope, _ = secant(lower, upper, sigma)
+    return NeuronLines(slope, sigma.value(z0) - slope * z0, np.ones(len(z0), dtype=bool))

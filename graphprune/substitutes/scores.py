@@ -54,7 +54,7 @@ def width(context: LocalContext, layer: int, bounds: LayerBounds, lines: NeuronL
 def gap(context: LocalContext, layer: int, bounds: LayerBounds, lines: NeuronLines) -> Floats:
     lower, upper = bounds.lower[0].astype(np.float64), bounds.upper[0].astype(np.float64)
     sigma = context.activation(layer)
-    line = secant(lower, upper, sigma.value(lower), sigma.value(upper), sigma.slopes)
+    line = secant(lower, upper, sigma)
     return _error(context, layer, bounds, *line)
 
 

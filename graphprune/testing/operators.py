@@ -105,8 +105,14 @@ def _conv_transpose(draw: Draw, w: Writer) -> None:
     w.node("ConvTranspose", [w.last, weight], (out, *sides), strides=[stride] * 2)
 
 
+CURVES = [
+    "Sigmoid", "Tanh", "Softplus", "Elu", "Celu", "Selu", "HardSwish", "Softsign", "Erf", "Sin",
+    "Cos", "Atan",
+]  # fmt: skip
+
+
 def _smooth(draw: Draw, w: Writer) -> None:
-    w.node(draw(st.sampled_from(["Sigmoid", "Tanh", "Softplus"])), [w.last], w.shape)
+    w.node(draw(st.sampled_from(CURVES)), [w.last], w.shape)
 
 
 def _cumulative(draw: Draw, w: Writer) -> None:
@@ -192,7 +198,7 @@ def many_operator_models(
     classes
         Number of outputs; drawn from 2 to 4 by default.
     smooth
-        Also draw Sigmoid, Tanh and Softplus.
+        Also draw curved scalar functions.
     longest
         Most steps between the input and the dense layer at the end.
     """

@@ -183,7 +183,7 @@ def _run(
     """The operator on values (N, *sample), by the reference implementation of the standard."""
     from onnx.reference import ReferenceEvaluator
 
-    from graphprune.operators.reference import NEW_OPS
+    from graphprune.functions.reference import NEW_OPS
 
     b = GraphBuilder(np.float64)
     inputs = [b.input(f"x{i}", [BATCH, *shape]) for i, shape in enumerate(shapes)]

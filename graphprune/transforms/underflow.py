@@ -54,7 +54,7 @@ def slack(network: Network, index: int) -> Slack:
 def _slack(segment: Segment) -> Slack:
     from onnx.reference import ReferenceEvaluator
 
-    from graphprune.operators.reference import NEW_OPS
+    from graphprune.functions.reference import NEW_OPS
 
     feeds = {f"source{i}": np.ones((1, *sample_shape(s))) for i, s in enumerate(segment.sources)}
     feeds["target"] = np.ones((1, *sample_shape(segment.target)))

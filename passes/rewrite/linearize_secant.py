@@ -52,7 +52,7 @@ class LinearizeSecant:
         for index in network.source_layers(layers):
             sigma = activation_of(network.activations[index])
             z0, z1 = z[index]
-            slope, offset = secant(z0, z1, sigma.value(z0), sigma.value(z1), sigma.slopes)
+            slope, offset = secant(z0, z1, sigma)
             every = np.ones(len(slope), dtype=bool)
             replacements[index] = Replacement.nothing(len(slope)).with_lines(every, slope, offset)
         result = apply(network, replacements)

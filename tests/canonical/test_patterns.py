@@ -10,9 +10,18 @@ from onnx import numpy_helper
 import graphprune as gp
 from graphprune.canonical.survey import survey
 from graphprune.errors import UnsupportedError
+from graphprune.functions import (
+    Gelu,
+    GeluTanh,
+    HardSwish,
+    Mish,
+    ScalarFunction,
+    Silu,
+    Softplus,
+)
 from graphprune.ir.load import read_model
 from graphprune.ir.network import activation_of
-from graphprune.operators import Gelu, GeluTanh, Relu, Softplus
+from graphprune.operators import Relu
 from graphprune.runtime.reference import Reference, forward64
 from tests.canonical.models import agrees, model_of, node
 
@@ -134,6 +143,38 @@ def test_softplus(name: str) -> None:
         assert np.max(np.abs(forward64(network, x)[0] - expected)) < 1e-13
 
 
+GATES: dict[str, tuple[Parts, ScalarFunction]] = {
+    "silu": ([node("Sigmoid", "x", "s"), node("Mul", "x s")], Silu()),
+    "quick gelu": ([node("Mul", "x far", "a"), node("Sigmoid", "a", "s"), node("Mul", "x s")], Silu()),
+    "silu, scaled and mirrored": (
+        [node("Neg", "x", "n"), node("Sigmoid", "n", "s"), node("Mul", "x two", "a"),
+         node("Div", "s three", "t"), node("Mul", "t a")], Silu()),
+    "hard swish": ([node("HardSigmoid", "x", "s", alpha=1 / 6), node("Mul", "s x")], HardSwish()),
+    "hard swish of another slope": ([node("HardSigmoid", "x", "s"), node("Mul", "s x")], HardSwish()),
+    "by relu6": ([node("Add", "x three", "a"), node("Clip", "a zero six", "c"), node("Mul", "x c", "m"),
+                  node("Div", "m six")], HardSwish()),
+    "by relu6, divided first": (
+        [node("Add", "x three", "a"), node("Clip", "a zero six", "c"), node("Div", "c six", "d"),
+         node("Mul", "d x")], HardSwish()),
+    "mish": ([node("Softplus", "x", "s"), node("Tanh", "s", "t"), node("Mul", "x t")], Mish()),
+    "mish of pytorch dynamo": (
+        [*SOFTPLUS["pytorch dynamo"][:-1], node("Where", "c x s", "p"), node("Tanh", "p", "t"),
+         node("Mul", "x t")], Mish()),
+    "mish by exp and log": ([*SOFTPLUS["log"][:-1], node("Log", "p", "l"), node("Tanh", "l", "t"),
+                             node("Mul", "t x")], Mish()),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", GATES)
+def test_products_with_a_gate_of_the_same_value(name: str) -> None:
+    parts, function = GATES[name]
+    network, curve = recognised(parts, low=-6, high=6)
+    assert curve == function
+    x = np.random.default_rng(0).uniform(-6, 6, (50, 5))
+    expected = Reference(with_float64_constants(written(parts)))({"x": x})[0]
+    assert np.max(np.abs(forward64(network, x)[0] - expected)) < 1e-13
+
+
 @pytest.mark.parametrize("parts", HINGES.values(), ids=HINGES)
 def test_choices_between_lines_that_meet(parts: Parts) -> None:
     assert isinstance(recognised(parts, low=-3, high=5)[1], Relu)
@@ -168,19 +209,19 @@ REFUSED: dict[str, tuple[Parts, str]] = {
                          "the Greater c.*compares computed values"),
     "softplus below": ([node("Softplus", "x", "s"), node("Greater", "x six", "c"), node("Where", "c s x")],
                        "the Greater c.*compares computed values"),
-    "erf alone": ([node("Erf", "x", "e"), node("Add", "e half", "p"), node("Mul", "p x")],
-                  "the Erf e.*part of Gelu"),
+    "erf that is no Gelu": ([node("Erf", "x", "e"), node("Add", "e half", "p"), node("Mul", "p x")],
+                            "the Mul y.*two computed values"),
     "tanh of another cube": (
         [node("Pow", "x three", "c"), node("Add", "x c", "i"), node("Tanh", "i", "t"),
          node("Add", "t one", "p"), node("Mul", "p x")],
-        "the Pow c.*power"),
-    "silu": ([node("Sigmoid", "x", "s"), node("Mul", "x s")], "the Mul y.*SiLU.*train with Gelu"),
-    "quick gelu": ([node("Mul", "x far", "a"), node("Sigmoid", "a", "s"), node("Mul", "x s")],
-                   "the Mul y.*SiLU"),
-    "hard swish": ([node("HardSigmoid", "x", "s"), node("Mul", "s x")], "the Mul y.*hardsigmoid"),
-    "mish": ([node("Softplus", "x", "s"), node("Tanh", "s", "t"), node("Mul", "x t")],
-             "the Mul y.*tanh.softplus"),
-    "log": ([node("Exp", "x", "e"), node("Add", "e two", "p"), node("Log", "p")], "the Exp e"),
+        "the Mul y.*gate"),
+    "another ramp": ([node("Add", "x two", "a"), node("Clip", "a zero six", "c"), node("Mul", "x c")],
+                     "the Mul y.*gate, the Clip"),
+    "a ramp that does not begin at 0": (
+        [node("Add", "x three", "a"), node("Clip", "a one six", "c"), node("Mul", "x c")],
+        "the Mul y.*gate, the Clip"),
+    "gate of another value": ([node("Abs", "x", "a"), node("Sigmoid", "a", "s"), node("Mul", "x s")],
+                              "the Mul y.*gate, the Sigmoid"),
 }  # fmt: skip
 
 

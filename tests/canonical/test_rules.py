@@ -194,8 +194,13 @@ def test_matmul_of_a_constant_that_differs_along_the_batch_is_refused() -> None:
 
 
 REFUSED: list[tuple[list[onnx.NodeProto], dict[str, np.ndarray], str]] = [
-    ([node("Mul", "x x")], {}, "the Mul.*multiplies two computed values"),
-    ([node("Pow", "x c")], {"c": num(2)}, "the Pow.*power"),
+    ([node("Relu", "x", "r"), node("Mul", "x r")], {}, "the Mul.*multiplies two computed values"),
+    ([node("Relu", "x", "r"), node("Div", "x r")], {}, "the Div.*divides two computed values"),
+    ([node("Relu", "x", "r"), node("Pow", "x r")], {}, "the Pow.*computed power"),
+    ([node("Pow", "c x")], {"c": num(-2)}, "the Pow.*not positive"),
+    ([node("Pow", "x c")], {"c": num([2, 2, 2, 2, 2, 3])}, "the Pow.*one finite number"),
+    ([node("Elu", alpha=-1.0)], {}, "the Elu.*alpha must be positive"),
+    ([node("Selu", gamma=0.0)], {}, "the Selu.*must be positive"),
     ([node("Cast", "x", "a", to=7), node("Cast", "a", to=1)], {}, "the Cast.*INT64"),
     ([node("Gather", "x i", axis=0)], {"i": i64(0)}, "the Gather.*batch axis"),
     ([node("MaxPool", kernel_shape=[9, 9])], {}, "the MaxPool.*larger"),
@@ -305,6 +310,17 @@ SMOOTH: list[tuple[list[onnx.NodeProto], dict[str, np.ndarray]]] = [
     ([node("Mul", "x k", "a"), node("Softplus", "a", "b"), node("Div", "b k")], {"k": num(2)}),
     ([node("Gelu")], {}),
     ([node("Gelu", approximate="tanh")], {}),
+    *(([node(op)], {}) for op in ("Erf", "Exp", "Sin", "Cos", "Atan", "Sinh", "Cosh", "Softsign",
+                                  "HardSwish", "Mish", "Elu", "Selu", "Celu")),
+    ([node("Elu", alpha=0.3)], {}), ([node("Celu", alpha=0.3)], {}),
+    ([node("Selu", alpha=0.3, gamma=1.3)], {}),
+    ([node("Mul", "x x")], {}), ([node("Pow", "x k")], {"k": num(2)}),
+    ([node("Pow", "x k")], {"k": num(3)}), ([node("Pow", "k x")], {"k": num(2)}),
+]  # fmt: skip
+POSITIVE: list[tuple[list[onnx.NodeProto], dict[str, np.ndarray]]] = [
+    *(([node(op, "e")], {}) for op in ("Log", "Sqrt", "Reciprocal")),
+    ([node("Div", "k e")], {"k": num(2)}), ([node("Pow", "e k")], {"k": num(0.7)}),
+    ([node("Pow", "e k")], {"k": num(-2)}),
 ]  # fmt: skip
 
 
@@ -316,6 +332,19 @@ def test_smooth_activations_are_kept(case: int) -> None:
     below[-1].output[0] = "s"
     network = agrees(model_of([*below, node("Neg", "s")], ["n", 5], constants=constants, opset=20))
     assert (network.neurons, network.auxiliary_neurons) == (5, 0)
+
+
+@pytest.mark.parametrize("case", range(len(POSITIVE)))
+def test_functions_of_positive_numbers_are_kept(case: int) -> None:
+    nodes, constants = POSITIVE[case]
+    whole = [node("Exp", "x", "e"), *nodes, node("Sin", "y", "s")]
+    assert agrees(model_of(whole, ["n", 5], ["s"], constants=constants)).neurons == 15
+
+
+def test_swish_of_the_newest_opset() -> None:
+    for alpha in (1.0, 1.7, 0.0):
+        model = model_of([node("Swish", alpha=alpha)], ["n", 5], opset=24)
+        assert agrees(model).neurons == 5 * (alpha != 0.0)
 
 
 EINSUMS: dict[str, tuple[list[Any], tuple[int, ...]]] = {

@@ -13,7 +13,7 @@ from graphprune.attacks.confirm import Witness
 from graphprune.bounds import PreActivationBounds
 from graphprune.ir import annotation
 from graphprune.ir.network import operator, pre_activation
-from graphprune.operators import Conv
+from graphprune.operators import Conv, Relu
 from graphprune.passes.analysis.activations import RecordedActivations
 from graphprune.pipeline.verify import samples_in
 from graphprune.region import Ball, Box
@@ -146,7 +146,7 @@ def test_rounds_of_algorithm_1() -> None:
 def test_secant_slopes_stay_between_0_and_1_and_equal_points_give_the_constant() -> None:
     z0 = np.array([-1.0, 1.0, 2.0, -2.0, 3.0, -3.0, 1e-300])
     z1 = np.array([1.0, -1.0, 3.0, -1.0, 3.0, -3.0, 1.1e-300])
-    slope, offset = secant(z0, z1, np.maximum(z0, 0), np.maximum(z1, 0))
+    slope, offset = secant(z0, z1, Relu())
     assert np.all((slope >= 0) & (slope <= 1))
     assert np.allclose(slope, [0.5, 0.5, 1, 0, 0, 0, 1])
     assert np.allclose(slope * z0 + offset, np.maximum(z0, 0))

@@ -110,6 +110,19 @@ def test_the_documented_plugin_works(tmp_path: Path) -> None:
     assert np.allclose(got, got[2], atol=1e-5)
 
 
+def test_the_documented_function_is_bounded(tmp_path: Path) -> None:
+    install(tmp_path, documented(), entry_points())
+    model = custom_model()
+    model.graph.node[1].op_type = "LogCosh"
+    del model.graph.node[1].attribute[:]
+    (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
+    np.savez(tmp_path / "x.npz", x=np.random.default_rng(1).random((2, 3)).astype(np.float32))
+    done = graphprune(tmp_path, "certify", "m.onnx", "--anchors", "x.npz", "--json", "r.json")
+    assert done.returncode == 0, done.stderr
+    anchors = json.loads((tmp_path / "r.json").read_text())["anchors"]
+    assert all(anchor["d_rob"]["value"] > 1e-3 for anchor in anchors)
+
+
 def test_without_the_plugin_the_node_is_named(tmp_path: Path) -> None:
     (tmp_path / "m.onnx").write_bytes(custom_model().SerializeToString())
     done = graphprune(tmp_path, "opt", "m.onnx", "-o", "o.onnx")

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import onnx_ir as ir
 
-from graphprune.canonical.patterns import choice, gelu, softplus
+from graphprune.canonical.patterns import choice, gate, gelu, softplus
 from graphprune.errors import UnsupportedError
 
 # Told of a choice that jumps, and of its node.
@@ -31,8 +31,9 @@ def recognise(model: ir.Model, label: str, jumps: Jumps | None = None) -> None:
         A choice between two lines jumps.
     """
     computed = _computed(model.graph)
-    # A chosen Softplus may itself be written out.
-    for pattern in (gelu.recognise, softplus.recognise, choice.recognise):
+    # A chosen Softplus may itself be written out, and stand in a Mish.
+    patterns = (gelu.recognise, softplus.recognise, choice.recognise, gate.recognise)
+    for pattern in patterns:
         for node in tuple(model.graph):
             if node in computed and node.graph is not None and node.domain in ("", "ai.onnx"):
                 try:

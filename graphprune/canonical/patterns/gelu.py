@@ -17,7 +17,7 @@ from graphprune.canonical.patterns.algebra import (
     roots,
     substitute,
 )
-from graphprune.operators.gelu import CUBES, ROOT
+from graphprune.functions.gelu import CUBES, ROOT
 
 # outer * gelu(inner * x), with the factor of the cube in the tanh form.
 INNER, OUTER, CUBE = "graphprune.inner", "graphprune.outer", "graphprune.cube"

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from graphprune.canonical.context import Array, Context, Tracked, legalises
 from graphprune.canonical.refusals import product_reason
+from graphprune.functions import Exp, Power, Reciprocal
 from graphprune.operators import Add, Scale, Shift
 
 Floats = NDArray[np.float64]
@@ -79,8 +80,11 @@ def sub(context: Context, node: ir.Node) -> Tracked:
 
 @legalises("Mul")
 def mul(context: Context, node: ir.Node) -> Tracked:
-    """c x is a scale; a product of two computed values is refused."""
+    """c x is a scale, x x a square; a product of two other computed values is refused."""
     computed, constants = operands(context, node)
+    if len(computed) == 2 and computed[0].value is computed[1].value:
+        x = computed[0]
+        return context.emit(Power(2.0), x, layout=x.layout, node=node)
     if len(computed) != 1:
         raise context.fail(node, product_reason(node))
     return times(context, node, computed[0], constants[0])
@@ -88,10 +92,16 @@ def mul(context: Context, node: ir.Node) -> Tracked:
 
 @legalises("Div")
 def div(context: Context, node: ir.Node) -> Tracked:
-    """x / c is a scale by 1/c."""
+    """x / c is a scale by 1/c, c / x one of the reciprocal of x."""
     constant = context.constant(node, 1)
     if constant is None:
-        raise context.fail(node, "divides by a computed value: the network is not piecewise linear")
+        numerator = context.constant(node, 0)
+        if numerator is None:
+            raise context.fail(
+                node, "divides two computed values: such quotients are not supported"
+            )
+        x = context.computed(node, 1)
+        return times(context, node, context.emit(Reciprocal(), x, layout=x.layout), numerator)
     if np.any(constant == 0):
         raise context.fail(node, "divides by zero")
     return times(context, node, context.computed(node, 0), 1.0 / constant.astype(np.float64))
@@ -99,11 +109,25 @@ def div(context: Context, node: ir.Node) -> Tracked:
 
 @legalises("Pow")
 def power(context: Context, node: ir.Node) -> Tracked:
-    """x ** 1 is x; other exponents are refused."""
-    exponent = context.constant(node, 1)
-    if exponent is None or np.any(exponent != 1):
-        raise context.fail(node, "raises a computed value to a power: not piecewise linear")
-    return context.enlarged(context.computed(node, 0), exponent, node)
+    """x^p with one constant p for all of x is kept (x^1 is x); a positive constant to the x is
+    exp(x log c)."""
+    exponent, base = context.constant(node, 1), context.constant(node, 0)
+    if exponent is None:
+        wide = None if base is None else base.astype(np.float64)
+        if wide is None or not np.all(wide > 0.0):
+            raise context.fail(node, "raises a computed or not positive value to a computed power")
+        x = times(context, node, context.computed(node, 1), np.log(wide))
+        return context.emit(Exp(), x, layout=x.layout, node=node)
+    x = context.enlarged(context.computed(node, 0), exponent, node)
+    powers = np.unique(exponent)
+    if len(powers) != 1 or not np.isfinite(powers[0]):
+        raise context.fail(node, "its exponent must be one finite number for the whole tensor")
+    found = float(powers[0])
+    if found == 1.0:
+        return x
+    if found == 0.0:
+        return plus(context, node, scale(context, node, x, np.array(0.0)), np.array(1.0))
+    return context.emit(Power(found), x, layout=x.layout, node=node)
 
 
 @legalises("Neg")

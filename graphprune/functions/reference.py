@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx.reference.op_run import OpRun
 
-from graphprune.operators import gelu, softplus
+from graphprune.functions import erf, gelu, hard_swish, softplus
 
 C = TypeVar("C", bound=type[OpRun])
 
@@ -86,4 +86,30 @@ class ReferenceGelu(OpRun):
         return (kind.value(np.asarray(z)),)
 
 
-NEW_OPS = [ReferenceConvTranspose, ReferenceGelu, ReferenceSoftplus]
+@_of_operator("Erf")
+class ReferenceErf(OpRun):
+    """In float64, and not number by number."""
+
+    op_domain = ""
+
+    def _run(self, z: NDArray[Any]) -> tuple[NDArray[Any]]:
+        return (erf.Erf().value(np.asarray(z)),)
+
+
+@_of_operator("HardSwish")
+class ReferenceHardSwish(OpRun):
+    """With 1/6 in float64."""
+
+    op_domain = ""
+
+    def _run(self, z: NDArray[Any]) -> tuple[NDArray[Any]]:
+        return (hard_swish.HardSwish().value(np.asarray(z)),)
+
+
+NEW_OPS = [
+    ReferenceConvTranspose,
+    ReferenceErf,
+    ReferenceGelu,
+    ReferenceHardSwish,
+    ReferenceSoftplus,
+]

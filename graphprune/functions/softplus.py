@@ -4,16 +4,16 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnx_ir as ir
-from scipy.special import expit
 
+from graphprune.functions.calculus import Floats, T, above, logistic, softplus
+from graphprune.functions.scalar import ScalarFunction, outward, outward32
 from graphprune.ir.builder import GraphBuilder
 from graphprune.operators.registry import register
-from graphprune.operators.smooth import Floats, Smooth, outward, outward32
 
 
 @register
 @dataclass(frozen=True)
-class Softplus(Smooth):
+class Softplus(ScalarFunction):
     """log(1 + exp(z)), its derivative the logistic function; convex everywhere.
 
     Attributes
@@ -25,15 +25,15 @@ class Softplus(Smooth):
 
     threshold: float = np.inf
 
-    def value(self, z: Floats) -> Floats:
-        return np.where(z > self.threshold, z, np.logaddexp(0.0, z))
+    def value(self, z: T) -> T:
+        curve = softplus(z)
+        return curve if np.isinf(self.threshold) else above(z, self.threshold, z, curve)
 
-    def slope(self, z: Floats) -> Floats:
-        result: Floats = np.where(z > self.threshold, 1.0, expit(z))
-        return result
+    def slope(self, z: T) -> T:
+        return logistic(z)
 
     def interval(self, lower: Floats, upper: Floats) -> tuple[Floats, Floats]:
-        low, high = np.logaddexp(0.0, lower), np.logaddexp(0.0, upper)
+        low, high = softplus(lower), softplus(upper)
         # Just above the threshold values begin at the threshold again.
         low = np.where(
             upper >= self.threshold, np.minimum(low, np.maximum(lower, self.threshold)), low
@@ -52,11 +52,6 @@ class Softplus(Smooth):
         return below, low, above, high
 
     def forward(self, b: GraphBuilder, *inputs: ir.Value) -> ir.Value:
-        curve = b.op("Softplus", inputs)
         if np.isinf(self.threshold):
-            return curve
-        above = b.op("Greater", [inputs[0], b.scalar(self.threshold)])
-        return b.op("Where", [above, inputs[0], curve])
-
-    def derivative(self, b: GraphBuilder, z: ir.Value, rows: ir.Value) -> ir.Value:
-        return b.op("Mul", [rows, b.op("Sigmoid", [z])])
+            return b.op("Softplus", inputs)
+        return super().forward(b, *inputs)
