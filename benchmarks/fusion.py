@@ -28,6 +28,7 @@ NOISE = 1.1
 
 
 def files(largest: int) -> list[Path]:
+    """The shipped networks, and those of GRAPHPRUNE_TRUTH, up to so many bytes."""
     found = sorted(MODELS.glob("*.onnx"))
     truth = os.environ.get("GRAPHPRUNE_TRUTH")
     if truth:

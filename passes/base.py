@@ -13,6 +13,7 @@ from graphprune.ir import Network
 from graphprune.ir.export import with_own_source
 from graphprune.region import Anchor, Box, Domain, Region
 from graphprune.runtime.resources import Resources, current
+from graphprune.transforms.merge_neurons import BLOCK
 
 F = TypeVar("F")
 P = TypeVar("P", bound=type["Pass"])
@@ -92,6 +93,11 @@ class State:
     def with_fact(self, fact: object) -> "State":
         """The state that knows this result of an analysis too, in place of an earlier one."""
         return replace(self, facts={**self.facts, type(fact): fact})
+
+    @property
+    def block(self) -> int:
+        """Multiples of this many channels stay one: runtimes are slower on others."""
+        return BLOCK if self.whole_units else 1
 
     def noting(self, *notes: str) -> "State":
         """The state in which the running pass has said more about its choices."""

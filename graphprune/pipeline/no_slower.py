@@ -17,7 +17,7 @@ def no_slower(
     """The model to write of a network that computes what another one computes where it has to.
 
     Both are right: so the file's own graph is written instead of one that saves nothing, or takes
-    longer. Time is measured only where the numbers do not tell: more nodes, but less to compute.
+    longer.
 
     Returns
     -------
@@ -28,13 +28,18 @@ def no_slower(
     if untouched(after):
         return proto, "", None
     own = written(before, keep_outputs=keep_outputs)
-    old = len(own.graph.node), before.multiply_adds, own.ByteSize()
-    new = len(proto.graph.node), after.multiply_adds, proto.ByteSize()
-    if not new[1] < old[1] and not new[2] < old[2]:
+    fewer = after.multiply_adds < before.multiply_adds
+    if not fewer and proto.ByteSize() >= own.ByteSize():
         return own, "saves nothing", None
-    if all(a <= b for a, b in zip(new, old, strict=True)):
-        return proto, "", None
+    # Fewer numbers may take longer (channels that fill no vector of the machine), so it is
+    # measured; once more where it looks slower, which may be other work on the machine.
     times = race(before, own, proto)
-    if times[1] > SLOWER * times[0]:
-        return own, f"takes {times[1] / times[0]:.2f} times as long", times
+    if _ratio(times) > SLOWER:
+        times = min(times, race(before, own, proto), key=_ratio)
+    if _ratio(times) > SLOWER:
+        return own, f"takes {_ratio(times):.2f} times as long", times
     return proto, "", times
+
+
+def _ratio(times: Times) -> float:
+    return times[1] / times[0]

@@ -38,9 +38,15 @@ def _words(cost: Cost) -> str:
     )
 
 
-def fuse(network: Network) -> tuple[Network, list[str]]:
-    """The same function with segments fused, keeping the source, and the form of every segment."""
-    network = without_dead_layers(merge_neurons(network)[0])
+def fuse(network: Network, *, block: int = 1) -> tuple[Network, list[str]]:
+    """The same function with segments fused, keeping the source, and the form of every segment.
+
+    Parameters
+    ----------
+    block
+        See `merge_neurons`.
+    """
+    network = without_dead_layers(merge_neurons(network, block=block)[0])
     network = simplify(network)
     plan = FusionPlan(network)
     if any(plan.dense):

@@ -27,5 +27,5 @@ class FuseAffine:
     keeps: ClassVar[Facts] = frozenset({Attack, Certificate})
 
     def run(self, state: State) -> State:
-        network, notes = fuse(state.network)
+        network, notes = fuse(state.network, block=state.block)
         return state.rewritten(network).noting(*notes)

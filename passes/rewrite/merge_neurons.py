@@ -27,7 +27,7 @@ class MergeNeurons:
     keeps: ClassVar[Facts] = frozenset({Attack, Certificate})
 
     def run(self, state: State) -> State:
-        result, counts = merge_neurons(state.network)
+        result, counts = merge_neurons(state.network, block=state.block)
         if any(counts.values()):
             record(result, state, self.name, counts, None)
         return state.rewritten(result)

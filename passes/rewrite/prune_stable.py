@@ -48,7 +48,7 @@ class PruneStable:
         replaced = whole_units(network, lines) if state.whole_units else lines
         result = apply(network, replaced)
         if state.whole_units and replaced:
-            result = merge_neurons(result)[0]
+            result = merge_neurons(result, block=state.block)[0]
         kinds, removed = _counts(network, replaced)
         record(result, state, self.name, kinds, bounds.region, removed=removed)
         stable, _ = _counts(network, lines)

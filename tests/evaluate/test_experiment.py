@@ -4,6 +4,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import onnx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -116,7 +117,7 @@ def test_another_network_of_the_same_name_is_refused(
     out, models = shutil.copytree(measured[0], tmp_path / "out"), tmp_path / "models"
     models.mkdir()
     shutil.copy(MODELS / "toy-2d-anchors.npz", models)
-    gp.save(gp.load(MODELS / "toy-2d.onnx"), models / "toy-2d.onnx")  # another file at least
+    onnx.save(gp.to_proto(gp.load(MODELS / "toy-2d.onnx")), models / "toy-2d.onnx")  # another file
     made = Experiment(out, models, anchors=3, time_limit=60.0, milp=1)
     with pytest.raises(gp.GraphpruneError, match=r"measured on another .*toy-2d\.onnx"):
         list(made.run(TOY, "best", Domain()))

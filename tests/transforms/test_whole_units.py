@@ -8,8 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import graphprune as gp
-from graphprune.ir.network import size
+from graphprune.ir.network import sample_shape, size
 from graphprune.region import Box
+from graphprune.runtime.reference import forward64
+from graphprune.transforms.merge_neurons import merge_neurons
 from graphprune.transforms.replace import Replacement
 from graphprune.transforms.whole_units import whole_units
 from tests.canonical.models import model_of, node
@@ -80,3 +82,27 @@ def test_which_units_go(slopes: list[float | None], gone: int) -> None:
     )  # fmt: skip
     found = whole_units(network, {0: new})
     assert sum(int(one.removed.sum()) for one in found.values()) == gone
+
+
+@pytest.mark.parametrize(("multiple", "left"), [(1, 10), (4, 12), (5, 10), (6, 12)])
+def test_channels_stay_a_multiple_of_what_runtimes_compute_at_a_time(
+    multiple: int, left: int
+) -> None:
+    """Twelve channels of which one is read by nothing and one is constant; 5 is no divisor."""
+    rng = np.random.default_rng(0)
+    w, v = rng.normal(size=(12, 1, 3, 3)), rng.normal(size=(2, 12, 2, 2))
+    w[3], v[:, 7] = 0.0, 0.0
+    constants = {
+        "w": w.astype(np.float32),
+        "b": np.ones(12, np.float32),
+        "v": v.astype(np.float32),
+    }
+    nodes = [
+        node("Conv", "x w b", "c"), node("Relu", "c", "r"), node("Conv", "r v", "d"),
+        node("Flatten", "d", "y"),
+    ]  # fmt: skip
+    network = gp.from_proto(model_of(nodes, ["n", 1, 5, 5], constants=constants))
+    made, _ = merge_neurons(network, block=multiple)
+    assert sample_shape(made.activations[0].outputs[0])[0] == left
+    x = rng.normal(size=(9, 1, 5, 5))
+    assert np.allclose(forward64(made, x)[0], forward64(network, x)[0], atol=1e-9)
