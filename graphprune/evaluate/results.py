@@ -292,10 +292,11 @@ def _cell(value: dict[str, Any] | None) -> str:
 
 @dataclass(frozen=True, eq=False)
 class Known:
-    """The results of other tasks that a task starts from."""
+    """The results of other tasks that a task starts from, and its own interval so far."""
 
     attack: Attack | None = None
     certificate: Certificate | None = None
+    interval: Distance | None = None
 
     @classmethod
     def of(cls, results: Iterable[Result]) -> "Known":

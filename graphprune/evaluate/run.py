@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from graphprune.attacks.confirm import Witness
 from graphprune.check.container import Proof
 from graphprune.errors import GraphpruneError, OutputError
+from graphprune.evaluate.distance import Distance
 from graphprune.evaluate.documents import document, seconds_of
 from graphprune.evaluate.estimates import longest
 from graphprune.evaluate.executors import Cluster, Inline, PoolExecutor, work
@@ -82,7 +83,8 @@ def evaluate(
     ----------
     run_dir
         Folder that keeps every finished result; the same call again goes on where it stopped,
-        and several processes may work on it at the same time.
+        and several processes may work on it at the same time. With more time or effort it goes on
+        with what is open; more metrics, estimates and anchors extend it.
     new
         Set an existing run in `run_dir` aside and start again.
     scheduler
@@ -174,6 +176,8 @@ class _Run:
         self.results: dict[Key, dict[Task, Result]] = {}
         self.waiting: dict[Task, None] = {}  # in order
         self.tries: dict[Task, int] = {}
+        # What an earlier run with less time had of tasks that go on.
+        self.opened: dict[Task, Result] = {}
 
     def prepare(self) -> None:
         """Classify every anchor, read what an earlier run finished, list what is left."""
@@ -193,7 +197,9 @@ class _Run:
                 self.watch.settled(*self.places[key], start_of(start, self.settings))
         if self.store is not None:
             for task in tuple(self.waiting):
-                self._known(task)
+                if not self._known(task):
+                    before = self.store.open_result(task)
+                    self.opened |= {} if before is None else {task: before}
         self.watch.begin(len(self.waiting))
 
     def warm(self) -> None:
@@ -272,6 +278,9 @@ class _Run:
             self.tries[task] = self.tries.get(task, 0) + 1
             key = (task.model, task.index)
             known = Known.of(self.results[key][need] for need in needs(task, self.tasks[key]))
+            before = self.opened.get(task)
+            if before is not None and isinstance(before.found, Distance):
+                known = replace(known, interval=before.found)
             with interrupt.breakable():
                 future = executor.submit(work, task, self.anchors[key], self.own, known)
             running[future] = task
@@ -324,7 +333,8 @@ class _Run:
             records = []
             for anchor in job.anchors:
                 key = (sha, anchor.index)
-                results = self.results[key]
+                before = {t: self.opened[t] for t in self.tasks[key] if t in self.opened}
+                results = before | self.results[key]
                 if self.starts[key].status == "ok" and not results:
                     continue  # not begun
                 records.append(record_of(self.starts[key], self.tasks[key], results, self.settings))

@@ -25,9 +25,10 @@ import numpy as np
 
 from graphprune.check import Proof, ProofFile, read, write
 from graphprune.errors import OutputError
+from graphprune.evaluate.growth import Spent, goes_on, grown, is_closed, refused
 from graphprune.evaluate.points import pack, unpack
 from graphprune.evaluate.results import Classified, Result, Task
-from graphprune.evaluate.serialise import points_of, restored, start_of, value_of
+from graphprune.evaluate.serialise import Record, points_of, restored, start_of, value_of
 from graphprune.evaluate.settings import Metric, Settings
 from graphprune.ir import Network
 from graphprune.region import Anchor
@@ -45,6 +46,9 @@ CREATE TABLE IF NOT EXISTS anchors (
   model TEXT, idx INTEGER, hash TEXT, x BLOB, record TEXT, PRIMARY KEY (model, idx));
 CREATE TABLE IF NOT EXISTS results (
   model TEXT, idx INTEGER, task TEXT, final INTEGER, value TEXT, points BLOB, at REAL,
+  PRIMARY KEY (model, idx, task));
+CREATE TABLE IF NOT EXISTS efforts (
+  model TEXT, idx INTEGER, task TEXT, time_limit REAL, level INTEGER,
   PRIMARY KEY (model, idx, task));
 CREATE TABLE IF NOT EXISTS proofs (
   model TEXT, idx INTEGER, task TEXT, certificate BLOB, PRIMARY KEY (model, idx, task));
@@ -141,17 +145,26 @@ class Store:
             ):
                 db.execute("INSERT OR IGNORE INTO run VALUES (?, ?)", (key, value))
             (kept,) = db.execute("SELECT value FROM run WHERE key = 'settings'").fetchone()
-        known = json.loads(kept)
-        wanted = json.loads(json.dumps(wanted))
-        changed = [
-            f"{name} {json.dumps(known.get(name))} -> {json.dumps(wanted.get(name))}"
-            for name in sorted(set(known) | set(wanted))
-            if known.get(name) != wanted.get(name)
-        ]
-        if changed:
-            raise OutputError(
-                f"{self.folder}: belongs to a run with other settings ({'; '.join(changed)});"
-                " give another --out, or --new to start again"
+            known = json.loads(kept)
+            wanted = json.loads(json.dumps(wanted))
+            changed = [
+                f"{name} {json.dumps(known.get(name))} -> {json.dumps(wanted.get(name))}"
+                for name in refused(known, wanted)
+            ]
+            if changed:
+                raise OutputError(
+                    f"{self.folder}: belongs to a run with other settings ({'; '.join(changed)});"
+                    " give another --out, or --new to start again"
+                )
+            # Results of a version that did not note it had the time of the run's settings.
+            first = Spent.of(known)
+            db.execute(
+                "INSERT OR IGNORE INTO efforts SELECT model, idx, task, ?, ? FROM results",
+                (first.time_limit, first.level),
+            )
+            db.execute(
+                "UPDATE run SET value = ? WHERE key = 'settings'",
+                (json.dumps(grown(known, wanted), sort_keys=True),),
             )
 
     @contextmanager
@@ -214,13 +227,15 @@ class Store:
         with self._said("cannot read"), self._lock:
             return self._finished(self._db, task)
 
-    def _finished(self, db: sqlite3.Connection, task: Task) -> Result | None:
+    def _finished(
+        self, db: sqlite3.Connection, task: Task, *, going_on: bool = False
+    ) -> Result | None:
         row = db.execute(
             "SELECT value, points, certificate FROM results LEFT JOIN proofs USING (model, idx,"
             " task) WHERE model = ? AND idx = ? AND task = ? AND final = 1",
             _key(task),
         ).fetchone()
-        if row is None:
+        if row is None or self._goes_on(db, task, json.loads(row[0])) != going_on:
             return None
         value, points = json.loads(row[0]), unpack(row[1])
         result = restored(task, value, points, self.settings)
@@ -231,6 +246,30 @@ class Store:
             return None
         (proof,) = read(io.BytesIO(row[2])).proofs
         return restored(task, value, points, self.settings, proof=proof)
+
+    def _goes_on(self, db: sqlite3.Connection, task: Task, value: Record) -> bool:
+        """True where a finished result is open, and was had with less than is asked for now."""
+        had = db.execute(
+            "SELECT time_limit, level FROM efforts WHERE model = ? AND idx = ? AND task = ?",
+            _key(task),
+        ).fetchone()
+        if had is None:
+            return False
+        exact = Task(task.model, task.index, Metric.BND)
+        row = db.execute(
+            "SELECT value FROM results WHERE model = ? AND idx = ? AND task = ? AND final = 1",
+            _key(exact),
+        ).fetchone()
+        closed = row is not None and is_closed(json.loads(row[0]))
+        now = Spent.of(self.settings.numbers())
+        return goes_on(task, value, Spent(*had), now, closed=closed)
+
+    def open_result(self, task: Task) -> Result | None:
+        """What a task has so far that is asked for with more time or effort; None elsewhere."""
+        if self.settings.certificate:
+            return None  # proofs are made of a whole search
+        with self._said("cannot read"), self._lock:
+            return self._finished(self._db, task, going_on=True)
 
     def claim(self, task: Task) -> Claim:
         """Take a task: ``mine``, or it is ``done``, or ``taken`` by a living process."""
@@ -262,6 +301,11 @@ class Store:
                     pack(points_of(task, result)), time.time(),
                 ),
             )  # fmt: skip
+            own = Spent.of(self.settings.numbers())
+            db.execute(
+                "INSERT OR REPLACE INTO efforts VALUES (?, ?, ?, ?, ?)",
+                (*_key(task), own.time_limit, own.level),
+            )
             db.execute("DELETE FROM proofs WHERE model = ? AND idx = ? AND task = ?", _key(task))
             for data in proofs:
                 db.execute("INSERT INTO proofs VALUES (?, ?, ?, ?)", (*_key(task), data))

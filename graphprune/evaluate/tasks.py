@@ -162,17 +162,40 @@ def _stability(query: Query, radius: float) -> tuple[LayerStability, ...]:
 
 
 def _bnd(query: Query, settings: Settings, known: Known, resources: Resources) -> Result:
+    before = known.interval
     asked = DistanceSettings(
         settings.radius, settings.solver, record=settings.certificate,
-        attack=known.attack, certificate=known.certificate,
+        attack=_closer(known.attack, before), certificate=_further(known.certificate, before),
     )  # fmt: skip
     found = exact_distance(query, resources, asked)
+    if before is not None:
+        found = replace(
+            found, nodes=before.nodes + found.nodes, seconds=before.seconds + found.seconds
+        )
     if not settings.certificate:
         return Result(found)
     try:
         return Result(prove(query, found, resources.within(settings.limit)))
     except KeyboardInterrupt:
         raise Interrupted(replace(found, trace=None)) from None
+
+
+def _closer(attack: Attack | None, before: Distance | None) -> Attack | None:
+    """The attack, or the point of the interval so far where that is closer."""
+    point = None if before is None else before.witness
+    if before is None or point is None:
+        return attack
+    nearer = attack is None or attack.distance is None or point.distance < attack.distance
+    return Attack(point, before.seconds) if nearer else attack
+
+
+def _further(certificate: Certificate | None, before: Distance | None) -> Certificate | None:
+    """The certificate, or the lower end of the interval so far where that proves more."""
+    if before is None or not before.certified:
+        return certificate
+    if certificate is not None and certificate.radius >= before.lower:
+        return certificate
+    return Certificate(before.lower, False, "search", before.seconds)
 
 
 _METRICS: dict[Metric, Callable[[Query, Settings, Known, Resources], Result]] = {

@@ -20,11 +20,11 @@ import graphprune as gp
 from graphprune.attacks.attack import Attack
 from graphprune.cli.app import run
 from graphprune.evaluate import run as module
-from graphprune.evaluate.archive import of_outcome
+from graphprune.evaluate.archive import of_outcome, read_run
 from graphprune.evaluate.estimates.nearest import Nearest
 from graphprune.evaluate.executors import Inline, PoolExecutor, work
 from graphprune.evaluate.reading import read_document
-from graphprune.evaluate.results import Job, Known, Task
+from graphprune.evaluate.results import Job, Known, Outcome, Result, Task
 from graphprune.evaluate.run import evaluate
 from graphprune.evaluate.settings import Metric, Settings
 from graphprune.evaluate.store import Store
@@ -138,6 +138,57 @@ def test_changes_that_can_change_a_number_are_refused(
     assert len(kept) == 1, "the old run is set aside, not deleted"
     with sqlite3.connect(kept[0]) as db:
         assert db.execute("SELECT COUNT(*) FROM results").fetchone() == (3,)
+
+
+def bounds_of(found: gp.Distance) -> tuple[float, float | None, str]:
+    return (found.lower, found.upper, found.status)
+
+
+def bounds(outcome: Outcome) -> list[tuple[float, float | None, str]]:
+    found = [record["d_bnd"] for record in outcome.documents[0]["anchors"]]
+    return [(d["lower"], d["upper"], d["status"]) for d in found]
+
+
+def test_more_time_goes_on_with_open_intervals_only(
+    tmp_path: Path, job: Job, mnist_a: gp.Network, images: list[gp.Anchor]
+) -> None:
+    easy, hard = Job(job.network, job.anchors[:1]), Job(mnist_a, images[:1])
+    none = Settings(metrics=("bnd",), time_limit=0.0)
+    exact = evaluate([easy], replace(none, time_limit=None), run_dir=tmp_path)
+    task = Task(mnist_a.source.sha256, images[0].index, Metric.BND)
+    attack = gp.attack(mnist_a, images[0], effort="fast")
+    assert attack.distance is not None
+    before = gp.Distance(0.01, attack.distance, "interval", attack.witness, True, 7, 1.0)
+    assert bounds(evaluate([hard], none, run_dir=tmp_path)) != [bounds_of(before)]
+    with Store(tmp_path, none) as store:
+        store.put(task, Result(before))
+    # Less is no reason to do anything, and what is there is more than what is asked for.
+    assert bounds(evaluate([hard], none, run_dir=tmp_path)) == [bounds_of(before)]
+    longer = replace(none, time_limit=0.001, effort="thorough")
+    grown = evaluate([easy, hard], longer, run_dir=tmp_path)
+    assert bounds(grown) == bounds(exact)
+    found = grown.documents[1]["anchors"][0]["d_bnd"]
+    assert found["lower"] >= before.lower
+    assert found["upper"] <= attack.distance
+    assert found["seconds"] > before.seconds
+    (kept, _) = read_run(tmp_path)
+    assert kept.document.settings["time_limit"] is None
+    assert kept.document.settings["effort"] == "thorough"
+
+
+def test_metrics_estimates_and_anchors_extend_a_run(tmp_path: Path, job: Job) -> None:
+    two = Job(job.network, job.anchors[:2])
+    evaluate([two], replace(FAST, metrics=("adv",)), run_dir=tmp_path)
+    evaluate([two], replace(FAST, metrics=("adv", "rob")), run_dir=tmp_path)
+    whole = replace(FAST, metrics=("adv", "rob"), estimates=("linearize-secant{layers=1}",))
+    grown = evaluate([job], whole, run_dir=tmp_path)
+    assert numbers(grown.documents[0]) == numbers(evaluate([job], whole).documents[0])
+    with sqlite3.connect(tmp_path / "run.sqlite") as db:
+        done = [text for (text,) in db.execute("SELECT text FROM events WHERE kind = 'finished'")]
+    assert len(done) == len(set(done)), "nothing is done twice"
+    (kept,) = read_run(tmp_path)
+    assert list(kept.document.settings["metrics"]) == ["adv", "rob"]
+    assert list(kept.document.settings["estimates"]) == list(whole.estimates)
 
 
 def test_a_changed_model_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
