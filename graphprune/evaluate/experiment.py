@@ -199,7 +199,7 @@ class Experiment:
         # Both parts of a panel are read together: one that nothing is added to has to agree too.
         for part, _, own in parts:
             if (folder / part / FILE).exists():
-                with Store(folder / part, own, self.new):
+                with Store(folder / part, own, self.new, grows=False):
                     pass
         _write_plan(folder, plan)
         _warm_up(network, anchors[0], settings)

@@ -1,4 +1,4 @@
-"""How a run grows: what a later call with other settings adds, does again, and must not change.
+"""Growing runs: a later call adds to one, goes on with some of it, and must not change the rest.
 
 A run directory is one set of numbers. Other metrics, estimates and anchors add to it. A longer time
 limit, or a higher effort of the attack, goes on with what was open: what is exact, proven robust or
@@ -25,7 +25,7 @@ Numbers = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Spent:
-    """How much a task was given: seconds of its limit, and the effort of the attack."""
+    """The work that a task was given: seconds of its limit, and the effort of the attack."""
 
     time_limit: float
     level: int
@@ -41,10 +41,11 @@ def _level(effort: str | None) -> int:
     return list[str](STAGES).index(effort or Settings.effort)
 
 
-def refused(known: Numbers, wanted: Numbers) -> list[str]:
-    """The changes of settings that would change finished numbers, as messages say them."""
+def refused(known: Numbers, wanted: Numbers, *, grows: bool = True) -> list[str]:
+    """Names of settings that differ and would change finished numbers; or all that differ."""
+    free = GROWING if grows else ()
     names = sorted(set(known) | set(wanted))
-    return [name for name in names if name not in GROWING and known.get(name) != wanted.get(name)]
+    return [name for name in names if name not in free and known.get(name) != wanted.get(name)]
 
 
 def grown(known: Numbers, wanted: Numbers) -> dict[str, Any]:
@@ -82,7 +83,7 @@ def goes_on(
     value
         The task's result as JSON.
     before, now
-        What it was worked on with, and what is asked for.
+        The work that it was given, and that is asked for.
     closed
         The anchor's d_bnd is known: a better attack is of no use.
     """

@@ -176,7 +176,7 @@ class _Run:
         self.results: dict[Key, dict[Task, Result]] = {}
         self.waiting: dict[Task, None] = {}  # in order
         self.tries: dict[Task, int] = {}
-        # What an earlier run with less time had of tasks that go on.
+        # Results of an earlier run with less time, of tasks that go on.
         self.opened: dict[Task, Result] = {}
 
     def prepare(self) -> None:

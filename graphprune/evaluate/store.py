@@ -65,6 +65,13 @@ Claim = Literal["mine", "done", "taken"]
 class Store:
     """An open run directory; use as a context manager.
 
+    Attributes
+    ----------
+    new
+        Set the run that is there aside.
+    grows
+        Settings that a run may grow by can differ from those that it has.
+
     Raises
     ------
     OutputError
@@ -74,6 +81,7 @@ class Store:
     folder: Path
     settings: Settings
     new: bool = False
+    grows: bool = True
     owner: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     @property
@@ -149,7 +157,7 @@ class Store:
             wanted = json.loads(json.dumps(wanted))
             changed = [
                 f"{name} {json.dumps(known.get(name))} -> {json.dumps(wanted.get(name))}"
-                for name in refused(known, wanted)
+                for name in refused(known, wanted, grows=self.grows)
             ]
             if changed:
                 raise OutputError(
@@ -265,7 +273,7 @@ class Store:
         return goes_on(task, value, Spent(*had), now, closed=closed)
 
     def open_result(self, task: Task) -> Result | None:
-        """What a task has so far that is asked for with more time or effort; None elsewhere."""
+        """The result so far of a task that is asked for with more time or effort; else None."""
         if self.settings.certificate:
             return None  # proofs are made of a whole search
         with self._said("cannot read"), self._lock:
