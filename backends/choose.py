@@ -66,7 +66,12 @@ class AutoSolver:
     def run(self, interval: DistanceInterval, resources: Resources) -> None:
         """Run the backends until the interval is closed or a limit is reached."""
         if not interval.problem.network.piecewise_linear:
-            attempt("scip", interval, resources)
+            from graphprune.backends.boxes import few_inputs
+
+            if few_inputs(interval.problem.query):
+                attempt("search", interval, resources)
+            if not interval.closed and not resources.over:
+                attempt("scip", interval, resources)
             return
         with Race(interval, resources) as race:
             attempt("search", interval, resources)
@@ -77,10 +82,21 @@ class AutoSolver:
             attempt("scip", interval, resources)
 
 
-def _search() -> Backend:
-    from graphprune.backends.search import Search
+class BranchAndBound:
+    """The search over phases of neurons of ReLU networks, and over boxes of the input of others."""
 
-    return Search()
+    name = "search"
+
+    def run(self, interval: DistanceInterval, resources: Resources) -> None:
+        """Run the search that knows the network."""
+        if interval.problem.network.piecewise_linear:
+            from graphprune.backends.search import Search
+
+            Search().run(interval, resources)
+        else:
+            from graphprune.backends.boxes import BoxSearch
+
+            BoxSearch().run(interval, resources)
 
 
 def _search_with(rule: str) -> Backend:
@@ -98,7 +114,7 @@ def _scip() -> Backend:
 
 register_solver("auto", AutoSolver)
 register_solver("scip", _scip)
-register_solver("search", _search)
+register_solver("search", BranchAndBound)
 
 
 def attempt(solver: str, interval: DistanceInterval, resources: Resources) -> None:

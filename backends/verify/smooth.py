@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graphprune import transforms
+from graphprune.backends.boxes.halving import halves, inputs_to_halve
 from graphprune.backends.verify.attack import attack_from
 from graphprune.backends.verify.query import Counterexample, RegionResult, VerificationQuery
 from graphprune.backends.verify.root import excluded
@@ -23,12 +24,9 @@ Floats = NDArray[np.float64]
 Singles = NDArray[np.float32]
 
 # Seconds of one batch, and its boxes at most.
-BATCH_SECONDS, LARGEST_BATCH = 0.1, 512
+BATCH_SECONDS, LARGEST_BATCH = 0.2, 512
 # Open boxes kept at most; the search gives up (unknown) beyond.
 MOST_OPEN = 500_000
-# An input's share in the choice of the one to split that does not depend on the gradient, which
-# vanishes where the function only bends.
-WIDTH = 0.1
 # Centres that descents start from, every time the number of boxes has doubled.
 STARTS = 32
 
@@ -68,9 +66,9 @@ class _BoxSearch:
             point = self._split(lower[left], upper[left]) if left.any() else None
             if point is not None:
                 return RegionResult(False, point, self.nodes)
-            seconds = max(monotonic() - start, 1e-6)
-            fitting = int(len(picked) * BATCH_SECONDS / seconds)
-            batch = int(np.clip(fitting, 1, min(2 * batch, LARGEST_BATCH)))
+            # Much of a batch's time does not depend on its boxes.
+            quick = monotonic() - start < BATCH_SECONDS
+            batch = min(2 * batch, LARGEST_BATCH) if quick else max(1, batch // 2)
             self.progress(f"input splitting: {self.nodes} boxes bounded, {len(self.queue)} open")
         unsat = self.complete and not self.queue
         reason = (
@@ -81,8 +79,7 @@ class _BoxSearch:
     def _split(self, lower: Singles, upper: Singles) -> Counterexample | None:
         """Halve boxes, or return a counterexample among their centres and what descends there."""
         query = self.query
-        wide_lower, wide_upper = lower.astype(np.float64), upper.astype(np.float64)
-        centre = 0.5 * wide_lower + 0.5 * wide_upper
+        centre = 0.5 * lower.astype(np.float64) + 0.5 * upper.astype(np.float64)
         nearest, slope = self._at(centre)
         if np.any(nearest <= 0.0):
             point = query.confirm(centre[np.argsort(nearest)[:STARTS]])
@@ -93,20 +90,11 @@ class _BoxSearch:
             point = attack_from(query, centre[np.argsort(nearest)[:STARTS]])
             if point is not None:
                 return point
-        share = (wide_upper - wide_lower) / self.width
-        change = np.abs(slope) * self.width
-        change /= np.maximum(change.sum(axis=1, keepdims=True), 1e-300)
-        middle = centre.astype(np.float32)
-        splits = (lower < middle) & (middle < upper)
-        score = np.where(splits, share * (WIDTH + change), -1.0)
-        chosen = np.argmax(score, axis=1)
-        for b, i in enumerate(chosen):
-            if not splits[b, i] or len(self.queue) >= MOST_OPEN:
+        for b, i in enumerate(inputs_to_halve(lower, upper, slope, self.width)):
+            if i < 0 or len(self.queue) >= MOST_OPEN:
                 self.complete = False
                 continue
-            for side in (lower, upper):  # the half below the middle, and the one above
-                low, high = lower[b].copy(), upper[b].copy()
-                (high if side is lower else low)[i] = middle[b, i]
+            for low, high in halves(lower[b], upper[b], int(i)):
                 heapq.heappush(self.queue, (float(nearest[b]), self.made, low, high))
                 self.made += 1
         return None

@@ -56,7 +56,8 @@ class Distance:
     upper
         Distance of the closest point known; None where nothing adversarial is.
     status
-        ``exact``: upper - lower <= max(1e-6, 1e-4 upper), never with smooth activations.
+        ``exact``: upper - lower <= max(1e-6, 1e-4 upper), by proofs where the network is not of
+        ReLUs alone.
         ``interval``: stopped by a limit.
         ``robust``: nothing adversarial within `lower`, the radius asked for or the whole domain.
     witness
@@ -409,16 +410,15 @@ def _result(
 ) -> Distance:
     witness, lower = interval.witness, interval.lower
     # SCIP's proofs about nonlinear constraints are never called exact.
-    smooth = not interval.problem.network.piecewise_linear
+    proven = interval.certified or interval.problem.network.piecewise_linear
     if witness is not None and (radius is None or witness.distance < radius):
         lower = min(lower, witness.distance)
-        exact = is_exact(lower, witness.distance) and not smooth
+        exact = is_exact(lower, witness.distance) and proven
         status: Status = "exact" if exact else "interval"
         return Distance(
             lower, witness.distance, status, witness, interval.certified, interval.nodes, seconds
         )
     # Without a domain the search ends somewhere, which proves nothing about what is beyond.
-    proven = interval.certified or not smooth
     if proven and lower >= interval.problem.cutoff and (covered or radius is not None):
         # A certificate may reach further than what was asked; the answer is what was asked.
         asked = lower if radius is None else min(lower, radius)

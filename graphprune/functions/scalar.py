@@ -40,7 +40,7 @@ ULPS = 16
 MARGIN = ULPS * 2.0**-52
 # Bisections for the place of a slope, also where it is about the choice of a line only; samples on
 # either side of the middle, and how often the best chord's points are exchanged.
-STEPS, COARSE, SAMPLES, ROUNDS = 32, 18, 5, 4
+STEPS, COARSE, SAMPLES, ROUNDS = 30, 14, 5, 4
 # Points so close to the middle, relatively, are the middle.
 NEAR = 1e-4
 # Slopes beyond this are of no use.
@@ -139,17 +139,13 @@ class ScalarFunction(ABC):
             chord = (self.value(upper) - self.value(lower)) / wide
             chord = np.clip(np.where(upper > lower, chord, self.slope(lower)), least, largest)
             if method.startswith("fastlin"):
-                below = above = chord
+                slopes = np.stack([chord, chord])
             elif method == "alternative":
-                below, above = self.slope(lower), self.slope(upper)
+                slopes = self.slope(np.stack([lower, upper]))
             else:
-                below, above = (
-                    np.clip(self._best(lower, upper, side), least, largest) for side in (-1, 1)
-                )
-            below, above = self._usable(below, chord), self._usable(above, chord)
-            return (
-                *self._line(lower, upper, below, -1), *self._line(lower, upper, above, 1)
-            )  # fmt: skip
+                slopes = np.clip(self._best(lower, upper), least, largest)
+            slopes, offsets = self._beyond(lower, upper, self._usable(slopes, chord))
+            return slopes[0], offsets[0], slopes[1], offsets[1]
 
     def critical(self, lower: Floats, upper: Floats) -> Sequence[Floats]:
         """Places in [lower, upper] that hold its extrema there, beside the ends."""
@@ -171,117 +167,127 @@ class ScalarFunction(ABC):
             slope = np.where(np.abs(slope) < STEEPEST, slope, other)
         return slope.astype(np.float32).astype(np.float64)
 
-    def _best(self, lower: Floats, upper: Floats, side: int) -> Floats:
-        """The slope of a line above (side 1) or below (-1) that is tight in the middle.
+    # From here on the first axis is that of the two sides: lines below, lines above.
+
+    def _best(self, lower: Floats, upper: Floats) -> Floats:
+        """Slopes (2, ...) of a line below and one above that are tight in the middle.
 
         Chords of two points left and right of it: where sigma is farthest beyond a line of the
         chord's slope, that place becomes one of the two.
         """
         middle = lower / 2 + upper / 2
-        left, right = self._sampled(lower, middle, upper, side)
-        best, least = np.zeros_like(middle), np.full(middle.shape, np.inf)
+        left, right = self._sampled(lower, middle, upper)
+        best, least = np.zeros_like(left), np.full(left.shape, np.inf)
         for _ in range(ROUNDS):
             length = right - left
             chord = (self.value(right) - self.value(left)) / np.where(length > 0, length, 1.0)
             # The envelope touches the function in the middle: a tangent.
-            near = length <= NEAR * (upper - lower)
-            slope = np.where(near, self.slope(middle), chord)
-            place, height = self._highest(lower, upper, slope, side)
-            height = np.nan_to_num(height + side * slope * middle, nan=np.inf)
+            slope = np.where(length <= NEAR * (upper - lower), self.slope(middle), chord)
+            place, height = self._highest(lower, upper, slope)
+            height = np.nan_to_num(height + _sides(slope) * slope * middle, nan=np.inf)
             best, least = np.where(height < least, slope, best), np.minimum(height, least)
             left = np.where(place <= middle, place, left)
             right = np.where(place >= middle, place, right)
         return best
 
-    def _sampled(
-        self, lower: Floats, middle: Floats, upper: Floats, side: int
-    ) -> tuple[Floats, Floats]:
-        """The points of a few, left and right of the middle, whose chord passes it highest."""
+    def _sampled(self, lower: Floats, middle: Floats, upper: Floats) -> tuple[Floats, Floats]:
+        """The points of a few, left and right of the middle, whose chord is best in it."""
         shares = np.linspace(0.0, 1.0, SAMPLES).reshape(-1, *(1,) * lower.ndim)
         x = np.minimum(lower + (middle - lower) * shares, middle)
         y = np.maximum(middle + (upper - middle) * shares, middle)
-        f, g = side * self.value(x), side * self.value(y)
+        f, g = self.value(x)[:, None], self.value(y)[None]
         length = y[None] - x[:, None]
-        slopes = (g[None] - f[:, None]) / np.where(length > 0, length, 1.0)
-        heights = np.nan_to_num(f[:, None] + slopes * (middle - x)[:, None], nan=-np.inf)
-        flat = heights.reshape(SAMPLES * SAMPLES, *lower.shape)
-        best = np.argmax(flat, axis=0)
-        # None passes above the function itself, but for rounding.
-        own = _picked(flat, best) <= f[-1] + MARGIN * np.abs(f[-1])
-        left, right = _picked(x, best // SAMPLES), _picked(y, best % SAMPLES)
-        return np.where(own, middle, left), np.where(own, middle, right)
+        heights = f + (g - f) * ((middle - x)[:, None] / np.where(length > 0, length, 1.0))
+        flat = heights.reshape(1, SAMPLES * SAMPLES, *lower.shape)
+        flat = np.nan_to_num(_sides(flat) * flat, nan=-np.inf)
+        best = np.argmax(flat, axis=1)
+        # None passes beyond the function itself, but for rounding.
+        own = _sides(best) * f[-1] + MARGIN * np.abs(f[-1])
+        tangent = np.take_along_axis(flat, best[:, None], 1)[:, 0] <= own
+        left, right = (
+            np.take_along_axis(points[None], index[:, None], 1)[:, 0]
+            for points, index in ((x, best // SAMPLES), (y, best % SAMPLES))
+        )
+        return np.where(tangent, middle, left), np.where(tangent, middle, right)
 
-    def _highest(
-        self, lower: Floats, upper: Floats, slope: Floats, side: int
-    ) -> tuple[Floats, Floats]:
-        """About where sigma is farthest beyond the line of a slope through 0, and how far."""
-        places = np.stack([
-            lower, upper, *(a / 2 + b / 2 for a, b in self._tops(lower, upper, slope, side, COARSE))
-        ])  # fmt: skip
-        heights = np.nan_to_num(side * (self.value(places) - slope * places), nan=np.inf)
-        best = np.argmax(heights, axis=0)
-        return _picked(places, best), _picked(heights, best)
+    def _highest(self, lower: Floats, upper: Floats, slope: Floats) -> tuple[Floats, Floats]:
+        """About where sigma is farthest beyond lines of these slopes through 0, and how far."""
+        a, b, left = self._tops(lower, upper, slope, COARSE)
+        ends = np.broadcast_to(np.stack([lower, upper]), (2, 2, *lower.shape))
+        places = np.concatenate([ends, left, a / 2 + b / 2], axis=1)
+        heights = self.value(places) - slope[:, None] * places
+        heights = np.nan_to_num(_sides(heights) * heights, nan=np.inf)
+        best = np.argmax(heights, axis=1)[:, None]
+        found: tuple[Floats, Floats] = (
+            np.take_along_axis(places, best, 1)[:, 0], np.take_along_axis(heights, best, 1)[:, 0]
+        )  # fmt: skip
+        return found
 
     def _tops(
-        self, lower: Floats, upper: Floats, slope: Floats, side: int, steps: int
-    ) -> Iterator[tuple[Floats, Floats]]:
-        """Intervals [a, b], one of which holds a place where sigma is farthest beyond the line.
+        self, lower: Floats, upper: Floats, slope: Floats, steps: int
+    ) -> tuple[Floats, Floats, Floats]:
+        """Intervals [a, b] (2, pieces, ...), and the pieces' left ends.
 
-        Between them all that is not one of the ends: borders of pieces, and the brackets of
-        bisection on pieces where the difference is concave.
+        One of the intervals, the left ends and the upper end holds a place where sigma is farthest
+        beyond the line: brackets of bisection on pieces where the difference is concave.
         """
-        for left, right, convex in self.pieces(lower, upper):
-            yield left, left
-            humped = np.logical_not(convex) if side == 1 else np.asarray(convex)
-            if not np.any(humped):
-                continue
-            a, b = left, np.where(humped, right, left)
-            for _ in range(steps):
-                middle = a + (b - a) / 2
-                climbs = side * (self.slope(middle) - slope) > 0
-                a, b = np.where(climbs, middle, a), np.where(climbs, b, middle)
-            yield a, b
+        pieces = list(self.pieces(lower, upper))
+        shape = (2, len(pieces), *lower.shape)
+        left, right = (np.stack([piece[k] for piece in pieces]) for k in (0, 1))
+        convex = np.stack([np.broadcast_to(piece[2], lower.shape) for piece in pieces])
+        left = np.broadcast_to(left, shape)
+        a, b = left, np.where(np.stack([convex, ~convex]), right, left)
+        line, side = slope[:, None], _sides(a)
+        for _ in range(steps):
+            middle = a + (b - a) / 2
+            climbs = side * (self.slope(middle) - line) > 0
+            a, b = np.where(climbs, middle, a), np.where(climbs, b, middle)
+        return a, b, left
 
-    def _line(
-        self, lower: Floats, upper: Floats, slope: Floats, side: int
-    ) -> tuple[Floats, Floats]:
-        """The line of a slope with its offset, beyond sigma on all of [lower, upper].
+    def _beyond(self, lower: Floats, upper: Floats, slope: Floats) -> tuple[Floats, Floats]:
+        """The lines (2, ...) of these slopes, beyond sigma on all of [lower, upper].
 
         Where a constant lies nearer in the middle, that constant.
         """
-        offset = self._offset(lower, upper, slope, side)
-        constant = outward32(self.interval(lower, upper)[(1 + side) // 2], side)
+        side = _sides(slope)
+        offset = _outward32(side * self._largest(lower, upper, slope), side)
+        constant = _outward32(np.stack(self.interval(lower, upper)), side)
         at_middle = slope * (lower / 2 + upper / 2) + offset
         keep = (side * at_middle <= side * constant) & np.isfinite(offset)
         return np.where(keep, slope, 0.0), np.where(keep, offset, constant)
 
-    def _offset(self, lower: Floats, upper: Floats, slope: Floats, side: int) -> Floats:
-        """The offset of the line with this slope, beyond sigma on all of [lower, upper]."""
+    def _largest(self, lower: Floats, upper: Floats, slope: Floats) -> Floats:
+        """Upper bounds of how far sigma is beyond the lines of these slopes through 0."""
 
         def gap(z: Floats) -> Floats:
             """The height of sigma beyond the line through 0, with the rounding of that."""
-            value, line = self.value(z), slope * z
+            value, line = self.value(z), slope[:, None] * z
             error = MARGIN * (np.abs(value) + np.abs(line) + self.floor)
-            found: Floats = side * (value - line) + error
+            found: Floats = _sides(line) * (value - line) + error
             return found
 
-        largest = np.maximum(gap(lower), gap(upper))
+        a, b, left = self._tops(lower, upper, slope, STEPS)
+        # At the end of a piece itself the slope may be that of its neighbour.
+        tops = [
+            gap(z) + np.abs(self.slope(np.nextafter(z, other)) - slope[:, None]) * (b - a)
+            for z, other in ((a, b), (b, a))
+        ]
         wrong = MARGIN * (2.0 * np.abs(slope) + 1.0) * (upper - lower)
-        for a, b in self._tops(lower, upper, slope, side, STEPS):
-            # At the end of a piece itself the slope may be that of its neighbour.
-            tops = [
-                gap(z) + np.abs(self.slope(np.nextafter(z, other)) - slope) * (b - a)
-                for z, other in ((a, b), (b, a))
-            ]
-            top = np.where(b > a, np.fmin(*tops) + wrong, gap(a))
-            largest = np.maximum(largest, top)
-        return outward32(side * largest, side)
+        top = np.where(b > a, np.fmin(*tops) + wrong[:, None], gap(a))
+        ends = gap(np.stack([lower, upper]))
+        result: Floats = np.concatenate([top, ends, gap(left)], axis=1).max(axis=1)
+        return result
 
 
-def _picked(points: Floats, index: NDArray[np.intp]) -> Floats:
-    """``points[index[k], k]`` for every k."""
-    found: Floats = np.take_along_axis(points, index[None], 0)[0]
-    return found
+def _sides(like: NDArray[np.generic]) -> Floats:
+    """-1 and 1 along the first axis."""
+    return np.array([-1.0, 1.0]).reshape(2, *(1,) * (like.ndim - 1))
+
+
+def _outward32(x: Floats, side: Floats) -> Floats:
+    """The next float32 beyond `x`, as float64."""
+    single = np.nextafter(x.astype(np.float32), (side * np.inf).astype(np.float32))
+    return single.astype(np.float64)
 
 
 def outward(x: Floats, side: int, floor: float = 1.0) -> Floats:
@@ -294,5 +300,4 @@ def outward(x: Floats, side: int, floor: float = 1.0) -> Floats:
 def outward32(x: Floats, side: int) -> Floats:
     """The next float32 beyond `x`, as float64."""
     with np.errstate(over="ignore"):
-        single = np.nextafter(x.astype(np.float32), np.float32(side * np.inf))
-    return single.astype(np.float64)
+        return _outward32(x, np.array(float(side)))

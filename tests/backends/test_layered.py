@@ -55,11 +55,16 @@ def test_distance_encloses_the_grids(op: str, attributes: dict[str, str]) -> Non
     label = int(forward64(net, x0[None])[0].argmax())
     expected = grid_distance(net, x0, label)
     assert expected < 0.4
-    found = gp.distance(net, gp.Anchor(x0, label), time_limit=20)
+    found = gp.distance(net, gp.Anchor(x0, label), solver="scip", time_limit=20)
     assert (found.status, found.certified) == ("interval", False)
     assert found.upper is not None
     assert abs(found.upper - expected) <= 3e-3
     assert abs(found.lower - expected) <= 3e-3
+    closed = gp.distance(net, gp.Anchor(x0, label))
+    assert (closed.status, closed.certified) == ("exact", True)
+    assert closed.upper is not None
+    assert abs(found.lower - closed.lower) <= 1e-4
+    assert closed.upper <= found.upper * (1 + 1e-4)
 
 
 def test_the_exact_gelu_is_refused_by_scip_alone() -> None:
@@ -68,4 +73,4 @@ def test_the_exact_gelu_is_refused_by_scip_alone() -> None:
     anchor = gp.Anchor(x0, int(forward64(net, x0[None])[0].argmax()))
     assert gp.certify(net, anchor).radius > 0
     with pytest.raises(UnsupportedError, match="Gelu.*SCIP has no such function"):
-        gp.distance(net, anchor, time_limit=20)
+        gp.distance(net, anchor, solver="scip", time_limit=20)

@@ -1,0 +1,93 @@
+"""Distances by halving boxes of the input, against dense samples."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import graphprune as gp
+from graphprune.backends.boxes import BoxSearch, few_inputs
+from graphprune.errors import UnsupportedError
+from graphprune.ir import Query
+from graphprune.runtime.original import run_original
+from graphprune.runtime.reference import forward64
+from tests.oracles import Perceptron
+
+KINDS = ["Tanh", "Sigmoid", "Softplus", "Gelu", "Sin", "Exp", "HardSwish", "Elu", "Erf", "Cos"]
+SIDES = {1: 20001, 2: 301}
+
+
+def network_of(kind: str, seed: int, inputs: int) -> gp.Network:
+    """Two layers of a function; a tie at a point of the square."""
+    rng = np.random.default_rng(seed)
+    net = Perceptron.random(rng, [inputs, 5, 4, 3])
+    net.weights[0] *= 2.0
+    model = net.model()
+    model.opset_import[0].version, model.ir_version = 20, 9
+    for node in model.graph.node:
+        node.op_type = node.op_type.replace("Relu", kind)
+    bias = model.graph.initializer[-1]
+    tie = forward64(gp.from_proto(model), rng.uniform(0, 1, (1, inputs)))[0][0]
+    shifted = np.frombuffer(bias.raw_data, np.float32) - tie
+    bias.raw_data = shifted.astype(np.float32).tobytes()
+    return gp.from_proto(model)
+
+
+def sampled_distance(network: gp.Network, anchor: gp.Anchor) -> float:
+    inputs = anchor.x.size
+    side = np.linspace(0, 1, SIDES[inputs])
+    points = np.stack(np.meshgrid(*[side] * inputs), axis=-1).reshape(-1, inputs)
+    other = forward64(network, points)[0].argmax(axis=1) != anchor.label
+    return float(np.abs(points[other] - anchor.center).max(axis=1).min(initial=np.inf))
+
+
+@settings(max_examples=6)
+@given(
+    st.sampled_from(KINDS), st.integers(0, 9999), st.sampled_from([1, 2, 2]), st.floats(0.05, 0.95)
+)
+def test_the_interval_closes_on_what_samples_show(
+    kind: str, seed: int, inputs: int, place: float
+) -> None:
+    network = network_of(kind, seed, inputs)
+    x = np.full(inputs, place, np.float32)
+    anchor = gp.Anchor(x, int(run_original(network, x[None])[0].argmax()))
+    expected = sampled_distance(network, anchor)
+    found = gp.distance(network, anchor, solver="search", time_limit=20)
+    assert found.lower <= expected
+    if found.upper is None:
+        assert expected == np.inf
+        assert (found.status, found.certified) == ("robust", True)
+        return
+    spacing = 1.0 / (SIDES[inputs] - 1)
+    assert expected - spacing <= found.upper or expected == np.inf
+    assert found.upper <= expected + spacing
+    assert (found.status, found.certified) == ("exact", True)
+
+
+def test_a_function_that_is_not_defined_everywhere_is_searched_where_it_is() -> None:
+    """Boxes below 0 stay open: the nearest of them is the proven end."""
+    text = """
+        <ir_version: 8, opset_import: ["" : 17]>
+        g (float[N,1] x) => (float[N,2] y) <float[1] s = {0.25}, float[1,2] w = {1.0, -1.0}> {
+          z = Sub (x, s)
+          h = Log (z)
+          y = MatMul (h, w)
+        }"""
+    import onnx.parser
+
+    network = gp.from_proto(onnx.parser.parse_model(text))
+    found = gp.distance(network, gp.Anchor(np.array([0.75], np.float32), 1), solver="search")
+    assert found.upper is None
+    assert found.status == "interval"
+    assert 0.499 <= found.lower <= 0.5 + 1e-9
+
+
+def test_more_inputs_are_refused_with_what_else_there_is() -> None:
+    network = network_of("Tanh", 0, 9)
+    anchor = gp.Anchor(np.full(9, 0.5, np.float32), 0)
+    assert not few_inputs(Query(network, anchor))
+    fixed = np.r_[np.ones(8), 0.5]
+    assert few_inputs(Query(network, anchor, gp.Domain(np.r_[np.zeros(8), 0.5], fixed)))
+    label = int(run_original(network, anchor.x[None])[0].argmax())
+    with pytest.raises(UnsupportedError, match="at most 8 inputs; --solver scip"):
+        gp.distance(network, gp.Anchor(anchor.x, label), solver=BoxSearch().name, time_limit=5)
