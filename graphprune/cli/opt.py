@@ -39,6 +39,7 @@ Examples:
 
 STDOUT = "-"
 USES = ("runtime", "verifier")
+UNTOUCHED = "the file as it was, without what its output does not need: no pass changed a layer"
 WHOLE = (
     "the file as it was, since the rewritten one {}; --for verifier writes one of the fewest ReLUs"
 )
@@ -136,6 +137,7 @@ def opt(options: OptOptions) -> int:
     from graphprune.errors import OutputError
     from graphprune.evaluate.documents import check_writable
     from graphprune.ir.export import write_bytes, written
+    from graphprune.ir.origin import untouched
     from graphprune.ir.shapes import parse_shapes
     from graphprune.pipeline import Pipeline
     from graphprune.pipeline.no_slower import no_slower
@@ -178,7 +180,10 @@ def opt(options: OptOptions) -> int:
             write_bytes(options.output, data)
         _print_reports(result.report, options)
         if not options.quiet:
-            said = WHOLE.format(why) if why else compare(network, result.network, proto, times)
+            if untouched(result.network) and not lowered:
+                said = UNTOUCHED
+            else:
+                said = WHOLE.format(why) if why else compare(network, result.network, proto, times)
             # Not between the bytes of the model.
             stream = sys.stderr if options.output == STDOUT else sys.stdout
             print(f"{options.output}: {said}", file=stream)
