@@ -207,7 +207,7 @@ def evaluate(options: EvaluateOptions) -> int:
         _prepare_images(options.save_images, jobs)
     model = _checkable(settings, jobs) if settings.certificate else None
     memory = None if options.worker_memory is None else int(options.worker_memory * 2**30)
-    watch = Events() if options.json_lines else Live(quiet=options.quiet)
+    watch = Events() if options.json_lines else Live(quiet=options.quiet, names=_names(jobs))
     with watch:
         outcome = run.evaluate(
             jobs, settings, run_dir=options.out, new=options.new,
@@ -228,6 +228,18 @@ def evaluate(options: EvaluateOptions) -> int:
         print("graphprune: interrupted; everything finished is kept", file=sys.stderr)
         return 130
     return int(outcome.incomplete)
+
+
+def _names(jobs: "list[Job]") -> dict[str, str]:
+    """Names that tell several networks apart: their files, as short as they differ."""
+    from graphprune.report.names import short_names
+
+    if len(jobs) < 2:
+        return {}
+    paths = [str(job.network.source.path) for job in jobs]
+    return {
+        job.network.source.sha256: name for job, name in zip(jobs, short_names(paths), strict=True)
+    }
 
 
 def _check(options: EvaluateOptions, settings: Settings) -> None:
@@ -350,13 +362,13 @@ def _print(document: dict[str, Any]) -> None:
     from rich.console import Console
 
     from graphprune.evaluate.reading import read_document
-    from graphprune.report.table import causes, results_table, summary_line
+    from graphprune.report.table import advice, causes, results_table, summary_line
 
     # Piped output is never cut to a terminal's width.
     console = Console(width=None if sys.stdout.isatty() else 200)
     found = read_document(document)
     console.print(results_table(found))
-    for line in causes(found):
+    for line in (*causes(found), *advice(found)):
         console.print(line, highlight=False, markup=False)
     console.print(summary_line(found), highlight=False)
 

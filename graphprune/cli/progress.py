@@ -4,7 +4,7 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import inf, isfinite
 from typing import TYPE_CHECKING, Any, Self
@@ -112,17 +112,22 @@ class Line:
 
 @dataclass(frozen=True)
 class _Row:
-    """A running task: where it is, and what it said last."""
+    """A running task: where it is, and what it said last.
 
-    place: int
-    total: int
+    Attributes
+    ----------
+    where
+        The anchor by its place, after the network where there are several.
+    """
+
+    where: str
     name: str
     text: str
 
     @property
     def cells(self) -> tuple[str, str, str, str, str, str]:
         """Anchor, task, lower, upper, gap, what it does."""
-        where = f"{self.place}/{self.total}"
+        where = self.where
         said = self.text
         if not isinstance(said, Interval):
             return where, self.name, "", "", "", said
@@ -136,11 +141,18 @@ class Live:
     """Watches a run for a person.
 
     On a terminal a bar counts tasks and tells the time left, and every running task has a row with
-    the interval of its search; elsewhere finished tasks are lines.
+    the interval of its search; elsewhere finished tasks are lines. Tasks that an earlier run
+    finished are counted.
+
+    Parameters
+    ----------
+    names
+        The networks by their hashes, where there are several to tell apart.
     """
 
-    def __init__(self, *, quiet: bool) -> None:
+    def __init__(self, *, quiet: bool, names: Mapping[str, str] | None = None) -> None:
         self.quiet = quiet
+        self._names = names or {}
         self.terminal = sys.stderr.isatty() and not quiet
         self._screen: Screen | None = None
         self._bar: Any = None
@@ -148,7 +160,8 @@ class Live:
         self._rows: dict[Task, _Row] = {}
         self._lines = _Lines()
         self._began = time.monotonic()
-        self._open = self._done = 0
+        self._open = self._done = self._kept = 0
+        self._begun = False
 
     def __enter__(self) -> Self:
         if self.terminal:
@@ -192,7 +205,13 @@ class Live:
         return f"about {seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02} left"
 
     def begin(self, tasks: int) -> None:
-        self._open, self._done, self._began = tasks, 0, time.monotonic()
+        self._open, self._done, self._began, self._begun = tasks, 0, time.monotonic(), True
+        if self._kept:
+            text = f"resuming: {self._kept} of {self._kept + tasks} tasks done"
+            if self._screen is not None:
+                self._screen.console.print(text, highlight=False)
+            elif not self.quiet:
+                self._lines.say(text)
         if self._bar is not None:
             self._bar.reset(self._task, total=tasks, left="")
 
@@ -200,10 +219,17 @@ class Live:
         self._lines.doing = text
 
     def running(self, place: int, total: int, task: "Task", text: str) -> None:
-        row = _Row(place, total, task.label, text)
+        name = self._names.get(task.model)
+        where = f"{place}/{total}" if name is None else f"{name} {place}/{total}"
+        row = _Row(where, task.label, text)
         self._rows[task] = row
         if self._screen is None:
-            self._lines.doing = f"anchor {place}/{total}  {row.name}  {text}"
+            self._lines.doing = f"{self._about(task, place, total)}  {row.name}  {text}"
+
+    def _about(self, task: "Task", place: int, total: int) -> str:
+        """The anchor of a task, after its network where there are several."""
+        name = self._names.get(task.model)
+        return f"anchor {place}/{total}" if name is None else f"{name}  anchor {place}/{total}"
 
     def finished(
         self, place: int, total: int, record: dict[str, Any], task: "Task", result: "Result"
@@ -211,8 +237,11 @@ class Live:
         from graphprune.evaluate.documents import result_text
 
         self._rows.pop(task, None)
+        if not self._begun:
+            self._kept += 1
+            return
         self._done += 1
-        line = f"anchor {place}/{total}  {task.label}  {result_text(result)}"
+        line = f"{self._about(task, place, total)}  {task.label}  {result_text(result)}"
         if self._screen is not None:
             self._lines.doing = line
             self._bar.update(self._task, advance=1)

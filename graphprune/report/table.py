@@ -11,6 +11,8 @@ from graphprune.evaluate.reading import AnchorRecord, DocumentRecord
 
 # Below a table with estimates.
 LEGEND = "by ...: an estimate, nothing proven; but [a, b] is proven. <= a: stopped by a limit at a."
+# A search that proved less than this share of the gap that a certificate left is out of its depth.
+DEPTH = 0.2
 # Below one with an end that is not certified.
 STARRED = "*: rests on a solver's numerics, not certified."
 
@@ -78,7 +80,7 @@ def _row(record: AnchorRecord, document: DocumentRecord, specs: list[tuple[str, 
     row += ["-" if record.nearest is None else str(record.nearest), *at_radius]
     by_spec = {(e.spec, e.metric): e.text for e in record.estimates}
     row += [by_spec.get(key, "") for key in specs]
-    return [*row, f"{record.seconds:.1f}"]
+    return [*row, f"{record.seconds:.1f}{' (stopped)' if record.interrupted else ''}"]
 
 
 def _metric(record: AnchorRecord, metric: str) -> str:
@@ -131,6 +133,32 @@ def causes(document: DocumentRecord) -> list[str]:
             if e.status == "error":
                 found.setdefault((e.name, str(e.message)), []).append(str(record.index))
     return [f"{what}, anchor {', '.join(at)}: {why}" for (what, why), at in found.items()]
+
+
+def advice(document: DocumentRecord) -> list[str]:
+    """Say so where the exact search gained next to nothing, and what to ask instead."""
+    open_ = [
+        r for r in document.anchors
+        if r.finished and r.bnd is not None and r.bnd.status == "interval"
+    ]  # fmt: skip
+    deep = [r for r in open_ if _gained(r) < DEPTH]
+    if not deep or document.settings.get("solver") == "scip":
+        return []
+    which = f"anchor {', '.join(str(r.index) for r in deep)}"
+    return [
+        f"{which}: the exact search is out of its depth, and little would come of more time. Other"
+        " questions have answers: --metrics adv,rob for both ends, --radius R whether it is robust"
+        " there, --estimate auto or --sound for numbers in between."
+    ]
+
+
+def _gained(record: AnchorRecord) -> float:
+    """The share of the way from d_rob to the closest point that the search has proven."""
+    lower, upper = record.ends
+    start = 0.0 if record.rob is None or record.rob.value is None else record.rob.value
+    if not start < upper < float("inf"):
+        return 1.0
+    return (lower - start) / (upper - start)
 
 
 def summary_line(document: DocumentRecord) -> str:

@@ -5,8 +5,9 @@ import time
 
 import pytest
 
+from graphprune.attacks.attack import Attack
 from graphprune.cli import progress
-from graphprune.evaluate.results import Task
+from graphprune.evaluate.results import Result, Task
 from graphprune.evaluate.settings import Metric
 
 
@@ -45,6 +46,20 @@ def test_a_run_s_lines_too(
         watch.running(1, 2, Task("hash", 0, Metric.ADV), "round 3")
         lines = lines_with("round 3", capsys)
     assert re.fullmatch(r"  \.\.\. anchor 1/2  d_adv  round 3 \(\d+ s\)", lines[-1])
+
+
+def test_networks_are_named_where_there_are_several_and_kept_tasks_are_counted(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    done = Result(Attack(None, 0.1))
+    with progress.Live(quiet=False, names={"hash": "mnist-a"}) as watch:
+        for index in range(3):
+            if index == 2:
+                watch.begin(1)
+            watch.finished(index + 1, 3, {}, Task("hash", index, Metric.ADV), done)
+    first, second = capsys.readouterr().err.splitlines()
+    assert first == "resuming: 2 of 3 tasks done"
+    assert second.startswith("mnist-a  anchor 3/3  d_adv  ")
 
 
 def test_quiet_is_quiet(

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from graphprune.evaluate.documents import summary
 from graphprune.evaluate.reading import read_document, read_estimate
-from graphprune.report.table import results_table
+from graphprune.report.table import advice, results_table
 
 
 def estimate(spec: str, metric: str, value: float | None, **more: Any) -> dict[str, Any]:
@@ -138,3 +138,35 @@ def test_the_nearest_class_is_that_of_the_closest_point() -> None:
     ends = {"lower": 0.1, "upper": 0.1, "status": "exact", "target": 4, "seconds": 1.0}
     text = shown(record(0, 0.2) | {"d_bnd": ends}, metrics=("bnd", "adv"))
     assert cells(text, "0")[4] == "4"
+
+
+def with_interval(lower: float, upper: float, rob: float, **more: Any) -> dict[str, Any]:
+    bnd = {"lower": lower, "upper": upper, "status": "interval", "seconds": 1.0}
+    return record(0, upper) | {"d_rob": {"value": rob, "seconds": 1.0}, "d_bnd": bnd} | more
+
+
+@pytest.mark.parametrize(
+    ("found", "deep"),
+    [
+        (with_interval(0.011, 0.03, 0.01), True),
+        (with_interval(0.02, 0.03, 0.01), False),
+        (with_interval(0.011, 0.03, 0.01, interrupted=True), False),
+        (record(0, 0.1), False),
+    ],
+)
+def test_a_search_out_of_its_depth_says_what_to_ask(found: dict[str, Any], deep: bool) -> None:
+    document = {
+        "model": {"path": "m.onnx", "neurons": 5, "parameters": 6},
+        "settings": {"metrics": ["adv", "rob", "bnd"]},
+        "anchors": [found],
+        "summary": summary([found], 1.0),
+    }
+    said = advice(read_document(document))
+    assert len(said) == deep
+    assert all("anchor 0: the exact search is out of its depth" in line for line in said)
+
+
+def test_rows_that_ctrl_c_stopped_are_marked() -> None:
+    text = shown(record(0, 0.1), record(1, 0.3) | {"interrupted": True})
+    assert cells(text, "0")[-1] == "1.5"
+    assert cells(text, "1")[-1] == "3.0 (stopped)"
