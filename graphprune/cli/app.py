@@ -3,7 +3,7 @@
 import logging
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import typer
@@ -11,10 +11,12 @@ import typer
 from graphprune.cli import check, evaluate, experiment, inspect, opt, passes, report, verify, warm
 from graphprune.cli.config import defaults, read_config, split_config
 from graphprune.cli.options import in_options
-from graphprune.errors import GraphpruneError
+from graphprune.errors import GraphpruneError, nearest
 
 # 128 + SIGPIPE: what a shell reports of a tool that a closed pipe ended.
 CLOSED_PIPE = 141
+# Set by the shell that completes a command line.
+COMPLETE = "_GRAPHPRUNE_COMPLETE"
 
 app = typer.Typer(
     name="graphprune",
@@ -60,6 +62,8 @@ def options(
 def run(arguments: list[str]) -> int:
     """Run a command; the exit code."""
     logging.basicConfig(level=logging.WARNING, format="graphprune: %(message)s")
+    if COMPLETE in os.environ:  # a shell asks what may follow
+        app(arguments, prog_name="graphprune")
     try:
         code = _invoke(arguments)
         sys.stdout.flush()
@@ -94,6 +98,7 @@ def _invoke(arguments: list[str]) -> int:
     for name, values in defaults(table, where, options).items():
         place, *inner = name.split()
         own.setdefault(place, {}).update({inner[0]: values} if inner else values)
+    _require_command(rest, group, set(commands))
     try:
         with group.make_context("graphprune", rest, default_map=own) as context:
             return int(group.invoke(context) or 0)
@@ -107,6 +112,27 @@ def _invoke(arguments: list[str]) -> int:
         if called is not None:
             _speak_of(called, error, options)
         raise
+
+
+def _require_command(rest: Sequence[str], group: Any, commands: Collection[str]) -> None:
+    """Refuse a command that there is not, naming the nearest one.
+
+    Raises
+    ------
+    GraphpruneError
+        The first word, or the second one of a group, is no command.
+    """
+    first, second = (*rest, "", "")[:2]
+    words = first
+    if any(command.startswith(f"{first} ") for command in commands):
+        words = first if not second or second.startswith("-") else f"{first} {second}"
+    if (
+        first
+        and not first.startswith("-")
+        and words not in commands
+        and words not in group.commands
+    ):
+        raise GraphpruneError(f"no command '{words}'{nearest(words, list(commands))}")
 
 
 def _speak_of(called: str, error: Exception, options: Mapping[str, Mapping[str, Any]]) -> None:
@@ -126,6 +152,11 @@ def _speak_of(called: str, error: Exception, options: Mapping[str, Mapping[str, 
         raise GraphpruneError(
             f"{called} has no option --{missing}, which would change nothing in it; it is one of"
             f" {', '.join(others)}"
+        ) from None
+    if missing:
+        known = [f"--{flag}" for flag in options[called]]
+        raise GraphpruneError(
+            f"{called} has no option --{missing}{nearest(f'--{missing}', known)}"
         ) from None
 
 
@@ -161,9 +192,13 @@ def _blame_file(error: typer.BadParameter, where: str) -> None:
 
 def _unexpected(error: Exception, arguments: list[str]) -> int:
     """Typer's own usage errors show themselves; anything else is ours to be told of."""
-    show = getattr(error, "show", None)
-    if show is not None:
-        show()
+    show, words = getattr(error, "show", None), getattr(error, "format_message", None)
+    if show is not None and words is not None:
+        if type(error).__name__ == "NoArgsIsHelpError" or not words():
+            show()
+        else:
+            path = getattr(getattr(error, "ctx", None), "command_path", "graphprune")
+            _say(f"error: {words().rstrip('.')} ({path} --help lists all options)")
         return int(getattr(error, "exit_code", 2))
     if "--verbose" in arguments:
         import traceback

@@ -40,6 +40,13 @@ MANY = ("models", "metrics", "estimate", "sound")
 MODEL = CommandParameter("model", str, Option("ONNX file.", (), metavar="MODEL"))
 
 
+def _estimates() -> list[str]:
+    from graphprune.evaluate.estimates import known_estimators
+    from graphprune.pipeline.text import known_passes
+
+    return [*known_estimators(), *known_passes()]
+
+
 @dataclass(frozen=True)
 class EvaluateOptions:
     """The command line of `evaluate`."""
@@ -61,6 +68,7 @@ class EvaluateOptions:
             "auto, extrapolate, nearest, re-anchored, sound, milp, or a rewrite pipeline;"
             " repeatable.",
             "--estimate",
+            suggestions=_estimates,
         ),
     )
     sound: bool = field(
@@ -80,7 +88,7 @@ class EvaluateOptions:
         default=None, metadata=option("Only the first N anchors.", "--limit", least=1)
     )
     index: str | None = field(
-        default=None, metadata=option("Only these anchors: I,J,K.", "--index")
+        default=None, metadata=option("Only these anchors: I,J,K, and ranges I-K.", "--index")
     )
     seed: int = again(Settings, "seed")
     time_limit: float | None = again(Settings, "time_limit")

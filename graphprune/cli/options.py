@@ -20,13 +20,19 @@ def parse_domain(text: str) -> tuple[float, float]:
 
 
 def parse_indices(text: str | None) -> list[int] | None:
-    """``I,J,K``."""
+    """``I,J,K``, and ranges ``I-K`` with both ends."""
     if text is None:
         return None
-    try:
-        return [int(part) for part in text.split(",")]
-    except ValueError:
-        raise GraphpruneError(f"--index takes numbers as I,J,K, not '{text}'") from None
+    found: list[int] = []
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*(\d+)(?:\s*-\s*(\d+))?\s*", part)
+        if match is None:
+            raise GraphpruneError(f"--index takes numbers as I,J,K or I-K, not '{text}'")
+        first, last = int(match[1]), int(match[2] or match[1])
+        if last < first:
+            raise GraphpruneError(f"--index {text}: {part.strip()} ends before it begins")
+        found += range(first, last + 1)
+    return found
 
 
 def in_options(text: str, flags: Mapping[str, str]) -> str:

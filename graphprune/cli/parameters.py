@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, TypeVar, get_origin, get_type_hints
 
 import typer
 
+from graphprune.cli.groups import group_of
 from graphprune.errors import GraphpruneError
 from graphprune.evaluate.option import Option, option_of, required
 
@@ -27,12 +28,30 @@ class CommandParameter:
     def typer(self) -> inspect.Parameter:
         """The parameter as Typer reads it in a signature."""
         o = self.option
-        make = typer.Option if o.flags else typer.Argument
-        shown = make(*o.flags, help=o.help, min=o.least, metavar=o.metavar)
+        make: Any = typer.Option if o.flags else typer.Argument
+        more: dict[str, Any] = {} if o.parse is None else {"parser": _reader(o.parse)}
+        if o.choices or o.suggestions:
+            more["autocompletion"] = lambda incomplete: o.complete(incomplete)
+        shown = make(
+            *o.flags, help=o.help, min=o.least, metavar=o.metavar,
+            rich_help_panel=group_of(self.name), **more,
+        )  # fmt: skip
         return inspect.Parameter(
             self.name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=self.default,
             annotation=Annotated[self.kind, shown],
         )  # fmt: skip
+
+
+def _reader(parse: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """The reader of a value whose errors say which option, or which file, they are about."""
+
+    def read(text: Any) -> Any:
+        try:
+            return parse(text)
+        except GraphpruneError as error:
+            raise typer.BadParameter(str(error)) from None
+
+    return read
 
 
 def parameters_of(options: type) -> list[CommandParameter]:

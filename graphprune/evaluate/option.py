@@ -38,6 +38,10 @@ class Option:
         The metrics that it is about; without any, all of them.
     needs
         Fields of which one has to be asked for too: without them it changes nothing.
+    suggestions
+        Beginnings of values that a shell completes; the choices unless given.
+    parse
+        Reads the text of a command line, or the value of a configuration file.
     """
 
     help: str
@@ -48,6 +52,13 @@ class Option:
     metavar: str | None = None
     metrics: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
+    suggestions: Callable[[], Sequence[str]] | None = None
+    parse: Callable[[Any], Any] | None = None
+
+    def complete(self, text: str) -> list[str]:
+        """The known values that begin with a text."""
+        found = self.suggestions or self.choices
+        return [] if found is None else [value for value in found() if value.startswith(text)]
 
     @property
     def name(self) -> str:

@@ -11,6 +11,7 @@ from math import inf
 from typing import TYPE_CHECKING, Any, cast, get_args
 
 from graphprune.errors import GraphpruneError
+from graphprune.evaluate.duration import parse_duration
 from graphprune.evaluate.option import option
 from graphprune.progress import Progress, quiet
 from graphprune.runtime.provider import Provider
@@ -127,7 +128,12 @@ class Settings:
     """
 
     metrics: tuple[str, ...] = field(
-        default=METRICS, metadata=option("Of adv, rob, bnd.", "--metrics")
+        default=METRICS,
+        metadata=option(
+            "Of adv, rob, bnd.",
+            "--metrics",
+            suggestions=lambda: (*METRICS, "adv,rob", "adv,rob,bnd"),
+        ),
     )
     method: "Method" = field(
         default="crown",
@@ -171,7 +177,12 @@ class Settings:
     time_limit: float | None = field(
         default=None,
         metadata=option(
-            "Seconds per anchor and metric.", "--time-limit", "--timeout", check="not negative"
+            "Per anchor and metric: seconds, or 10s, 2m, 1h.",
+            "--time-limit",
+            "--timeout",
+            check="not negative",
+            metavar="SECONDS",
+            parse=parse_duration,
         ),
     )
     estimates: tuple[str, ...] = ()

@@ -116,7 +116,7 @@ def _unparse(item: Pass) -> str:
 
 def _options(name: str, text: str) -> dict[str, str]:
     options: dict[str, str] = {}
-    for part in text.split():
+    for part in re.split(r"[\s,]+", text.strip(" ,")) if text.strip(" ,") else ():
         option, equals, value = part.partition("=")
         if not equals or not option or not value:
             raise PipelineError(f"pass '{name}': write options as name=value, not '{part}'")

@@ -147,8 +147,8 @@ def advice(document: DocumentRecord) -> list[str]:
     which = f"anchor {', '.join(str(r.index) for r in deep)}"
     return [
         f"{which}: the exact search is out of its depth, and little would come of more time. Other"
-        " questions have answers: d_rob and d_adv alone, robust or not at a --radius R, or"
-        " graphprune evaluate --sound"
+        " questions have answers: d_rob and d_adv alone, `graphprune certify --radius R` whether it"
+        " is robust there, `graphprune evaluate --sound` an interval by substitutes."
     ]
 
 

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,8 @@ import pytest
 
 import graphprune as gp
 from graphprune.cli.app import run
+from graphprune.cli.evaluate import EvaluateOptions
+from graphprune.cli.groups import GROUPS
 from graphprune.runtime.original import run_original
 from graphprune.runtime.reference import forward64
 from tests.conftest import MODELS
@@ -120,6 +123,9 @@ def test_an_interval_is_exit_code_1(tmp_path: Path) -> None:
         (["evaluate", TINY, "--anchors", IMAGES, "--estimate", "prune-constnt"], "did you mean 'prune-constant'"),
         (["evaluate", TINY, "--anchors", IMAGES, "--index", "100"], "anchors 0 to 99"),
         (["evaluate", TINY, "--anchors", IMAGES, "--index", "x"], "--index takes numbers"),
+        (["evaluate", TINY, "--anchors", IMAGES, "--index", "7-3"], "7-3 ends before it begins"),
+        (["evaluate", TINY, "--anchors", IMAGES, "--time-limit", "soon"], "'soon' is no duration"),
+        (["passes", "prune-stabel"], "did you mean 'prune-stable'"),
         (["evaluate", TINY, "--anchors", IMAGES, "--domain", "1,0"], "LO must be below HI"),
         (["evaluate", TINY, "--anchors", IMAGES, "--domain", "0.2,0.3"], "outside the domain"),
         (["evaluate", TINY, "--anchors", IMAGES, "--json", "/no/r.json"], "/no does not exist"),
@@ -134,7 +140,9 @@ def test_an_interval_is_exit_code_1(tmp_path: Path) -> None:
         (["opt", TINY, "-o", "/tmp/o.onnx", "--passes", "fuse-afine"], "did you mean 'fuse-affine'"),
         (["opt", TINY, "-o", "/tmp/o.onnx", "--passes", "attack"], "needs an anchor"),
         (["inspect", "no.onnx"], "no such file"),
-        (["evalute"], "evaluate"),
+        (["evalute"], "no command 'evalute'; did you mean 'evaluate'?"),
+        (["experiment", "rum"], "no command 'experiment rum'; did you mean 'experiment run'?"),
+        (["evaluate", TINY, "--anchor", IMAGES], "no option --anchor; did you mean '--anchors'?"),
     ],
 )  # fmt: skip
 def test_bad_usage_is_one_message_and_exit_code_2(
@@ -194,6 +202,66 @@ def test_passes_lists_options_and_defaults(capsys: pytest.CaptureFixture[str]) -
         "fuse-affine",
     ):
         assert expected in out
+
+
+def test_one_pass_is_told_in_full(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["passes", "prune-constant"]) == 0
+    text = capsys.readouterr().out
+    assert text.startswith("prune-constant\n")
+    assert "fuse-affine" not in text.splitlines()
+    assert len(text) > 400
+
+
+def test_inspect_prints_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["inspect", TINY, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["living"] == sum(layer["living"] for layer in found["layers"])
+    assert found["output"] == {"name": "logits", "classes": 10, "below": ""}
+    assert not found["unsupported"]
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        ("evaluate --method alpha", ["alpha-crown"]),
+        ("evaluate --estimate prune-c", ["prune-constant"]),
+        ("passes fuse", ["fuse-affine"]),
+        ("evaluate --effort ", ["fast", "standard", "thorough"]),
+    ],
+)
+def test_a_shell_completes_values(
+    words: str,
+    offered: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("_GRAPHPRUNE_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", f"graphprune {words}")
+    monkeypatch.setenv("COMP_CWORD", str(len(words.split(" "))))
+    with pytest.raises(SystemExit):
+        run([])
+    assert capsys.readouterr().out.split() == offered
+
+
+def test_the_help_of_options_is_in_groups(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["evaluate", "--help"]) == 0
+    text = capsys.readouterr().out
+    places = [text.index(f"─ {group} ─") for group in GROUPS]
+    assert places == sorted(places)
+    assert text.index("--time-limit") > places[list(GROUPS).index("Limits")]
+    names = {name for group in GROUPS.values() for name in group}
+    declared = [f.name for f in fields(EvaluateOptions)]
+    assert set(declared) - names == {"models"}
+
+
+def test_anchors_and_times_are_written_as_people_do(tmp_path: Path) -> None:
+    toy, points = str(MODELS / "toy-2d.onnx"), str(MODELS / "toy-2d-anchors.npz")
+    out = tmp_path / "r.json"
+    args = ["evaluate", toy, "--anchors", points, "--metrics", "adv", "--json", str(out)]
+    assert run([*args, "--index", "1-3,7", "--time-limit", "2m", "--quiet"]) == 0
+    found = json.loads(out.read_text())
+    assert [record["index"] for record in found["anchors"]] == [1, 2, 3, 7]
+    assert found["settings"]["time_limit"] == 120.0
 
 
 def test_workers_give_the_same_numbers(tmp_path: Path) -> None:
