@@ -46,16 +46,25 @@ def register(app: typer.Typer) -> None:
 
         from graphprune.errors import GraphpruneError
         from graphprune.evaluate.archive import read_run
+        from graphprune.evaluate.documents import check_writable
         from graphprune.ir.export import write_bytes
         from graphprune.report import rows
+        from graphprune.report.names import told_apart
         from graphprune.report.page import render
 
         suffix = Path(output or "").suffix.lstrip(".").lower()
-        kind = format or (suffix if suffix in rows.FORMATS else "html")
+        if format is None and suffix and suffix not in rows.FORMATS:
+            raise GraphpruneError(
+                f"{output}: unknown suffix .{suffix}; known: {', '.join(rows.FORMATS)}, or name the"
+                " format with --format"
+            )
+        kind = format or suffix or "html"
         one_of("--format", kind, rows.FORMATS)
         if output is None and kind in ("html", "parquet"):
             raise GraphpruneError(f"--format {kind}: name a file with -o")
-        found = [network for run in runs for network in read_run(run)]
+        if output is not None:
+            check_writable(output)
+        found = told_apart([network for run in runs for network in read_run(run)])
         writers = {"md": rows.as_markdown, "csv": rows.as_csv, "parquet": rows.as_parquet}
         data = render(found).encode() if kind == "html" else writers[kind](found)
         if output is None:
@@ -71,8 +80,12 @@ def register(app: typer.Typer) -> None:
     ) -> None:
         """Certified and attacked accuracy against the radius, as a figure."""
         from graphprune.evaluate.archive import read_run
-        from graphprune.report.plots import accuracy_figure, save_figure
+        from graphprune.evaluate.documents import check_writable
+        from graphprune.report.names import told_apart
+        from graphprune.report.plots import accuracy_figure, figure_kind, save_figure
 
-        found = [network for run in runs for network in read_run(run)]
+        figure_kind(output)
+        check_writable(output)
+        found = told_apart([network for run in runs for network in read_run(run)])
         save_figure(accuracy_figure(found), output)
         print(output)

@@ -5,7 +5,7 @@ import json
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from graphprune.evaluate.serialise import Record, read_start, record_of, restore
 from graphprune.evaluate.settings import Settings
 from graphprune.evaluate.store import FILE
 from graphprune.evaluate.tasks import tasks_of
+from graphprune.version import __version__
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,15 +45,30 @@ class Case:
 
 @dataclass(frozen=True, eq=False)
 class Evaluated:
-    """One network of a run: its document, and every anchor of it."""
+    """One network of a run: its document, and every anchor of it.
+
+    Attributes
+    ----------
+    run
+        The run's folder; empty where there is none.
+    version
+        The version of graphprune that began the run.
+    given
+        A name that tells it apart, in place of its file's.
+    """
 
     document: DocumentRecord
     cases: tuple[Case, ...]
+    run: str = ""
+    version: str = __version__
+    given: str = ""
 
     @property
     def name(self) -> str:
         """The network's name on pages."""
         model = self.document.model
+        if self.given:
+            return self.given
         return Path(model.path).stem if model.path else model.sha256[:12]
 
 
@@ -89,7 +105,7 @@ def read_run(folder: str | Path) -> list[Evaluated]:
         )
     try:
         with closing(_open(path)) as db:
-            return _read(db)
+            return [replace(found, run=str(folder)) for found in _read(db)]
     except (sqlite3.Error, ValueError, KeyError, TypeError) as error:
         raise GraphpruneError(f"{path}: not a readable run: {error}") from None
 
@@ -109,6 +125,7 @@ def _open(path: Path) -> sqlite3.Connection:
 def _read(db: sqlite3.Connection) -> list[Evaluated]:
     (text,) = db.execute("SELECT value FROM run WHERE key = 'settings'").fetchone()
     settings = Settings.from_json(json.loads(text))
+    version = db.execute("SELECT value FROM run WHERE key = 'version'").fetchone()
     found = []
     for sha, path, neurons, parameters in db.execute("SELECT * FROM models ORDER BY rowid"):
         kept = tuple(_cases(db, sha, settings))
@@ -122,7 +139,7 @@ def _read(db: sqlite3.Connection) -> list[Evaluated]:
             "summary": summary(records, seconds, settings),
         }
         cases = tuple(Case(read_record(record), x, points) for record, x, points in kept)
-        found.append(Evaluated(read_document(document), cases))
+        found.append(Evaluated(read_document(document), cases, version=version[0]))
     return found
 
 

@@ -1,7 +1,10 @@
 """Short names of runs and networks: of their paths, as much as tells them apart."""
 
 from collections.abc import Sequence
-from pathlib import PurePath
+from dataclasses import replace
+from pathlib import Path, PurePath
+
+from graphprune.evaluate.archive import Evaluated
 
 
 def short_names(paths: Sequence[str]) -> list[str]:
@@ -27,3 +30,15 @@ def short_names(paths: Sequence[str]) -> list[str]:
             seen[name] = seen.get(name, 0) + 1
             names[i] = f"{name} ({seen[name]})"
     return names
+
+
+def told_apart(networks: Sequence[Evaluated]) -> list[Evaluated]:
+    """Networks of several runs, with their runs in the names that would repeat."""
+    names = [network.name for network in networks]
+    if len(set(names)) == len(names):
+        return list(networks)
+    paths = [str(Path(network.run).resolve() / f"{network.name}.onnx") for network in networks]
+    return [
+        replace(network, given=name) if names.count(network.name) > 1 else network
+        for network, name in zip(networks, short_names(paths), strict=True)
+    ]

@@ -4,6 +4,7 @@ import base64
 import io
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,9 @@ from graphprune.notebook import as_image, picture
 from graphprune.region import Domain
 from graphprune.report.curves import stage_seconds
 from graphprune.report.images import difference
-from graphprune.report.plots import accuracy_figure, inline_svg
+from graphprune.report.overview import by_class, duel, extremes
+from graphprune.report.plots import accuracy_figure, duel_figure, histogram_figure, inline_svg
+from graphprune.report.table import estimates_of
 
 TEMPLATES = Path(__file__).parent / "templates"
 # A point with more numbers than this is not put into the page.
@@ -56,7 +59,21 @@ def render(networks: Sequence[Evaluated]) -> str:
         version=__version__,
         networks=[_network(number, network) for number, network in enumerate(networks)],
         overview=everything if len(networks) > 1 else "",
+        duels=_duels(networks),
     )
+
+
+def _duels(networks: Sequence[Evaluated]) -> list[dict[str, Any]]:
+    """Every network after the first against it, anchor by anchor."""
+    found = []
+    for other in networks[1:]:
+        pair = duel(networks[0], other)
+        if pair is not None:
+            title = f"{pair.names[0]} against {pair.names[1]}"
+            found.append(
+                {"title": title, "pair": pair, "figure": inline_svg(duel_figure(pair), title)}
+            )
+    return found
 
 
 def _network(number: int, network: Evaluated) -> dict[str, Any]:
@@ -73,10 +90,40 @@ def _network(number: int, network: Evaluated) -> dict[str, Any]:
         "stages": stage_seconds(document.anchors),
         "curve": inline_svg(accuracy_figure([network]), title),
         "classes": sorted({record.label for record in document.anchors}),
+        "by_class": by_class(document.anchors),
+        "histogram": _histogram(network),
+        "extremes": _extremes(f"n{number}", network),
+        "estimates": estimates_of(document.anchors),
+        "version": network.version,
         "anchors": [
             _anchor(f"n{number}", case, domain_of(document.settings)) for case in network.cases
         ],
     }
+
+
+def _histogram(network: Evaluated) -> str:
+    figure = histogram_figure(network.document.anchors)
+    return "" if figure is None else inline_svg(figure, f"distances of {network.name}")
+
+
+def _extremes(prefix: str, network: Evaluated) -> list[tuple[str, list[tuple[str, str, str]]]]:
+    """Captions and (link, caption, picture) of the closest and farthest anchors that are images."""
+    domain = domain_of(network.document.settings)
+    found = []
+    for title, cases in zip(("closest", "farthest"), extremes(network.cases), strict=True):
+        shown = [
+            (f"{prefix}-a{case.record.index}", _caption(case.record), pictures[0][1])
+            for case in cases
+            if (pictures := _pictures(replace(case, points=[]), domain))
+        ]
+        if shown:
+            found.append((title, shown))
+    return found
+
+
+def _caption(record: AnchorRecord) -> str:
+    nearest = "" if record.nearest is None else f" to {record.nearest}"
+    return f"{record.index}: class {record.label}{nearest}, {record.ends[1]:.4f}"
 
 
 def _shown(value: Any) -> str:
@@ -99,6 +146,7 @@ def _anchor(prefix: str, case: Case, domain: Domain) -> dict[str, Any]:
         "bnd_key": None if bnd is None else bnd.lower,
         "nearest": record.nearest,
         "axis": _axis(record),
+        "estimates": {(e.spec, e.metric): e.text for e in record.estimates},
         "layers": () if rob is None else rob.layers,
         "replaced": _replaced(record),
         "pictures": _pictures(case, domain),
@@ -147,7 +195,9 @@ def _pictures(case: Case, domain: Domain) -> list[tuple[str, str]]:
         other = as_image(np.asarray(witness.x).reshape(case.x.shape))
         assert other is not None
         shown.append((f"adversarial ({metric}, class {witness.target})", picture(other, low, high)))
-        shown.append((f"difference, at most {witness.distance:.4f}", difference(image, other)))
+        most = float(np.max(np.abs(other.astype(np.float64) - image), initial=0.0))
+        text = f"difference: blue -{most:.4f}, grey 0, orange +{most:.4f}"
+        shown.append((text, difference(image, other)))
     return shown
 
 

@@ -4,29 +4,31 @@ import io
 import re
 from collections.abc import Sequence
 from html import escape
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from graphprune.errors import GraphpruneError
 from graphprune.evaluate.archive import Evaluated
+from graphprune.evaluate.reading import AnchorRecord
 from graphprune.ir.export import write_bytes
 from graphprune.report.curves import curves
+from graphprune.report.overview import Duel
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 # Colour-blind safe (Okabe and Ito).
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
 INK = "#1a1b1c"
 FORMATS = ("svg", "png", "pdf")
+BINS = 30
 
 
 def accuracy_figure(networks: Sequence[Evaluated]) -> "Figure":
     """Certified and attacked accuracy of every network, the gap between them shaded."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7.0, 3.6), layout="constrained")
-    axes = figure.subplots()
+    figure, axes = _axes("radius", "share of anchors")
     for number, network in enumerate(networks):
         colour = COLOURS[number % len(COLOURS)]
         line = curves(network.document.anchors)
@@ -37,11 +39,82 @@ def accuracy_figure(networks: Sequence[Evaluated]) -> "Figure":
             line.radii, line.certified, where="post", color=colour, label=network.name.lstrip("_")
         )
         axes.step(line.radii, line.attacked, where="post", color=colour, ls="--")
-    axes.set(xlabel="radius", ylabel="share of anchors", ylim=(0, 1.02), xlim=(0, None))
+    axes.set(ylim=(0, 1.02), xlim=(0, None))
     axes.set_title("solid: certified; dashed: not attacked; between: open", fontsize=9, color=INK)
     if len(networks) > 1:
         for text in axes.legend(frameon=False, labelcolor=INK).get_texts():
             text.set_parse_math(False)  # a name is a name, whatever signs it has
+    return figure
+
+
+def save_figure(figure: "Figure", path: str | Path) -> None:
+    """Write a figure as .svg, .png or .pdf, whole or not at all."""
+    kind = figure_kind(path)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format=kind, dpi=160)
+    write_bytes(path, buffer.getvalue())
+
+
+def figure_kind(path: str | Path) -> str:
+    """The format that a file's suffix asks for.
+
+    Raises
+    ------
+    GraphpruneError
+        It is none of the known ones.
+    """
+    kind = Path(path).suffix.lower().lstrip(".")
+    if kind not in FORMATS:
+        raise GraphpruneError(f"{path}: figures are written as {', '.join(FORMATS)}")
+    return kind
+
+
+def histogram_figure(records: Sequence[AnchorRecord]) -> "Figure | None":
+    """Counts of anchors by what is proven and by their closest point; None for fewer than two."""
+    ends = [record.ends for record in records if record.status == "ok"]
+    lower = [low for low, _ in ends if low > 0]
+    upper = [high for _, high in ends if isfinite(high)]
+    if len(upper) < 2 and len(lower) < 2:
+        return None
+    figure, axes = _axes("distance", "anchors")
+    end = max((*lower, *upper))
+    edges = [end * k / BINS for k in range(BINS + 1)]
+    axes.hist(upper, edges, color=COLOURS[1], alpha=0.55, label="closest point known")
+    axes.hist(lower, edges, histtype="step", color=COLOURS[0], lw=1.6, label="proven robust up to")
+    axes.legend(frameon=False, labelcolor=INK)
+    return figure
+
+
+def duel_figure(found: Duel) -> "Figure":
+    """Every common anchor: the intervals of two networks against each other."""
+    figure, axes = _axes(*(f"distance, {name}" for name in found.names))
+    finite = [v for side in found.ends for pair in side for v in pair if isfinite(v)]
+    end = 1.05 * max(finite, default=1.0)
+    axes.plot([0, end], [0, end], color=INK, lw=0.8, ls=":")
+    for (left, right), (low, high) in zip(*found.ends, strict=True):
+        right, high = min(right, end), min(high, end)
+        x, y = 0.5 * (left + right), 0.5 * (low + high)
+        axes.plot([left, right], [y, y], color=COLOURS[4], lw=0.8)
+        axes.plot([x, x], [low, high], color=COLOURS[4], lw=0.8)
+        axes.plot(x, y, "o", ms=4, color=COLOURS[0])
+    axes.set(xlim=(0, end), ylim=(0, end), aspect="equal")
+    for label in (axes.xaxis.label, axes.yaxis.label):
+        label.set_parse_math(False)
+    return figure
+
+
+def _axes(x: str, y: str) -> "tuple[Figure, Axes]":
+    """An empty figure as wide as a page's, in the page's ink."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7.0, 3.6), layout="constrained")
+    axes = figure.subplots()
+    axes.set(xlabel=x, ylabel=y)
+    _ink(axes)
+    return figure, axes
+
+
+def _ink(axes: "Axes") -> None:
     axes.tick_params(colors=INK)
     axes.xaxis.label.set_color(INK)
     axes.yaxis.label.set_color(INK)
@@ -49,17 +122,6 @@ def accuracy_figure(networks: Sequence[Evaluated]) -> "Figure":
         spine.set_visible(name in ("left", "bottom"))
         spine.set_color(INK)
     axes.grid(alpha=0.25)
-    return figure
-
-
-def save_figure(figure: "Figure", path: str | Path) -> None:
-    """Write a figure as .svg, .png or .pdf, whole or not at all."""
-    kind = Path(path).suffix.lower().lstrip(".")
-    if kind not in FORMATS:
-        raise GraphpruneError(f"{path}: figures are written as {', '.join(FORMATS)}")
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format=kind, dpi=160)
-    write_bytes(path, buffer.getvalue())
 
 
 def inline_svg(figure: "Figure", title: str) -> str:

@@ -58,6 +58,18 @@ def as_parquet(networks: Sequence[Evaluated]) -> bytes:
             "--format parquet needs pyarrow: pip install 'graphprune[parquet]'"
         ) from None
     table = rows(networks)
+    # Named types: a column without values would have none.
+    schema = pa.schema([(name, getattr(pa, _type(name))()) for name in (table[0] if table else ())])
     buffer = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist(table), buffer)
+    pq.write_table(pa.Table.from_pylist(table, schema=schema), buffer)
     return buffer.getvalue()
+
+
+def _type(column: str) -> str:
+    """The Arrow type of a column, by its name."""
+    if column in ("index", "label", "predicted") or column.endswith("_target"):
+        return "int64"
+    if column in ("interrupted", "d_rob_stopped", "d_bnd_certified"):
+        return "bool_"
+    texts = ("network", "status", "message", "at_radius", "d_bnd_status")
+    return "string" if column in texts or column.endswith(": status") else "float64"

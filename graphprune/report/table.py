@@ -25,7 +25,7 @@ def results_table(document: DocumentRecord) -> Table:
         f" {model.parameters} parameters",
         title_justify="left",
     )
-    specs = _estimates(document.anchors)
+    specs = estimates_of(document.anchors)
     starred = any(_uncertified(record) for record in document.anchors)
     notes = [LEGEND] * bool(specs) + [STARRED] * starred
     if notes:
@@ -59,7 +59,8 @@ def _uncertified(record: AnchorRecord) -> bool:
     return not all(trusted)
 
 
-def _estimates(records: Sequence[AnchorRecord]) -> list[tuple[str, str]]:
+def estimates_of(records: Sequence[AnchorRecord]) -> list[tuple[str, str]]:
+    """(text, metric) of every estimate of some record."""
     return list(dict.fromkeys((e.spec, e.metric) for record in records for e in record.estimates))
 
 
