@@ -28,7 +28,7 @@ from graphprune.backends.trace import Trace
 from graphprune.check.bound import System, cut_box, linear_bounds, lower_bounds, stack
 from graphprune.check.container import Claims, Margins, Scope
 from graphprune.check.forms import AffineForm, Propagation, ReluPhases, csr, intervals
-from graphprune.check.model import Model
+from graphprune.check.steps import Model
 from graphprune.check.verify import box, condense, margin_form
 from graphprune.progress import Progress, quiet
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from graphprune.check.model import AffineStep, Model
+from graphprune.check.steps import AffineStep, Model
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]

@@ -1,12 +1,12 @@
 """The model file as a sequence of affine maps and ReLUs, read without any of graphprune.
 
-Supported are the operators of `_RULES`, one input and one output, the batch as first axis; anything
-else is refused by name. The model is taken as the real-valued function of the file's numbers.
+Supported are the operators of `_RULES`, inputs of one type and one output, the batch as first axis;
+anything else is refused by name. Several inputs are one point, one after the other. The model is
+taken as the real-valued function of the file's numbers.
 """
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
 from itertools import product
 from math import prod
 from pathlib import Path
@@ -18,76 +18,15 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 from scipy import sparse
 
+from graphprune.check.steps import AffineStep, Floats, Model, ReluStep, Shape
 from graphprune.errors import ModelError, UnsupportedError
 
-Floats = NDArray[np.float64]
-Shape = tuple[int, ...]
-
-
-@dataclass(frozen=True, eq=False)
-class AffineStep:
-    """output = matrix @ input + bias; `matrix` None: the identity.
-
-    `input2`: a second tensor that is added.
-    """
-
-    output: str
-    input: str
-    matrix: sparse.csr_array | None = None
-    bias: Floats | None = None
-    input2: str | None = None
-
-
-@dataclass(frozen=True)
-class ReluStep:
-    """output = max(input, 0)."""
-
-    output: str
-    input: str
-
-
-@dataclass(frozen=True, eq=False)
-class Model:
-    """A model file.
-
-    Attributes
-    ----------
-    data
-        The file's bytes, for ONNX Runtime.
-    sha256
-        Digest of these bytes.
-    input, output
-        Tensor names.
-    shape
-        Shape of one sample.
-    batch
-        The batch size that the file demands.
-    classes
-        Number of outputs.
-    steps
-        In topological order.
-    relus
-        Sizes of the ReLU inputs, in the order of their nodes.
-    """
-
-    data: bytes
-    sha256: str
-    input: str
-    output: str
-    shape: Shape
-    batch: int
-    classes: int
-    dtype: np.dtype[np.floating]
-    steps: tuple[AffineStep | ReluStep, ...]
-    relus: tuple[int, ...]
-
-    @property
-    def inputs(self) -> int:
-        return prod(self.shape)
-
-    @property
-    def neurons(self) -> int:
-        return sum(self.relus)
+# The point that several inputs are parts of; no tensor is called so.
+POINT = ""
+_TYPES: dict[int, np.dtype[np.floating]] = {
+    onnx.TensorProto.FLOAT: np.dtype(np.float32),
+    onnx.TensorProto.DOUBLE: np.dtype(np.float64),
+}
 
 
 def read_model(path: str | Path) -> Model:
@@ -146,31 +85,45 @@ class _ModelReader:
         self.batch = 1
 
     def model(self, data: bytes) -> Model:
+        if len(self.graph.output) != 1:
+            raise UnsupportedError(f"{self.label}: the checker reads one output")
         inputs = [v for v in self.graph.input if v.name not in self.constants]
-        if len(inputs) != 1 or len(self.graph.output) != 1:
-            raise UnsupportedError(f"{self.label}: the checker reads one input and one output")
-        tensor = inputs[0].type.tensor_type
-        dims = [d.dim_value for d in tensor.shape.dim]
-        if len(dims) < 2 or any(d <= 0 for d in dims[1:]):
-            raise UnsupportedError(f"{self.label}: input shape {dims}: needs a batch axis first")
-        kinds: dict[int, np.dtype[np.floating]] = {
-            onnx.TensorProto.FLOAT: np.dtype(np.float32),
-            onnx.TensorProto.DOUBLE: np.dtype(np.float64),
-        }
-        if tensor.elem_type not in kinds:
-            raise UnsupportedError(f"{self.label}: the input is neither float nor double")
-        self.batch = max(dims[0], 1)
-        self.shapes[inputs[0].name] = tuple(dims[1:])
+        dtypes = {self._input(value) for value in inputs}
+        if len(dtypes) != 1:
+            raise UnsupportedError(f"{self.label}: the checker reads inputs of one type")
+        parts = tuple((value.name, self.shapes[value.name]) for value in inputs)
+        name, shape = parts[0]
+        if len(parts) > 1:
+            name, shape = POINT, (sum(prod(own) for _, own in parts),)
+            start = 0
+            for part, own in parts:
+                rows = _rows(prod(own), prod(shape), start, transposed=False)
+                self.steps.append(AffineStep(part, name, rows))
+                start += prod(own)
         for node in self.graph.node:
             self._node(node)
         out = self.graph.output[0].name
         if out not in self.shapes or len(self.shapes[out]) != 1:
             raise UnsupportedError(f"{self.label}: the output is not one row of logits per sample")
         return Model(
-            data, hashlib.sha256(data).hexdigest(), inputs[0].name, out, tuple(dims[1:]),
-            self.batch, self.shapes[out][0], kinds[tensor.elem_type],
-            tuple(self.steps), tuple(self.relus),
+            data, hashlib.sha256(data).hexdigest(), name, out, parts, shape,
+            self.batch, self.shapes[out][0], dtypes.pop(), tuple(self.steps), tuple(self.relus),
         )  # fmt: skip
+
+    def _input(self, value: onnx.ValueInfoProto) -> np.dtype[np.floating]:
+        """Note an input's shape; its type."""
+        tensor = value.type.tensor_type
+        dims = [d.dim_value for d in tensor.shape.dim]
+        if len(dims) < 2 or any(d <= 0 for d in dims[1:]):
+            raise UnsupportedError(f"{self.label}: input shape {dims}: needs a batch axis first")
+        if tensor.elem_type not in _TYPES:
+            raise UnsupportedError(f"{self.label}: the input is neither float nor double")
+        batch = max(dims[0], 1)
+        if self.shapes and batch != self.batch:
+            raise UnsupportedError(f"{self.label}: its inputs have batches of different sizes")
+        self.batch = batch
+        self.shapes[value.name] = tuple(dims[1:])
+        return _TYPES[tensor.elem_type]
 
     def _array(self, tensor: onnx.TensorProto, name: str) -> NDArray[Any]:
         _refuse_external(tensor, self.label, name)
@@ -441,9 +394,33 @@ def _constant(r: _ModelReader, node: onnx.NodeProto, a: dict[str, Any]) -> None:
     r.constants[node.output[0]] = r._array(tensor, node.output[0])
 
 
+def _rows(count: int, total: int, start: int, *, transposed: bool) -> sparse.csr_array:
+    """The matrix that takes `count` elements out of `total`, or puts them there."""
+    places = (np.arange(count), np.arange(start, start + count))
+    shape = (total, count) if transposed else (count, total)
+    cells = places[::-1] if transposed else places
+    return sparse.csr_array((np.ones(count), cells), shape=shape)
+
+
+def _concat(r: _ModelReader, node: onnx.NodeProto, a: dict[str, Any]) -> None:
+    """Each part in its place, and the sum of these."""
+    shapes = [r.shape(name) for name in node.input]
+    if any(len(shape) != 1 for shape in shapes) or a.pop("axis") not in (1, -1):
+        raise _UnreadableError("only vectors are joined, along axis 1")
+    total, start, below = sum(shape[0] for shape in shapes), 0, None
+    for index, (name, (count,)) in enumerate(zip(node.input, shapes, strict=True)):
+        last = index == len(shapes) - 1
+        out = node.output[0] if last else f"{node.output[0]}/{index}"
+        matrix = _rows(count, total, start, transposed=True)
+        r.steps.append(AffineStep(out, name, matrix, None, below))
+        start, below = start + count, out
+    r.shapes[node.output[0]] = (total,)
+
+
 _RULES: dict[str, Rule] = {
     "Add": _sum(1.0),
     "BatchNormalization": _batch_norm,
+    "Concat": _concat,
     "Constant": _constant,
     "Conv": _conv,
     "Div": _div,

@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from graphprune.check.container import Proof, ProofFile, Refused
 from graphprune.check.forms import MORE, UNIT, Floats, gamma, times
-from graphprune.check.model import AffineStep, Model
+from graphprune.check.steps import AffineStep, Model
 
 
 def check_point(file: ProofFile, model: Model, proof: Proof) -> None:
@@ -55,8 +55,7 @@ def run(model: Model, point: NDArray[np.floating]) -> NDArray[np.floating]:
     options.intra_op_num_threads = 1
     try:
         session = onnxruntime.InferenceSession(model.data, options, ["CPUExecutionProvider"])
-        feed = np.repeat(point[None], model.batch, axis=0)
-        logits: NDArray[np.floating] = session.run([model.output], {model.input: feed})[0][0]
+        logits: NDArray[np.floating] = session.run([model.output], model.feeds(point))[0][0]
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
         raise Refused(f"ONNX Runtime does not run the model: {reason}") from None

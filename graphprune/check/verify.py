@@ -28,8 +28,8 @@ from graphprune.check.forms import (
     csr,
     intervals,
 )
-from graphprune.check.model import Model
 from graphprune.check.point import check_point
+from graphprune.check.steps import Model
 
 States = NDArray[np.int8]
 Report = Callable[[str], None]

@@ -16,7 +16,7 @@ from graphprune.evaluate.option import Option, again, one_of, option, option_of
 from graphprune.evaluate.settings import FIX_SHAPE, METRICS, Settings
 
 if TYPE_CHECKING:
-    from graphprune.check.model import Model
+    from graphprune.check.steps import Model
     from graphprune.evaluate.results import Job, Outcome
     from graphprune.ir import Network
     from graphprune.region import Anchor

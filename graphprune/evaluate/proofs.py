@@ -9,7 +9,7 @@ import numpy as np
 from graphprune.backends.certificate import BallQuery, UnprovenError, prove_ball
 from graphprune.backends.protocol import is_exact
 from graphprune.check import Proof, ProofFile, parse_model, read_model
-from graphprune.check.model import Model
+from graphprune.check.steps import Model
 from graphprune.errors import GraphpruneError, UnsupportedError
 from graphprune.evaluate.distance import Distance
 from graphprune.evaluate.results import Job, Outcome, ProvenDistance

@@ -14,7 +14,7 @@ from graphprune.backends.protocol import DistanceInterval, DistanceProblem
 from graphprune.backends.search.radius_step import prove_radius
 from graphprune.backends.trace import ClosedCase, TargetTrace, Trace
 from graphprune.check import Proof, ProofFile, read_model, verify
-from graphprune.check.model import Model
+from graphprune.check.steps import Model
 from graphprune.region import Domain
 from graphprune.runtime.resources import Resources
 from tests.conftest import MODELS

@@ -6,7 +6,7 @@ import numpy as np
 
 from graphprune.backends.certificate import BallQuery, prove_ball
 from graphprune.check import Proof, ProofFile, parse_model
-from graphprune.check.model import Model
+from graphprune.check.steps import Model
 from tests.oracles import Perceptron, brute_force_distance
 
 WIDTHS = ([2, 4, 2], [3, 3, 3, 3], [2, 4, 4, 2], [1, 5, 2], [4, 2, 2, 2, 3])

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 import graphprune as gp
 from graphprune.check.bound import System, UpperPlanes, lower_bounds, plane_slack
 from graphprune.check.forms import AffineForm, Propagation, ReluPhases, csr, intervals
-from graphprune.check.model import Model, parse_model
+from graphprune.check.model import parse_model
+from graphprune.check.steps import Model
 from tests.conftest import Floor
 from tests.drawn import labelled
 from tests.oracles import Perceptron

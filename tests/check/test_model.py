@@ -1,5 +1,8 @@
 """What the checker reads is what ONNX says; what it cannot read it names."""
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import onnx
 import pytest
@@ -10,7 +13,10 @@ from onnx import TensorProto, helper, numpy_helper
 import graphprune as gp
 from graphprune.check.model import parse_model, read_model
 from graphprune.check.point import evaluate, run
+from graphprune.cli.app import run as command
 from graphprune.errors import GraphpruneError, ModelError, UnsupportedError
+from graphprune.runtime.original import run_original
+from graphprune.runtime.reference import forward64
 from graphprune.testing import models
 from tests.conftest import MODELS, Floor, random_points
 from tests.oracles import original64
@@ -44,6 +50,71 @@ def test_the_shipped_models_agree(name: str) -> None:
     assert (model.neurons, model.classes) == (network.neurons, network.classes)
     x = random_points(network, 1)
     assert np.allclose(evaluate(model, x[0])[0], original64(network, x)[0], atol=1e-10)
+
+
+def several_inputs(rng: np.random.Generator, sizes: list[int], kind: int) -> onnx.ModelProto:
+    """Vectors, images among them, that are joined in another order than the file's."""
+    dtype = helper.tensor_dtype_to_np_dtype(kind)
+    names = [f"x{i}" for i in range(len(sizes))]
+    shapes: list[list[str | int]] = [
+        ["n", n, 2] if i % 2 else ["n", n] for i, n in enumerate(sizes)
+    ]
+    total = sum(n * (1 + i % 2) for i, n in enumerate(sizes))
+    weights = {
+        name: numpy_helper.from_array(rng.normal(size=shape).astype(dtype), name)
+        for name, shape in (("w", (total, 5)), ("v", (5, 3)))
+    }
+    flat = [helper.make_node("Flatten", [name], [f"{name}f"]) for name in names]
+    nodes = [
+        *flat, helper.make_node("Concat", [f"{name}f" for name in names[::-1]], ["all"], axis=1),
+        helper.make_node("MatMul", ["all", "w"], ["z"]), helper.make_node("Relu", ["z"], ["h"]),
+        helper.make_node("MatMul", ["h", "v"], ["y"]),
+    ]  # fmt: skip
+    inputs = [helper.make_tensor_value_info(n, kind, s) for n, s in zip(names, shapes, strict=True)]
+    output = helper.make_tensor_value_info("y", kind, ["n", 3])
+    graph = helper.make_graph(nodes, "g", inputs, [output], [*weights.values()])
+    return helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 17)])
+
+
+@settings(max_examples=10)
+@given(
+    st.integers(0, 1000), st.lists(st.integers(1, 3), min_size=2, max_size=4),
+    st.sampled_from([TensorProto.FLOAT, TensorProto.DOUBLE]),
+)  # fmt: skip
+def test_several_inputs_are_one_point(seed: int, sizes: list[int], kind: int) -> None:
+    proto = several_inputs(np.random.default_rng(seed), sizes, kind)
+    model, network = parse_model(proto.SerializeToString()), gp.from_proto(proto)
+    assert (model.shape, model.classes) == (network.input_shape, network.classes)
+    for x in random_points(network, 2, seed):
+        values, error = evaluate(model, x)
+        truth = forward64(network, x[None])[0][0]
+        assert np.all(np.abs(values - truth) <= error + 1e-12 * (1 + np.abs(truth)))
+        single = x.astype(model.dtype)
+        assert np.allclose(run(model, single), run_original(network, single[None])[0], atol=1e-5)
+
+
+def test_inputs_of_several_types_or_batches_are_refused() -> None:
+    proto = several_inputs(np.random.default_rng(0), [2, 2], TensorProto.FLOAT)
+    proto.graph.input[0].type.tensor_type.elem_type = TensorProto.DOUBLE
+    with pytest.raises(UnsupportedError, match="inputs of one type"):
+        parse_model(proto.SerializeToString())
+    proto = several_inputs(np.random.default_rng(0), [2, 2], TensorProto.FLOAT)
+    proto.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 3
+    with pytest.raises(UnsupportedError, match="batches of different sizes"):
+        parse_model(proto.SerializeToString())
+
+
+def test_a_distance_between_points_of_several_inputs_is_verified(tmp_path: Path) -> None:
+    path = tmp_path / "m.onnx"
+    onnx.save(several_inputs(np.random.default_rng(3), [2, 1], TensorProto.FLOAT), path)
+    network = gp.load(path)
+    points = np.random.default_rng(0).random((1, 4)).astype(np.float32)
+    feeds: dict[str, Any] = dict(network.source.feeds(points))
+    np.savez(tmp_path / "a.npz", **feeds)
+    proof = str(tmp_path / "p.gpc")
+    common = ["distance", str(path), "--anchors", str(tmp_path / "a.npz"), "--quiet"]
+    assert command([*common, "--certificate", proof]) == 0
+    assert command(["check", proof, str(path)]) == 0
 
 
 def _model(*nodes: onnx.NodeProto, shape: tuple[str | int, ...] = ("n", 2)) -> bytes:

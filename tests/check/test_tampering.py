@@ -17,7 +17,7 @@ from graphprune.backends.protocol import DistanceInterval, DistanceProblem
 from graphprune.backends.search.radius_step import prove_radius
 from graphprune.check import Proof, ProofFile, Refused, read, read_model, verify, write
 from graphprune.check.container import Claims, Scope
-from graphprune.check.model import Model
+from graphprune.check.steps import Model
 from graphprune.region import Domain
 from graphprune.runtime.resources import Resources
 from tests.conftest import MODELS, Floor
