@@ -43,6 +43,20 @@ KEEP_ORDER = ("ZipMap", "Identity")
 LABEL = ("ArgMax", "ArrayFeatureExtractor", "LabelEncoder", "Cast", "Reshape", "Squeeze", "Gather")
 
 
+class SeveralOutputsError(UnsupportedError):
+    """Several outputs could be the scores.
+
+    Attributes
+    ----------
+    names
+        These outputs.
+    """
+
+    def __init__(self, message: str, names: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.names = names
+
+
 @dataclass(frozen=True, eq=False)
 class Head:
     """The chosen output and what was cut off above the logits.
@@ -129,14 +143,20 @@ def _score_output(label: str, graph: onnx.GraphProto, scores: dict[str, str]) ->
         for value in graph.output
         if value.type.tensor_type.elem_type in (0, *FLOATS)
     ]
+    copies = {node.output[0]: node.input[0] for node in graph.node if node.op_type == "Identity"}
+    for name, below in scores.items():
+        while below in copies:
+            below = copies[below]
+        scores[name] = below
     if len({scores[name] for name in floats}) > 1:
         varying = _varying(graph)
         floats = [name for name in floats if name in varying] or floats
     candidates = floats or list(scores)
     if len({scores[name] for name in candidates}) != 1:
         listed = ", ".join(f"'{name}'" for name in candidates)
-        raise UnsupportedError(
-            f"{label}: several outputs could be the scores ({listed}); name one with `output=NAME`"
+        raise SeveralOutputsError(
+            f"{label}: several outputs could be the scores ({listed}); name one with `output=NAME`",
+            tuple(candidates),
         )
     if len(scores) > 1:
         log.info("%s: output '%s' is taken, of %s", label, candidates[0], ", ".join(scores))

@@ -1,6 +1,7 @@
 """The driver: bind the batch, infer shapes, fold constants, apply one rule per node."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
@@ -14,7 +15,7 @@ from graphprune.canonical.batch import check_batch, said_of_any
 from graphprune.canonical.context import RULES, Context, Rule, Tracked, rule_key
 from graphprune.canonical.finite import check_finite
 from graphprune.canonical.fold import SHAPES, count, fold, fold_repeated, fold_shape, widen
-from graphprune.canonical.heads import Head, check_axis, choose
+from graphprune.canonical.heads import Head, SeveralOutputsError, check_axis, choose
 from graphprune.canonical.inputs import Point, point_of, track_parts
 from graphprune.canonical.memory import NUMBER, VALUE, constant_too_large, value_too_large
 from graphprune.canonical.patterns import Jumps, recognise
@@ -100,12 +101,35 @@ def from_proto(
 def canonicalise(file: ModelFile, *, output: str | None = None, whole: bool = False) -> Network:
     """Legalise a checked model; see `load`."""
     rules.install()
-    head = choose(file, output, whole=whole)
+    try:
+        head = choose(file, output, whole=whole)
+    except SeveralOutputsError as error:
+        if (only := _only_varying(file, error.names, whole=whole)) is None:
+            raise
+        return only
     with said_of_any(batch_name(head.proto)):
         begun = begin(file, head)
         for node in begun.model.graph:
             lower(begun.context, node)
         return finish(file, head, begun)
+
+
+def _only_varying(file: ModelFile, outputs: Sequence[str], *, whole: bool) -> Network | None:
+    """The network of the one output that the input changes, if all others are constants.
+
+    An output that nobody can read might change.
+    """
+    found: list[Network | None] = []
+    for name in outputs:
+        try:
+            network = canonicalise(file, output=name, whole=whole)
+        except GraphpruneError:
+            found.append(None)
+        else:
+            found += [network] * network.varies
+        if len(found) > 1:
+            return None
+    return found[0] if found else None
 
 
 def batch_name(proto: onnx.ModelProto) -> str:

@@ -241,6 +241,11 @@ class Network:
         out = activation.outputs[0]
         return self._used.get(id(out), np.zeros(size(out), dtype=bool))
 
+    @property
+    def varies(self) -> bool:
+        """True where the input can influence the logits."""
+        return bool(np.any(self._used.get(id(self.input), False)))
+
     @cached_property
     def source_activations(self) -> tuple[ir.Node, ...]:
         """Activations of the source network; auxiliary ReLUs are left out."""
