@@ -9,6 +9,27 @@ Singles = NDArray[np.float32]
 # An input's share in the choice that does not depend on the gradient, which vanishes where the
 # function only bends.
 WIDTH = 0.1
+# A batch may take so many seconds, or so many times what the quickest one took.
+SECONDS, LONGER = 0.2, 4.0
+
+
+class BatchSize:
+    """The number of boxes to bound together: more as long as a batch takes hardly any longer.
+
+    Parameters
+    ----------
+    largest
+        Boxes of a batch at most.
+    """
+
+    def __init__(self, largest: int) -> None:
+        self.size, self._largest, self._least = 1, largest, np.inf
+
+    def took(self, seconds: float) -> None:
+        """Note the time of the last batch; much of it does not depend on the number of boxes."""
+        self._least = min(self._least, seconds)
+        longest = max(SECONDS, LONGER * self._least)
+        self.size = min(2 * self.size, self._largest) if seconds < longest else self.size // 2 or 1
 
 
 def inputs_to_halve(

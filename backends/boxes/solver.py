@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graphprune import transforms
-from graphprune.backends.boxes.halving import halves, inputs_to_halve
+from graphprune.backends.boxes.halving import BatchSize, halves, inputs_to_halve
 from graphprune.backends.protocol import DistanceInterval
 from graphprune.bounds import Boxes, linear_bounds, pre_activation_bounds
 from graphprune.bounds.certify import margin_rows
@@ -30,8 +30,8 @@ log = logging.getLogger("graphprune")
 
 # Inputs that may be halved, at most.
 FEW = 8
-# Seconds of one batch, and its boxes at most.
-BATCH_SECONDS, LARGEST_BATCH = 0.2, 1024
+# Boxes of a batch, at most.
+LARGEST_BATCH = 1024
 # Bytes of an open box beside those of its sides.
 OVERHEAD = 400
 # Boxes whose centres are tried as points, of every batch.
@@ -91,13 +91,13 @@ class _Halving:
         return self.query.network
 
     def run(self) -> None:
-        interval, batch = self.interval, 1
+        interval, batch = self.interval, BatchSize(LARGEST_BATCH)
         most = self.resources.memory // (8 * len(self.centre) + OVERHEAD)
         while self.queue and not interval.closed and not self.resources.over:
             if len(self.queue) > most or self.queue[0][0] >= self.stuck:
                 break
             start = monotonic()
-            count = min(batch, len(self.queue))
+            count = min(batch.size, len(self.queue))
             picked = [heapq.heappop(self.queue) for _ in range(count)]
             lower, upper = (np.array([p[part] for p in picked]) for part in (2, 3))
             # Nothing beyond the closest point so far is of interest.
@@ -108,9 +108,7 @@ class _Halving:
             interval.nodes += count
             self._raise()
             interval.report("halving boxes")
-            # Much of a batch's time does not depend on its boxes.
-            quick = monotonic() - start < BATCH_SECONDS
-            batch = min(2 * batch, LARGEST_BATCH) if quick else max(1, batch // 2)
+            batch.took(monotonic() - start)
         if not interval.closed and not self.resources.over:
             log.warning(
                 "halving boxes ended at %.6g: its memory is used up, or boxes are left that are too"

@@ -1,15 +1,27 @@
 """CROWN bounds over whole boxes, which exclude polytopes without a search."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
 from graphprune.backends.verify.network_rows import UNIT
 from graphprune.backends.verify.query import VerificationQuery
 from graphprune.backends.verify.specifications import boxes_of
-from graphprune.bounds import Boxes, linear_bounds, pre_activation_bounds
+from graphprune.bounds import (
+    Ascent,
+    Boxes,
+    LayerBounds,
+    linear_bounds,
+    optimised_bounds,
+    pre_activation_bounds,
+)
 from graphprune.ir import Network
 
 Floats = NDArray[np.float64]
+
+# Steps of alpha-CROWN: few rows, each the last chance before a search.
+STEPS = 40
 
 
 def close_at_root(query: VerificationQuery) -> VerificationQuery:
@@ -19,10 +31,29 @@ def close_at_root(query: VerificationQuery) -> VerificationQuery:
     return query.only(np.flatnonzero(~excluded(query, boxes_of(query))[0]).tolist())
 
 
+def close_by_optimising(query: VerificationQuery) -> VerificationQuery:
+    """The query without the polytopes that alpha-CROWN excludes: of the constraints at first, of
+    every neuron's bounds where that is not enough."""
+    boxes = boxes_of(query)
+    layers = pre_activation_bounds(query.network, boxes)
+    for tighter in (False, True):
+        if query.polytopes == 0 or not query.in_time:
+            break
+        if tighter:
+            layers = optimised_bounds(query.network, boxes, layers)
+        found = _excluded(query, row_bounds(query.network, boxes, query.weights, layers))
+        query = query.only(np.flatnonzero(~found[0]).tolist())
+    return query
+
+
 def excluded(query: VerificationQuery, boxes: Boxes) -> NDArray[np.bool_]:
     """(B, polytopes) of which a constraint is proven false over a box, by CROWN."""
-    limits = query.limits + 4 * UNIT * np.abs(query.limits)
-    beyond = row_bounds(query.network, boxes, query.weights) > limits
+    return _excluded(query, row_bounds(query.network, boxes, query.weights))
+
+
+def _excluded(query: VerificationQuery, bounds: Floats) -> NDArray[np.bool_]:
+    """The polytopes of which one of the rows has a bound (B, K) beyond its limit."""
+    beyond = bounds > query.limits + 4 * UNIT * np.abs(query.limits)
     polytope = np.repeat(np.arange(query.polytopes), np.diff(query.first))
     found = np.zeros((len(beyond), query.polytopes), np.bool_)
     for p in range(query.polytopes):
@@ -30,11 +61,22 @@ def excluded(query: VerificationQuery, boxes: Boxes) -> NDArray[np.bool_]:
     return found
 
 
-def row_bounds(network: Network, boxes: Boxes, weights: Floats) -> Floats:
-    """Lower bounds (B, K) of rows (K, outputs) times the outputs, by CROWN."""
-    layers = pre_activation_bounds(network, boxes, "crown")
+def row_bounds(
+    network: Network,
+    boxes: Boxes,
+    weights: Floats,
+    known: Sequence[LayerBounds] | None = None,
+) -> Floats:
+    """Lower bounds (B, K) of rows (K, outputs) times the outputs.
+
+    By CROWN; where bounds of the layers are known, by alpha-CROWN on top of them.
+    """
+    layers = pre_activation_bounds(network, boxes, "crown") if known is None else known
     rows = weights.astype(np.float32)
-    bounds = linear_bounds(network, boxes, layers, rows, "crown")
+    bounds = linear_bounds(
+        network, boxes, layers, rows, "crown" if known is None else "alpha-crown",
+        ascent=Ascent(STEPS),
+    )  # fmt: skip
     # Coefficients lost a part to float32, and to float64 before.
     lost = np.abs(weights - rows)
     if lost.any():

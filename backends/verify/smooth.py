@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graphprune import transforms
-from graphprune.backends.boxes.halving import halves, inputs_to_halve
+from graphprune.backends.boxes.halving import BatchSize, halves, inputs_to_halve
 from graphprune.backends.verify.attack import attack_from
 from graphprune.backends.verify.query import Counterexample, RegionResult, VerificationQuery
 from graphprune.backends.verify.root import excluded
@@ -23,8 +23,8 @@ from graphprune.runtime.session import compiled
 Floats = NDArray[np.float64]
 Singles = NDArray[np.float32]
 
-# Seconds of one batch, and its boxes at most.
-BATCH_SECONDS, LARGEST_BATCH = 0.2, 512
+# Boxes of a batch, at most.
+LARGEST_BATCH = 512
 # Open boxes kept at most; the search gives up (unknown) beyond.
 MOST_OPEN = 500_000
 # Centres that descents start from, every time the number of boxes has doubled.
@@ -56,9 +56,9 @@ class _BoxSearch:
         self.next_attack = 2 * STARTS
 
     def run(self) -> RegionResult:
-        batch = 1
+        batch = BatchSize(LARGEST_BATCH)
         while self.queue and self.query.in_time:
-            picked = [heapq.heappop(self.queue) for _ in range(min(batch, len(self.queue)))]
+            picked = [heapq.heappop(self.queue) for _ in range(min(batch.size, len(self.queue)))]
             start = monotonic()
             lower, upper = (np.array([p[part] for p in picked]) for part in (2, 3))
             left = ~np.all(excluded(self.query, Boxes(lower, upper)), axis=1)
@@ -66,9 +66,7 @@ class _BoxSearch:
             point = self._split(lower[left], upper[left]) if left.any() else None
             if point is not None:
                 return RegionResult(False, point, self.nodes)
-            # Much of a batch's time does not depend on its boxes.
-            quick = monotonic() - start < BATCH_SECONDS
-            batch = min(2 * batch, LARGEST_BATCH) if quick else max(1, batch // 2)
+            batch.took(monotonic() - start)
             self.progress(f"input splitting: {self.nodes} boxes bounded, {len(self.queue)} open")
         unsat = self.complete and not self.queue
         reason = (

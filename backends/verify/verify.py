@@ -14,7 +14,7 @@ from graphprune.backends.verify.neurons import split_neurons
 from graphprune.backends.verify.query import Counterexample, RegionResult, VerificationQuery
 from graphprune.backends.verify.regions import BATCH, undecided
 from graphprune.backends.verify.relations import with_inputs
-from graphprune.backends.verify.root import close_at_root
+from graphprune.backends.verify.root import close_at_root, close_by_optimising
 from graphprune.backends.verify.smooth import split_boxes
 from graphprune.errors import GraphpruneError, UnsupportedError
 from graphprune.ir import Network
@@ -161,10 +161,15 @@ def _decide(query: VerificationQuery, seed: int, progress: Progress) -> RegionRe
         if np.any(np.diff(query.first) == 0):
             reason = "every point of the box may satisfy it, but none that was tried surely does"
             return RegionResult(False, None, 1, reason)
-        if np.count_nonzero(query.upper > query.lower) <= FEW_INPUTS:
-            split = split_inputs if query.network.piecewise_linear else split_boxes
-            return split(query, progress)
-        return split_neurons(query, progress)
+        few = np.count_nonzero(query.upper > query.lower) <= FEW_INPUTS
+        if query.network.piecewise_linear:
+            return split_inputs(query, progress) if few else split_neurons(query, progress)
+        if not few:
+            progress("optimising bounds")
+            query = close_by_optimising(query)
+            if query.polytopes == 0:
+                return RegionResult(True, None, 1)
+        return split_boxes(query, progress)
     except UnsupportedError as error:
         return RegionResult(False, None, 1, f"bounds and attack do not decide it, and {error}")
     except GraphpruneError as error:  # bounds that overflow

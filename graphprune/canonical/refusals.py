@@ -2,10 +2,6 @@
 
 from collections.abc import Container, Iterable
 
-import onnx_ir as ir
-
-from graphprune.canonical.patterns.algebra import roots
-
 _JUMP = "its value jumps, so no distance can be computed through it"
 _CONTROL = "control flow is not supported: export one fixed branch or an unrolled graph"
 _PRODUCT = "multiplies or divides computed values: the network is not piecewise linear"
@@ -89,9 +85,6 @@ REASONS: dict[str, str] = {
     "Binarizer": f"jumps at its threshold: {_JUMP}",
 }
 
-# Curves that gates are.
-_GATES = ("Sigmoid", "HardSigmoid", "Clip", "Tanh", "Softmax")
-
 REMEDY = "the operator is not supported; docs/operators.md lists what is"
 
 
@@ -105,17 +98,3 @@ def reason(op_type: str, domain: str) -> str:
     if domain not in ("", "ai.onnx") and not (domain == "ai.onnx.ml" and op_type in REASONS):
         return f"operators of domain '{domain}' are not supported; export with standard operators"
     return REASONS.get(op_type, REMEDY)
-
-
-def product_reason(node: ir.Node) -> str:
-    """Why a product of two computed values is refused."""
-    for value in node.inputs:
-        for below in roots(value):
-            curve = below.producer()
-            if curve is not None and curve.op_type in _GATES:
-                return (
-                    f"multiplies a value by a gate, the {curve.op_type} of another, as LSTM and GRU"
-                    " cells, gated linear units and squeeze-and-excitation do: products of two"
-                    " computed values are not supported; train without the gate"
-                )
-    return "multiplies two computed values: such products are not supported"

@@ -18,9 +18,12 @@ class Power(ScalarFunction):
     ----------
     exponent
         p; 2 is the square.
+    auxiliary
+        Legalisation made it (of a product): not a neuron of the source.
     """
 
     exponent: float = 2.0
+    auxiliary: bool = False  # type: ignore[misc]
 
     bends: ClassVar[tuple[float, ...]] = (0.0,)
     extrema: ClassVar[tuple[float, ...]] = (0.0,)

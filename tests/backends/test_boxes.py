@@ -1,9 +1,12 @@
 """Distances by halving boxes of the input, against dense samples."""
 
 import numpy as np
+import onnx
+import onnx.parser
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from onnx import helper, numpy_helper
 
 import graphprune as gp
 from graphprune.backends.boxes import BoxSearch, few_inputs
@@ -13,7 +16,19 @@ from graphprune.runtime.original import run_original
 from graphprune.runtime.reference import forward64
 from tests.oracles import Perceptron
 
-KINDS = ["Tanh", "Sigmoid", "Softplus", "Gelu", "Sin", "Exp", "HardSwish", "Elu", "Erf", "Cos"]
+KINDS = [
+    "Tanh",
+    "Sigmoid",
+    "Softplus",
+    "Gelu",
+    "Sin",
+    "Exp",
+    "HardSwish",
+    "Elu",
+    "Erf",
+    "Cos",
+    "products",
+]
 SIDES = {1: 20001, 2: 301}
 
 
@@ -33,6 +48,37 @@ def network_of(kind: str, seed: int, inputs: int) -> gp.Network:
     return gp.from_proto(model)
 
 
+def product_of(seed: int, inputs: int) -> gp.Network:
+    """A gated layer, and quotients of it."""
+    rng = np.random.default_rng(seed)
+    tensors = {
+        "w": rng.normal(0, 2, (inputs, 3)), "v": rng.normal(0, 2, (inputs, 3)),
+        "u": rng.normal(0, 1, (6, 2)),
+    }  # fmt: skip
+    parts = [
+        ("MatMul", "x w", "a"), ("MatMul", "x v", "b"), ("Sigmoid", "b", "g"), ("Mul", "a g", "h"),
+        ("Exp", "b", "e"), ("Div", "a e", "q"), ("Concat", "h q", "c"), ("MatMul", "c u", "z"),
+        ("Add", "z o", "y"),
+    ]  # fmt: skip
+
+    def model(offset: np.ndarray) -> onnx.ModelProto:
+        nodes = [helper.make_node(op, read.split(), [out]) for op, read, out in parts]
+        nodes[6].attribute.append(helper.make_attribute("axis", 1))
+        arrays = [
+            numpy_helper.from_array(np.asarray(a, np.float32), n)
+            for n, a in (tensors | {"o": offset}).items()
+        ]
+        x, y = (
+            helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["n", size])
+            for name, size in (("x", inputs), ("y", 2))
+        )
+        graph = helper.make_graph(nodes, "gated", [x], [y], arrays)
+        return helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 17)])
+
+    tie = forward64(gp.from_proto(model(np.zeros(2))), rng.uniform(0, 1, (1, inputs)))[0][0]
+    return gp.from_proto(model(-tie))
+
+
 def sampled_distance(network: gp.Network, anchor: gp.Anchor) -> float:
     inputs = anchor.x.size
     side = np.linspace(0, 1, SIDES[inputs])
@@ -41,14 +87,16 @@ def sampled_distance(network: gp.Network, anchor: gp.Anchor) -> float:
     return float(np.abs(points[other] - anchor.center).max(axis=1).min(initial=np.inf))
 
 
-@settings(max_examples=6)
+@settings(max_examples=4)
+@example("products", 1, 1, 0.3)
+@example("products", 2, 2, 0.7)
 @given(
     st.sampled_from(KINDS), st.integers(0, 9999), st.sampled_from([1, 2, 2]), st.floats(0.05, 0.95)
 )
 def test_the_interval_closes_on_what_samples_show(
     kind: str, seed: int, inputs: int, place: float
 ) -> None:
-    network = network_of(kind, seed, inputs)
+    network = product_of(seed, inputs) if kind == "products" else network_of(kind, seed, inputs)
     x = np.full(inputs, place, np.float32)
     anchor = gp.Anchor(x, int(run_original(network, x[None])[0].argmax()))
     expected = sampled_distance(network, anchor)
@@ -73,8 +121,6 @@ def test_a_function_that_is_not_defined_everywhere_is_searched_where_it_is() -> 
           h = Log (z)
           y = MatMul (h, w)
         }"""
-    import onnx.parser
-
     network = gp.from_proto(onnx.parser.parse_model(text))
     found = gp.distance(network, gp.Anchor(np.array([0.75], np.float32), 1), solver="search")
     assert found.upper is None

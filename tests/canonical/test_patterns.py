@@ -209,19 +209,6 @@ REFUSED: dict[str, tuple[Parts, str]] = {
                          "the Greater c.*compares computed values"),
     "softplus below": ([node("Softplus", "x", "s"), node("Greater", "x six", "c"), node("Where", "c s x")],
                        "the Greater c.*compares computed values"),
-    "erf that is no Gelu": ([node("Erf", "x", "e"), node("Add", "e half", "p"), node("Mul", "p x")],
-                            "the Mul y.*two computed values"),
-    "tanh of another cube": (
-        [node("Pow", "x three", "c"), node("Add", "x c", "i"), node("Tanh", "i", "t"),
-         node("Add", "t one", "p"), node("Mul", "p x")],
-        "the Mul y.*gate"),
-    "another ramp": ([node("Add", "x two", "a"), node("Clip", "a zero six", "c"), node("Mul", "x c")],
-                     "the Mul y.*gate, the Clip"),
-    "a ramp that does not begin at 0": (
-        [node("Add", "x three", "a"), node("Clip", "a one six", "c"), node("Mul", "x c")],
-        "the Mul y.*gate, the Clip"),
-    "gate of another value": ([node("Abs", "x", "a"), node("Sigmoid", "a", "s"), node("Mul", "x s")],
-                              "the Mul y.*gate, the Sigmoid"),
 }  # fmt: skip
 
 

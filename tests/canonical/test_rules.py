@@ -194,8 +194,6 @@ def test_matmul_of_a_constant_that_differs_along_the_batch_is_refused() -> None:
 
 
 REFUSED: list[tuple[list[onnx.NodeProto], dict[str, np.ndarray], str]] = [
-    ([node("Relu", "x", "r"), node("Mul", "x r")], {}, "the Mul.*multiplies two computed values"),
-    ([node("Relu", "x", "r"), node("Div", "x r")], {}, "the Div.*divides two computed values"),
     ([node("Relu", "x", "r"), node("Pow", "x r")], {}, "the Pow.*computed power"),
     ([node("Pow", "c x")], {"c": num(-2)}, "the Pow.*not positive"),
     ([node("Pow", "x c")], {"c": num([2, 2, 2, 2, 2, 3])}, "the Pow.*one finite number"),
@@ -332,6 +330,23 @@ def test_smooth_activations_are_kept(case: int) -> None:
     below[-1].output[0] = "s"
     network = agrees(model_of([*below, node("Neg", "s")], ["n", 5], constants=constants, opset=20))
     assert (network.neurons, network.auxiliary_neurons) == (5, 0)
+
+
+PRODUCTS: dict[str, list[onnx.NodeProto]] = {
+    "two values": [node("Relu", "x", "r"), node("Sin", "x", "s"), node("Mul", "r s")],
+    "glu": [node("Split", "x", "a b", axis=1), node("Sigmoid", "b", "g"), node("Mul", "a g")],
+    "excitation": [node("ReduceMean", "x", "m", axes=[1]), node("HardSigmoid", "m", "g"),
+                   node("Mul", "x g")],
+    "quotient": [node("Exp", "x", "e"), node("Sin", "x", "s"), node("Div", "s e")],
+    "softmax": [node("Exp", "x", "e"), node("ReduceSum", "e one", "t"), node("Div", "e t")],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PRODUCTS)
+def test_products_and_quotients_are_differences_of_squares(name: str) -> None:
+    constants = {"one": np.array([1])} if name == "softmax" else {}
+    model = model_of([*PRODUCTS[name], node("Cos", "y", "c")], ["n", 6], ["c"], constants=constants)
+    agrees(model)
 
 
 @pytest.mark.parametrize("case", range(len(POSITIVE)))

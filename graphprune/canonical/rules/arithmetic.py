@@ -1,13 +1,13 @@
 """Add, Sub, Mul, Div, Neg, Sum, Mean, Pow: shifts, scales, sums of computed values."""
 
 from functools import reduce
+from math import log2
 
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
 from graphprune.canonical.context import Array, Context, Tracked, legalises
-from graphprune.canonical.refusals import product_reason
 from graphprune.functions import Exp, Power, Reciprocal
 from graphprune.operators import Add, Scale, Shift
 
@@ -78,30 +78,46 @@ def sub(context: Context, node: ir.Node) -> Tracked:
     return total(context, node, context.computed(node, 0), minus)
 
 
+def product(context: Context, node: ir.Node, x: Tracked, y: Tracked) -> Tracked:
+    """x y = ((s x + y / s) / 2)^2 - ((s x - y / s) / 2)^2, which is affine in squares.
+
+    The scale s, a power of two, makes both summands about as large: their squares cancel least.
+    """
+    x, y = context.align(node, x, y)
+    if x.value is y.value:
+        return context.emit(Power(2.0), x, layout=x.layout, node=node)
+    sizes = [context.magnitudes.of(value.value) for value in (x, y)]
+    equal = 2.0 ** round(0.5 * log2(sizes[1] / sizes[0]))
+    x, y = (
+        scale(context, node, value, np.array(0.5 * factor))
+        for value, factor in ((x, equal), (y, 1.0 / equal))
+    )
+    squares = [
+        context.emit(Power(2.0, auxiliary=True), total(context, node, x, other), layout=x.layout)
+        for other in (y, negate(context, node, y))
+    ]
+    return total(context, node, squares[0], negate(context, node, squares[1]))
+
+
 @legalises("Mul")
 def mul(context: Context, node: ir.Node) -> Tracked:
-    """c x is a scale, x x a square; a product of two other computed values is refused."""
+    """c x is a scale, x x a square, x y a difference of squares, ((x + y)^2 - (x - y)^2) / 4."""
     computed, constants = operands(context, node)
-    if len(computed) == 2 and computed[0].value is computed[1].value:
-        x = computed[0]
-        return context.emit(Power(2.0), x, layout=x.layout, node=node)
-    if len(computed) != 1:
-        raise context.fail(node, product_reason(node))
+    if len(computed) == 2:
+        return product(context, node, *computed)
     return times(context, node, computed[0], constants[0])
 
 
 @legalises("Div")
 def div(context: Context, node: ir.Node) -> Tracked:
-    """x / c is a scale by 1/c, c / x one of the reciprocal of x."""
+    """x / c is a scale by 1/c, x / y the product of x and the reciprocal of y."""
     constant = context.constant(node, 1)
     if constant is None:
-        numerator = context.constant(node, 0)
+        x, numerator = context.computed(node, 1), context.constant(node, 0)
+        inverse = context.emit(Reciprocal(), x, layout=x.layout)
         if numerator is None:
-            raise context.fail(
-                node, "divides two computed values: such quotients are not supported"
-            )
-        x = context.computed(node, 1)
-        return times(context, node, context.emit(Reciprocal(), x, layout=x.layout), numerator)
+            return product(context, node, context.computed(node, 0), inverse)
+        return times(context, node, inverse, numerator)
     if np.any(constant == 0):
         raise context.fail(node, "divides by zero")
     return times(context, node, context.computed(node, 0), 1.0 / constant.astype(np.float64))
