@@ -139,8 +139,8 @@ def evaluate(
     network
         With two classes or more, or with one output, which `threshold` makes two.
     x
-        (N, *sample) points: whatever NumPy makes an array of, PyTorch tensors too. Bytes and other
-        integers are read as in files: divided by 255 for a domain within [0, 1].
+        ``(N, *sample)`` points: whatever NumPy makes an array of, PyTorch tensors too. Bytes and
+        other integers are read as in files: divided by 255 for a domain within [0, 1].
     y
         (N,) labels; without them the network's own predictions are the labels.
     run_dir

@@ -36,7 +36,7 @@ class Operator(Protocol):
     """The meaning of a node of a canonical graph."""
 
     def forward(self, b: GraphBuilder, *inputs: ir.Value) -> ir.Value:
-        """Add the operator's one ONNX node to `b`; tensors are (N, *sample)."""
+        """Add the operator's one ONNX node to `b`; tensors are ``(N, *sample)``."""
         ...
 
     def output_shape(self, *shapes: Shape) -> Shape:
@@ -53,7 +53,7 @@ class AffineOperator(Operator, Protocol):
         ...
 
     def adjoint(self, b: GraphBuilder, rows: ir.Value) -> tuple[ir.Value, ...]:
-        """Apply the transposed linear map to `rows` (M, *output sample), one result per input."""
+        """Apply the transposed linear map to rows ``(M, *output sample)``; a result per input."""
         ...
 
     def absolute(self) -> "AffineOperator":

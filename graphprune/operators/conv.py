@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 @register
 @dataclass(frozen=True, eq=False)
 class Conv:
-    """Cross-correlation as ONNX defines it; explicit pads, (channels, *spatial) samples.
+    """Cross-correlation as ONNX defines it; explicit pads, ``(channels, *spatial)`` samples.
 
     Attributes
     ----------
     weight
-        (out channels, in channels / group, *kernel), float64.
+        ``(out channels, in channels / group, *kernel)``, float64.
     bias
         (out channels,), float64.
     in_shape

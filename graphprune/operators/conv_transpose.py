@@ -20,11 +20,11 @@ class ConvTranspose:
     Attributes
     ----------
     weight
-        (in channels, out channels / group, *kernel), float64.
+        ``(in channels, out channels / group, *kernel)``, float64.
     bias
         (out channels,), float64.
     in_shape
-        Sample shape of the input, (in channels, *spatial).
+        Sample shape of the input, ``(in channels, *spatial)``.
     pads
         Cells cut off: begin of every spatial axis, then end of every spatial axis.
     output_padding

@@ -36,8 +36,8 @@ def from_torch(
     module
         Exported in evaluation mode; its own mode is as before afterwards.
     example
-        An input with its batch axis first, (N, *sample): its shape and type are the network's, and
-        the exported model is compared with the module on it.
+        An input with its batch axis first, ``(N, *sample)``: its shape and type are the network's,
+        and the exported model is compared with the module on it.
     output
         Which output holds the scores, where the module has several.
 

@@ -1,11 +1,13 @@
 """Assertions of what operators, bounds, networks and passes owe."""
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from graphprune.bounds import LayerBounds
+from graphprune.errors import PipelineError
 from graphprune.ir import GraphBuilder, Network
 from graphprune.ir.network import BATCH, AffineOperator
 from graphprune.passes.base import Pass, State, execute
@@ -35,6 +37,7 @@ def assert_equivalent(
     tolerance
         Largest difference, relative to 1 + max |logit|.
     """
+    __tracebackhide__ = True
     if f.input_shape != g.input_shape:
         raise AssertionError(f"input shapes differ: {f.input_shape} and {g.input_shape}")
     if f.classes != g.classes:
@@ -70,6 +73,7 @@ def assert_encloses(
     index
         Which box of a batch `region` is.
     """
+    __tracebackhide__ = True
     zs = forward64(network, samples_in(region, samples, seed))[1:]
     for number, (z, layer) in enumerate(zip(zs, layers, strict=True)):
         flat = z.reshape(len(z), -1)
@@ -91,6 +95,7 @@ def assert_adjoint(op: AffineOperator, *shapes: tuple[int, ...], seed: int = 0) 
     shapes
         Sample shapes of the operator's inputs.
     """
+    __tracebackhide__ = True
     rng = np.random.default_rng(seed)
     x = [rng.normal(size=(3, *shape)) for shape in shapes]
 
@@ -113,14 +118,25 @@ def assert_adjoint(op: AffineOperator, *shapes: tuple[int, ...], seed: int = 0) 
         raise AssertionError(f"{op}: linear is not forward without the offset")
     y = rng.normal(size=image.shape)
     # Adjoints are written for ONNX Runtime (the reference's ConvTranspose is wrong for groups).
-    rows = Executable(build("adjoint", [y], np.float32).build("test"))
-    back = rows({"i0": y.astype(np.float32)})
+    try:
+        rows = Executable(build("adjoint", [y], np.float32).build("test"))
+        back = rows({"i0": y.astype(np.float32)})
+    except Exception as error:
+        raise AssertionError(
+            f"{op}: the graph of its adjoint is invalid: it takes rows of shape {y.shape[1:]} and"
+            f" must return {[a.shape[1:] for a in x]}; ONNX Runtime says: {_first_line(error)}"
+        ) from None
     if [a.shape for a in back] != [a.shape for a in x]:
         raise AssertionError(f"{op}: the adjoint returns {[a.shape for a in back]}")
     left = float(np.sum(image * y))
     right = float(sum(np.sum(a * b) for a, b in zip(x, back, strict=True)))
     if not np.isclose(left, right, rtol=1e-5, atol=1e-4):
         raise AssertionError(f"{op}: <A x, y> = {left}, but <x, A' y> = {right}")
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[-1] if lines else type(error).__name__
 
 
 def assert_preserves(
@@ -134,12 +150,23 @@ def assert_preserves(
     ------
     BrokenPromiseError
         With the point that shows it; an `AssertionError` where the given network was changed.
+    TypeError
+        The pass needs an anchor, or a region to prune for, that is not given.
     """
+    __tracebackhide__ = True
     # Points at which every weight has an effect.
     x = np.random.default_rng(0).normal(size=(4, *network.input_shape))
     nodes, logits = [n.name for n in network.model.graph], forward64(network, x)[0]
     before = State(network, anchor, box=box)
-    after = execute(item, before)
+    try:
+        after = execute(item, before)
+    except PipelineError as error:
+        lacking = [name for name, given in (("anchor", anchor), ("box", box)) if given is None]
+        lacking = [name for name in lacking if re.search(rf"\b{name}s?\b", str(error))]
+        if not lacking:
+            raise
+        wanted = " or ".join(f"{name}=..." for name in lacking)
+        raise TypeError(f"assert_preserves lacks {wanted}: {error}") from None
     check_promise(item, before, after)
     unchanged = Network(network.model, network.source)
     if nodes != [n.name for n in unchanged.nodes] or not np.array_equal(

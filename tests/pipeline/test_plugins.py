@@ -13,6 +13,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from graphprune.errors import GraphpruneError, PluginError
+from graphprune.passes.base import ANALYSES
+from graphprune.pipeline.text import known_passes
 from graphprune.plugins import Registry
 from graphprune.region import NORMS, norm_of, register_norm
 from graphprune.region.norms.l2 import L2Norm
@@ -108,6 +110,46 @@ def test_the_documented_plugin_works(tmp_path: Path) -> None:
     got = frozen.run(None, {"x": x})[0]
     assert np.allclose(got[2], expected[2], atol=1e-5)
     assert np.allclose(got, got[2], atol=1e-5)
+
+
+def test_the_documented_edit_of_the_graph_works(tmp_path: Path) -> None:
+    install(tmp_path, documented(), entry_points())
+    (tmp_path / "m.onnx").write_bytes(custom_model().SerializeToString())
+    done = graphprune(
+        tmp_path, "opt", "m.onnx", "-o", "coarse.onnx", "--passes", "acme-coarse{step=0.5}"
+    )
+    assert done.returncode == 0, done.stderr
+    written = onnx.load(tmp_path / "coarse.onnx").graph.initializer
+    weights = [numpy_helper.to_array(t) for t in written if len(t.dims) == 2]
+    assert len(weights) == 2
+    assert all(np.allclose(w / 0.5, np.round(w / 0.5), atol=1e-6) for w in weights)
+
+
+def test_the_documented_test_of_the_rule_passes_and_can_fail(tmp_path: Path) -> None:
+    install(tmp_path, documented(), entry_points())
+    (code,) = (c for c in re.findall(r"```python\n(.*?)```", PAGE, flags=re.S) if "def test_" in c)
+    (tmp_path / "test_good.py").write_text(code)
+    (tmp_path / "test_bad.py").write_text(code.replace("shift = 0.5", "shift = 0.25"))
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", str(tmp_path),
+         str(tmp_path)],
+        capture_output=True, text=True, cwd=tmp_path, check=False,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])},
+    )  # fmt: skip
+    assert "1 failed, 1 passed" in done.stdout, done.stdout
+    assert "test_bad.py::test_shifted_relu" in done.stdout
+
+
+def test_the_reference_names_facts_and_operators() -> None:
+    from graphprune import operators
+
+    known_passes()
+    page = (ROOT / "docs" / "plugin-reference.md").read_text(encoding="utf-8")
+    for kind, provider in ANALYSES.items():
+        row = f"| `{kind.__module__}.{kind.__name__}` | `{provider.name}` |"  # type: ignore[attr-defined]
+        assert row in page
+    classes = {name for name in operators.__all__ if name[0].isupper() and name != "REGISTRY"}
+    assert classes <= set(re.findall(r"\w+", page.split("## Operators of the dialect")[1]))
 
 
 def test_the_documented_function_is_bounded(tmp_path: Path) -> None:

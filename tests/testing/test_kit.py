@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
+import onnx_ir as ir
 import pytest
 from hypothesis import find, given, reject, settings
 from hypothesis import strategies as st
 
 import graphprune as gp
 from graphprune.bounds import Boxes, pre_activation_bounds
+from graphprune.ir import GraphBuilder
 from graphprune.ir.network import AffineOperator, affine
 from graphprune.operators import Dense
 from graphprune.passes.base import PASSES, Facts, Promise, State
@@ -276,3 +278,43 @@ def test_the_documented_examples_run(tmp_path: Path) -> None:
         capture_output=True, text=True, cwd=ROOT, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout
+
+
+@dataclass(frozen=True, eq=False)
+class Misshapen(Dense):
+    """Its adjoint multiplies by a matrix that does not fit."""
+
+    def adjoint(self, b: GraphBuilder, rows: ir.Value) -> tuple[ir.Value, ...]:
+        return (b.op("MatMul", [rows, b.constant(self.weight.T, "weight")]),)
+
+
+def test_an_invalid_adjoint_is_told_in_the_kit_s_words() -> None:
+    op = Misshapen(np.ones((2, 3)), np.zeros(2))
+    with pytest.raises(AssertionError, match=r"rows of shape \(2,\) and must return \[\(3,\)\]"):
+        assert_adjoint(op, (3,))
+
+
+def test_a_pass_that_lacks_its_anchor_is_told_so() -> None:
+    network = gp.from_proto(Perceptron.random(np.random.default_rng(0), [2, 3, 2]).model())
+    (item,) = gp.Pipeline.parse("prune-constant{gamma=0.5}").passes
+    with pytest.raises(TypeError, match=r"assert_preserves lacks anchor=\.\.\."):
+        assert_preserves(item, network)
+
+
+def test_failures_end_in_the_test_itself(tmp_path: Path) -> None:
+    test = tmp_path / "test_it.py"
+    test.write_text(
+        "import numpy as np\nfrom graphprune.operators import Dense\n"
+        "from graphprune.testing import assert_adjoint\n"
+        "class Wrong(Dense):\n    def linear(self, b, *inputs):\n"
+        "        return super().forward(b, *inputs)\n"
+        "def test_it():\n    assert_adjoint(Wrong(np.ones((2, 3)), np.ones(2)), (3,))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(test)],
+        capture_output=True, text=True, cwd=ROOT, check=False,
+    )  # fmt: skip
+    assert "linear is not forward without the offset" in done.stdout
+    assert (
+        "assertions.py" not in done.stdout.split("short test summary")[0].split("test_it.py:8")[0]
+    )
