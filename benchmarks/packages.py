@@ -20,12 +20,21 @@ from time import perf_counter
 import numpy as np
 
 import graphprune as gp
+from graphprune.canonical.heads import SeveralOutputsError
 from graphprune.ir.load import read_model
 from graphprune.ir.shapes import declared, inputs_of
 from graphprune.runtime.original import run_original
 from graphprune.runtime.reference import forward64
 
 POINTS = 2
+
+
+def _first(path: Path, shapes: dict[str, list[int]]) -> gp.Network:
+    """The network of a file, of its first float output where several could be meant."""
+    try:
+        return gp.load(path, fix_shape=shapes)
+    except SeveralOutputsError as error:
+        return gp.load(path, output=error.names[0], fix_shape=shapes)
 
 
 def row(path: Path, size: int) -> str:
@@ -38,7 +47,7 @@ def row(path: Path, size: int) -> str:
             value.name: [n or (-1 if axis == 0 else size) for axis, n in enumerate(declared(value))]
             for value in given
         }
-        network = gp.load(path, fix_shape={n: s for n, s in shapes.items() if s})
+        network = _first(path, {n: s for n, s in shapes.items() if s})
     except gp.GraphpruneError as error:
         said = str(error).replace(f"{path}: ", "").replace("|", "/")
         return f"refused: {said[:110]} | - | {perf_counter() - start:.1f}"

@@ -44,8 +44,7 @@ def row(path: str, name: str, radius: float) -> list[float]:
     ratios, cells = [], []
     for proto in (chosen, lowered):
         rounds = [(1.0, 1.0)] if proto == own else [race(network, own, proto) for _ in range(3)]
-        old, new = np.min(rounds, axis=0)
-        ratios.append(float(old / new))
+        ratios.append(float(np.median([old / new for old, new in rounds])))
         cells.append(f"{proto.ByteSize():,} | {ratios[-1]:.2f}x")
     marks = " SLOWER" * (ratios[0] * SLOWER < 1.0) + " CHANGED" * (not same_nodes(own, path))
     gone = f"as it was: {why}" if why else f"{network.live_neurons} -> {whole.live_neurons}"

@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import logging
 import os
 import tempfile
 from collections.abc import Callable
@@ -21,6 +22,8 @@ from graphprune.ir.outputs import with_other_outputs
 from graphprune.ir.rebuild import describe_as
 from graphprune.ir.source import HeadOperator, Layout, Source
 from graphprune.version import __version__
+
+log = logging.getLogger("graphprune")
 
 TOO_LARGE = "the network's weights take {}, and an ONNX file holds 2 GiB"
 
@@ -180,7 +183,14 @@ def written(
         Keep the file's other outputs, computed as in the file.
     """
     if not lowered and untouched(network):
-        proto = original(network, keep_outputs=keep_outputs)
+        try:
+            proto = original(network, keep_outputs=keep_outputs)
+        except OutputError as error:
+            if keep_outputs:
+                raise
+            # The network is still known, if not the file's words for it.
+            log.warning("%s: written in canonical form", error)
+            return to_proto(network)
         if proto.ByteSize() >= MESSAGE or has_external(proto):
             raise OutputError(TOO_LARGE.format("more than 2 GiB"))
         return proto

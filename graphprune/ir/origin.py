@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import onnx
 import onnx_ir as ir
 
-from graphprune.errors import OutputError
+from graphprune.errors import ModelError, OutputError
 from graphprune.ir.load import ModelFile, read_model
 from graphprune.ir.network import Network, data_inputs, operator
 from graphprune.ir.shapes import with_shapes
@@ -68,13 +68,16 @@ def file_model(origin: Origin) -> onnx.ModelProto:
     Raises
     ------
     OutputError
-        The file is another one now.
+        The file is gone, or another one now.
     """
     if origin.proto is not None:
         file = ModelFile(origin.proto, None, origin.sha256)
     else:
         assert origin.path is not None
-        file = read_model(origin.path)
+        try:
+            file = read_model(origin.path)
+        except ModelError as error:
+            raise OutputError(f"{error} any more; it was there when it was loaded") from None
         if file.sha256 != origin.sha256:
             raise OutputError(f"{origin.path}: has changed since it was loaded; load it again")
     return with_shapes(file, origin.fix_shape).proto

@@ -110,10 +110,19 @@ def test_fixed_shapes_are_written() -> None:
     assert [d.dim_value for d in given.type.tensor_type.shape.dim] == [3, 2, 6, 6]
 
 
-def test_a_file_that_changed_since_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("gone", [True, False])
+def test_a_file_that_is_gone_or_changed_is_written_in_canonical_form(
+    gone: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     path = tmp_path / "m.onnx"
-    onnx.save(file(), path)
-    network = gp.load(path)
-    onnx.save(file(13), path)
-    with pytest.raises(OutputError, match="has changed since it was loaded"):
-        gp.save(network, tmp_path / "o.onnx")
+    onnx.save(file(11, "best"), path)
+    network = gp.load(path, output="y")
+    path.unlink()
+    if not gone:
+        onnx.save(file(13), path)
+    gp.save(network, tmp_path / "o.onnx")
+    assert gp.load(tmp_path / "o.onnx").neurons == network.neurons
+    said = "no such file any more" if gone else "has changed since it was loaded"
+    assert said in caplog.text
+    with pytest.raises(OutputError, match=said):
+        written(network, keep_outputs=True)
