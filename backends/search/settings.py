@@ -101,9 +101,9 @@ class StepSettings:
 
     levels: tuple[EffortLevel, ...] = (
         EffortLevel(60),
-        EffortLevel(400, cuts=4),
-        EffortLevel(3000, cuts=8, constrained=True),
-        EffortLevel(np.inf, cuts=14, constrained=True),
+        EffortLevel(400, cuts=40),
+        EffortLevel(3000, cuts=80, constrained=True),
+        EffortLevel(np.inf, cuts=120, constrained=True),
     )
     few: int = 64
     rounds_few: int = 4

@@ -35,8 +35,8 @@ class NeuronSettings:
     levels: tuple[EffortLevel, ...] = (
         EffortLevel(16),
         EffortLevel(100, constrained=True),
-        EffortLevel(1000, cuts=3),
-        EffortLevel(np.inf, cuts=8),
+        EffortLevel(1000, cuts=40),
+        EffortLevel(np.inf, cuts=80),
     )
     tree: TreeSettings = field(
         default_factory=lambda: TreeSettings(refresh_neurons=0, lp_first=True, by_bound=True)

@@ -60,10 +60,11 @@ def test_condensed_rows_equal_the_network_on_the_ball(
         for layer, bounds, activation, z in zip(
             condensed.layers, layers, network.activations, zs, strict=True
         ):
-            unstable = bounds.unstable[0] & network.live(activation)
+            unstable = np.flatnonzero(bounds.unstable[0] & network.live(activation))
             own = layer.rows @ basis + layer.offset
             floor.checked(len(own), least=100)
-            assert np.allclose(own, z.reshape(-1)[unstable])
+            assert sorted(layer.neurons) == unstable.tolist()
+            assert np.allclose(own, z.reshape(-1)[layer.neurons])
             basis = np.concatenate([basis, np.maximum(own, 0)])
         assert np.allclose(condensed.logits @ basis + condensed.offset, logits[0])
 

@@ -47,7 +47,11 @@ them are vector instructions: zeros round nothing.
 Read `types`, `backward` and `ascent` first.
 """
 
-from graphprune.backends.relaxation.kernels.ascent import optimise
+from graphprune.backends.relaxation.kernels.ascent import (
+    average_minimiser,
+    climb_from,
+    optimise,
+)
 from graphprune.backends.relaxation.kernels.backward import (
     box_minimum,
     evaluate_network,
@@ -60,6 +64,7 @@ from graphprune.backends.relaxation.kernels.branching import (
     child_change,
     strong_branching,
 )
+from graphprune.backends.relaxation.kernels.planes import mix_cuts
 from graphprune.backends.relaxation.kernels.tightening import cut_box, tighten_neurons
 from graphprune.backends.relaxation.kernels.types import (
     ACTIVE,
@@ -98,13 +103,16 @@ __all__ = [
     "Specification",
     "Split",
     "Workspace",
+    "average_minimiser",
     "bound_children",
     "box_minimum",
     "candidates",
     "child_change",
+    "climb_from",
     "cut_box",
     "evaluate_network",
     "linear_bound",
+    "mix_cuts",
     "optimise",
     "root_radius",
     "strong_branching",

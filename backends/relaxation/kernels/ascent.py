@@ -155,6 +155,81 @@ def move(parameters: Parameters, moved: Moved, size: float) -> None:
             slopes[j] = max(slope, 0.0)
 
 
+class Climb(NamedTuple):
+    """The state of an ascent: its moments, and the parts of them that are left from their start."""
+
+    moved: Moved
+    left: Floats
+
+
+def climb_from(neurons: int) -> Climb:
+    """Return the state at the start of an ascent."""
+    moments = Moments(np.zeros(neurons), np.zeros(neurons))
+    weights = Moments(np.zeros(neurons), np.zeros(neurons))
+    return Climb(Moved(moments, weights, np.zeros(neurons), np.zeros(neurons)), np.ones(2))
+
+
+# The same for kernels.
+start_climb = kernel_part(climb_from)
+
+
+@kernel_part
+def climb_step(
+    relaxation: NetworkRelaxation,
+    parameters: Parameters,
+    climb: Climb,
+    size: float,
+    missing: float,
+    workspace: Workspace,
+) -> float:
+    """Go one step from the parameters of the last pass, in place; return its size.
+
+    Parameters
+    ----------
+    missing
+        By how much the last pass's bound was too small.
+    """
+    evaluate_lines(relaxation, parameters, workspace)
+    climb.left[0] *= CONSTANTS.mean_decay
+    climb.left[1] *= CONSTANTS.square_decay
+    gain = directions(relaxation, parameters, workspace, climb.moved, climb.left[0], climb.left[1])
+    if gain > 0.0:
+        size = min(size, CONSTANTS.aim * missing / gain)
+    move(parameters, climb.moved, size)
+    return size
+
+
+@kernel
+def average_minimiser(
+    relaxation: NetworkRelaxation,
+    specification: Specification,
+    parameters: Parameters,
+    ascent: AscentSettings,
+    climb: Climb,
+    workspace: Workspace,
+    average: Floats,
+) -> float:
+    """Take some steps, and set the average of the points of the basis where the bounds are least.
+
+    Averages of minimisers approach the optimum of the linear program whose dual is climbed.
+
+    Returns
+    -------
+    float
+        The bound before the last step: above `stop`, it is that of the parameters.
+    """
+    average[:] = 0.0
+    value = -np.inf
+    for _ in range(ascent.steps):
+        value, _ = linear_bound(relaxation, specification, 0.0, parameters, workspace)
+        if value > ascent.stop:
+            break
+        climb_step(relaxation, parameters, climb, ascent.rate, ascent.stop - value, workspace)
+        average += workspace.point
+    average /= ascent.steps
+    return value
+
+
 @kernel
 def ascend(
     relaxation: NetworkRelaxation,
@@ -179,16 +254,12 @@ def ascend(
     """
     m = len(relaxation.rows.offset)
     _, slopes, cut_weights = parameters
-    moved = Moved(
-        Moments(np.zeros(m), np.zeros(m)), Moments(np.zeros(m), np.zeros(m)),
-        np.zeros(m), np.zeros(m),
-    )  # fmt: skip
+    climb = start_climb(m)
     multiplier_moments = Moments(np.zeros(1), np.zeros(1))
     adaptable = multiplier > 0.0
     best_slopes, best_weights = slopes.copy(), cut_weights.copy()
     best_multiplier = multiplier
     best = -np.inf
-    mean_left = square_left = 1.0
     for step in range(ascent.steps + 1):
         value, _ = linear_bound(relaxation, specification, multiplier, parameters, workspace)
         if value > best:
@@ -198,18 +269,14 @@ def ascend(
             best_multiplier = multiplier
         if step == ascent.steps or best > ascent.stop:
             break
-        evaluate_lines(relaxation, parameters, workspace)
-        mean_left *= CONSTANTS.mean_decay
-        square_left *= CONSTANTS.square_decay
-        gain = directions(relaxation, parameters, workspace, moved, mean_left, square_left)
-        size = ascent.rate * (CONSTANTS.step_decay**step)
-        if gain > 0.0:
-            size = min(size, CONSTANTS.aim * (ascent.stop - value) / gain)
-        move(parameters, moved, size)
+        size = climb_step(
+            relaxation, parameters, climb, ascent.rate * CONSTANTS.step_decay**step,
+            ascent.stop - value, workspace,
+        )  # fmt: skip
         if adaptable:
             assumed = specification.assumed
             g = dot(assumed.row, workspace.point) + assumed.offset
-            mean, root = adam(multiplier_moments, 0, g, mean_left, square_left)
+            mean, root = adam(multiplier_moments, 0, g, climb.left[0], climb.left[1])
             multiplier += size * max(multiplier, CONSTANTS.least_multiplier) * mean / root
             multiplier = max(multiplier, 0.0)
     copy(best_slopes, slopes)

@@ -1,10 +1,14 @@
-"""Planes from cuts, and the cuts that leave."""
+"""Planes mixed from cuts."""
+
+import itertools
 
 import numpy as np
-from hypothesis import given
+import pytest
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from graphprune.backends.relaxation.cuts import Cuts, with_planes
+from graphprune.backends.relaxation.cuts import with_planes
+from graphprune.backends.relaxation.kernels.planes import strongest_cut
 from graphprune.backends.relaxation.subproblem import Subproblem
 from graphprune.pipeline.verify import samples_in
 from graphprune.runtime.resources import Resources
@@ -36,22 +40,54 @@ def test_planes_from_cuts_lie_above_their_neurons(
             assert v[case.inputs + j] <= plane + case.planes.error[j]
 
 
-@given(subproblems([3, 8, 8, 2], [4, 9, 6, 6, 3], radii=st.just(0.4)))
-def test_cuts_that_leave_change_no_optimum(floor: Floor, case: Subproblem) -> None:
-    cuts, resources, values = Cuts(case), Resources(), []
-    for _ in range(4):
-        found = cuts.solve(resources)
-        assert found is not None
-        values.append(found.value)
-        if not cuts.separate(found):
-            break
-        # What is kept, and the rows of the program, are the same cuts.
-        kept = [(neuron, floor) for neurons, _, _, floor in cuts.cuts for neuron in neurons]
-        owners = [neuron for neuron, _ in kept]
-        floor.checked(len(kept), least=100)
-        program = cuts.highs.getLp()
-        assert program.num_row_ == 3 * cuts.m + len(owners)
-        ceilings = -np.array([floor[neuron] for neuron, floor in kept])
-        np.testing.assert_allclose(program.row_upper_[3 * cuts.m :], ceilings, atol=1e-12)
-    # The minimum over fewer points, whatever left.
-    assert np.all(np.diff(values) >= -1e-6 * (1.0 + np.abs(values[0])))
+@given(subproblems(radii=st.floats(0.05, 0.5)), seeds, st.integers(0, 5))
+def test_every_cut_holds_whatever_point_it_was_made_for(
+    floor: Floor, case: Subproblem, seed: int, neuron: int
+) -> None:
+    """Points far from every minimiser make cuts with other subsets: all are above the neuron."""
+    if not case.neurons:
+        return
+    j, z = neuron % case.neurons, case.rows
+    part = slice(z.indptr[j], z.indptr[j + 1])
+    rng = np.random.default_rng(seed)
+    values = np.zeros(case.basis)
+    for _ in range(8):
+        point = rng.normal(0, 1, case.basis)
+        lowest, offset = strongest_cut(z, case.box, j, point, values)
+        plane = values[: part.stop - part.start]
+        assert lowest == pytest.approx(plane @ point[z.indices[part]] + offset, abs=1e-9)
+        for x in samples_in(case.ball, 20, seed):
+            v = basis_at(case, x)
+            floor.checked(1, least=100)
+            assert v[case.inputs + j] <= plane @ v[z.indices[part]] + offset + 1e-12
+
+
+@settings(max_examples=30)
+@given(subproblems(radii=st.floats(0.1, 0.5)), seeds)
+def test_no_subset_has_a_lower_plane(floor: Floor, case: Subproblem, seed: int) -> None:
+    """Compare with all subsets of rows with up to six numbers."""
+    z, rng = case.rows, np.random.default_rng(seed)
+    high = np.concatenate([case.box.upper, np.maximum(z.upper, 0.0)])
+    low = np.concatenate([case.box.lower, np.maximum(z.lower, 0.0)])
+    for j in range(case.neurons):
+        part = slice(z.indptr[j], z.indptr[j + 1])
+        w, columns = z.values[part], z.indices[part]
+        if len(w) > 6:
+            continue
+        point = rng.uniform(low, high)
+        values = np.zeros(case.basis)
+        lowest, _ = strongest_cut(z, case.box, j, point, values)
+        ends = np.stack([w * low[columns], w * high[columns]])
+        least, largest, at = ends.min(0), ends.max(0), w * point[columns]
+        floor.checked(1, least=20)
+        for chosen in itertools.product([False, True], repeat=len(w)):
+            own = np.array(chosen, bool)
+            f = z.offset[j] + least[own].sum() + largest[~own].sum()
+            inside = (at - least)[own].sum()
+            other = at.sum() + z.offset[j] - z.lower[j]
+            if f >= 0:
+                cut = -z.lower[j] / (f - z.lower[j])
+                value = cut * inside + (1 - cut) * other
+            else:
+                value = z.upper[j] / (z.upper[j] - f) * inside
+            assert lowest <= value + 1e-9
