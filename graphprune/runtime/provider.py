@@ -10,6 +10,12 @@ from graphprune.errors import GraphpruneError
 Provider = Literal["auto", "cpu", "cuda"]
 log = logging.getLogger("graphprune")
 
+# Either build works; two of them, or what is left of one, do not.
+REINSTALL = (
+    "run: pip uninstall -y onnxruntime onnxruntime-gpu && pip install onnxruntime-gpu"
+    " (onnxruntime without CUDA)"
+)
+
 
 @cache
 def onnx_runtime() -> Any:
@@ -23,7 +29,7 @@ def onnx_runtime() -> Any:
     try:
         import onnxruntime
     except ImportError as error:
-        raise GraphpruneError(f"ONNX Runtime cannot be imported: {error}") from None
+        raise GraphpruneError(f"ONNX Runtime cannot be imported: {error}; {REINSTALL}") from None
     installed = set()
     for name in ("onnxruntime", "onnxruntime-gpu"):
         try:
@@ -34,8 +40,12 @@ def onnx_runtime() -> Any:
     if len(installed) == 2:
         raise GraphpruneError(
             "onnxruntime and onnxruntime-gpu are both installed and overwrite each other;"
-            " run: pip uninstall -y onnxruntime onnxruntime-gpu && pip install onnxruntime-gpu"
+            f" {REINSTALL}"
         )
+    if not hasattr(onnxruntime, "InferenceSession"):
+        # Files that one of two builds left behind when it was removed.
+        where = ", ".join(getattr(onnxruntime, "__path__", ())) or "its folder"
+        raise GraphpruneError(f"the installation of ONNX Runtime in {where} is broken; {REINSTALL}")
     onnxruntime.set_default_logger_severity(4)
     return onnxruntime
 

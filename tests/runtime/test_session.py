@@ -1,5 +1,7 @@
 """The executor: provider choice, both packages installed, CUDA against the CPU."""
 
+import sys
+import types
 from importlib import metadata
 
 import numpy as np
@@ -29,6 +31,21 @@ def test_both_packages_side_by_side_are_refused(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(metadata, "version", lambda name: "1.0")
     try:
         with pytest.raises(gp.GraphpruneError, match="both installed.*pip uninstall"):
+            provider.onnx_runtime()
+    finally:
+        provider.onnx_runtime.cache_clear()
+
+
+@pytest.mark.parametrize("left", [True, False])
+def test_a_broken_installation_is_named_with_its_remedy(
+    left: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = types.ModuleType("onnxruntime") if left else None
+    monkeypatch.setitem(sys.modules, "onnxruntime", module)
+    said = "broken; run: pip uninstall" if left else "cannot be imported.*run: pip uninstall"
+    provider.onnx_runtime.cache_clear()
+    try:
+        with pytest.raises(gp.GraphpruneError, match=said):
             provider.onnx_runtime()
     finally:
         provider.onnx_runtime.cache_clear()
