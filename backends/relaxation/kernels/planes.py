@@ -84,7 +84,7 @@ def strongest_cut(
         values[i] = (row + cut * own) * rows.values[first + i]
         offset -= cut * own * least[i]
         f += least[i] + (1.0 - own) * width[i]
-    # What rounding leaves of the phase, at its worse end.
+    # The rest of the phase after rounding, at its worse end.
     phase = cut * f + row * low + (1.0 - cut - row) * high
     return best, offset + max(phase, 0.0)
 
