@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from graphprune.errors import GraphpruneError
 from graphprune.ir import Network
-from graphprune.ir.network import activation_of
+from graphprune.ir.network import Activation, activation_of
 from graphprune.region import LINF, Norm, Region
 from graphprune.transforms.replace import Replacement
 
@@ -76,6 +76,20 @@ class LayerBounds:
     lower: Singles
     upper: Singles
     magnitude: Singles
+    # Lines of a curved activation take long to find, and every problem on these bounds asks.
+    _lines: dict[str, Lines] = field(default_factory=dict, init=False, repr=False)
+
+    def lines(self, activation: Activation, method: str) -> Lines:
+        """The relaxation (B, n) of the activation of this pre-activation."""
+        # Only these methods have lines of their own.
+        kind = method if method.startswith(("fastlin", "alternative")) else "crown"
+        if kind in self._lines:
+            return self._lines[kind]
+        lower, upper = self.lower.astype(np.float64), self.upper.astype(np.float64)
+        found = activation.lines(lower, upper, kind)
+        if not activation.piecewise_linear:
+            self._lines[kind] = found
+        return found
 
     def take(self, part: slice) -> "LayerBounds":
         """The bounds on some of the boxes."""
@@ -197,9 +211,7 @@ class BoundsProblem:
         """
         layer = self.layers[index]
         activation = activation_of(self.network.activations[index])
-        lower, upper = layer.lower.astype(np.float64), layer.upper.astype(np.float64)
-        method = "alternative" if alternative else self.method
-        lines = activation.lines(lower, upper, method)
+        lines = layer.lines(activation, "alternative" if alternative else self.method)
         replacement = self.replaced.get(index)
         if replacement is None:
             return lines

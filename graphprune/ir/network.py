@@ -189,7 +189,7 @@ class Network:
     @cached_property
     def activations(self) -> tuple[ir.Node, ...]:
         """Activation nodes in graph order; layer 1 is ``activations[0]``."""
-        return tuple(n for n in self.nodes if isinstance(operator(n), Activation))
+        return tuple(n for n in self.nodes if is_activation(operator(n)))
 
     @cached_property
     def segments(self) -> tuple[Segment, ...]:
@@ -321,6 +321,7 @@ def operator(node: ir.Node) -> Operator:
 
 # Looking through the members of a protocol is slow; they are those of the class.
 _affine: dict[type, bool] = {}
+_activations: dict[type, bool] = {}
 
 
 def is_affine_operator(op: object) -> TypeGuard[AffineOperator]:
@@ -342,9 +343,17 @@ def affine(node: ir.Node) -> AffineOperator:
     return op
 
 
+def is_activation(op: object) -> TypeGuard[Activation]:
+    """True of an operator that is an activation."""
+    kind = type(op)
+    if kind not in _activations:
+        _activations[kind] = isinstance(op, Activation)
+    return _activations[kind]
+
+
 def activation_of(node: ir.Node) -> Activation:
     op = operator(node)
-    if not isinstance(op, Activation):
+    if not is_activation(op):
         raise TypeError(f"node '{node.name}' is not an activation")
     return op
 

@@ -16,6 +16,7 @@ from graphprune.bounds import (
     using_engine,
 )
 from graphprune.errors import GraphpruneError
+from graphprune.functions import Tanh
 from graphprune.region import Box
 from graphprune.runtime.original import run_original
 from graphprune.runtime.reference import forward64
@@ -155,3 +156,22 @@ def test_a_ball_beyond_the_domain_is_refused_with_the_bounds(kind: str) -> None:
     x = np.array([0.7], np.float32)
     found = gp.certify(network, gp.Anchor(x, int(run_original(network, x[None])[0].argmax())))
     assert 0.19 < found.radius < 0.2 + 1e-9
+
+
+def test_lines_of_curves_are_found_once_for_all_problems_on_their_bounds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[str] = []
+    lines = Tanh.lines
+
+    def counted(op: Tanh, lower: np.ndarray, upper: np.ndarray, method: str) -> object:
+        asked.append(method)
+        return lines(op, lower, upper, method)
+
+    monkeypatch.setattr(Tanh, "lines", counted)
+    network = network_of("Tanh", "Tanh")
+    boxes = Boxes.of(Box(np.zeros(2), np.ones(2)))
+    layers = pre_activation_bounds(network, boxes)
+    for method in ("crown", "alpha-crown", "crown"):
+        linear_bounds(network, boxes, layers, np.eye(3), method)
+    assert sorted(asked) == ["alternative"] * 2 + ["crown"] * 2
