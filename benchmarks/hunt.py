@@ -155,7 +155,10 @@ def load(case: Case, model: onnx.ModelProto, x: NDArray[np.float32]) -> None:
     logits = forward64(network, x)[0]
     exact = original64(network, x[:3])
     off = float(np.abs(logits[:3] - exact).max())
-    case.check("load", off <= CLEAR * size, f"{off:.3g} from the reference, of {size:.3g}")
+    # The reference rounds the results of Erf to float32.
+    rounds = any(node.op_type == "Erf" for node in model.graph.node)
+    holds = off <= (SINGLE if rounds else CLEAR) * size
+    case.check("load", holds, f"{off:.3g} from the reference, of {size:.3g}")
     runtime = run_original(network, x)
     off = float(np.abs(logits - runtime).max())
     case.check("load", off <= SINGLE * size, f"{off:.3g} from ONNX Runtime, of {size:.3g}")

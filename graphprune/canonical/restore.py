@@ -61,7 +61,10 @@ class FileOperator:
         return self.island.shape != self.shape
 
     def forward(self, b: GraphBuilder, *inputs: ir.Value) -> ir.Value:
-        known = dict(zip(self.island.inputs, inputs, strict=True))
+        # A node that reads a value twice has it twice among its inputs.
+        every = [name for name in self.island.operands if isinstance(name, str)]
+        names = every if len(every) == len(inputs) else self.island.inputs
+        known = dict(zip(names, inputs, strict=True))
         operands = [
             known[given] if isinstance(given, str) else None if given is None else b.constant(given)
             for given in self.island.operands

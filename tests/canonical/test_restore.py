@@ -18,7 +18,8 @@ CASES = [
     node("MaxPool", "r", "p", kernel_shape=[2, 2], auto_pad="SAME_UPPER", dilations=[1, 1]),
     node("GlobalMaxPool", "r", "p"),
     node("LeakyRelu", "r", "p", alpha=0.3), node("PRelu", "r slopes", "p"),
-    node("Max", "r s", "p"), node("Abs", "r", "p"),
+    node("Max", "r s", "p"), node("Max", "r s r", "p"),
+    node("Abs", "r", "p"),
     node("ReduceMax", "r", "p", axes=[3], keepdims=0),
     node("Clip", "r _ high", "p"),
 ]  # fmt: skip
