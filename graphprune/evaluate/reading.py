@@ -110,6 +110,8 @@ class AnchorRecord:
         Some of its tasks were not done.
     at_radius
         The verdict at the radius that was asked for.
+    margins
+        f_y - f_t at the anchor for every class t; empty where they were not kept.
     """
 
     index: int
@@ -123,6 +125,7 @@ class AnchorRecord:
     rob: RadiusRecord | None
     bnd: DistanceRecord | None
     estimates: tuple[EstimateRecord, ...]
+    margins: tuple[float, ...] = ()
 
     @property
     def finished(self) -> bool:
@@ -263,7 +266,7 @@ def read_record(record: Json) -> AnchorRecord:
         None if adv is None else AttackRecord(adv["value"], adv.get("target"), *_seconds(adv)),
         None if rob is None else _radius(rob),
         None if bnd is None else _distance(bnd),
-        tuple(map(read_estimate, record.get("estimates", ()))),
+        tuple(map(read_estimate, record.get("estimates", ()))), tuple(record.get("margins", ())),
     )  # fmt: skip
 
 

@@ -69,6 +69,11 @@ class Classified:
     """The start of every anchor's record: its prediction, and whether there is anything to do.
 
     An anchor of the only class that counts as adversarial is ``skipped``.
+
+    Attributes
+    ----------
+    margins
+        f_y - f_t at the anchor for every class t; empty where there are too many classes to tell.
     """
 
     index: int
@@ -76,6 +81,7 @@ class Classified:
     predicted: int
     status: Literal["ok", "misclassified", "skipped", "error"]
     message: str | None = None
+    margins: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)

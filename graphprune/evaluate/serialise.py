@@ -174,6 +174,8 @@ def start_of(start: Classified, settings: Settings) -> Record:
     """The record of an anchor before its tasks; every distance of a misclassified one is 0."""
     record: Record = {"index": start.index, "label": start.label, "predicted": start.predicted}
     record["status"] = start.status
+    if start.margins:
+        record["margins"] = list(start.margins)
     if start.status in ("error", "skipped"):
         record["message"] = start.message
     if start.status == "misclassified":
@@ -193,7 +195,7 @@ def read_start(record: Record) -> Classified:
     """Inverse of `start_of`."""
     return Classified(
         record["index"], record["label"], record["predicted"], record["status"],
-        record.get("message"),
+        record.get("message"), tuple(record.get("margins", ())),
     )  # fmt: skip
 
 

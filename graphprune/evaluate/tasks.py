@@ -4,6 +4,7 @@ import json
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 
@@ -38,6 +39,8 @@ log = logging.getLogger("graphprune")
 
 # Anchors of one fixed-size batch: 1,000 large images are no reason for 1,000 times the memory.
 BATCH = 64
+# Margins at the anchor are kept for so many classes.
+TOLD = 100
 
 
 def tasks_of(settings: Settings, model: str, index: int) -> tuple[Task, ...]:
@@ -232,4 +235,7 @@ def _classified(anchor: Anchor, logits: np.ndarray, target: int | None) -> Class
         message = own_target(anchor.label)
         return Classified(anchor.index, anchor.label, predicted, "skipped", message)
     right = logits[anchor.label] >= logits.max()
-    return Classified(anchor.index, anchor.label, predicted, "ok" if right else "misclassified")
+    wide = logits.astype(np.float64)
+    margins = tuple((wide[anchor.label] - wide).tolist()) if len(wide) <= TOLD else ()
+    status: Literal["ok", "misclassified"] = "ok" if right else "misclassified"
+    return Classified(anchor.index, anchor.label, predicted, status, margins=margins)

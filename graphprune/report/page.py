@@ -147,11 +147,19 @@ def _anchor(prefix: str, case: Case, domain: Domain) -> dict[str, Any]:
         "nearest": record.nearest,
         "axis": _axis(record),
         "estimates": {(e.spec, e.metric): e.text for e in record.estimates},
+        "margins": _margins(record),
         "layers": () if rob is None else rob.layers,
         "replaced": _replaced(record),
         "pictures": _pictures(case, domain),
         "downloads": _downloads(case),
     }
+
+
+def _margins(record: AnchorRecord) -> list[tuple[int, float, float]]:
+    """(class, margin, share of the largest one) at the anchor, the closest classes first."""
+    others = [(t, m) for t, m in enumerate(record.margins) if t != record.label]
+    most = max((abs(m) for _, m in others), default=0.0) or 1.0
+    return [(t, m, 100.0 * abs(m) / most) for t, m in sorted(others, key=lambda pair: pair[1])]
 
 
 def _replaced(record: AnchorRecord) -> dict[str, list[int]]:

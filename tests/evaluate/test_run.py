@@ -197,7 +197,7 @@ def test_a_changed_model_is_refused(tmp_path: Path, capsys: pytest.CaptureFixtur
     args = ["evaluate", str(model), "--anchors", POINTS, "--metrics", "adv", "--limit", "1",
             "--out", str(tmp_path / "run"), "--quiet"]  # fmt: skip
     assert run(args) == 0
-    assert run(["opt", str(model), "-o", str(model), "--quiet"]) == 0
+    assert run(["opt", str(model), "-o", str(model), "--for", "verifier", "--quiet"]) == 0
     assert run(args) == 2
     assert "m.onnx has changed since this run began" in capsys.readouterr().err
 

@@ -7,12 +7,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import graphprune as gp
 from graphprune.cli.app import run
-from graphprune.evaluate.archive import Evaluated
+from graphprune.evaluate.archive import Evaluated, of_outcome
+from graphprune.evaluate.results import Job
+from graphprune.evaluate.run import evaluate
+from graphprune.evaluate.settings import Settings
 from graphprune.report.names import told_apart
 from graphprune.report.overview import by_class, duel, extremes
 from graphprune.report.page import render
 from graphprune.report.rows import as_csv, as_parquet
+from graphprune.runtime.original import run_original
+from tests.conftest import MODELS
 from tests.report.test_report import network
 
 
@@ -82,6 +88,19 @@ def test_the_page_has_estimates_classes_and_pictures_of_the_ends() -> None:
     assert "blue -0.0100, grey 0, orange +0.0100" in page
     assert 'aria-label="distances of ' in page
     assert "begun with" in page
+
+
+def test_margins_at_an_anchor_are_shown_closest_first(tiny: gp.Network) -> None:
+    anchor = gp.load_anchors(MODELS / "mnist-test-100.npz", tiny)[0]
+    settings = Settings(metrics=("adv",), effort="fast")
+    (found,) = of_outcome(job := [Job(tiny, [anchor])], evaluate(job, settings))
+    logits = run_original(tiny, anchor.x[None])[0].astype(float)
+    assert found.cases[0].record.margins == tuple(logits[anchor.label] - logits)
+    closest = int(np.argsort(np.delete(-logits, anchor.label))[0])
+    closest += closest >= anchor.label
+    margin = logits[anchor.label] - logits[closest]
+    rows = render([found]).split('<table class="margins">')[1]
+    assert f'<th scope="row">{closest}</th><td>{margin:.3f}</td>' in rows.split("</tr>")[0]
 
 
 def test_networks_that_repeat_are_told_apart_by_their_runs() -> None:
