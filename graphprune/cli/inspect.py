@@ -51,7 +51,8 @@ def register(app: typer.Typer) -> None:
             found = survey(file, output=output)
             reasons = found.lines or [str(error)]
             reasons = [in_options(reason, {"output": "--output"}) for reason in reasons]
-            _show(_about_file(model, file) | {"unsupported": reasons}, json)
+            refused = {"unsupported": len(found) or 1, "reasons": reasons}
+            _show(_about_file(model, file) | refused, json)
             return 2
         _show(_about_file(model, file) | _about_network(network), json)
         if not json:
@@ -67,13 +68,10 @@ def _show(found: dict[str, Any], as_json: bool) -> None:
         print(json.dumps(found, indent=1))
         return
     for name, value in found.items():
-        if name == "layers":
-            continue
-        if name == "unsupported":
-            print(f"unsupported {len(value) or 'none'}")
+        if name == "reasons":
             for reason in value:
                 print(f"  {reason}")
-        else:
+        elif name != "layers":
             print(f"{name:<11} {_LINES.get(name, str)(value)}")
 
 
@@ -106,6 +104,7 @@ _LINES: dict[str, Callable[[Any], str]] = {
     "added": lambda count: f"{count} ReLUs that express maxima and clips",
     "living": lambda count: f"{count} neurons can influence the output",
     "work": lambda count: f"{count} multiply-adds per sample",
+    "unsupported": lambda count: str(count or "none"),
 }
 
 
@@ -148,7 +147,8 @@ def _about_network(network: "Network") -> dict[str, Any]:
         "living": network.live_neurons,
         "parameters": network.parameters,
         "work": network.multiply_adds,
-        "unsupported": [],
+        "unsupported": 0,
+        "reasons": [],
         "layers": _layers(network),
     }
 
