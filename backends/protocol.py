@@ -85,6 +85,8 @@ class DistanceInterval:
         Unstable neurons on the ball that was searched last; None: no ball was.
     record
         True: the search keeps a `trace` of the proof of `proven`, for a certificate.
+    fruitless
+        Runs of the primal heuristic since one found a closer point.
     busy_elsewhere
         Number of the resources' workers that another backend uses.
     poll
@@ -102,6 +104,7 @@ class DistanceInterval:
     improved: Callable[[Witness], None] | None = None
     record: bool = False
     trace: Trace | None = None
+    fruitless: int = 0
     busy_elsewhere: int = 0
     poll: Callable[[], None] | None = None
     _start: float = field(default_factory=monotonic)

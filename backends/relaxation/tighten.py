@@ -47,7 +47,7 @@ class LateLayerSettings:
 
     first: int = 2
     neurons: int = 64
-    nodes: int = 40
+    nodes: int = 12
     first_steps: int = 20
     steps: int = 6
 

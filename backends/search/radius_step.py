@@ -23,7 +23,7 @@ from graphprune.backends.relaxation.condensed import bounds_of
 from graphprune.backends.relaxation.subproblem import CondensedRegion, Subproblem
 from graphprune.backends.search.root_tightening import RootEffort, tighten_roots
 from graphprune.backends.search.scheduler import TreeScheduler
-from graphprune.backends.search.settings import DEFAULT, SearchSettings
+from graphprune.backends.search.settings import DEFAULT, SearchSettings, StepSettings
 from graphprune.backends.search.tree import Tree
 from graphprune.backends.search.worker_group import WorkerGroup
 from graphprune.backends.trace import TargetTrace, Trace
@@ -131,7 +131,7 @@ class RadiusProof:
         self.ball: Region = problem.anchor.ball(radius, problem.domain)
         self.fine = fine
         self.least = least
-        self.points = CandidateSink(interval, resources, fine)
+        self.points = CandidateSink(interval, resources, settings.step, fine)
         self.group = group
         self.settings = settings
         self.nodes = 0
@@ -358,6 +358,7 @@ class CandidateSink:
 
     interval: DistanceInterval
     resources: Resources
+    settings: StepSettings
     fine: bool
 
     @property
@@ -368,4 +369,8 @@ class CandidateSink:
         self.interval.add_candidate(x, deadline=self.resources.deadline)
 
     def search_near(self, target: int, x: Floats) -> None:
-        search_near(self.interval, target, x, self.resources.deadline)
+        interval, settings = self.interval, self.settings
+        if interval.fruitless > settings.tries + interval.nodes // settings.nodes_per_try:
+            return
+        found = search_near(interval, target, x, self.resources.deadline)
+        interval.fruitless = 0 if found else interval.fruitless + 1

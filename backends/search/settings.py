@@ -90,6 +90,9 @@ class StepSettings:
         Rounds of output-constrained bounds at a root with few neurons, and with many.
     look
         Nodes between two looks at the interval.
+    tries, nodes_per_try
+        The primal heuristic may run so often without finding a closer point, and once more per so
+        many nodes: every target of every radius step asks for it anew.
     late
         Constants of the late layers' bounds.
     wide
@@ -109,6 +112,8 @@ class StepSettings:
     rounds_few: int = 4
     rounds_many: int = 2
     look: int = 32
+    tries: int = 24
+    nodes_per_try: int = 256
     late: LateLayerSettings = field(default_factory=LateLayerSettings)
     wide: int = 512
     promising: float = 0.7
