@@ -87,6 +87,8 @@ def _of_any_batch(node: onnx.NodeProto, known: Sequence[Mapping[str, Array]]) ->
     if node.domain in ("", "ai.onnx") and node.op_type in MOVING:
         joined = node.input if node.op_type == "Concat" else node.input[:1]
         return all(_agreed(name, known) for name in {*node.input} - {*joined} if name)
+    if node.op_type == "Size" and node.input[0] in known[0]:  # of a shape it is the rank
+        return len({constants[node.input[0]].size for constants in known}) == 1
     return all(_agreed(name, known) for name in node.input if name)
 
 

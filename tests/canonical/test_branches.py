@@ -105,6 +105,19 @@ def test_a_condition_on_some_batch_that_nobody_tried_stays_refused(
         gp.from_proto(model_of(nodes, ["n", 3], constants=constants))
 
 
+@pytest.mark.parametrize("rank", [2, 3])
+def test_a_condition_on_the_rank_is_none_on_the_batch(rank: int) -> None:
+    """PyTorch's ``x.dim() == 3``: the size of a shape, one of whose sides is the batch."""
+    nodes = [
+        node("Shape", "x", "s"), node("Size", "s", "d"), node("Equal", "d three", "c"),
+        choice("c", branch(node("Neg", "x", "t"), out="t"),
+               branch(node("Relu", "x", "e"), out="e"), "z"),
+        node("Flatten", "z"),
+    ]  # fmt: skip
+    network = agrees(model_of(nodes, ["n", 3, 2][:rank], constants={"three": np.array(3)}))
+    assert bool(network.activations) == (rank == 2)
+
+
 def test_a_computed_condition_is_refused() -> None:
     nodes = [
         node("ReduceMax", "x", "m", keepdims=0), node("Greater", "m zero", "c"),
