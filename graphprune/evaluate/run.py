@@ -23,6 +23,7 @@ from graphprune.evaluate.store import Store
 from graphprune.evaluate.tasks import classify, needs, tasks_of
 from graphprune.evaluate.warm import warm_for
 from graphprune.ir.query import own_target, require_target
+from graphprune.progress import quiet
 from graphprune.region import Anchor
 from graphprune.runtime.resources import using
 
@@ -205,7 +206,9 @@ class _Run:
     def warm(self) -> None:
         """Have everything compiled that the tasks need; the run's seconds do not count it."""
         start = monotonic()
-        warm_for({task.metric for task in self.waiting}, self.settings.method, self.watch.message)
+        # Where nobody watches, the log tells that the first run takes longer.
+        say = quiet if type(self.watch) is Unwatched else self.watch.message
+        warm_for({task.metric for task in self.waiting}, self.settings.method, say)
         self.start += monotonic() - start
 
     def spread(self, here: bool) -> int:

@@ -13,6 +13,7 @@ from graphprune.backends.verify.neurons import split_neurons
 from graphprune.backends.verify.query import VerificationQuery
 from graphprune.bounds import Method
 from graphprune.evaluate.warm import warm_up, warm_verify
+from graphprune.progress import quiet
 from graphprune.vnnlib import parse_property
 from tests.oracles import Perceptron
 
@@ -98,3 +99,14 @@ def test_a_metric_compiles_its_own_kernels_alone(
         called.clear()
         gp.evaluate(tiny, images[0].x[None], metrics=(metrics,), method=method, time_limit=0.0)
         assert list(dict.fromkeys(called)) == needed, metrics
+
+
+def test_a_call_that_nobody_watches_is_told_by_the_log(
+    tiny: gp.Network, images: list[gp.Anchor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[object] = []
+    monkeypatch.setattr(
+        "graphprune.evaluate.run.warm_for", lambda metrics, method, progress: told.append(progress)
+    )
+    gp.evaluate(tiny, images[0].x[None], metrics=("adv",), time_limit=0.0)
+    assert told == [quiet]
