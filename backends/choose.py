@@ -66,12 +66,20 @@ class AutoSolver:
     def run(self, interval: DistanceInterval, resources: Resources) -> None:
         """Run the backends until the interval is closed or a limit is reached."""
         if not interval.problem.network.piecewise_linear:
-            from graphprune.backends.boxes import few_inputs
+            from graphprune.backends.boxes import FEW, few_inputs
 
-            if few_inputs(interval.problem.query):
+            few = few_inputs(interval.problem.query)
+            if few:
                 attempt("search", interval, resources)
             if not interval.closed and not resources.over:
-                attempt("scip", interval, resources)
+                try:
+                    attempt("scip", interval, resources)
+                except UnsupportedError as error:
+                    if not few:  # halving says itself where it ended
+                        log.warning(
+                            "the interval is that of attack and certificate, since more than %d"
+                            " inputs may change: %s", FEW, error,
+                        )  # fmt: skip
             return
         with Race(interval, resources) as race:
             attempt("search", interval, resources)

@@ -97,4 +97,3 @@ def test_notebooks_show_points_as_pictures(tiny: gp.Network, images: list[gp.Anc
     assert ran._repr_html_().count("<tr>") == 3
     flat = gp.Anchor(np.full(5, 0.5, np.float32), 0)
     assert "<img" not in flat._repr_html_()
-    assert f"({tiny.live_neurons} living)" in repr(tiny)

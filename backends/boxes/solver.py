@@ -63,7 +63,7 @@ class BoxSearch:
         if not few_inputs(interval.problem.query):
             raise UnsupportedError(
                 f"exact search of networks with scalar functions beside ReLU halves boxes of the"
-                f" input, of at most {FEW} inputs; --solver scip knows some of the functions"
+                f" input, of at most {FEW} inputs; the solver 'scip' knows some of the functions"
             )
         with using(resources):
             _Halving(interval, resources).run()

@@ -77,8 +77,8 @@ def layer(network: Network, bounds: Sequence[LayerBounds]) -> Layered:
         kind = type(activation_of(activation))
         if kind is not Relu and kind not in CURVES:
             raise UnsupportedError(
-                f"node '{activation.name}' ({kind.__name__}): SCIP has no such function, so d_bnd"
-                " is not available; d_adv and d_rob are"
+                f"node '{activation.name}' ({kind.__name__}): SCIP has no such function;"
+                " attack and certificate know it"
             )
     pairs = [(b.lower[0].astype(np.float64), b.upper[0].astype(np.float64)) for b in bounds]
     return Layered(network, pairs)

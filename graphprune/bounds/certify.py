@@ -1,5 +1,6 @@
 """d_rob: the largest radius that a linear relaxation certifies, by root finding on the margin."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from time import monotonic
@@ -25,6 +26,8 @@ from graphprune.progress import Interrupted, Progress, quiet
 from graphprune.region import LINF, Anchor, Ball, Domain, Norm, norm_of
 from graphprune.runtime.original import as_asked
 from graphprune.runtime.resources import Resources, current, using
+
+log = logging.getLogger("graphprune")
 
 # The search stops when failed / certified radius is at most this.
 PRECISION = 1.001
@@ -250,6 +253,8 @@ def certified_radius(
         if bracket.low == 0.0:
             raise
         raise Interrupted(found(stopped=True)) from None
+    if bracket.obstacle and not stopped:
+        log.warning("the certified radius ends at %.6g: %s", bracket.low, bracket.obstacle)
     complete = bool(bracket.low >= query.domain.reach(query.anchor.x, query.norm))
     return found(complete=complete, stopped=stopped)
 
@@ -294,11 +299,12 @@ def _close(
             # At a radius above 0 a proof needs no better margin than a positive one.
             margins, layers = margins_on(query, balls, method, outer, 0.0)
             least = margins.min(axis=1).tolist()
-        except GraphpruneError:  # the bounds overflow
+        except GraphpruneError as error:  # the bounds overflow, or leave a function's domain
             if len(radii) > 1:
                 radii = radii[:1]
                 continue
             least, layers = [-np.inf], []
+            bracket.refused = (radii[0], str(error))
         for radius, margin in zip(radii, least, strict=True):
             bracket.add(radius, margin)
         if bracket.high in radii and layers and method != "fastlin":
@@ -327,6 +333,13 @@ class _Bracket:
         self.limit, self.end = limit, end
         self.low, self.high = 0.0, np.inf
         self.points: list[tuple[float, float]] = []
+        # The last radius whose ball has no bounds, and why.
+        self.refused: tuple[float, str] | None = None
+
+    @property
+    def obstacle(self) -> str | None:
+        """Why no larger radius has bounds; None where margins end the search, or nothing does."""
+        return self.refused[1] if self.refused and self.refused[0] == self.high else None
 
     @property
     def closed(self) -> bool:

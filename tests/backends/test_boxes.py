@@ -112,7 +112,8 @@ def test_the_interval_closes_on_what_samples_show(
     assert (found.status, found.certified) == ("exact", True)
 
 
-def test_a_function_that_is_not_defined_everywhere_is_searched_where_it_is() -> None:
+@pytest.mark.parametrize("solver", ["search", "auto"])
+def test_a_function_that_is_not_defined_everywhere_is_searched_where_it_is(solver: str) -> None:
     """Boxes below 0 stay open: the nearest of them is the proven end."""
     text = """
         <ir_version: 8, opset_import: ["" : 17]>
@@ -122,7 +123,7 @@ def test_a_function_that_is_not_defined_everywhere_is_searched_where_it_is() -> 
           y = MatMul (h, w)
         }"""
     network = gp.from_proto(onnx.parser.parse_model(text))
-    found = gp.distance(network, gp.Anchor(np.array([0.75], np.float32), 1), solver="search")
+    found = gp.distance(network, gp.Anchor(np.array([0.75], np.float32), 1), solver=solver)
     assert found.upper is None
     assert found.status == "interval"
     assert 0.499 <= found.lower <= 0.5 + 1e-9
@@ -135,5 +136,22 @@ def test_more_inputs_are_refused_with_what_else_there_is() -> None:
     fixed = np.r_[np.ones(8), 0.5]
     assert few_inputs(Query(network, anchor, gp.Domain(np.r_[np.zeros(8), 0.5], fixed)))
     label = int(run_original(network, anchor.x[None])[0].argmax())
-    with pytest.raises(UnsupportedError, match="at most 8 inputs; --solver scip"):
+    with pytest.raises(UnsupportedError, match="at most 8 inputs; the solver 'scip'"):
         gp.distance(network, gp.Anchor(anchor.x, label), solver=BoxSearch().name, time_limit=5)
+
+
+def test_a_function_that_no_solver_knows_leaves_attack_and_certificate(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    network = network_of("Erf", 0, 9)
+    x = np.full(9, 0.5, np.float32)
+    anchor = gp.Anchor(x, int(run_original(network, x[None])[0].argmax()))
+    found = gp.distance(network, anchor, time_limit=20)
+    assert 0.0 < found.lower == pytest.approx(gp.certify(network, anchor).radius, rel=1e-3)
+    assert found.upper is None or found.lower <= found.upper
+    assert (found.status, found.certified) == ("interval", True)
+    (said,) = (record.getMessage() for record in caplog.records)
+    assert "attack and certificate, since more than 8 inputs" in said
+    assert "(Erf): SCIP has no such function" in said
+    with pytest.raises(UnsupportedError, match="SCIP has no such function"):
+        gp.distance(network, anchor, solver="scip", time_limit=20)

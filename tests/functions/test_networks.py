@@ -138,7 +138,9 @@ def test_attacks_and_radii_and_substitutes(kinds: tuple[str, str]) -> None:
 
 
 @pytest.mark.parametrize("kind", POSITIVE)
-def test_a_ball_beyond_the_domain_is_refused_with_the_bounds(kind: str) -> None:
+def test_a_ball_beyond_the_domain_is_refused_with_the_bounds(
+    kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
     text = f"""
         <ir_version: 8, opset_import: ["" : 17]>
         g (float[N,1] x) => (float[N,2] y) <float[1] s = {{0.5}}, float[1,2] w = {{1.0, -1.0}}> {{
@@ -156,6 +158,8 @@ def test_a_ball_beyond_the_domain_is_refused_with_the_bounds(kind: str) -> None:
     x = np.array([0.7], np.float32)
     found = gp.certify(network, gp.Anchor(x, int(run_original(network, x[None])[0].argmax())))
     assert 0.19 < found.radius < 0.2 + 1e-9
+    (said,) = (record.getMessage() for record in caplog.records)
+    assert said.startswith(f"the certified radius ends at {found.radius:.6g}: node 'h' ({kind})")
 
 
 def test_lines_of_curves_are_found_once_for_all_problems_on_their_bounds(

@@ -47,5 +47,5 @@ def test_a_network_is_told_in_one_line(tiny: gp.Network) -> None:
     said = repr(tiny)
     assert "\n" not in said
     assert said.endswith(
-        "mnist-tiny.onnx: input (1, 28, 28), 10 classes, 348 neurons, 2294 parameters>"
+        "mnist-tiny.onnx: input (1, 28, 28), 10 classes, 348 neurons (346 living), 2294 parameters>"
     )
