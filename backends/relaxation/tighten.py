@@ -1,6 +1,7 @@
 """Tighter pre-activation bounds, of a root before its tree grows and of a node now and then."""
 
 import heapq
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -37,7 +38,9 @@ class LateLayerSettings:
     first
         Layers from this one on are late: the two before are tight already.
     neurons
-        Layers with more are left as they are: each neuron costs two trees.
+        So many at most, those that cost the open targets' bounds most: each takes two trees.
+    share
+        The share of the time left after which no other neuron is begun.
     nodes
         Most nodes for each bound.
     first_steps, steps
@@ -47,6 +50,7 @@ class LateLayerSettings:
 
     first: int = 2
     neurons: int = 64
+    share: float = 0.15
     nodes: int = 12
     first_steps: int = 20
     steps: int = 6
@@ -78,26 +82,53 @@ CONSTRAINED = ConstrainedSettings()
 
 
 def late_layers(
-    region: CondensedRegion, rule: BranchingRule, resources: Resources, settings: LateLayerSettings
+    region: CondensedRegion,
+    targets: Sequence[Subproblem],
+    rule: BranchingRule,
+    resources: Resources,
+    settings: LateLayerSettings,
 ) -> tuple[CondensedRegion, int]:
-    """Bound the late layers' neurons by small branch and bounds; the region, and nodes used."""
+    """Bound the late layers' heaviest neurons by small branch and bounds, the lower layers first.
+
+    Parameters
+    ----------
+    targets
+        Open ones on the region, by whose bounds neurons are ranked.
+
+    Returns
+    -------
+    (region, nodes)
+        The region with these bounds, and the nodes used.
+    """
     used = 0
     relaxation = region.relaxation()
     rows = relaxation.rows
-    for layer in range(settings.first, len(rows.starts) - 1):
-        if rows.starts[layer + 1] - rows.starts[layer] > settings.neurons:
-            continue
-        for neuron in range(rows.starts[layer], rows.starts[layer + 1]):
-            for sign in (1.0, -1.0):
-                if resources.over:
-                    break
-                bound, count = _neuron_bound(relaxation, int(neuron), sign, rule, settings)
-                used += count
-                if sign > 0:
-                    rows.lower[neuron] = max(rows.lower[neuron], min(bound, -kernels.TINY))
-                else:
-                    rows.upper[neuron] = min(rows.upper[neuron], max(-bound, kernels.TINY))
+    resources = resources.within(settings.share * resources.remaining())
+    first = rows.starts[min(settings.first, len(rows.starts) - 1)]
+    loss = np.sum([relaxation_loss(target) for target in targets], axis=0)
+    loss[:first] = 0.0
+    heaviest = np.argsort(-loss, kind="stable")[: settings.neurons]
+    for neuron in np.sort(heaviest[loss[heaviest] > 0.0]).tolist():
+        for sign in (1.0, -1.0):
+            if resources.over:
+                break
+            bound, count = _neuron_bound(relaxation, neuron, sign, rule, settings)
+            used += count
+            if sign > 0:
+                rows.lower[neuron] = max(rows.lower[neuron], min(bound, -kernels.TINY))
+            else:
+                rows.upper[neuron] = min(rows.upper[neuron], max(-bound, kernels.TINY))
     return region.tightened(rows), used
+
+
+def relaxation_loss(case: Subproblem) -> Floats:
+    """(neurons,) offsets of the neurons' upper lines as they count in a case's bound."""
+    workspace = kernels.workspace_for(case.rows)
+    kernels.linear_bound(case.relaxation, case.specification, 0.0, case.parameters, workspace)
+    low, high = np.minimum(case.rows.lower, 0.0), np.maximum(case.rows.upper, 0.0)
+    offset = -low * high / np.maximum(high - low, kernels.TINY)
+    coefficients = workspace.coefficients[case.inputs :]
+    return np.where(case.parameters.phases == 0, np.abs(coefficients) * offset, 0.0)
 
 
 def _neuron_bound(

@@ -240,7 +240,7 @@ class RadiusProof:
         region = replace(self.region, ball=self.ball)
         settings = self.settings
         self.region, used = tighten.late_layers(
-            region, settings.tree.rule, self.resources, settings.step.late
+            region, targets, settings.tree.rule, self.resources, settings.step.late
         )
         self.nodes += used
         self.interval.nodes += used
