@@ -21,7 +21,7 @@ from functools import partial
 from math import exp, log
 from pathlib import Path
 from time import monotonic
-from typing import Any
+from typing import Any, TypeVar, Unpack
 from unittest.mock import patch
 
 import numba
@@ -41,11 +41,13 @@ from graphprune.backends.search.settings import DEFAULT, SearchSettings
 from graphprune.bounds import Boxes, pre_activation_bounds
 from graphprune.clock import processor_seconds
 from graphprune.evaluate import distance
+from graphprune.evaluate.distance import DistanceOptions
 from graphprune.runtime.original import run_original
 from graphprune.runtime.resources import Resources
 
 MODELS = Path(__file__).parent.parent / "models"
 Patches = Callable[[], list[AbstractContextManager[object]]]
+T = TypeVar("T")
 
 
 def recompiled(**constants: object) -> list[AbstractContextManager[object]]:
@@ -116,11 +118,19 @@ def processor_limits() -> list[AbstractContextManager[object]]:
     ]
 
 
-def measure(network: gp.Network, anchor: gp.Anchor, limit: float) -> tuple[gp.Distance, float]:
-    """The search's answer and its processor seconds."""
+def timed(call: Callable[[], T]) -> tuple[T, float]:
+    """The answer of a call and its processor seconds."""
     start = processor_seconds()
-    result = gp.distance(network, anchor, solver="search", time_limit=limit)
+    result = call()
     return result, processor_seconds() - start
+
+
+def measure(
+    network: gp.Network, anchor: gp.Anchor, limit: float, **options: Unpack[DistanceOptions]
+) -> tuple[gp.Distance, float]:
+    """The search's answer and its processor seconds."""
+    asked: DistanceOptions = {"solver": "search", **options, "time_limit": limit}
+    return timed(lambda: gp.distance(network, anchor, **asked))
 
 
 def plain(
