@@ -7,12 +7,15 @@ from rich.markup import escape
 from rich.table import Table
 
 from graphprune.evaluate.at_radius import accuracy_text
+from graphprune.evaluate.growth import STOPPED
 from graphprune.evaluate.reading import AnchorRecord, DocumentRecord
 
 # Below a table with estimates.
 LEGEND = "by ...: an estimate, nothing proven; but [a, b] is proven. <= a: stopped by a limit at a."
 # A search that proved less than this share of the gap that a certificate left is out of its depth.
 DEPTH = 0.2
+# In fewer seconds a search that the time limit stopped has not shown that.
+SHORT = 10.0
 # Below one with an end that is not certified.
 STARRED = "*: rests on a solver's numerics, not certified."
 
@@ -142,7 +145,8 @@ def advice(document: DocumentRecord) -> list[str]:
         r for r in document.anchors
         if r.finished and r.bnd is not None and r.bnd.status == "interval"
     ]  # fmt: skip
-    deep = [r for r in open_ if _gained(r) < DEPTH]
+    limit = document.settings.get("time_limit")
+    deep = [r for r in open_ if _gained(r) < DEPTH and not _hurried(r, limit)]
     if not deep or document.settings.get("solver") == "scip":
         return []
     which = f"anchor {', '.join(str(r.index) for r in deep)}"
@@ -151,6 +155,12 @@ def advice(document: DocumentRecord) -> list[str]:
         " questions have answers: d_rob and d_adv alone, `graphprune certify --radius R` whether it"
         " is robust there, `graphprune evaluate --sound` an interval by substitutes."
     ]
+
+
+def _hurried(record: AnchorRecord, limit: float | None) -> bool:
+    """True where the limit ended a search that had hardly begun."""
+    seconds = 0.0 if record.bnd is None else record.bnd.seconds
+    return limit is not None and STOPPED * limit <= seconds < SHORT
 
 
 def _gained(record: AnchorRecord) -> float:

@@ -140,24 +140,29 @@ def test_the_nearest_class_is_that_of_the_closest_point() -> None:
     assert cells(text, "0")[4] == "4"
 
 
-def with_interval(lower: float, upper: float, rob: float, **more: Any) -> dict[str, Any]:
-    bnd = {"lower": lower, "upper": upper, "status": "interval", "seconds": 1.0}
-    return record(0, upper) | {"d_rob": {"value": rob, "seconds": 1.0}, "d_bnd": bnd} | more
+def with_interval(lower: float, upper: float, rob: float, seconds: float = 1.0) -> dict[str, Any]:
+    bnd = {"lower": lower, "upper": upper, "status": "interval", "seconds": seconds}
+    return record(0, upper) | {"d_rob": {"value": rob, "seconds": 1.0}, "d_bnd": bnd}
 
 
 @pytest.mark.parametrize(
-    ("found", "deep"),
+    ("found", "limit", "deep"),
     [
-        (with_interval(0.011, 0.03, 0.01), True),
-        (with_interval(0.02, 0.03, 0.01), False),
-        (with_interval(0.011, 0.03, 0.01, interrupted=True), False),
-        (record(0, 0.1), False),
+        (with_interval(0.011, 0.03, 0.01), None, True),
+        (with_interval(0.011, 0.03, 0.01), 60.0, True),
+        (with_interval(0.011, 0.03, 0.01), 1.0, False),  # more time may well do
+        (with_interval(0.011, 0.03, 0.01, seconds=20.0), 20.0, True),
+        (with_interval(0.02, 0.03, 0.01), None, False),
+        (with_interval(0.011, 0.03, 0.01) | {"interrupted": True}, None, False),
+        (record(0, 0.1), None, False),
     ],
 )
-def test_a_search_out_of_its_depth_says_what_to_ask(found: dict[str, Any], deep: bool) -> None:
+def test_a_search_out_of_its_depth_says_what_to_ask(
+    found: dict[str, Any], limit: float | None, deep: bool
+) -> None:
     document = {
         "model": {"path": "m.onnx", "neurons": 5, "parameters": 6},
-        "settings": {"metrics": ["adv", "rob", "bnd"]},
+        "settings": {"metrics": ["adv", "rob", "bnd"], "time_limit": limit},
         "anchors": [found],
         "summary": summary([found], 1.0),
     }
