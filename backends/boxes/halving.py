@@ -1,7 +1,12 @@
 """The choice of the input at which a box is halved."""
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
+
+from graphprune.bounds import Boxes
+from graphprune.errors import GraphpruneError
 
 Floats = NDArray[np.float64]
 Singles = NDArray[np.float32]
@@ -9,6 +14,8 @@ Singles = NDArray[np.float32]
 # An input's share in the choice that does not depend on the gradient, which vanishes where the
 # function only bends.
 WIDTH = 0.1
+# Gradients beyond it are taken for it: sums of them with widths stay finite.
+LARGEST = 1e200
 # A batch may take so many seconds, or so many times what the quickest one took.
 SECONDS, LONGER = 0.2, 4.0
 
@@ -32,6 +39,23 @@ class BatchSize:
         self.size = min(2 * self.size, self._largest) if seconds < longest else self.size // 2 or 1
 
 
+def bounds_where_there_are_any(
+    bounds: Callable[[Boxes], Floats], boxes: Boxes, rows: int
+) -> Floats:
+    """Lower bounds (B, rows) of a function on boxes; -inf on those where they overflow, or reach
+    beyond where one of the network's functions is defined: the parts of these may have some."""
+    try:
+        return bounds(boxes)
+    except GraphpruneError:
+        count = len(boxes.lower)
+        if count < 2:
+            return np.full((count, rows), -np.inf)
+    parts = (slice(None, count // 2), slice(count // 2, None))
+    return np.concatenate(
+        [bounds_where_there_are_any(bounds, boxes.take(part), rows) for part in parts]
+    )
+
+
 def inputs_to_halve(
     lower: Singles, upper: Singles, slope: Floats, whole: Floats
 ) -> NDArray[np.intp]:
@@ -40,12 +64,13 @@ def inputs_to_halve(
     Parameters
     ----------
     slope
-        (B, inputs) the gradient, at the centres, of what is bounded.
+        (B, inputs) the gradient, at the centres, of what is bounded; not finite where that
+        overflows.
     whole
         (inputs,) widths of the box that all of these are parts of.
     """
     share = (upper.astype(np.float64) - lower) / whole
-    change = np.abs(slope) * whole
+    change = np.minimum(np.nan_to_num(np.abs(slope)), LARGEST) * whole
     change /= np.maximum(change.sum(axis=1, keepdims=True), 1e-300)
     middle = middles(lower, upper)
     score = np.where((lower < middle) & (middle < upper), share * (WIDTH + change), -1.0)

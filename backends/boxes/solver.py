@@ -14,11 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graphprune import transforms
-from graphprune.backends.boxes.halving import BatchSize, halves, inputs_to_halve
+from graphprune.backends.boxes.halving import (
+    BatchSize,
+    bounds_where_there_are_any,
+    halves,
+    inputs_to_halve,
+)
 from graphprune.backends.protocol import DistanceInterval
 from graphprune.bounds import Boxes, linear_bounds, pre_activation_bounds
 from graphprune.bounds.certify import margin_rows
-from graphprune.errors import GraphpruneError, UnsupportedError
+from graphprune.errors import UnsupportedError
 from graphprune.ir import Network, Query
 from graphprune.runtime.resources import Resources, using
 from graphprune.runtime.session import compiled
@@ -143,16 +148,12 @@ class _Halving:
 
     def _excluded(self, lower: Singles, upper: Singles) -> NDArray[np.bool_]:
         """(B,) True where every margin is proven positive."""
-        boxes = Boxes(lower, upper)
-        try:
+
+        def bounds(boxes: Boxes) -> Floats:
             layers = pre_activation_bounds(self.network, boxes)
-            margins = linear_bounds(self.network, boxes, layers, self.rows)
-        except GraphpruneError:  # bounds that overflow, or reach beyond a function's domain
-            if len(lower) < 2:
-                return np.zeros(len(lower), np.bool_)
-            half = len(lower) // 2
-            parts = (slice(None, half), slice(half, None))
-            return np.concatenate([self._excluded(lower[part], upper[part]) for part in parts])
+            return linear_bounds(self.network, boxes, layers, self.rows)
+
+        margins = bounds_where_there_are_any(bounds, Boxes(lower, upper), len(self.rows))
         positive: NDArray[np.bool_] = np.all(margins > 0.0, axis=1)
         return positive
 
@@ -165,7 +166,7 @@ class _Halving:
         margins = np.nan_to_num(logits.astype(np.float64) @ self.rows.T, nan=np.inf)
         least = np.argmin(margins, axis=1)
         rows = self.rows[least].astype(np.float32)
-        slope = np.nan_to_num(run({"x": x, "rows": rows})[1].reshape(len(x), -1).astype(np.float64))
+        slope = run({"x": x, "rows": rows})[1].reshape(len(x), -1).astype(np.float64)
         return margins[np.arange(len(x)), least], slope
 
     def _push(self, lower: Singles, upper: Singles) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from graphprune.backends.boxes.halving import bounds_where_there_are_any
 from graphprune.backends.verify.network_rows import UNIT
 from graphprune.backends.verify.query import VerificationQuery
 from graphprune.backends.verify.specifications import boxes_of
@@ -16,6 +17,7 @@ from graphprune.bounds import (
     optimised_bounds,
     pre_activation_bounds,
 )
+from graphprune.errors import GraphpruneError
 from graphprune.ir import Network
 
 Floats = NDArray[np.float64]
@@ -35,7 +37,10 @@ def close_by_optimising(query: VerificationQuery) -> VerificationQuery:
     """The query without the polytopes that alpha-CROWN excludes: of the constraints at first, of
     every neuron's bounds where that is not enough."""
     boxes = boxes_of(query)
-    layers = pre_activation_bounds(query.network, boxes)
+    try:
+        layers = pre_activation_bounds(query.network, boxes)
+    except GraphpruneError:  # parts of the box may have bounds
+        return query
     for tighter in (False, True):
         if query.polytopes == 0 or not query.in_time:
             break
@@ -47,8 +52,21 @@ def close_by_optimising(query: VerificationQuery) -> VerificationQuery:
 
 
 def excluded(query: VerificationQuery, boxes: Boxes) -> NDArray[np.bool_]:
-    """(B, polytopes) of which a constraint is proven false over a box, by CROWN."""
-    return _excluded(query, row_bounds(query.network, boxes, query.weights))
+    """(B, polytopes) of which a constraint is proven false over a box, by CROWN.
+
+    Raises
+    ------
+    GraphpruneError
+        The bounds of a network of ReLUs overflow. With other functions those of smaller boxes may
+        not, and nothing is excluded.
+    """
+
+    def bounds(part: Boxes) -> Floats:
+        return row_bounds(query.network, part, query.weights)
+
+    if query.network.piecewise_linear:
+        return _excluded(query, bounds(boxes))
+    return _excluded(query, bounds_where_there_are_any(bounds, boxes, len(query.weights)))
 
 
 def _excluded(query: VerificationQuery, bounds: Floats) -> NDArray[np.bool_]:

@@ -105,6 +105,7 @@ class _BoxSearch:
         zero = np.zeros((len(x), network.classes), np.float32)
         y, _ = run({"x": sample, "rows": zero})
         excess = y.astype(np.float64) @ query.weights.T - query.limits
+        excess = np.nan_to_num(excess, nan=np.inf, posinf=np.inf, neginf=-np.inf)
         largest, row = np.full(len(x), np.inf), np.zeros(len(x), np.intp)
         for p in range(query.polytopes):
             part = slice(query.first[p], query.first[p + 1])

@@ -10,6 +10,7 @@ from onnx import helper, numpy_helper
 
 import graphprune as gp
 from graphprune.backends.boxes import BoxSearch, few_inputs
+from graphprune.backends.boxes.halving import inputs_to_halve
 from graphprune.errors import UnsupportedError
 from graphprune.ir import Query
 from graphprune.runtime.original import run_original
@@ -155,3 +156,15 @@ def test_a_function_that_no_solver_knows_leaves_attack_and_certificate(
     assert "(Erf): SCIP has no such function" in said
     with pytest.raises(UnsupportedError, match="SCIP has no such function"):
         gp.distance(network, anchor, solver="scip", time_limit=20)
+
+
+@pytest.mark.parametrize("slope", [np.nan, np.inf, -np.inf, 1e308, 0.0])
+def test_an_input_without_a_middle_is_never_halved_whatever_the_gradient_says(slope: float) -> None:
+    """A gradient overflows where the network does."""
+    lower, upper = np.zeros((1, 3), np.float32), np.array([[0, 0, 1e30]], np.float32)
+    whole = np.array([1e-300, 1.0, 1e30])
+    for place in range(3):
+        slopes = np.zeros((1, 3))
+        slopes[0, place] = slope
+        assert inputs_to_halve(lower, upper, slopes, whole) == [2]
+    assert inputs_to_halve(lower, upper, np.full((1, 3), slope), whole) == [2]

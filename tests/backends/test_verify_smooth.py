@@ -112,3 +112,32 @@ def test_a_tanh_controller_is_decided(truth: Path, name: str, answer: str) -> No
     prop = read_property(folder / f"{name}.vnnlib")
     verdict = verify(network_for(folder / "ctrl.onnx", prop), prop, time_limit=100.0)
     assert verdict.answer == answer
+
+
+@pytest.mark.parametrize(
+    ("function", "times", "value"), [("Log", 1, -0.69315), ("Exp", 200, 1.6487)]
+)
+def test_boxes_without_bounds_are_halved(function: str, times: int, value: float) -> None:
+    """A multiple of sin^2 + cos^2 - 1, and 1/2: its bounds on the whole box are far from that."""
+    text = f"""
+        <ir_version: 8, opset_import: ["" : 17]>
+        g (float[N,1] x) => (float[N,2] y)
+          <float[1] five = {{5.0}}, float[1] less = {{{times - 0.5}}},
+             float[1] times = {{{times}.0}}, float[1,2] w = {{1.0, -1.0}}> {{
+          z = Mul (x, five)
+          s = Sin (z)
+          c = Cos (z)
+          ss = Mul (s, s)
+          cc = Mul (c, c)
+          q = Add (ss, cc)
+          t = Mul (q, times)
+          p = Sub (t, less)
+          h = {function} (p)
+          y = MatMul (h, w)
+        }}"""
+    network = gp.from_proto(onnx.parser.parse_model(text))
+    said = "(declare-const X_0 Real) (declare-const Y_0 Real) (declare-const Y_1 Real)"
+    said += "(assert (>= X_0 -1)) (assert (<= X_0 1))"
+    for limit, answer in ((value - 0.1, "sat"), (value + 0.1, "unsat")):
+        asked = parse_property(f"{said} (assert (>= Y_0 {limit}))")
+        assert verify(network, asked, time_limit=20).answer == answer
