@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
+import onnx.parser
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -196,3 +197,23 @@ def test_samples_of_a_ball_lie_in_it_in_its_norm(norm: Norm) -> None:
     assert all(ball.contains(p) for p in x)
     assert not ball.contains(centre + np.array([0.3, 0.3, 0.0, 0.0]))
     assert Ball(centre, 0.4, norm="linf").contains(centre + np.array([0.3, 0.3, 0.0, 0.0]))
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("function", ["Log", "Exp"])
+def test_points_without_a_finite_value_are_equal_where_both_networks_have_none(
+    function: str,
+) -> None:
+    text = f"""
+        <ir_version: 8, opset_import: ["" : 17]>
+        g (float[N,2] x) => (float[N,2] y)
+          <float[2,2] w = {{150.0, -30.0, 20.0, 120.0}}, float[2,2] v = {{1.0, -1.0, 0.5, 2.0}}> {{
+          a = MatMul (x, w)
+          b = MatMul (a, v)
+          h = {function} (b)
+          y = MatMul (h, v)
+        }}"""
+    network = gp.from_proto(onnx.parser.parse_model(text))
+    (step,) = gp.Pipeline.parse("fuse-affine").run(network, verify=True).report
+    assert step.checked is not None
+    assert step.checked.points > 1
