@@ -1,4 +1,8 @@
-"""Convolutional networks with random weights, of any size: shapes that products use."""
+"""Convolutional networks with random weights, of any size: shapes that products use.
+
+Deep networks with random weights are nearly constant: one class would win everywhere. So the scores
+are shifted until random images are of many classes.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -6,8 +10,12 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
+
+# Random images whose mean scores become 0.
+IMAGES = 8
 
 
 @dataclass(frozen=True)
@@ -77,13 +85,22 @@ class Builder:
         return Plane(name, outputs, 0)
 
     def model(self, x: Plane, y: Plane) -> onnx.ModelProto:
-        """The graph from images to scores."""
+        """The graph from images to scores, whose last layer's bias is the last tensor."""
         images = helper.make_tensor_value_info(
             x.name, TensorProto.FLOAT, ["n", x.channels, x.side, x.side]
         )
         scores = helper.make_tensor_value_info(y.name, TensorProto.FLOAT, ["n", y.channels])
         graph = helper.make_graph(self.nodes, "random", [images], [scores], self.tensors)
-        return helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 17)])
+        opset = [helper.make_opsetid("", 17)]
+        model = helper.make_model(graph, ir_version=8, opset_imports=opset)
+        session = onnxruntime.InferenceSession(
+            model.SerializeToString(), providers=["CPUExecutionProvider"]
+        )
+        batch = self.rng.uniform(0, 1, (IMAGES, x.channels, x.side, x.side)).astype(np.float32)
+        bias = model.graph.initializer[-1]
+        shifted = numpy_helper.to_array(bias) - session.run(None, {x.name: batch})[0].mean(axis=0)
+        bias.CopyFrom(numpy_helper.from_array(shifted, bias.name))
+        return model
 
 
 def vgg(

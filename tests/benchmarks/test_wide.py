@@ -99,10 +99,11 @@ def test_rows_have_ratios_and_seconds_beyond_the_limit() -> None:
         (random_networks.resnet([4, 8], 16, 3), 256 + 4 * 64 + 4 * 32),
     ],
 )
-def test_random_networks_load_and_keep_their_scale(model: onnx.ModelProto, neurons: int) -> None:
+def test_random_networks_load_and_tell_images_apart(model: onnx.ModelProto, neurons: int) -> None:
     network = gp.from_proto(model)
     assert network.neurons == neurons
-    x = np.random.default_rng(0).uniform(0, 1, (2, *network.input_shape)).astype(np.float32)
+    x = np.random.default_rng(0).uniform(0, 1, (32, *network.input_shape)).astype(np.float32)
     scores = run_original(network, x)
-    assert scores.shape == (2, 3)
+    assert scores.shape == (32, 3)
     assert 0.01 < np.abs(scores).max() < 100
+    assert len(set(scores.argmax(axis=1))) > 1
