@@ -59,9 +59,25 @@ def options(
     """Take what every command has."""
 
 
+class OncePerText(logging.Filter):
+    """Lets a text through once: many anchors may have the same reason for it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said: set[str] = set()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        text = record.getMessage()
+        new = text not in self._said
+        self._said.add(text)
+        return new
+
+
 def run(arguments: list[str]) -> int:
     """Run a command; the exit code."""
-    logging.basicConfig(level=logging.WARNING, format="graphprune: %(message)s")
+    handler = logging.StreamHandler()
+    handler.addFilter(OncePerText())
+    logging.basicConfig(level=logging.WARNING, format="graphprune: %(message)s", handlers=[handler])
     if COMPLETE in os.environ:  # a shell asks what may follow
         app(arguments, prog_name="graphprune")
     try:

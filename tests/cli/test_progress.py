@@ -1,5 +1,6 @@
 """Signs of life on stderr where there is no terminal."""
 
+import logging
 import re
 import time
 
@@ -7,6 +8,7 @@ import pytest
 
 from graphprune.attacks.attack import Attack
 from graphprune.cli import progress
+from graphprune.cli.app import run
 from graphprune.evaluate.results import Result, Task
 from graphprune.evaluate.settings import Metric
 
@@ -70,3 +72,16 @@ def test_quiet_is_quiet(
         watch.doing("attack")
         time.sleep(0.1)
     assert capsys.readouterr() == ("", "")
+
+
+def test_a_warning_is_shown_once_however_many_anchors_have_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(logging.root, "handlers", [])
+    monkeypatch.setattr(logging.root, "level", logging.WARNING)
+    assert run(["passes", "fuse-affine"]) == 0
+    capsys.readouterr()
+    for node in ("first", "second", "first", "first"):
+        logging.getLogger("graphprune").warning("node '%s': no solver knows it", node)
+    said = capsys.readouterr().err.splitlines()
+    assert said == [f"graphprune: node '{n}': no solver knows it" for n in ("first", "second")]
