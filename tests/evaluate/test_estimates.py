@@ -179,7 +179,7 @@ def test_margins_that_break_off_are_bracketed(
     walk = RootWalk(reach, near=0.35)
     found = walk.root(PowerLaw(np.array([m]), np.array([slope]), 1.0), margins, start, 4)
     assert walk.lower <= root * (1 + 1e-12)
-    assert found == pytest.approx(root, rel=0.4) or found < 1e-2
+    assert found == pytest.approx(root, rel=0.5) or found < 1e-2
 
 
 @settings(max_examples=15)
