@@ -1,10 +1,10 @@
 """One upper plane per neuron, mixed from ideal single-neuron cuts while the bound is optimised.
 
-The cuts of a neuron are as many as its inputs have subsets, and the linear program with all of them
-has no closed form. Its dual is a bound that is linear in one plane per neuron, any convex
-combination of cuts: ascent over slopes and cut weights as for every other bound, and between its
-steps a small share of each plane goes to the cut that the average of the last minimisers violates
-most (a Frank-Wolfe step; the average is near the program's optimum, single minimisers are corners).
+The cuts of a neuron are as many as its inputs have subsets. The dual of the linear program with all
+of them is a bound that uses one plane per neuron, any convex combination of its cuts. Slopes and
+cut weights ascend as for every other bound, and between the steps a small share of each plane goes
+to the cut that the average of the last minimisers violates most (a Frank-Wolfe step; the average is
+near the program's optimum, single minimisers are corners).
 This reaches the optimum of a few rounds of cuts in HiGHS in a tenth to a hundredth of their time
 (`benchmarks/PERFORMANCE.md`), and every node of the tree uses the planes as they are.
 
