@@ -80,7 +80,13 @@ def inputs_to_halve(
 
 def middles(lower: Singles, upper: Singles) -> Singles:
     """Where boxes are halved."""
-    return (0.5 * lower.astype(np.float64) + 0.5 * upper.astype(np.float64)).astype(np.float32)
+    return centres(lower, upper).astype(np.float32)
+
+
+def centres(lower: Singles, upper: Singles) -> Floats:
+    """Return the centres of boxes, up to a rounding in float64."""
+    centre: Floats = 0.5 * lower.astype(np.float64) + 0.5 * upper.astype(np.float64)
+    return centre
 
 
 def halves(

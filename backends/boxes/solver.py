@@ -13,10 +13,10 @@ from time import monotonic
 import numpy as np
 from numpy.typing import NDArray
 
-from graphprune import transforms
 from graphprune.backends.boxes.halving import (
     BatchSize,
     bounds_where_there_are_any,
+    centres,
     halves,
     inputs_to_halve,
 )
@@ -25,8 +25,8 @@ from graphprune.bounds import Boxes, linear_bounds, pre_activation_bounds
 from graphprune.bounds.certify import margin_rows
 from graphprune.errors import UnsupportedError
 from graphprune.ir import Network, Query
+from graphprune.runtime.gradient import scores_and_gradients
 from graphprune.runtime.resources import Resources, using
-from graphprune.runtime.session import compiled
 
 Floats = NDArray[np.float64]
 Singles = NDArray[np.float32]
@@ -133,7 +133,7 @@ class _Halving:
         lower, upper = lower[left], upper[left]
         if not len(lower):
             return
-        centre = 0.5 * lower.astype(np.float64) + 0.5 * upper.astype(np.float64)
+        centre = centres(lower, upper)
         margin, slope = self._at(centre)
         for b in np.flatnonzero(margin <= 0.0)[:TRIED]:
             self.interval.add_candidate(
@@ -160,14 +160,11 @@ class _Halving:
     def _at(self, points: Floats) -> tuple[Floats, Floats]:
         """The smallest margin (N,) at points, and its gradient (N, inputs)."""
         network = self.network
-        run = compiled(network, "gradient", lambda: transforms.gradient(network))
-        x = points.astype(np.float32).reshape(len(points), *network.input_shape)
-        logits, _ = run({"x": x, "rows": np.zeros((len(x), network.classes), np.float32)})
+        logits, _ = scores_and_gradients(network, points, np.zeros((len(points), network.classes)))
         margins = np.nan_to_num(logits.astype(np.float64) @ self.rows.T, nan=np.inf)
         least = np.argmin(margins, axis=1)
-        rows = self.rows[least].astype(np.float32)
-        slope = run({"x": x, "rows": rows})[1].reshape(len(x), -1).astype(np.float64)
-        return margins[np.arange(len(x)), least], slope
+        slope = scores_and_gradients(network, points, self.rows[least])[1]
+        return margins[np.arange(len(points)), least], slope
 
     def _push(self, lower: Singles, upper: Singles) -> None:
         distance = self._distance(lower, upper)

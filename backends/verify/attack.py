@@ -3,10 +3,9 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from graphprune import transforms
 from graphprune.backends.verify.query import Counterexample, VerificationQuery
 from graphprune.progress import Progress, quiet
-from graphprune.runtime.session import compiled
+from graphprune.runtime.gradient import scores_and_gradients
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]
@@ -71,27 +70,19 @@ def _descend(
     progress: Progress = quiet,
 ) -> Counterexample | None:  # fmt: skip
     network = query.network
-    run = compiled(network, "gradient", lambda: transforms.gradient(network))
     width = query.upper - query.lower
     worst = query.first[polytope]
     for number in range(STEPS):
         progress(f"attack from {len(x)} points, step {number + 1} of {STEPS}")
-        sample = query.inside(x).astype(np.float32).reshape(len(x), *network.input_shape)
-
-        def evaluate(
-            rows: Indices, x: NDArray[np.float32] = sample
-        ) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
-            y, slope = run({"x": x, "rows": query.weights[rows].astype(np.float32)})
-            return y, slope.reshape(len(x), -1)
-
-        y, slope = evaluate(worst)
+        points = query.inside(x)
+        y, slope = scores_and_gradients(network, points, query.weights[worst])
         found = _confirm(query, x, y, polytope)
         if found is not None or not query.in_time:
             return found
         steepest = _largest(query, y, polytope)
         if np.any(steepest != worst):
             worst = steepest
-            slope = evaluate(worst)[1]
+            slope = scores_and_gradients(network, points, query.weights[worst])[1]
         step = first_step * (1.0 - number / STEPS)
         x = np.clip(x - step * width * np.sign(slope), query.lower, query.upper)
     return None

@@ -10,15 +10,14 @@ from time import monotonic
 import numpy as np
 from numpy.typing import NDArray
 
-from graphprune import transforms
-from graphprune.backends.boxes.halving import BatchSize, halves, inputs_to_halve
+from graphprune.backends.boxes.halving import BatchSize, centres, halves, inputs_to_halve
 from graphprune.backends.verify.attack import attack_from
 from graphprune.backends.verify.query import Counterexample, RegionResult, VerificationQuery
 from graphprune.backends.verify.root import excluded
 from graphprune.backends.verify.specifications import boxes_of
 from graphprune.bounds import Boxes
 from graphprune.progress import Progress, quiet
-from graphprune.runtime.session import compiled
+from graphprune.runtime.gradient import scores_and_gradients
 
 Floats = NDArray[np.float64]
 Singles = NDArray[np.float32]
@@ -77,7 +76,7 @@ class _BoxSearch:
     def _split(self, lower: Singles, upper: Singles) -> Counterexample | None:
         """Halve boxes, or return a counterexample among their centres and what descends there."""
         query = self.query
-        centre = 0.5 * lower.astype(np.float64) + 0.5 * upper.astype(np.float64)
+        centre = centres(lower, upper)
         nearest, slope = self._at(centre)
         if np.any(nearest <= 0.0):
             point = query.confirm(centre[np.argsort(nearest)[:STARTS]])
@@ -100,10 +99,8 @@ class _BoxSearch:
     def _at(self, x: Floats) -> tuple[Floats, Floats]:
         """At points (N, inputs): the least over polytopes of the largest excess; its gradient."""
         query, network = self.query, self.query.network
-        run = compiled(network, "gradient", lambda: transforms.gradient(network))
-        sample = query.inside(x).astype(np.float32).reshape(len(x), *network.input_shape)
-        zero = np.zeros((len(x), network.classes), np.float32)
-        y, _ = run({"x": sample, "rows": zero})
+        points = query.inside(x)
+        y, _ = scores_and_gradients(network, points, np.zeros((len(x), network.classes)))
         excess = y.astype(np.float64) @ query.weights.T - query.limits
         excess = np.nan_to_num(excess, nan=np.inf, posinf=np.inf, neginf=-np.inf)
         largest, row = np.full(len(x), np.inf), np.zeros(len(x), np.intp)
@@ -113,5 +110,4 @@ class _BoxSearch:
             value = excess[np.arange(len(x)), worst]
             row = np.where(value < largest, worst, row)
             largest = np.minimum(largest, value)
-        rows = query.weights[row].astype(np.float32)
-        return largest, run({"x": sample, "rows": rows})[1].reshape(len(x), -1).astype(np.float64)
+        return largest, scores_and_gradients(network, points, query.weights[row])[1]

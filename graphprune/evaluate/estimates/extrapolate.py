@@ -22,7 +22,6 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from graphprune import transforms
 from graphprune.bounds import LayerBounds, Method
 from graphprune.bounds.certify import margin_rows, margins_on
 from graphprune.errors import GraphpruneError
@@ -30,7 +29,7 @@ from graphprune.evaluate.estimates.base import EstimateQuery, register_estimator
 from graphprune.evaluate.results import Answer, EstimateStatus
 from graphprune.evaluate.settings import Metric
 from graphprune.progress import Progress, quiet
-from graphprune.runtime.session import compiled
+from graphprune.runtime.gradient import scores_and_gradients
 
 Floats = NDArray[np.float64]
 Margins = Callable[[float], Floats]
@@ -170,15 +169,13 @@ def margins_of(asked: EstimateQuery, method: Method, below: Method | None = None
 def tangent(asked: EstimateQuery) -> tuple[Floats, Floats]:
     """Margins (targets,) at the anchor, and how fast they can fall with the radius in the norm."""
     network, anchor, s = asked.network, asked.anchor, asked.settings
-    rows = margin_rows(network, anchor.label, asked.query.target).astype(np.float32)
+    rows = margin_rows(network, anchor.label, asked.query.target)
     x = np.repeat(anchor.x[None].astype(np.float32), len(rows), axis=0)
-    run = compiled(network, "gradient", lambda: transforms.gradient(network))
-    logits, gradient = run({"x": x, "rows": rows})
-    gradient = gradient.reshape(len(rows), -1).astype(np.float64)
+    logits, gradient = scores_and_gradients(network, x, rows)
     # An element at the end of the domain cannot move further out.
     down, up = (side.reshape(-1) for side in s.domain.steps(x[0]))
     free = np.where(gradient > 0, down < 0, up > 0)
-    margin = np.einsum("tc,tc->t", rows.astype(np.float64), logits.astype(np.float64))
+    margin = np.einsum("tc,tc->t", rows, logits.astype(np.float64))
     return margin, np.array([s.norm.dual_length(row) for row in gradient * free])
 
 
