@@ -167,14 +167,18 @@ class BoundsProblem:
             Its activation is not defined on all of them.
         """
         node = self.network.activations[len(self._layers)]
-        beyond = activation_of(node).undefined(
+        activation = activation_of(node)
+        if activation.piecewise_linear:  # defined everywhere
+            self._layers.append(layer)
+            return
+        beyond = activation.undefined(
             layer.lower.astype(np.float64), layer.upper.astype(np.float64)
         )
         if beyond.any():
             box, neuron = np.argwhere(beyond)[0]
             low, high = layer.lower[box, neuron], layer.upper[box, neuron]
             raise GraphpruneError(
-                f"node '{node.name}' ({type(activation_of(node)).__name__}): not defined on all of"
+                f"node '{node.name}' ({type(activation).__name__}): not defined on all of"
                 f" [{low:.6g}, {high:.6g}], the bounds of its input {neuron}: a smaller radius or"
                 " box may do"
             )
