@@ -288,21 +288,24 @@ def lower_bounds(
     flags = np.zeros(net.first_block[-1], dtype=np.uint8)
     widest, tallest = greatest(net.group_width), greatest(net.block)
     scratch = np.empty(tallest * most + widest * (tallest + most))
-    open_ = np.empty(most, dtype=np.bool_)
+    rows, kept = np.empty(most, dtype=np.int64), np.empty(most, dtype=np.int64)
     total, size, least, terms = np.empty(most), np.empty(most), np.empty(most), np.empty(most)
     begin = 0
     while begin < len(out):
         at, end = given.box[begin], batch_end(given.box, begin, most)
-        rows, n = np.arange(begin, end), end - begin
+        n = end - begin
+        for r in range(n):
+            rows[r] = begin + r
+            out[begin + r] = -np.inf
         total[:] = size[:] = 0.0
         batch = RowBatch(at, n, x, flags, total, size)
         enter(net, way.target, given, rows, batch)
-        out[begin:end] = -np.inf
         begin = end
         constants(net, state, batch, way.target)
-        push(net, batch, way.target, scratch)
-        value = way.target - 1
+        value = way.target
         while True:
+            push(net, batch, value, scratch)
+            value -= 1
             if way.every_depth or value < way.depth:
                 copy(total, least[:n])
                 copy(size, terms[:n])
@@ -314,18 +317,18 @@ def lower_bounds(
             if value < way.depth:
                 break
             if way.until_stable:
+                left = 0
                 for r in range(n):
-                    open_[r] = not out[rows[r]] >= 0.0
-                kept = np.flatnonzero(open_[:n])
-                if len(kept) == 0:
+                    if not out[rows[r]] >= 0.0:
+                        kept[left] = r
+                        left += 1
+                if left == 0:
                     break
-                if len(kept) <= n - LEAVE:
-                    _leave(net, batch, value, kept, spare)
-                    x, spare, n = spare, x, len(kept)
+                if left <= n - LEAVE:
+                    _leave(net, batch, value, kept[:left], spare)
+                    x, spare, n = spare, x, left
                     for r in range(n):
                         rows[r], total[r], size[r] = rows[kept[r]], total[kept[r]], size[kept[r]]
                     batch = RowBatch(at, n, x, flags, total, size)
             relax(net, state, batch, value)
-            push(net, batch, value, scratch)
-            value -= 1
         clear(net, batch, value)

@@ -270,7 +270,10 @@ def _multiplier(
             rank[0] = rank[count]
             _sink(a, rank, 0, count)
         return 0.0
-    multiplier = np.sqrt(np.sum(a * a)) / r if r > 0.0 else 0.0
+    total = 0.0
+    for j in range(len(a)):
+        total += a[j] * a[j]
+    multiplier = np.sqrt(total) / r if r > 0.0 else 0.0
     for _ in range(12):
         free, left = 0.0, r * r
         for j in range(len(a)):

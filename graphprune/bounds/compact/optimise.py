@@ -260,22 +260,30 @@ def optimised_bounds(
     widest, tallest = greatest(net.group_width), greatest(net.block)
     scratch = np.empty(2 * tallest * most + widest * (tallest + most))
     total, size, least = np.empty(most), np.empty(most), np.empty(inputs)
+    rows, kept = np.empty(most, dtype=np.int64), np.empty(most, dtype=np.int64)
     begin = 0
     while begin < len(out):
         at, end = given.box[begin], batch_end(given.box, begin, most)
-        rows, n = np.arange(begin, end), end - begin
+        n = end - begin
+        for r in range(n):
+            rows[r] = begin + r
         begin = end
         for part in (mixtures.alpha, mixtures.mean, mixtures.square):
             part[: base * n] = 0.0
         for step in range(adam.steps):
-            kept = np.flatnonzero(~(out[rows] > adam.enough))
-            if len(kept) == 0:
+            left = 0
+            for r in range(n):
+                if not out[rows[r]] > adam.enough:
+                    kept[left] = r
+                    left += 1
+            if left == 0:
                 break
-            if len(kept) < n:
+            if left < n:
                 for part in (mixtures.alpha, mixtures.mean, mixtures.square):
-                    _keep(part, base, n, kept)
-                rows = rows[kept]
-                n = len(rows)
+                    _keep(part, base, n, kept[:left])
+                n = left
+                for r in range(n):
+                    rows[r] = rows[kept[r]]
             batch = RowBatch(at, n, x, flags, total, size)
             enter(net, target, given, rows, batch)
             total[:] = size[:] = 0.0
@@ -292,7 +300,8 @@ def optimised_bounds(
                 out[rows[r]] = max(out[rows[r]], bound)
             clear(net, batch, 0)
             if not sound:
-                out[rows] = np.nan
+                for r in range(n):
+                    out[rows[r]] = np.nan
                 break
             if step + 1 == adam.steps:
                 break
