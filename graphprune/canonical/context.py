@@ -160,7 +160,9 @@ class Context:
         """Input `index` as a computed value; raises where it is a constant or missing."""
         found = self.value(node, index)
         if found.absent is not None:
-            raise self.fail(node, f"input {index} holds -inf, which only a MaxPool may read")
+            raise self.fail(
+                node, f"input {index} holds -inf, which only a MaxPool or Softmax may read"
+            )
         return found
 
     def value(self, node: ir.Node, index: int) -> Tracked:

@@ -4,10 +4,8 @@ from collections.abc import Container, Iterable
 
 _JUMP = "its value jumps, so no distance can be computed through it"
 _CONTROL = "control flow is not supported: export one fixed branch or an unrolled graph"
-_PRODUCT = "multiplies or divides computed values: the network is not piecewise linear"
 _INTEGER = "integer arithmetic rounds computed values: load the float model it was quantised from"
 _STATE = "recurrent layers are not supported: export the unrolled graph of a feed-forward network"
-_NORM = f"normalises by computed statistics, which {_PRODUCT}; BatchNormalization is supported"
 
 _CHOICE = (
     "compares computed values: only Max, Min, Softplus and a Where between two lines of the"
@@ -64,17 +62,6 @@ REASONS: dict[str, str] = {
     "LSTM": _STATE,
     "GRU": _STATE,
     "RNN": _STATE,
-    "InstanceNormalization": _NORM,
-    "LayerNormalization": _NORM,
-    "GroupNormalization": _NORM,
-    "RMSNormalization": _NORM,
-    "LRN": _NORM,
-    "LpNormalization": _NORM,
-    "MeanVarianceNormalization": _NORM,
-    "Attention": _PRODUCT,
-    "Softmax": "only as the last layer, over the classes, where it is cut (attention is not"
-    " supported)",
-    "LogSoftmax": "only as the last layer, over the classes, where it is cut",
     "TreeEnsemble": _TREES,
     "TreeEnsembleClassifier": _TREES,
     "TreeEnsembleRegressor": _TREES,

@@ -101,7 +101,7 @@ _LINES: dict[str, Callable[[Any], str]] = {
     "input": _input,
     "output": _output,
     "neurons": lambda found: f"{found['count']} in {found['layers']} activation layers",
-    "added": lambda count: f"{count} ReLUs that express maxima and clips",
+    "added": lambda count: f"{count} neurons that express maxima, clips and products",
     "living": lambda count: f"{count} neurons can influence the output",
     "work": lambda count: f"{count} multiply-adds per sample",
     "unsupported": lambda count: str(count or "none"),

@@ -392,7 +392,7 @@ def test_einsum(equation: str) -> None:
     ("equation", "inputs", "said"),
     [
         ("bi,i->bi", "x v", "keeps axis 'i' of both"),
-        ("bi,bi->b", "x x", "more than one computed value"),
+        ("bi,bi,oi->bo", "x x w", "more than two operands"),
         ("bi,bo->io", "x u", "contracts the batch"),
         ("ii->i", "x", "does not name every axis"),
         ("...i,oi->...o", "x w", "name every axis"),

@@ -43,13 +43,6 @@ def test_every_node_is_met_also_above_refused_ones() -> None:
     assert "Hardmax, 1 node ('the Hardmax y')" in found[2]
 
 
-def test_a_softmax_in_the_middle() -> None:
-    nodes = [node("Softmax", "x", "p", axis=-1), node("MatMul", "p x", "q"), node("Relu", "q")]
-    found = lines(model_of(nodes, ["n", 3, 3]))
-    assert "Softmax, 1 node" in found[0]
-    assert "MatMul, 1 node ('the MatMul q'): multiplies two computed values" in found[1]
-
-
 def test_dynamic_axes_are_said_and_looked_past() -> None:
     weight = {"w": np.ones((1, 1, 3, 3), np.float32)}
     nodes = [

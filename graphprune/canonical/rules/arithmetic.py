@@ -1,17 +1,21 @@
-"""Add, Sub, Mul, Div, Neg, Sum, Mean, Pow: shifts, scales, sums of computed values."""
+"""Add, Sub, Neg, Sum, Mean, Pow: shifts, scales, sums of computed values."""
 
+from dataclasses import replace
 from functools import reduce
-from math import log2
 
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
 from graphprune.canonical.context import Array, Context, Tracked, legalises
-from graphprune.functions import Exp, Power, Reciprocal
-from graphprune.operators import Add, Scale, Shift
+from graphprune.functions import Exp, Power
+from graphprune.ir.source import Layout
+from graphprune.operators import Add, ReduceSum, Scale, Shift
 
 Floats = NDArray[np.float64]
+
+# Lower constants are how exporters mask a cell: no other number is seen beside them.
+MASKED = -1e30
 
 
 def shift(context: Context, node: ir.Node, x: Tracked, offset: NDArray[np.float64]) -> Tracked:
@@ -35,9 +39,25 @@ def total(context: Context, node: ir.Node, *values: Tracked) -> Tracked:
     return reduce(both, context.align(node, *values))
 
 
+def summed(context: Context, node: ir.Node, x: Tracked, axes: list[int]) -> Tracked:
+    """Sum over the file's axes, kept as axes of size 1."""
+    if not axes:
+        return x
+    sample_axes = tuple(context.sample_axis(a, x.layout, node) for a in axes)
+    shape = tuple(1 if i in axes else n for i, n in enumerate(x.layout.shape))
+    op = ReduceSum(sample_axes, x.layout.sample)
+    return context.emit(op, x, layout=Layout(shape, x.layout.batch))
+
+
 def plus(context: Context, node: ir.Node, x: Tracked, constant: Array) -> Tracked:
+    """x + c; cells where c is -inf, or as low as masks write it, are absent."""
     x = context.enlarged(x, constant, node)
-    return shift(context, node, x, context.to_sample(constant, x.layout, node))
+    offset = context.to_sample(constant, x.layout, node)
+    if not np.any(offset <= MASKED):
+        return shift(context, node, x, offset)
+    absent = np.broadcast_to(offset <= MASKED, x.layout.sample)
+    kept = shift(context, node, x, np.where(offset <= MASKED, 0.0, offset))
+    return replace(kept, absent=absent)
 
 
 def times(context: Context, node: ir.Node, x: Tracked, constant: Array) -> Tracked:
@@ -76,51 +96,6 @@ def sub(context: Context, node: ir.Node) -> Tracked:
     if left is not None:
         return plus(context, node, minus, left)
     return total(context, node, context.computed(node, 0), minus)
-
-
-def product(context: Context, node: ir.Node, x: Tracked, y: Tracked) -> Tracked:
-    """x y = ((s x + y / s) / 2)^2 - ((s x - y / s) / 2)^2, which is affine in squares.
-
-    The scale s, a power of two, makes both summands about as large: their squares cancel least.
-    """
-    x, y = context.align(node, x, y)
-    if x.value is y.value:
-        return context.emit(Power(2.0), x, layout=x.layout, node=node)
-    sizes = [context.magnitudes.of(value.value) for value in (x, y)]
-    equal = 2.0 ** round(0.5 * log2(sizes[1] / sizes[0]))
-    x, y = (
-        scale(context, node, value, np.array(0.5 * factor))
-        for value, factor in ((x, equal), (y, 1.0 / equal))
-    )
-    squares = [
-        context.emit(Power(2.0, auxiliary=True), total(context, node, x, other), layout=x.layout)
-        for other in (y, negate(context, node, y))
-    ]
-    return total(context, node, squares[0], negate(context, node, squares[1]))
-
-
-@legalises("Mul")
-def mul(context: Context, node: ir.Node) -> Tracked:
-    """c x is a scale, x x a square, x y a difference of squares, ((x + y)^2 - (x - y)^2) / 4."""
-    computed, constants = operands(context, node)
-    if len(computed) == 2:
-        return product(context, node, *computed)
-    return times(context, node, computed[0], constants[0])
-
-
-@legalises("Div")
-def div(context: Context, node: ir.Node) -> Tracked:
-    """x / c is a scale by 1/c, x / y the product of x and the reciprocal of y."""
-    constant = context.constant(node, 1)
-    if constant is None:
-        x, numerator = context.computed(node, 1), context.constant(node, 0)
-        inverse = context.emit(Reciprocal(), x, layout=x.layout)
-        if numerator is None:
-            return product(context, node, context.computed(node, 0), inverse)
-        return times(context, node, inverse, numerator)
-    if np.any(constant == 0):
-        raise context.fail(node, "divides by zero")
-    return times(context, node, context.computed(node, 0), 1.0 / constant.astype(np.float64))
 
 
 @legalises("Pow")

@@ -1,4 +1,4 @@
-"""Einsum of one computed value, alone or with a constant operand."""
+"""Einsum of one computed value, alone or with a constant operand, and of two."""
 
 from math import prod
 from string import ascii_letters
@@ -8,9 +8,9 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from graphprune.canonical.context import Context, Tracked, legalises
-from graphprune.canonical.rules.arithmetic import scale
+from graphprune.canonical.rules.arithmetic import scale, summed
 from graphprune.canonical.rules.linear import along_axis
-from graphprune.canonical.rules.reduce import summed
+from graphprune.canonical.rules.products import contracted
 from graphprune.ir.source import Layout
 
 Floats = NDArray[np.float64]
@@ -19,28 +19,38 @@ Floats = NDArray[np.float64]
 @legalises("Einsum")
 def einsum(context: Context, node: ir.Node) -> Tracked:
     """Sums of products of one computed value, alone or with a constant: axes summed, contracted as
-    by MatMul, permuted; axes that both operands keep (batches of matrices, scaling) are refused."""
+    by MatMul, permuted; axes that a constant and it both keep (batches of matrices, scaling) are
+    refused. Of two computed values a sum of products."""
     terms, result = _equation(context, node)
     computed = [i for i in range(len(terms)) if context.constant(node, i) is None]
-    if len(terms) > 2 or len(computed) != 1:
-        raise context.fail(node, "takes more than one computed value and one constant")
-    axes, x = terms[computed[0]], context.computed(node, computed[0])
-    if len(axes) != len(x.layout.shape) or len(set(axes)) != len(axes):
-        raise context.fail(node, f"'{axes}' does not name every axis of {x.layout.shape} once")
+    if len(terms) > 2:
+        raise context.fail(node, "takes more than two operands")
+    values = {i: _named(context, node, i, terms[i]) for i in computed}
+    if len(computed) == 2:
+        return contracted(context, node, values[0], values[1], (terms[0], terms[1]), result)
+    axes, x = terms[computed[0]], values[computed[0]]
     weight, names = np.ones(()), ""
     if len(terms) == 2:
         other = 1 - computed[0]
         weight = context.need_constant(node, other, "operand").astype(np.float64)
         names = terms[other]
     x, axes = _summed(context, node, x, axes, names + result)
-    contracted = [a for a in axes if a in names and a not in result]
+    inner = [a for a in axes if a in names and a not in result]
     if shared := [a for a in axes if a in names and a in result]:
         raise context.fail(node, f"keeps axis '{shared[0]}' of both: no product of matrices")
     free = "".join(a for a in result if a not in axes)
     # Axes of the constant alone that the result has not are summed here.
-    matrix = np.einsum(f"{names}->{free}{''.join(contracted)}", weight)
-    x, axes = _product(context, node, x, axes, "".join(contracted), free, matrix)
+    matrix = np.einsum(f"{names}->{free}{''.join(inner)}", weight)
+    x, axes = _product(context, node, x, axes, "".join(inner), free, matrix)
     return context.transpose(x, tuple(axes.index(a) for a in result), node)
+
+
+def _named(context: Context, node: ir.Node, index: int, axes: str) -> Tracked:
+    """A computed operand, all of whose axes have names."""
+    x = context.computed(node, index)
+    if len(axes) != len(x.layout.shape) or len(set(axes)) != len(axes):
+        raise context.fail(node, f"'{axes}' does not name every axis of {x.layout.shape} once")
+    return x
 
 
 def _equation(context: Context, node: ir.Node) -> tuple[list[str], str]:

@@ -1,13 +1,15 @@
-"""Gemm and MatMul with a constant on either side."""
+"""Gemm and MatMul with a constant on either side, or of two computed values."""
 
 from math import prod
+from string import ascii_lowercase
 
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from graphprune.canonical.context import Context, Tracked, legalises
+from graphprune.canonical.context import Array, Context, Tracked, legalises
 from graphprune.canonical.rules.arithmetic import scale, shift
+from graphprune.canonical.rules.products import contracted
 from graphprune.ir.source import Layout
 from graphprune.operators import Add, Conv, Dense, MatMul
 
@@ -70,12 +72,11 @@ def _fits(context: Context, node: ir.Node, inner: int, weight: int) -> None:
 
 @legalises("MatMul")
 def matmul(context: Context, node: ir.Node) -> Tracked:
-    """x W or W x with a constant W, also batches of matrices (as a convolution in groups)."""
+    """x W or W x with a constant W, also batches of matrices (as a convolution in groups); of two
+    computed values a sum of products."""
     left, right = context.constant(node, 0), context.constant(node, 1)
     if left is None and right is None:
-        raise context.fail(
-            node, "multiplies two computed values: the network is not piecewise linear"
-        )
+        return matrices(context, node, context.computed(node, 0), context.computed(node, 1))
     side = 1 if left is None else 0
     # The axis of the other operand that the matrices replace.
     axis = -1 if side == 1 else -2
@@ -90,6 +91,19 @@ def matmul(context: Context, node: ir.Node) -> Tracked:
     matrix = _matrix(context, node, weight)
     out = times_matrix(context, node, x, matrix) if side == 1 else _left(context, node, matrix, x)
     return _without(context, node, out, axis) if vector else out
+
+
+def matrices(context: Context, node: ir.Node, x: Tracked, y: Tracked) -> Tracked:
+    """The product of two computed matrices or vectors, or batches of them."""
+    ranks = len(x.layout.shape), len(y.layout.shape)
+    inner, row, column = "ABC"
+    lead = ascii_lowercase[: max(ranks)]
+    left = lead[len(lead) - ranks[0] + 2 :] + row + inner if ranks[0] > 1 else inner
+    right = lead[len(lead) - ranks[1] + 2 :] + inner + column if ranks[1] > 1 else inner
+    _fits(context, node, x.layout.shape[-1], y.layout.shape[max(ranks[1] - 2, 0)])
+    batch = lead[len(lead) - max(ranks) + 2 :]
+    result = batch + row * (ranks[0] > 1) + column * (ranks[1] > 1)
+    return contracted(context, node, x, y, (left, right), result)
 
 
 def _without(context: Context, node: ir.Node, x: Tracked, axis: int) -> Tracked:
@@ -145,30 +159,15 @@ def _batched(context: Context, node: ir.Node, x: Tracked, weight: Floats, axis: 
 
 @legalises("Gemm")
 def gemm(context: Context, node: ir.Node) -> Tracked:
-    """alpha op(A) op(B) + beta C with one of A and B constant, C constant or computed."""
+    """alpha op(A) op(B) + beta C, each of them constant or computed."""
     alpha = node.attributes.get_float("alpha", 1.0)
     beta = node.attributes.get_float("beta", 1.0)
     trans = [bool(node.attributes.get_int(f"trans{side}", 0)) for side in "AB"]
     constants = [context.constant(node, 0), context.constant(node, 1)]
     if constants[0] is None and constants[1] is None:
-        raise context.fail(
-            node, "multiplies two computed values: the network is not piecewise linear"
-        )
-    side = 1 if constants[0] is None else 0
-    array = constants[side]
-    assert array is not None
-    weight = alpha * _matrix(context, node, array.T if trans[side] else array)
-    x = context.computed(node, 1 - side)
-    if len(x.layout.shape) != 2:
-        raise context.fail(node, f"its input {x.layout.shape} is no matrix")
-    if trans[1 - side]:
-        x = context.transpose(x, (1, 0), node)
-    if side == 1:
-        _fits(context, node, x.layout.shape[1], weight.shape[0])
-        out = times_matrix(context, node, x, weight)
+        out = _of_two(context, node, trans, alpha)
     else:
-        _fits(context, node, x.layout.shape[0], weight.shape[1])
-        out = _left(context, node, weight, x)
+        out = _of_one(context, node, constants, trans, alpha)
     if not context.has(node, 2) or beta == 0:
         return out
     constant = context.constant(node, 2)
@@ -178,3 +177,34 @@ def gemm(context: Context, node: ir.Node) -> Tracked:
     if added.layout != out.layout:
         raise context.fail(node, f"adds a computed value of shape {added.layout.shape}")
     return context.emit(Add(), out, scale(context, node, added, np.array(beta)), layout=out.layout)
+
+
+def _of_one(
+    context: Context, node: ir.Node, constants: list[Array | None], trans: list[bool], alpha: float
+) -> Tracked:
+    """alpha op(A) op(B) with one of them constant."""
+    side = 1 if constants[0] is None else 0
+    array = constants[side]
+    assert array is not None
+    weight = alpha * _matrix(context, node, array.T if trans[side] else array)
+    x = _operand(context, node, 1 - side, trans)
+    if side == 1:
+        _fits(context, node, x.layout.shape[1], weight.shape[0])
+        return times_matrix(context, node, x, weight)
+    _fits(context, node, x.layout.shape[0], weight.shape[1])
+    return _left(context, node, weight, x)
+
+
+def _of_two(context: Context, node: ir.Node, trans: list[bool], alpha: float) -> Tracked:
+    """alpha op(A) op(B) of two computed matrices."""
+    x, y = (_operand(context, node, side, trans) for side in (0, 1))
+    out = matrices(context, node, x, y)
+    return out if alpha == 1.0 else scale(context, node, out, np.array(alpha))
+
+
+def _operand(context: Context, node: ir.Node, side: int, trans: list[bool]) -> Tracked:
+    """op(A) or op(B), computed."""
+    x = context.computed(node, side)
+    if len(x.layout.shape) != 2:
+        raise context.fail(node, f"its input {x.layout.shape} is no matrix")
+    return context.transpose(x, (1, 0), node) if trans[side] else x

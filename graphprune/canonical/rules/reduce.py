@@ -7,10 +7,15 @@ import onnx_ir as ir
 
 from graphprune.canonical.context import Context, Tracked, legalises
 from graphprune.canonical.rules.activation import magnitude
-from graphprune.canonical.rules.arithmetic import scale
+from graphprune.canonical.rules.arithmetic import scale, summed
 from graphprune.canonical.rules.linear import along_axis
+from graphprune.canonical.rules.products import squared
+from graphprune.functions import Log, Sqrt
+from graphprune.ir.network import Activation
 from graphprune.ir.source import Layout
-from graphprune.operators import ReduceSum
+
+# Functions of a sum.
+ABOVE_SUM: dict[str, Activation] = {"ReduceL2": Sqrt(), "ReduceLogSum": Log()}
 
 
 def reduced_axes(context: Context, node: ir.Node, x: Tracked) -> tuple[list[int], Layout]:
@@ -41,24 +46,19 @@ def reduced_axes(context: Context, node: ir.Node, x: Tracked) -> tuple[list[int]
     return axes, Layout(shape, batch)
 
 
-def summed(context: Context, node: ir.Node, x: Tracked, axes: list[int]) -> Tracked:
-    """Sum over the file's axes, kept as axes of size 1."""
-    if not axes:
-        return x
-    sample_axes = tuple(context.sample_axis(a, x.layout, node) for a in axes)
-    shape = tuple(1 if i in axes else n for i, n in enumerate(x.layout.shape))
-    op = ReduceSum(sample_axes, x.layout.sample)
-    return context.emit(op, x, layout=Layout(shape, x.layout.batch))
-
-
-@legalises("ReduceSum", "ReduceMean", "ReduceL1")
+@legalises("ReduceSum", "ReduceMean", "ReduceL1", "ReduceL2", "ReduceSumSquare", "ReduceLogSum")
 def reduce_sum(context: Context, node: ir.Node) -> Tracked:
-    """A sum over axes, ReduceL1 of |x|; the mean divides it by the number of cells."""
+    """A sum over axes, ReduceL1 of |x|, ReduceSumSquare of x^2, ReduceL2 the root of that,
+    ReduceLogSum the logarithm; the mean divides it by the number of cells."""
     x = context.computed(node, 0)
     if node.op_type == "ReduceL1":
         x = magnitude(context, node, x)
     axes, layout = reduced_axes(context, node, x)
+    if node.op_type in ("ReduceL2", "ReduceSumSquare"):
+        x = squared(context, node, x)
     out = summed(context, node, x, axes)
+    if (curve := ABOVE_SUM.get(node.op_type)) is not None:
+        out = context.emit(curve, out, layout=out.layout)
     if node.op_type == "ReduceMean":
         count = prod(x.layout.shape[a] for a in axes)
         out = scale(context, node, out, np.array(1.0 / count))

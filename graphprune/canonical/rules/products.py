@@ -1,0 +1,121 @@
+"""Products of computed values, element by element and contracted over axes."""
+
+from math import log2
+
+import numpy as np
+import onnx_ir as ir
+
+from graphprune.canonical.context import Context, Tracked, legalises
+from graphprune.canonical.memory import NUMBER, VALUE, value_too_large
+from graphprune.canonical.rules.arithmetic import negate, operands, scale, summed, times, total
+from graphprune.functions import Power, Reciprocal, Sqrt
+from graphprune.ir.network import operator, pre_activation
+from graphprune.ir.source import Layout
+
+
+def squared(context: Context, node: ir.Node, x: Tracked) -> Tracked:
+    """x x."""
+    return context.emit(Power(2.0), x, layout=x.layout)
+
+
+def product(context: Context, node: ir.Node, x: Tracked, y: Tracked) -> Tracked:
+    """x y = ((s x + y / s) / 2)^2 - ((s x - y / s) / 2)^2, which is affine in squares.
+
+    The scale s, a power of two, makes both summands about as large: their squares cancel least.
+    """
+    x, y = context.align(node, x, y)
+    if x.value is y.value:
+        return squared(context, node, x)
+    sizes = [context.magnitudes.of(value.value) for value in (x, y)]
+    equal = 2.0 ** round(0.5 * log2(sizes[1] / sizes[0]))
+    x, y = (
+        scale(context, node, value, np.array(0.5 * factor))
+        for value, factor in ((x, equal), (y, 1.0 / equal))
+    )
+    squares = [
+        context.emit(Power(2.0, auxiliary=True), total(context, node, x, other), layout=x.layout)
+        for other in (y, negate(context, node, y))
+    ]
+    return total(context, node, squares[0], negate(context, node, squares[1]))
+
+
+def spread(context: Context, x: Tracked, axes: str, wanted: str) -> Tracked:
+    """`x`, whose axes are called `axes`, with axes of size 1 where `wanted` has more names.
+
+    The names of `axes` come in the order of `wanted`.
+    """
+    sizes = dict(zip(axes, x.layout.shape, strict=True))
+    batch = x.layout.batch
+    place = None if batch is None else wanted.index(axes[batch])
+    return context.relayout(x, Layout(tuple(sizes.get(a, 1) for a in wanted), place))
+
+
+def contracted(
+    context: Context, node: ir.Node, x: Tracked, y: Tracked, terms: tuple[str, str], result: str
+) -> Tracked:
+    """The sum of products that an equation such as ``ik,kj->ij`` says.
+
+    Parameters
+    ----------
+    terms
+        Names of the axes of x and y, each once per operand.
+    result
+        Names of the result's axes; the others are summed.
+    """
+    batches = [
+        None if v.layout.batch is None else axes[v.layout.batch]
+        for v, axes in zip((x, y), terms, strict=True)
+    ]
+    if context.batch_size == 1 and None not in batches and batches[0] != batches[1]:
+        y = context.relayout(y, Layout(y.layout.shape, None))
+    free = [a for a in terms[0] + terms[1] if a not in result]
+    names = result + "".join(dict.fromkeys(free))
+    parts = []
+    for value, axes in zip((x, y), terms, strict=True):
+        ordered = "".join(a for a in names if a in axes)
+        value = context.transpose(value, tuple(axes.index(a) for a in ordered), node)
+        parts.append(spread(context, value, ordered, names))
+    shape = np.broadcast_shapes(*(part.layout.shape for part in parts))
+    size = NUMBER * int(np.prod(shape, dtype=object)) // context.batch_size
+    if size > VALUE:
+        raise context.fail(node, f"multiplies computed values, {value_too_large(size)}")
+    out = product(context, node, *parts)
+    if out.layout.batch is not None and out.layout.batch >= len(result):
+        raise context.fail(node, "contracts the batch axis")
+    summed_up = summed(context, node, out, list(range(len(result), len(names))))
+    return context.relayout(
+        summed_up, Layout(summed_up.layout.shape[: len(result)], out.layout.batch)
+    )
+
+
+@legalises("Mul")
+def mul(context: Context, node: ir.Node) -> Tracked:
+    """c x is a scale, x x a square, x y a difference of squares, ((x + y)^2 - (x - y)^2) / 4."""
+    computed, constants = operands(context, node)
+    if len(computed) == 2:
+        return product(context, node, *computed)
+    return times(context, node, computed[0], constants[0])
+
+
+@legalises("Div")
+def div(context: Context, node: ir.Node) -> Tracked:
+    """x / c is a scale by 1/c, x / y the product of x and the reciprocal of y, x / sqrt(y) that of
+    x and y^(-1/2)."""
+    constant = context.constant(node, 1)
+    if constant is None:
+        inverse, numerator = inverted(context, context.computed(node, 1)), context.constant(node, 0)
+        if numerator is None:
+            return product(context, node, context.computed(node, 0), inverse)
+        return times(context, node, inverse, numerator)
+    if np.any(constant == 0):
+        raise context.fail(node, "divides by zero")
+    return times(context, node, context.computed(node, 0), 1.0 / constant.astype(np.float64))
+
+
+def inverted(context: Context, x: Tracked) -> Tracked:
+    """1 / x; y^(-1/2) where x is the square root of y."""
+    root = x.value.producer()
+    if root is not None and isinstance(operator(root), Sqrt):
+        below = Tracked(pre_activation(root), x.layout)
+        return context.emit(Power(-0.5), below, layout=x.layout)
+    return context.emit(Reciprocal(), x, layout=x.layout)
