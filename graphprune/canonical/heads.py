@@ -43,6 +43,14 @@ KEEP_ORDER = ("ZipMap", "Identity")
 LABEL = ("ArgMax", "ArrayFeatureExtractor", "LabelEncoder", "Cast", "Reshape", "Squeeze", "Gather")
 
 
+# What they give is an index, or true or false, whatever it is cast to afterwards.
+DISCRETE = (
+    "ArgMax", "ArgMin", "NonZero", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual",
+    "And", "Or", "Xor", "Not", "IsNaN", "IsInf",
+)  # fmt: skip
+MOVES = ("Cast", "Identity", "Reshape", "Squeeze", "Unsqueeze", "Flatten")
+
+
 class SeveralOutputsError(UnsupportedError):
     """Several outputs could be the scores.
 
@@ -136,8 +144,19 @@ def _varying(graph: onnx.GraphProto) -> set[str]:
     return varying
 
 
+def _discrete(graph: onnx.GraphProto) -> set[str]:
+    """Values that hold indices or truth values, some of them cast to floats."""
+    found: set[str] = set()
+    for node in graph.node:
+        if node.op_type in DISCRETE or (node.op_type in MOVES and node.input[0] in found):
+            found.update(node.output)
+        elif node.op_type == "TopK":
+            found.update(node.output[1:])
+    return found
+
+
 def _score_output(label: str, graph: onnx.GraphProto, scores: dict[str, str]) -> str:
-    """The output to take when none is named: those that are no floats, or constants, are none."""
+    """The output to take when none is named: no integers, constants, or labels cast to floats."""
     floats = [
         str(value.name)
         for value in graph.output
@@ -151,6 +170,8 @@ def _score_output(label: str, graph: onnx.GraphProto, scores: dict[str, str]) ->
     if len({scores[name] for name in floats}) > 1:
         varying = _varying(graph)
         floats = [name for name in floats if name in varying] or floats
+        discrete = _discrete(graph)
+        floats = [name for name in floats if name not in discrete] or floats
     candidates = floats or list(scores)
     if len({scores[name] for name in candidates}) != 1:
         listed = ", ".join(f"'{name}'" for name in candidates)

@@ -1,10 +1,15 @@
-"""Defaults shared by affine operators: a pure data movement without weights."""
+"""Defaults of affine operators that move data without weights, and the count of weights."""
 
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
 from graphprune.ir.builder import GraphBuilder
+
+
+def stored(weight: NDArray[np.float64], bias: NDArray[np.float64]) -> int:
+    """Number of weights and offsets; offsets that are all zero are what lowering filled in."""
+    return weight.size + (bias.size if bias.any() else 0)
 
 
 class Linear:

@@ -8,6 +8,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from graphprune.ir.builder import GraphBuilder
+from graphprune.operators.base import stored
 from graphprune.operators.registry import register
 from graphprune.operators.window import window_attributes
 
@@ -57,7 +58,7 @@ class ConvTranspose:
 
     @property
     def parameters(self) -> int:
-        return self.weight.size + self.bias.size
+        return stored(self.weight, self.bias)
 
     def forward(self, b: GraphBuilder, *inputs: ir.Value) -> ir.Value:
         weight, bias = b.constant(self.weight, "weight"), b.constant(self.bias, "bias")

@@ -33,6 +33,17 @@ def test_an_output_that_no_input_changes_is_not_the_scores(name: str) -> None:
     assert gp.from_proto(two_outputs(CASES[name])).source.file_output == "y"
 
 
+@pytest.mark.parametrize("op", ["ArgMax", "ArgMin"])
+def test_a_label_cast_to_a_float_is_not_the_scores(op: str) -> None:
+    label = [node(op, "y", "a", axis=1), node("Cast", "a", "b", to=1), node("Flatten", "b", "c")]
+    assert gp.from_proto(two_outputs(label)).source.file_output == "y"
+
+
+def test_a_prediction_cast_to_floats_is_not_the_scores() -> None:
+    truth = [node("Greater", "y zero", "t"), node("Cast", "t", "c", to=1)]
+    assert gp.from_proto(two_outputs(truth)).source.file_output == "y"
+
+
 def test_a_copy_is_the_same_output() -> None:
     copied = two_outputs([node("Identity", "y", "d"), node("Identity", "d", "c")])
     assert gp.from_proto(copied).classes == 3
