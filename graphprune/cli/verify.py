@@ -18,6 +18,7 @@ from graphprune.cli.progress import Events, Line
 from graphprune.cli.verify_many import decide_many, property_files
 from graphprune.cli.verify_worker import Decider
 from graphprune.errors import GraphpruneError
+from graphprune.evaluate.duration import parse_duration
 from graphprune.evaluate.option import again, option
 from graphprune.evaluate.settings import FIX_SHAPE, Settings
 
@@ -41,10 +42,14 @@ class VerifyOptions:
     time_limit: float | None = field(
         default=None,
         metadata=option(
-            "Seconds for each property, loading included.", "--timeout", "--time-limit",
+            "For each property, loading included: seconds, or 10s, 2m, 1h.",
+            "--timeout",
+            "--time-limit",
             check="positive",
+            metavar="SECONDS",
+            parse=parse_duration,
         ),
-    )  # fmt: skip
+    )
     jobs: int = field(
         default=1, metadata=option("Properties decided at a time, of several.", "--jobs", least=1)
     )
