@@ -4,7 +4,9 @@ Intermediate bounds are computed layer by layer, each from the bounds below it:
 
 ``ibp``          interval arithmetic (Gowal et al. 2018)
 ``fastlin``      backward relaxation, equal slopes, nothing else (Weng et al. 2018): the same
-                 numbers as the dual network of Wong and Kolter (2018) on the same box
+                 numbers as the dual network of Wong and Kolter (2018) on the same box; where a
+                 smooth activation reads a layer, the better of it and IBP (it may be defined there
+                 only)
 ``fastlin-ibp``  element-wise better of the two in every layer
 ``crown``        backward relaxation, adaptive lower slope (Zhang et al. 2018), element-wise
                  better of it and IBP
@@ -33,7 +35,7 @@ from graphprune.bounds.problem import (
 )
 from graphprune.bounds.protocol import Ascent, Engine
 from graphprune.ir import Network
-from graphprune.ir.network import activation_of, size
+from graphprune.ir.network import activation_of, is_paired, size
 from graphprune.runtime.resources import current
 from graphprune.transforms.relaxation import ancestors
 from graphprune.transforms.replace import Replacement
@@ -130,7 +132,10 @@ def optimised_bounds(
     for index, (activation, layer) in enumerate(zip(network.activations, layers, strict=True)):
         piecewise_linear = activation_of(activation).piecewise_linear
         alive = network.live(activation)
-        chosen = np.flatnonzero(alive & (layer.unstable.any(axis=0) if piecewise_linear else True))
+        same = _same(network, index)
+        chosen = np.flatnonzero(
+            _first(alive & (layer.unstable.any(axis=0) if piecewise_linear else True), same)
+        )
         if not len(chosen) or not ancestors(network, index):
             tighter.append(layer)
             continue
@@ -144,8 +149,25 @@ def optimised_bounds(
         below, above = np.split(found, 2, axis=1)
         lower[:, chosen] = np.maximum(lower[:, chosen], round_down(below))
         upper[:, chosen] = np.minimum(upper[:, chosen], round_up(-above))
+        lower, upper = lower[:, same], upper[:, same]
         tighter.append(LayerBounds(lower, upper, layer.magnitude))
     return tighter
+
+
+def _same(network: Network, index: int) -> "NDArray[np.int64] | slice":
+    """For every neuron of a layer the one that is bounded for it."""
+    op = activation_of(network.activations[index])
+    return op.same if is_paired(op) else slice(None)
+
+
+def _first(chosen: NDArray[np.bool_], same: "NDArray[np.int64] | slice") -> NDArray[np.bool_]:
+    """The neurons (..., n) to bound, for all that are chosen."""
+    if isinstance(same, slice):
+        return chosen
+    first = np.zeros_like(chosen)
+    *lead, neuron = np.nonzero(chosen)
+    first[(*lead, same[neuron])] = True
+    return first
 
 
 def _parts(network: Network, boxes: Boxes) -> list[slice] | None:
@@ -183,9 +205,11 @@ def _layer(
         chosen = chosen & box.unstable
         if outer is not None:
             chosen = chosen & outer[index].unstable
-    lower, upper = engine.neurons(index, chosen, until_stable=not everything)
+    same = _same(network, index)
+    lower, upper = engine.neurons(index, _first(chosen, same), until_stable=not everything)
+    lower, upper = lower[:, same], upper[:, same]
     below, above = round_down(lower), round_up(upper)
-    if problem.method == "fastlin":
+    if problem.method == "fastlin" and piecewise_linear:
         known = np.isfinite(below)
         below, above = np.where(known, below, box.lower), np.where(known, above, box.upper)
     else:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from math import prod
 from typing import TypeVar
 
@@ -10,7 +9,6 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from graphprune.canonical.magnitudes import Magnitudes
 from graphprune.errors import UnsupportedError
 from graphprune.ir.network import Operator, sample_shape
 from graphprune.ir.rebuild import NetworkBuilder
@@ -101,11 +99,6 @@ class Context:
         # The node that is being lowered, and the one that each canonical value is part of.
         self.node: ir.Node | None = None
         self.lowered: dict[ir.Value, ir.Node] = {}
-
-    @cached_property
-    def magnitudes(self) -> Magnitudes:
-        """Usual sizes of the canonical values so far."""
-        return Magnitudes(self.builder)
 
     @property
     def opset(self) -> int:

@@ -18,6 +18,7 @@ from graphprune.functions.hard_swish import HardSwish
 from graphprune.functions.log import Log
 from graphprune.functions.mish import Mish
 from graphprune.functions.power import Power
+from graphprune.functions.product import Product
 from graphprune.functions.reciprocal import Reciprocal
 from graphprune.functions.scalar import ScalarFunction
 from graphprune.functions.selu import Selu
@@ -43,6 +44,7 @@ __all__ = [
     "Log",
     "Mish",
     "Power",
+    "Product",
     "Reciprocal",
     "ScalarFunction",
     "Selu",

@@ -124,6 +124,24 @@ class Activation(Operator, Protocol):
         ...
 
 
+@runtime_checkable
+class Paired(Activation, Protocol):
+    """A function of two values: neuron k of the first half and k of the second are a pair.
+
+    Both outputs of a pair are half of the function's value, so that rows on them count by their
+    mean. Its lines bound the sum of the two, where both have the same coefficient.
+    """
+
+    @property
+    def same(self) -> NDArray[np.int64]:
+        """For every neuron one that always has the same pre-activation."""
+        ...
+
+    def reads(self, used: Bools) -> tuple[Bools, ...]:
+        """The flat mask of neurons that can influence the `used` outputs."""
+        ...
+
+
 @dataclass(frozen=True, eq=False)
 class Segment:
     """The affine map from the activations below to one pre-activation (or to the logits).
@@ -231,15 +249,16 @@ class Network:
             if mask is None:
                 continue
             op = operator(node)
-            masks = op.reads(mask) if isinstance(op, AffineOperator) else (mask,)
+            masks = op.reads(mask) if is_affine_operator(op) or is_paired(op) else (mask,)
             for value, reads in zip(data_inputs(node), masks, strict=True):
                 used[id(value)] = used[id(value)] | reads if id(value) in used else reads
         return used
 
     def live(self, activation: ir.Node) -> Bools:
         """Flat mask of the neurons of `activation` that can influence the logits."""
-        out = activation.outputs[0]
-        return self._used.get(id(out), np.zeros(size(out), dtype=bool))
+        out, op = activation.outputs[0], operator(activation)
+        used = self._used.get(id(out), np.zeros(size(out), dtype=bool))
+        return op.reads(used)[0] if is_paired(op) else used
 
     @property
     def varies(self) -> bool:
@@ -322,6 +341,7 @@ def operator(node: ir.Node) -> Operator:
 # Looking through the members of a protocol is slow; they are those of the class.
 _affine: dict[type, bool] = {}
 _activations: dict[type, bool] = {}
+_paired: dict[type, bool] = {}
 
 
 def is_affine_operator(op: object) -> TypeGuard[AffineOperator]:
@@ -349,6 +369,14 @@ def is_activation(op: object) -> TypeGuard[Activation]:
     if kind not in _activations:
         _activations[kind] = isinstance(op, Activation)
     return _activations[kind]
+
+
+def is_paired(op: object) -> TypeGuard[Paired]:
+    """True of an activation whose neurons come in pairs."""
+    kind = type(op)
+    if kind not in _paired:
+        _paired[kind] = isinstance(op, Paired)
+    return _paired[kind]
 
 
 def activation_of(node: ir.Node) -> Activation:

@@ -7,6 +7,8 @@ from numpy.typing import NDArray
 from graphprune.ir.network import (
     Network,
     affine,
+    is_paired,
+    operator,
     pre_activation,
     sample_shape,
     size,
@@ -85,6 +87,8 @@ class FusionPlan:
         if index == len(self.alive) or not self.dense[index]:
             return False
         node = self.network.activations[index]
+        if is_paired(operator(node)):
+            return False
         target, out = pre_activation(node), node.outputs[0]
         for i, segment in enumerate(self.network.segments):
             if i != index and segment.target is target:

@@ -97,7 +97,8 @@ def optimisation(network: Network, target: int, norm: Norm = LINF) -> ir.Model:
         h = b.op("Add", [line, b.op("Mul", [alpha, change])])
         out = activation.outputs[0]
         values[out] = walk.flat(h, sample_shape(out))
-        adam.ascend(i, size(out), alpha, b.op("Mul", [rows.whole, change]))
+        gradient = walk.even(i, b.op("Mul", [rows.whole, change]))
+        adam.ascend(i, size(out), alpha, gradient)
     b.output(b.op("Add", [adam.step, b.scalar(1.0)]), f"step{NEXT}")
     return b.build("optimisation")
 

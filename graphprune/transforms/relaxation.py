@@ -23,7 +23,17 @@ import numpy as np
 import onnx_ir as ir
 
 from graphprune.ir.builder import GraphBuilder
-from graphprune.ir.network import LOGITS, Network, Segment, affine, data_inputs, sample_shape, size
+from graphprune.ir.network import (
+    LOGITS,
+    Network,
+    Segment,
+    affine,
+    data_inputs,
+    is_paired,
+    operator,
+    sample_shape,
+    size,
+)
 from graphprune.region import LINF, Norm
 from graphprune.transforms.forward import Values
 from graphprune.transforms.gradient import accumulate
@@ -111,8 +121,8 @@ class BackwardPass:
         self.sums: Values = {}
         self._inputs: dict[str, ir.Value] = {}
         rows = b.input("rows", ["B", "R", size(network.segments[target].target)])
-        batch_and_rows = b.op("Slice", [b.op("Shape", [rows]), b.ints([0]), b.ints([2])])
-        self._leading = b.op("Concat", [batch_and_rows, b.ints([-1])], {"axis": 0})
+        self._batch_and_rows = b.op("Slice", [b.op("Shape", [rows]), b.ints([0]), b.ints([2])])
+        self._leading = b.op("Concat", [self._batch_and_rows, b.ints([-1])], {"axis": 0})
         self._total = self._error = b.op("Squeeze", [b.scalar(0.0)])
         # Every term of the total is added with at most this many further roundings.
         self._additions = 8 * (len(network.activations) + 2)
@@ -134,8 +144,19 @@ class BackwardPass:
         return self.b.op("Reshape", [rows, self.b.ints([-1, *sample])])
 
     def rows_at(self, index: int) -> Rows:
-        """The rows collected at the output of an activation."""
-        return Rows.of(self.b, self.rows(self.sums[self._output(index)]))
+        """The rows collected at the output of an activation; those of a pair are their mean."""
+        return Rows.of(self.b, self.even(index, self.rows(self.sums[self._output(index)])))
+
+    def even(self, index: int, rows: ir.Value) -> ir.Value:
+        """Rows (B, R, n) whose pairs have their mean."""
+        node, b = self.network.activations[index], self.b
+        if not is_paired(operator(node)):
+            return rows
+        count = size(node.outputs[0]) // 2
+        shape = b.op("Concat", [self._batch_and_rows, b.ints([2, count])], {"axis": 0})
+        pairs = b.op("Reshape", [rows, shape])
+        mean = b.op("ReduceMean", [pairs], {"axes": [2], "keepdims": 1})
+        return b.op("Reshape", [b.op("Expand", [mean, shape]), self._leading])
 
     def part(
         self, index: int, rows: ir.Value, slope: ir.Value, offset: ir.Value, *, mixed: bool = False

@@ -31,6 +31,8 @@ POSITIVE = ["Log", "Sqrt", "Reciprocal"]
 PARTS = {
     "silu": [("Sigmoid", "z", "s"), ("Mul", "z s", "h")],
     "square": [("Mul", "z z", "h")],
+    "gate": [("Tanh", "z", "s"), ("Sin", "z", "t"), ("Mul", "s t", "h")],
+    "quotient": [("Softplus", "z", "s"), ("Div", "z s", "h")],
     "cube": [("Mul", "z third", "s"), ("Pow", "s three", "h")],
     "power": [("Softplus", "z", "s"), ("Pow", "s third", "h")],
     **{op: [("Softplus", "z", "s"), (op, "s", "h")] for op in POSITIVE},
@@ -56,6 +58,7 @@ def network_of(*kinds: str) -> gp.Network:
             model.graph.node.append(node)
             continue
         names = {"z": node.input[0], "h": node.output[0], "s": f"{node.output[0]}_s"}
+        names["t"] = f"{node.output[0]}_t"
         for op, inputs, output in PARTS[left.pop(0)]:
             read = [names.get(name, name) for name in inputs.split()]
             model.graph.node.append(helper.make_node(op, read, [names[output]]))

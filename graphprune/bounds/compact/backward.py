@@ -183,12 +183,29 @@ def _minimum(net: Net, state: LayerState, batch: RowBatch, value: int) -> None:
 
 
 @fast_part
+def even(net: Net, value: int, n: int, flags: Flags, x: Floats) -> None:
+    """Give both neurons of every pair of an activation that rows have reached their mean."""
+    if net.paired[value] == 0:
+        return
+    block = net.first_block[value]
+    while True:
+        i, end, block = reached(net, value, block, flags)
+        if i == end:
+            return
+        for j in range(i, end, 2):
+            first, second = x[j * n : (j + 1) * n], x[(j + 1) * n : (j + 2) * n]
+            for r in range(n):
+                first[r] = second[r] = 0.5 * (first[r] + second[r])
+
+
+@fast_part
 def relax(net: Net, state: LayerState, batch: RowBatch, value: int) -> None:
     """Rows at an activation become rows at its pre-activation; constants and absolute terms.
 
     Includes what `constants` counts for the rows it leaves.
     """
     box, n, x, total, size = batch.box, batch.width, batch.x, batch.total, batch.terms
+    even(net, value, n, batch.flags, x)
     block = net.first_block[value]
     while True:
         i, end, block = reached(net, value, block, batch.flags)

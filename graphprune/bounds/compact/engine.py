@@ -134,7 +134,9 @@ class CompactEngine:
             self.kernels.forward(self.net, below + 1, points)
             if below < index:
                 activation = activation_of(self.problem.network.activations[below])
-                image = activation.interval(points[:, place], points[:, place])[0]
+                order = self.compact.order[below + 1]
+                here = self._flat(below, points[:, place])
+                image = activation.interval(here, here)[0][:, order]
                 points[:, place] = np.clip(
                     image, self.state.low[:, place], self.state.high[:, place]
                 )

@@ -39,6 +39,7 @@ class Net(NamedTuple):
     sizes: Floats
     offset: Floats
     offset_size: Floats
+    paired: Ints
 
     @classmethod
     def of(cls, compact: Compact) -> "Net":

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from graphprune.ir.network import Network, Shape, sample_shape, size
+from graphprune.ir.network import Network, Shape, is_paired, operator, sample_shape, size
 from graphprune.transforms.matrix import segment_matrix
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ Ints = NDArray[np.int64]
 
 # Widest block of a value without channels.
 BLOCK = 64
+# Longest line of an image that is one.
+LINE = 4 * BLOCK
 # Blocks stored with more zeros than this, per weight, are split into single neurons.
 WASTE = 4
 # Rounding errors are proportional to no less than this, which covers every underflow in what a row
@@ -66,6 +68,8 @@ class Compact:
     offset, offset_size
         Per index: a pre-activation's constant, and at least its absolute value; `FLOOR` unless
         the pre-activation is constantly 0.
+    paired
+        Per value 1 where neighbours in the layout are a pair, else 0.
     roundings
         No number computed by one pass went through more roundings than this.
     """
@@ -90,6 +94,7 @@ class Compact:
     sizes: Floats
     offset: Floats
     offset_size: Floats
+    paired: Ints
     roundings: int
 
     @property
@@ -118,8 +123,11 @@ def _order(shape: Shape) -> tuple[Ints, int]:
     if len(shape) < 2:
         return index, max(1, min(len(index), BLOCK))
     order = np.moveaxis(index.reshape(shape), 0, -1).reshape(-1)
+    if shape[0] > 2:
+        return order, shape[0]
     # One channel makes no block: take a line of the image.
-    return order, shape[0] if shape[0] > 2 else shape[0] * shape[-1]
+    line = shape[0] * shape[-1]
+    return order, line if line <= LINE else BLOCK
 
 
 def _build(network: Network) -> Compact:
@@ -164,6 +172,7 @@ def _build(network: Network) -> Compact:
         edge_start=_ints(edge_start), edge_source=_ints(edge_source),
         edge_block=_ints(edge_block), edge_group=_ints(edge_group),
         **store.arrays(), offset=offset, offset_size=offset_size,
+        paired=_ints([0, *(int(is_paired(operator(a))) for a in network.activations), 0]),
         roundings=roundings + 4 * int(widths.sum()) + 64,
     )  # fmt: skip
 

@@ -18,6 +18,7 @@ from graphprune.bounds.compact.backward import (
     clear,
     constants,
     enter,
+    even,
     live_rows,
     push,
 )
@@ -80,6 +81,7 @@ def _relax_mixed(
     """`backward.relax` with mixtures; notes the rows at the activation in ``mixtures.output``."""
     box, n, x, total, size = batch.box, batch.width, batch.x, batch.total, batch.terms
     alpha, output = mixtures.alpha, mixtures.output
+    even(net, value, n, batch.flags, x)
     block = net.first_block[value]
     while True:
         i, end, block = reached(net, value, block, batch.flags)
@@ -137,6 +139,17 @@ def _carry_up(
                 one = z[k : k + 1]
                 _values(net, group, n, live[:1], True, point, one, scratch[count * n :])
         _through(state, other, batch, mixtures, base, live[:count], z)
+    if net.paired[value] != 0:
+        _tie(mixtures.gradient, net.start[value] * n, (net.start[value] + net.width[value]) * n, n)
+
+
+@fast_part
+def _tie(gradient: Floats, first: int, last: int, n: int) -> None:
+    """Give both neurons of every pair the mean of their derivatives: they have one mixture."""
+    for j in range(first, last, 2 * n):
+        one, other = gradient[j : j + n], gradient[j + n : j + 2 * n]
+        for r in range(n):
+            one[r] = other[r] = 0.5 * (one[r] + other[r])
 
 
 @fast_part

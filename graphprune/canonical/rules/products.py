@@ -1,16 +1,16 @@
 """Products of computed values, element by element and contracted over axes."""
 
-from math import log2
-
 import numpy as np
 import onnx_ir as ir
+from numpy.typing import NDArray
 
 from graphprune.canonical.context import Context, Tracked, legalises
 from graphprune.canonical.memory import NUMBER, VALUE, value_too_large
-from graphprune.canonical.rules.arithmetic import negate, operands, scale, summed, times, total
-from graphprune.functions import Power, Reciprocal, Sqrt
+from graphprune.canonical.rules.arithmetic import operands, summed, times
+from graphprune.functions import Power, Product, Reciprocal, Sqrt
 from graphprune.ir.network import operator, pre_activation
 from graphprune.ir.source import Layout
+from graphprune.operators import Concat, ReduceSum
 
 
 def squared(context: Context, node: ir.Node, x: Tracked) -> Tracked:
@@ -19,24 +19,33 @@ def squared(context: Context, node: ir.Node, x: Tracked) -> Tracked:
 
 
 def product(context: Context, node: ir.Node, x: Tracked, y: Tracked) -> Tracked:
-    """x y = ((s x + y / s) / 2)^2 - ((s x - y / s) / 2)^2, which is affine in squares.
+    """x y, broadcast: the sum of the halves of what a `Product` makes of both."""
+    one, other = context.align(node, x, y)
+    layout, sample = one.layout, one.layout.sample
+    if one.value is other.value:
+        return context.emit(Power(2.0), one, layout=layout, node=node)
+    same = np.concatenate([_firsts(x.layout, layout), _firsts(y.layout, layout)])
+    same[len(same) // 2 :] += len(same) // 2
+    rows = Layout((1, 1, *sample), 0)
+    pair = Layout((1, 2, *sample), 0)
+    factors = [context.relayout(value, rows) for value in (one, other)]
+    joined = context.emit(Concat(0, (rows.sample, rows.sample)), *factors, layout=pair)
+    halves = context.emit(Product(pair.sample, same), joined, layout=pair)
+    both = context.emit(ReduceSum((0,), pair.sample), halves, layout=rows)
+    return context.relayout(both, layout, node)
 
-    The scale s, a power of two, makes both summands about as large: their squares cancel least.
-    """
-    x, y = context.align(node, x, y)
-    if x.value is y.value:
-        return squared(context, node, x)
-    sizes = [context.magnitudes.of(value.value) for value in (x, y)]
-    equal = 2.0 ** round(0.5 * log2(sizes[1] / sizes[0]))
-    x, y = (
-        scale(context, node, value, np.array(0.5 * factor))
-        for value, factor in ((x, equal), (y, 1.0 / equal))
-    )
-    squares = [
-        context.emit(Power(2.0, auxiliary=True), total(context, node, x, other), layout=x.layout)
-        for other in (y, negate(context, node, y))
+
+def _firsts(small: Layout, large: Layout) -> NDArray[np.int64]:
+    """For every cell of a sample that is broadcast to `large` the first one that is its copy."""
+    shapes = [
+        tuple(1 if axis == layout.batch else n for axis, n in enumerate(layout.shape))
+        for layout in (small, large)
     ]
-    return total(context, node, squares[0], negate(context, node, squares[1]))
+    cells = np.arange(int(np.prod(shapes[0]))).reshape(shapes[0])
+    wide = np.broadcast_to(cells, shapes[1]).reshape(-1)
+    _, first, cell = np.unique(wide, return_index=True, return_inverse=True)
+    firsts: NDArray[np.int64] = first[cell.reshape(-1)].astype(np.int64)
+    return firsts
 
 
 def spread(context: Context, x: Tracked, axes: str, wanted: str) -> Tracked:
@@ -90,7 +99,7 @@ def contracted(
 
 @legalises("Mul")
 def mul(context: Context, node: ir.Node) -> Tracked:
-    """c x is a scale, x x a square, x y a difference of squares, ((x + y)^2 - (x - y)^2) / 4."""
+    """c x is a scale, x x a square, x y a product, bounded by McCormick's planes."""
     computed, constants = operands(context, node)
     if len(computed) == 2:
         return product(context, node, *computed)
