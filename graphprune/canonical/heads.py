@@ -43,7 +43,7 @@ KEEP_ORDER = ("ZipMap", "Identity")
 LABEL = ("ArgMax", "ArrayFeatureExtractor", "LabelEncoder", "Cast", "Reshape", "Squeeze", "Gather")
 
 
-# What they give is an index, or true or false, whatever it is cast to afterwards.
+# Their outputs are an index, or true or false, whatever it is cast to afterwards.
 DISCRETE = (
     "ArgMax", "ArgMin", "NonZero", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual",
     "And", "Or", "Xor", "Not", "IsNaN", "IsInf",

@@ -77,7 +77,7 @@ class Checked:
 
     def __str__(self) -> str:
         found = f"{self.points} points, largest difference {self.largest:.1g}"
-        # Of large numbers a large difference is but rounding.
+        # A large difference between large numbers is but rounding.
         return found if self.size < 1e3 else f"{found} of logits up to {self.size:.1g}"
 
 
