@@ -23,8 +23,6 @@ from graphprune.progress import Interval, Progress, quiet
 from graphprune.region import LINF, Anchor, Domain, Norm
 from graphprune.runtime.resources import Resources
 
-# The norm in which exact backends measure distances.
-MEASURED: Norm = LINF
 ABSOLUTE, RELATIVE = 1e-6, 1e-4
 # Relative steps below a witness at which closer ones are looked for.
 SHARPEN = (4e-5, 2e-6)
@@ -52,6 +50,8 @@ class DistanceProblem:
         An interval with (upper - lower) / upper at most this is tight enough.
     target
         The only class that counts as adversarial; None: every class but the label.
+    norm
+        The distance's.
     """
 
     network: Network
@@ -60,11 +60,12 @@ class DistanceProblem:
     cutoff: float
     gap: float = RELATIVE
     target: int | None = None
+    norm: Norm = LINF
 
     @cached_property
     def query(self) -> Query:
         """The question that confirmed points answer."""
-        return Query(self.network, self.anchor, self.domain, target=self.target)
+        return Query(self.network, self.anchor, self.domain, self.norm, target=self.target)
 
 
 @dataclass(eq=False)

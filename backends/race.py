@@ -86,7 +86,7 @@ class Race:
         model = interval.problem.network.source.proto.SerializeToString()
         p = interval.problem
         self._helper.send(
-            model, p.anchor, p.domain, p.cutoff, p.target, interval.witness, interval.lower,
+            model, p.anchor, p.domain, p.norm, p.cutoff, p.target, interval.witness, interval.lower,
             interval.proven, self.resources.memory, self.resources.remaining(),
         )  # fmt: skip
         self.running = True

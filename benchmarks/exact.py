@@ -1,7 +1,7 @@
 """Exact distances: the search against the plain big-M program on SCIP and the CROWN radius search.
 
     python benchmarks/exact.py NETWORK [--anchors N | --index I,J] [--time-limit S] [--processor]
-        [--plain N] [--ablate]
+        [--norm linf|l2|l1] [--plain N] [--ablate]
 
 Processor seconds of one thread (attack and certificate included for every method), so that a
 busy machine changes the figures little; limits are wall seconds, or with `--processor` the search's
@@ -145,9 +145,9 @@ def plain(
     """
     assert found.witness is not None
     start = processor_seconds()
-    reach = gp.Domain().search_limit(anchor.x)
+    reach = gp.Domain().search_limit(anchor.x, found.norm)
     radius = reach if whole else found.witness.distance
-    ball = anchor.ball(radius, gp.Domain())
+    ball = anchor.ball(radius, gp.Domain(), found.norm)
     layers = pre_activation_bounds(network, Boxes.of(ball), "ibp")
     layered = layer(network, layers)
     row = np.zeros(network.classes)
@@ -171,15 +171,15 @@ def table(network: gp.Network, anchors: list[gp.Anchor], options: argparse.Names
     seconds, shares, exact = [], [], 0
     ratios: dict[bool, list[float]] = {True: [], False: []}
     for place, anchor in enumerate(anchors):
-        result, used = measure(network, anchor, options.time_limit)
+        result, used = measure(network, anchor, options.time_limit, norm=options.norm)
         upper = result.upper or np.inf
         seconds.append(used)
         shares.append(result.lower / upper)
         exact += result.status == "exact"
-        proof = gp.certify(network, anchor, upper=result.upper)
+        proof = gp.certify(network, anchor, norm=options.norm, upper=result.upper)
         words = []
         for whole in ratios if place < options.plain else ():
-            found = gp.attack(network, anchor)
+            found = gp.attack(network, anchor, norm=options.norm)
             ended, other = plain(network, anchor, found, options.plain_limit, whole=whole)
             ratios[whole].append(other / used)
             words.append(f"{ended}, {other:.1f} s")
@@ -201,14 +201,14 @@ def table(network: gp.Network, anchors: list[gp.Anchor], options: argparse.Names
         )
 
 
-def ablate(network: gp.Network, anchors: list[gp.Anchor], limit: float) -> None:
+def ablate(network: gp.Network, anchors: list[gp.Anchor], limit: float, norm: str) -> None:
     print("| switched off | exact | mean lower/upper | nodes | CPU s |")
     print("|---|---|---|---|---|")
     for name, patches in ABLATIONS.items():
         with ExitStack() as stack:
             for one in patches():
                 stack.enter_context(one)
-            results = [measure(network, anchor, limit) for anchor in anchors]
+            results = [measure(network, anchor, limit, norm=norm) for anchor in anchors]
         exact = sum(r.status == "exact" for r, _ in results)
         share = np.mean([r.lower / (r.upper or np.inf) for r, _ in results])
         nodes, used = sum(r.nodes for r, _ in results), sum(s for _, s in results)
@@ -218,6 +218,7 @@ def ablate(network: gp.Network, anchors: list[gp.Anchor], limit: float) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("network", help="a shipped network's name, or an ONNX file")
+    parser.add_argument("--norm", default="linf", help="linf, l2 or l1")
     parser.add_argument("--anchors", type=int, default=20)
     parser.add_argument("--time-limit", type=float, default=60.0)
     parser.add_argument("--plain", type=int, default=5, help="anchors for the plain program")
@@ -238,12 +239,12 @@ def main() -> None:
         anchors = [a for a in anchors if a.index in asked]
     anchors = anchors[: options.anchors]
     # Compiling (once per machine) is not measured.
-    gp.distance(network, anchors[0], solver="search", time_limit=60.0)
+    gp.distance(network, anchors[0], norm=options.norm, solver="search", time_limit=60.0)
     with ExitStack() as stack:
         for one in processor_limits() if options.processor else ():
             stack.enter_context(one)
         if options.ablate:
-            ablate(network, anchors, options.time_limit)
+            ablate(network, anchors, options.time_limit, options.norm)
         else:
             table(network, anchors, options)
 

@@ -55,9 +55,15 @@ class Perceptron:
 
 
 def brute_force_distance(
-    net: Perceptron, x0: Floats, label: int, low: float, high: float, norm: Norm = LINF
-) -> float:
-    """The distance by one program per activation pattern and target; inf when there is none."""
+    net: Perceptron, x0: Floats, label: int, low: float | Floats, high: float | Floats,
+    norm: Norm = LINF,
+) -> float:  # fmt: skip
+    """The distance by one program per activation pattern and target; inf when there is none.
+
+    `low` and `high` are the domain's ends, of all inputs or of each.
+    """
+    low, high = (np.broadcast_to(end, x0.shape).astype(float) for end in (low, high))
+    bounded = bool(np.all(np.isfinite(high - low)))
     best = np.inf
     sizes = [len(b) for b in net.biases[:-1]]
     for pattern in itertools.product([0, 1], repeat=sum(sizes)):
@@ -81,7 +87,7 @@ def brute_force_distance(
             b_ub = np.concatenate([*rhs, [offset[target] - offset[label]]])
             eye = np.eye(len(x0))
             if norm == "l2":
-                sides = [(eye, high - x0), (-eye, x0 - low)] if np.isfinite(high - low) else []
+                sides = [(eye, high - x0), (-eye, x0 - low)] if bounded else []
                 best = min(best, least_distance(
                     np.vstack([a, *(side for side, _ in sides)]),
                     np.concatenate([b_ub - a @ x0, *(room for _, room in sides)]),
@@ -93,7 +99,7 @@ def brute_force_distance(
             a = np.vstack([a, np.hstack([eye, -own]), np.hstack([-eye, -own])])
             b_ub = np.concatenate([b_ub, x0, -x0])
             cost = np.concatenate([np.zeros(len(x0)), np.ones(own.shape[1])])
-            bounds = [*([(low, high)] * len(x0)), *([(0, None)] * own.shape[1])]
+            bounds = [*zip(low, high, strict=True), *([(0, None)] * own.shape[1])]
             result = linprog(cost, A_ub=a, b_ub=b_ub, bounds=bounds, method="highs")
             if result.status == 0:
                 best = min(best, float(result.fun or 0.0))

@@ -39,6 +39,8 @@ FEW = 8
 LARGEST_BATCH = 1024
 # Bytes of an open box beside those of its sides.
 OVERHEAD = 400
+# Lengths of so few elements are wrong by a smaller share.
+ROUNDED = 4e-15
 # Boxes whose centres are tried as points, of every batch.
 TRIED = 2
 
@@ -175,4 +177,5 @@ class _Halving:
     def _distance(self, lower: Singles, upper: Singles) -> float:
         """A lower bound of the distance of a box from the anchor."""
         away = np.maximum(lower.astype(np.float64) - self.centre, self.centre - upper)
-        return max(0.0, float(np.nextafter(np.max(away), -np.inf)))
+        length = self.query.norm.length(np.maximum(away, 0.0))
+        return max(0.0, float(np.nextafter(length * (1.0 - ROUNDED), -np.inf)))

@@ -9,16 +9,18 @@ from graphprune.backends.relaxation.kernels import (
     CuttingPlanes,
     LinearRow,
     NetworkRelaxation,
+    NormBall,
     Parameters,
     RegionBox,
     Specification,
 )
+from graphprune.errors import UnsupportedError
 from graphprune.region import Region
 
 Floats = NDArray[np.float64]
 
-# By how much a box is rounded outward at 0.
-SMALL = 1e-200
+# By how much a box is rounded outward at 0; where its sides are squared, by no less than that.
+SMALL, SQUARED = 1e-200, 1e-140
 
 
 def rows_of(condensed: Condensed) -> CondensedRows:
@@ -52,18 +54,44 @@ def box_of(ball: Region) -> RegionBox:
     """
     center = ball.center.reshape(-1)
     lower, upper = ball.lower.reshape(-1), ball.upper.reshape(-1)
-    lower = np.minimum(np.nextafter(lower, -np.inf), lower - SMALL)
-    upper = np.maximum(np.nextafter(upper, np.inf), upper + SMALL)
+    small = SMALL if ball.norm.separable else SQUARED
+    lower = np.minimum(np.nextafter(lower, -np.inf), lower - small)
+    upper = np.maximum(np.nextafter(upper, np.inf), upper + small)
     # One input's product and its sum over all of them can be wrong by so much.
     extent = np.maximum(np.abs(lower), np.abs(upper))
-    return RegionBox(lower, upper, center.copy(), 4.0 * UNIT * (len(lower) + 64) * extent)
+    error = 4.0 * UNIT * (len(lower) + 64) * extent
+    return RegionBox(lower, upper, center.copy(), error, _norm_ball(ball))
+
+
+def _norm_ball(region: Region) -> NormBall | None:
+    """Return the ball that the kernels are to know beside the box; None where it is the box.
+
+    Raises
+    ------
+    UnsupportedError
+        The norm has no compiled form.
+    """
+    norm = region.norm
+    if norm.separable:
+        return None
+    if norm.kernel is None:
+        raise UnsupportedError(f"the norm {norm} has no compiled form: no search knows it")
+    return NormBall(float(region.radius), norm.kernel)
+
+
+def within(box: RegionBox, radius: float) -> RegionBox:
+    """Return a box with its ball no larger than a radius."""
+    if box.ball is None or box.ball.radius <= radius:
+        return box
+    return box._replace(ball=box.ball._replace(radius=float(radius)))
 
 
 def intersected(box: RegionBox, other: RegionBox) -> RegionBox:
-    """Return the part of a box that lies in another one with the same centre."""
-    return box._replace(
+    """Return the part of a box that lies in another one with the same centre and norm."""
+    both = box._replace(
         lower=np.maximum(box.lower, other.lower), upper=np.minimum(box.upper, other.upper)
     )
+    return both if other.ball is None else within(both, other.ball.radius)
 
 
 def output_row(condensed: Condensed, row: Floats, limit: float | None = None) -> LinearRow:

@@ -1,18 +1,20 @@
 """The linear relaxation of a subproblem as a linear program in HiGHS.
 
 Columns: the inputs, then h of every unstable neuron. Rows, per neuron: h >= z, and the triangle's
-h <= s (z - l); last, h <= plane of the neurons that have one. A linear program's duals are slopes:
-`parameters_of` turns them into the parameters of the kernels, whose own pass then proves the
-bound, so nothing rests on the solver's numerics.
+h <= s (z - l); then, h <= plane of the neurons that have one; last, those of a norm's ball. A
+linear program's duals are slopes: `parameters_of` turns them into the parameters of the kernels,
+whose own pass then proves the bound, so nothing rests on the solver's numerics.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from time import monotonic
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from graphprune.backends.relaxation.ball_rows import BallRows
 from graphprune.backends.relaxation.kernels import (
     CondensedRows,
     LinearRow,
@@ -24,6 +26,9 @@ from graphprune.backends.relaxation.kernels import (
 from graphprune.runtime.highs import INFINITY, Optimum, Solver
 
 Floats = NDArray[np.float64]
+
+# Rounds of tangents to a ball at most.
+TANGENTS = 12
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,6 +97,7 @@ class RelaxationProgram:
             plane = matrix_of(rows._replace(values=planes.values))
             tops = sparse.csr_array((h - plane)[self._planes])
             self.highs.add_matrix(tops, np.full(len(self._planes), -INFINITY), self._ceilings)
+        self._ball = None if box.ball is None else BallRows(self.highs, box, width)
 
     @property
     def _ceilings(self) -> Floats:
@@ -117,10 +123,22 @@ class RelaxationProgram:
         """Another box of inputs."""
         n = self.inputs
         self.highs.changeColsBounds(n, np.arange(n, dtype=np.int32), box.lower, box.upper)
+        if self._ball is not None and box.ball is not None:
+            self._ball.limit(box.ball.radius)
+
+    def _run(self, seconds: float) -> None:
+        """Solve, with the tangents of the ball that the optimum asks for."""
+        end = monotonic() + seconds
+        self.highs.run_for(seconds)
+        for _ in range(TANGENTS if self._ball is not None else 0):
+            found = self.highs.optimum()
+            if found is None or self._ball is None or not self._ball.tighten(found.columns):
+                return
+            self.highs.run_for(end - monotonic())
 
     def solve(self, seconds: float = INFINITY) -> LPSolution | None:
         """The optimum; None where HiGHS gives up."""
-        self.highs.run_for(seconds)
+        self._run(seconds)
         if self.highs.infeasible:
             return LPSolution.infeasible(self.inputs, self.neurons)
         found = self.highs.optimum()
@@ -134,6 +152,22 @@ class RelaxationProgram:
         n, m, goal = self.inputs, self.neurons, self.goal
         columns = np.arange(n + m, dtype=np.int32)
         self.highs.changeColsCost(n + m, columns, np.zeros(n + m))
+        if self._ball is None:
+            self._minimise_cube(center)
+        else:
+            self._ball.minimise_length()
+        margin = sparse.csr_array(np.append(goal.row, 0.0)[None])
+        self.highs.add_matrix(margin, np.full(1, -INFINITY), np.full(1, goal.error - goal.offset))
+        place = self.highs.getNumRow() - 1
+        self._run(seconds)
+        found = self.highs.optimum()
+        if found is None:
+            return None
+        return self._solution(found), max(0.0, -float(found.duals[place]))
+
+    def _minimise_cube(self, center: Floats) -> None:
+        """Make the largest step of an input the objective."""
+        n, m = self.inputs, self.neurons
         self.highs.addVar(0.0, INFINITY)
         self.highs.changeColCost(n + m, 1.0)
         each = np.arange(n)
@@ -146,13 +180,6 @@ class RelaxationProgram:
             self.highs.add_matrix(
                 sparse.csr_array((values, places), shape=(n, n + m + 1)), low, high
             )
-        margin = sparse.csr_array(np.append(goal.row, 0.0)[None])
-        self.highs.add_matrix(margin, np.full(1, -INFINITY), np.full(1, goal.error - goal.offset))
-        self.highs.run_for(seconds)
-        found = self.highs.optimum()
-        if found is None:
-            return None
-        return self._solution(found), max(0.0, -float(found.duals[-1]))
 
     def least_largest(
         self, goals: Sequence[LinearRow], seconds: float = INFINITY

@@ -102,7 +102,7 @@ class _TargetSearch:
         self.options = options
         self.interval = interval
         self.resources = resources
-        self.ball = interval.problem.anchor.ball(np.inf, interval.problem.domain)
+        self.ball = interval.problem.query.ball(np.inf)
         self.condensed: Condensed | None = None
         self.layered: Layered | None = None
         self.targets: list[_OpenTarget] = []
@@ -243,7 +243,7 @@ class _TargetSearch:
                 point = heard.point
                 interval.add_candidate(point[1:], deadline=resources.deadline)
             if not strict:
-                self._believe(target, min(heard.dual, ball.radius), ratio)
+                self._believe(target, min(heard.dual, ball.radius), ratio, program.ball.order)
             if heard.relaxed is not None and heard.relaxed is not relaxed:
                 relaxed, now = heard.relaxed, monotonic()
                 if not strict and now >= rested:
@@ -261,16 +261,16 @@ class _TargetSearch:
             asked = result.status == "infeasible" and ball.radius >= interval.problem.cutoff
             if asked and ratio <= TRUSTED:
                 target.lower = max(target.lower, ball.radius)
-            self._believe(target, result.lower, ratio)
+            self._believe(target, result.lower, ratio, program.ball.order)
         if result.failure:
             self._warn(f"SCIP failed: {result.failure}; the interval stays what is proven")
         elif result.status == "memlimit":
             self._warn(f"SCIP stopped at its memory limit of {resources.memory >> 20} MiB")
         return result
 
-    def _believe(self, target: _OpenTarget, bound: float, ratio: float) -> None:
+    def _believe(self, target: _OpenTarget, bound: float, ratio: float, order: int) -> None:
         """Write down a bound of SCIP's, as far as it is good for; it is not certified."""
-        worth = believed(bound, ratio)
+        worth = believed(bound, ratio, order)
         if worth > target.lower:
             target.lower = worth
             self._raise()

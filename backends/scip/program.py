@@ -1,6 +1,7 @@
 """A mixed-integer program as arrays, independent of its solver.
 
-Variable 0 is the radius, which is minimised; the next ones are the inputs. Formulations
+Variable 0 is the radius, which is minimised; the next ones are the inputs, and then whatever the
+norm's ball needs: nothing in linf, the sizes of the inputs' steps in l1, a cone in l2. Formulations
 (:mod:`graphprune.backends.scip.formulate`) add the network with a :class:`ProgramBuilder`; SCIP
 solves the program in a process of its own, which knows nothing but these arrays.
 """
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from graphprune.errors import UnsupportedError
 from graphprune.region import Ball
 
 Floats = NDArray[np.float64]
@@ -52,6 +54,33 @@ class ReluVariables:
 
 
 @dataclass(frozen=True, eq=False)
+class BallVariables:
+    """The ball of a p-norm: the inputs' steps are no longer than variable 0.
+
+    Attributes
+    ----------
+    order
+        p as the norm's number; 0: rows bound every step alone.
+    center
+        (inputs,) what steps are measured from.
+    moving
+        Inputs that the box leaves room to move, counted from 0.
+    sizes
+        Their variables of the sizes of steps, where p is 1; else none.
+    """
+
+    order: int
+    center: Floats
+    moving: Ints
+    sizes: Ints
+
+    @property
+    def cone(self) -> tuple[Ints, Floats] | None:
+        """Variables and centres whose squared steps add up to at most the squared radius."""
+        return (1 + self.moving, self.center[self.moving]) if self.order == 2 else None
+
+
+@dataclass(frozen=True, eq=False)
 class MixedIntegerProgram:
     """minimise variable 0 over low <= rows . v <= high, lower <= v <= upper.
 
@@ -73,6 +102,8 @@ class MixedIntegerProgram:
         (m,) what the network's own row can be off by anywhere on the ball; inf: not known.
     layers
         Definitions of the network's variables, in graph order.
+    ball
+        The norm's ball, whose radius is variable 0.
     start
         A solution to start from (n,), or None.
     priority
@@ -91,6 +122,7 @@ class MixedIntegerProgram:
     curves: tuple[tuple[str, int, int, float], ...]
     error: Floats
     layers: tuple["ReluVariables", ...]
+    ball: BallVariables
     start: Floats | None = None
     priority: Ints | None = None
 
@@ -104,6 +136,9 @@ class MixedIntegerProgram:
         """The variables at an input (flat)."""
         v = np.zeros(len(self.lower))
         v[0], v[1 : 1 + self.inputs] = radius, x
+        ball = self.ball
+        if len(ball.sizes):
+            v[ball.sizes] = np.abs(x - ball.center)[ball.moving]
         for layer in self.layers:
             part = slice(layer.first, layer.first + len(layer.z))
             # row . v - z = low, with z still 0.
@@ -121,7 +156,7 @@ class MixedIntegerProgram:
             "binary": self.binary, "indptr": self.rows.indptr, "indices": self.rows.indices,
             "data": self.rows.data, "low": self.low, "high": self.high, "switch": self.switch,
             "value": self.value, "curves": self.curves, "start": self.start,
-            "priority": self.priority,
+            "priority": self.priority, "cone": self.ball.cone,
         }  # fmt: skip
 
 
@@ -145,11 +180,23 @@ class ProgramBuilder:
         center, low, high = (a.reshape(-1) for a in (ball.center, ball.lower, ball.upper))
         radius = self.variables(np.array([lower]), np.array([ball.radius]))
         self.x = self.variables(low, high)
+        order = 0 if ball.norm.separable else ball.norm.kernel
+        if order is None:
+            raise UnsupportedError(f"the norm {ball.norm} has no form as a program")
         # The radius only matters where the box leaves room for it.
+        moving = np.flatnonzero((high > center) | (low < center))
+        own, sizes = np.repeat(radius, len(center)), np.zeros(0, np.intp)
+        if order == 1:
+            most = np.maximum(high - center, center - low)[moving]
+            sizes = self.variables(np.zeros(len(moving)), np.nextafter(most, np.inf))
+            own[moving] = sizes
+            ones = np.ones((1, len(sizes)))
+            self.rows({"s": (sparse.csr_array(ones), sizes), "r": (-np.ones(1), radius)},
+                      high=np.zeros(1))  # fmt: skip
+        self.ball = BallVariables(order, center, moving, sizes)
         for sign, room in ((1.0, high > center), (-1.0, low < center)):
             x, one = self.x[room], np.ones(int(room.sum()))
-            self.rows({"x": (sign * one, x), "r": (-one, np.repeat(radius, len(x)))},
-                      high=sign * center[room])  # fmt: skip
+            self.rows({"x": (sign * one, x), "r": (-one, own[room])}, high=sign * center[room])
 
     def variables(self, lower: Floats, upper: Floats, binary: Bools | None = None) -> Ints:
         """Add variables; their indices."""
@@ -260,7 +307,7 @@ class ProgramBuilder:
             len(self.x), np.concatenate(self._lower), np.concatenate(self._upper),
             np.concatenate(self._binary), rows, np.concatenate(self._low),
             np.concatenate(self._high), np.concatenate(self._switch), np.concatenate(self._value),
-            tuple(self._curves), np.concatenate(self._error), tuple(self._layers),
+            tuple(self._curves), np.concatenate(self._error), tuple(self._layers), self.ball,
         )  # fmt: skip
 
 

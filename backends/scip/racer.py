@@ -32,12 +32,12 @@ class ScipRacer:
 
     def run(self) -> None:
         """Work on the question until it is decided or time is over."""
-        model, anchor, domain, cutoff, target, witness, *rest = self.parent.read()
+        model, anchor, domain, norm, cutoff, target, witness, *rest = self.parent.read()
         lower, proven, memory, seconds = rest
         resources = Resources(monotonic() + seconds, memory)
         self.parent.listen(self.hear)
         network = from_proto(onnx.load_model_from_string(model))
-        problem = DistanceProblem(network, anchor, domain, cutoff, target=target)
+        problem = DistanceProblem(network, anchor, domain, cutoff, target=target, norm=norm)
         interval = DistanceInterval(problem, witness, lower, proven)
 
         def say(kind: str) -> None:

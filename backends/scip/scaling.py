@@ -84,17 +84,20 @@ def spread(program: MixedIntegerProgram, margin: float) -> float:
     return float(np.max(largest / np.maximum(np.concatenate(about), TINY)))
 
 
-def believed(bound: float, ratio: float) -> float:
+def believed(bound: float, ratio: float, order: int = 0) -> float:
     """A distance that SCIP calls a lower bound, less what its tolerances may have added.
 
     Parameters
     ----------
     ratio
         The program's :func:`spread`.
+    order
+        The ball's: where lengths are squared, the tolerance is one of their squares.
     """
     if not ratio <= TRUSTED:
         return 0.0
-    return max(0.0, bound * (1.0 - 10.0 * TOLERANCE) - TOLERANCE)
+    worth = max(0.0, bound * (1.0 - 10.0 * TOLERANCE) - TOLERANCE)
+    return float(np.sqrt(max(0.0, worth * worth - 10.0 * TOLERANCE))) if order == 2 else worth
 
 
 def _extent(program: MixedIntegerProgram) -> Floats:

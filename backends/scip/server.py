@@ -25,6 +25,7 @@ from pyscipopt import (  # type: ignore[attr-defined]
     Expr,
     Model,
     exp,
+    quicksum,
 )
 from pyscipopt.scip import Term
 
@@ -105,6 +106,10 @@ def build(program: dict[str, Any]) -> tuple[Any, list[Any]]:
             model.addCons(row >= float(low))
         else:
             model.addCons(row <= float(high))
+    if program["cone"] is not None:
+        steps = [variables[i] - float(c) for i, c in zip(*program["cone"], strict=True)]
+        squares = quicksum(step * step for step in steps)
+        model.addCons(squares - variables[0] * variables[0] <= 0.0)
     for kind, z, h, parameter in program["curves"]:
         curve(model, kind, variables[z], variables[h], parameter)
     priority = program["priority"]

@@ -128,7 +128,7 @@ class RadiusProof:
         problem = interval.problem
         self.interval = interval
         self.resources = resources
-        self.ball: Region = problem.anchor.ball(radius, problem.domain)
+        self.ball: Region = problem.query.ball(radius)
         self.fine = fine
         self.least = least
         self.points = CandidateSink(interval, resources, settings.step, fine)

@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from graphprune.backends.relaxation.arrays import within
 from graphprune.backends.relaxation.kernels import NetworkRelaxation
 from graphprune.backends.relaxation.subproblem import Subproblem
 from graphprune.backends.search.node import Singles, TreeNode
@@ -187,6 +188,6 @@ def _bounded(root: Subproblem, bounds: SerialisedBounds) -> Subproblem:
     rows, planes, box = root.relaxation
     relaxation = NetworkRelaxation(
         rows._replace(lower=bounds.lower, upper=bounds.upper), planes,
-        box._replace(lower=bounds.box_lower, upper=bounds.box_upper),
+        within(box._replace(lower=bounds.box_lower, upper=bounds.box_upper), bounds.radius),
     )  # fmt: skip
     return replace(root, ball=root.ball.shrunk(bounds.radius), relaxation=relaxation)

@@ -12,7 +12,6 @@ from graphprune.attacks.attack import Attack, Effort, closest_adversarial
 from graphprune.attacks.confirm import Witness
 from graphprune.backends.choose import attempt, survive
 from graphprune.backends.protocol import (
-    MEASURED,
     RELATIVE,
     Backend,
     DistanceInterval,
@@ -28,7 +27,7 @@ from graphprune.evaluate.warm import warm_search
 from graphprune.ir import Network, Query
 from graphprune.notebook import shown
 from graphprune.progress import Interrupted, Progress, quiet
-from graphprune.region import Anchor, Domain
+from graphprune.region import LINF, Anchor, Domain, norm_of
 from graphprune.runtime.original import as_asked
 from graphprune.runtime.resources import Resources, current
 from graphprune.transforms.matrix import matrix_bytes
@@ -153,20 +152,23 @@ class DistanceSettings:
     def __post_init__(self) -> None:
         if self.radius is not None and not self.radius > 0:
             raise GraphpruneError("radius must be positive")
-        for known in (self.attack, self.certificate):
-            if known is not None and known.norm is not MEASURED:
-                raise GraphpruneError(
-                    f"d_bnd is a distance in {MEASURED}; what is known is in {known.norm}"
-                )
 
     def require(self, query: Query) -> None:
-        """Refuse what is known of other classes than those that a query is about.
+        """Refuse a norm that the search does not know, and what is known of another question.
 
         Raises
         ------
         GraphpruneError
-            It names the class.
+            It names the norm or the class.
         """
+        query.norm.require_compiled("d_bnd")
+        if self.record:
+            query.norm.require_certifiable()
+        for known in (self.attack, self.certificate):
+            if known is not None and known.norm is not query.norm:
+                raise GraphpruneError(
+                    f"the distance asked for is in {query.norm}; what is known is in {known.norm}"
+                )
         point = None if self.attack is None else self.attack.witness
         if point is not None and point.target not in query.targets:
             raise GraphpruneError(
@@ -181,6 +183,7 @@ class DistanceOptions(TypedDict, total=False):
     """Options of `distance`, as it documents them."""
 
     domain: Domain | None
+    norm: str
     radius: float | None
     target: int | None
     solver: str
@@ -197,9 +200,9 @@ class DistanceOptions(TypedDict, total=False):
 
 
 def distance(network: Network, anchor: Anchor, **options: Unpack[DistanceOptions]) -> Distance:
-    """Exact L-infinity distance of a correctly classified anchor to the decision boundary.
+    """Exact distance of a correctly classified anchor to the decision boundary.
 
-    min over targets t != y of min ||x - x0||_inf subject to f_t(x) >= f_y(x), x in the domain;
+    min over targets t != y of min ||x - x0|| subject to f_t(x) >= f_y(x), x in the domain;
     by an exact backend (:mod:`graphprune.backends`), from the interval of attack and certificate.
 
     Parameters
@@ -210,6 +213,8 @@ def distance(network: Network, anchor: Anchor, **options: Unpack[DistanceOptions
         In the network's sample shape, inside the domain.
     domain
         Box of perturbed points; [0, 1] unless given.
+    norm
+        ``linf`` (the default), ``l2`` or ``l1``.
     radius
         Only distances below it are of interest: the exact distance if it is below `radius`,
         otherwise status ``robust``.
@@ -229,10 +234,10 @@ def distance(network: Network, anchor: Anchor, **options: Unpack[DistanceOptions
         GiB that the open cases of the search may take, or SCIP; 2 unless given. Where they are not
         enough, the result is the interval reached.
     known_attack, known_certificate
-        Results of :func:`attack` and :func:`certify` for the same network, anchor, domain and
-        target, in the norm ``linf``.
+        Results of :func:`attack` and :func:`certify` for the same network, anchor, domain, norm
+        and target.
     record
-        Keep a `trace` for a certificate.
+        Keep a `trace` for a certificate, which is about ``linf``.
     gap
         Stop where (upper - lower) / upper is at most this; 1e-4 unless given.
     before
@@ -249,7 +254,7 @@ def distance(network: Network, anchor: Anchor, **options: Unpack[DistanceOptions
     ------
     GraphpruneError
         The network has one output, the solver is unknown, a limit is not positive, the target is no
-        other class, or what is known has another norm or target.
+        other class, the norm is unknown, or what is known has another norm or target.
     AnchorError
         The anchor does not fit the network, or lies outside the domain.
     Interrupted
@@ -258,7 +263,8 @@ def distance(network: Network, anchor: Anchor, **options: Unpack[DistanceOptions
     check_options("distance", options, DistanceOptions.__annotations__)
     domain = options.get("domain") or Domain()
     anchor = as_asked(network, anchor, domain)
-    query = Query(network, anchor, domain, target=options.get("target"))
+    norm = norm_of(options.get("norm", LINF))
+    query = Query(network, anchor, domain, norm, target=options.get("target"))
     memory, time_limit = options.get("memory", 2.0), options.get("time_limit", np.inf)
     if not time_limit >= 0 or not memory > 0:
         raise GraphpruneError("time_limit must be at least 0, memory positive")
@@ -291,20 +297,21 @@ def exact_distance(
     settings = settings or DistanceSettings()
     settings.require(query)
     start = monotonic()
-    warm_search(resources.progress)
+    warm_search(resources.progress, query.norm)
     if settings.solver == "scip":
         warm_bounds("alpha-crown", resources.progress)
     seconds, start = monotonic() - start, monotonic()
     # Compiling does not count.
     resources = replace(resources, deadline=resources.deadline + seconds)
-    cutoff = query.domain.search_limit(query.anchor.x, radius=settings.radius)
+    cutoff = query.domain.search_limit(query.anchor.x, query.norm, settings.radius)
     interval = DistanceInterval(
         DistanceProblem(
-            query.network, query.anchor, query.domain, cutoff, settings.gap, query.target
+            query.network, query.anchor, query.domain, cutoff, settings.gap, query.target,
+            query.norm,
         ),
         progress=resources.progress, record=settings.record,
     )  # fmt: skip
-    covered = cutoff >= query.domain.reach(query.anchor.x)
+    covered = cutoff >= query.domain.reach(query.anchor.x, query.norm)
     try:
         _close(interval, resources, settings)
     except KeyboardInterrupt:

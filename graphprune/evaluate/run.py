@@ -208,7 +208,9 @@ class _Run:
         start = monotonic()
         # Where nobody watches, the log tells that the first run takes longer.
         say = quiet if type(self.watch) is Unwatched else self.watch.message
-        warm_for({task.metric for task in self.waiting}, self.settings.method, say)
+        warm_for(
+            {task.metric for task in self.waiting}, self.settings.method, say, self.settings.norm
+        )
         self.start += monotonic() - start
 
     def spread(self, here: bool) -> int:

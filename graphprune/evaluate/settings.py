@@ -93,7 +93,7 @@ class Settings:
     seed
         Seed of the attack's random points.
     norm
-        Norm of every distance; d_bnd knows ``linf`` only.
+        Norm of every distance.
     radius
         Radius at which anchors are called certified, attacked or undecided, and the limit of d_rob
         and d_bnd; or None.
@@ -154,12 +154,7 @@ class Settings:
     )
     norm: "Norm" = field(
         default=cast("Norm", "linf"),
-        metadata=option(
-            "Of d_adv and d_rob: linf|l2|l1 (d_bnd: linf alone).",
-            "--norm",
-            choices=_norms,
-            metrics=("adv", "rob"),
-        ),
+        metadata=option("Of every distance: linf|l2|l1.", "--norm", choices=_norms),
     )
     radius: float | None = field(
         default=None,
@@ -236,7 +231,6 @@ class Settings:
     )  # fmt: skip
 
     def __post_init__(self) -> None:
-        from graphprune.backends.protocol import MEASURED
         from graphprune.region import norm_of
 
         object.__setattr__(self, "norm", norm_of(self.norm))
@@ -244,11 +238,10 @@ class Settings:
             raise GraphpruneError("a certificate is about decisions, which know no margin")
         if self.target is not None and self.certificate:
             raise GraphpruneError("a certificate is about all classes, not about one target")
-        if self.norm is not MEASURED and "bnd" in self.metrics:
-            raise GraphpruneError(
-                f"d_bnd is computed in the norm {MEASURED} only, not {self.norm}: leave bnd out of"
-                " the metrics"
-            )
+        if "bnd" in self.metrics:
+            self.norm.require_compiled("d_bnd")
+        if self.certificate:
+            self.norm.require_certifiable()
 
     @property
     def limit(self) -> float:

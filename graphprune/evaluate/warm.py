@@ -20,14 +20,15 @@ from graphprune.bounds import Boxes, Method, pre_activation_bounds
 from graphprune.bounds.certify import margin_rows
 from graphprune.bounds.warm import RADIUS, tiny, warm_bounds
 from graphprune.progress import Progress, quiet
-from graphprune.region import Domain
+from graphprune.region import LINF, Domain, Norm
 from graphprune.runtime.jit import told_of_compiling
 from graphprune.runtime.resources import Resources
 
 
 def warm_for(
-    metrics: Collection[str], method: Method = "crown", progress: Progress = quiet
-) -> None:
+    metrics: Collection[str], method: Method = "crown", progress: Progress = quiet,
+    norm: Norm = LINF,
+) -> None:  # fmt: skip
     """Compile what some of the metrics ``adv``, ``rob`` and ``bnd`` need; an attack needs nothing.
 
     Parameters
@@ -36,11 +37,13 @@ def warm_for(
         Bounds for d_rob.
     progress
         Told so when something is compiled, not read from disk.
+    norm
+        The distances'.
     """
     if "rob" in metrics:
         warm_bounds(method, progress)
     if "bnd" in metrics:
-        warm_search(progress)
+        warm_search(progress, norm)
 
 
 def warm_up(progress: Progress = quiet) -> None:
@@ -48,20 +51,21 @@ def warm_up(progress: Progress = quiet) -> None:
     warm_for(("rob", "bnd"), "alpha-crown", progress)
 
 
-def warm_search(progress: Progress = quiet) -> None:
-    """Compile what exact distances need."""
+def warm_search(progress: Progress = quiet, norm: Norm = LINF) -> None:
+    """Compile what exact distances in a norm need: cubes and other balls have kernels each."""
     warm_bounds("crown", progress)
     with told_of_compiling(progress):
-        _search()
+        _search(norm)
 
 
 @cache
-def _search() -> None:
+def _search(norm: Norm) -> None:
     network, anchor = tiny()
-    interval = DistanceInterval(DistanceProblem(network, anchor, Domain(), RADIUS), progress=quiet)
+    problem = DistanceProblem(network, anchor, Domain(), RADIUS, norm=norm)
+    interval = DistanceInterval(problem, progress=quiet)
     prove_radius(interval, Resources(), RADIUS, level=1)
     # A case that is left to a linear program, which a tree may or may not meet.
-    ball = anchor.ball(RADIUS, Domain())
+    ball = anchor.ball(RADIUS, Domain(), norm)
     bounds = bounds_of(pre_activation_bounds(network, Boxes.of(ball)))
     region = CondensedRegion.of(network, ball, bounds)
     case = Subproblem.of(region, margin_rows(network, 0)[0]).optimised()

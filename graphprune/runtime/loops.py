@@ -27,3 +27,22 @@ def greatest(values: Numbers) -> Any:
     for value in values:
         most = max(most, value)
     return most
+
+
+@kernel_part
+def sink(values: Numbers, heap: Numbers, place: int, count: int) -> None:
+    """Let the element at a place of a heap of the largest absolute values sink to where it belongs.
+
+    Parameters
+    ----------
+    heap
+        Indices into the values; the first `count` of them are the heap.
+    """
+    while 2 * place + 1 < count:
+        child = 2 * place + 1
+        if child + 1 < count and abs(values[heap[child + 1]]) > abs(values[heap[child]]):
+            child += 1
+        if abs(values[heap[place]]) >= abs(values[heap[child]]):
+            return
+        heap[place], heap[child] = heap[child], heap[place]
+        place = child

@@ -345,11 +345,15 @@ def test_python_dash_m_and_version() -> None:
     assert done.stdout.strip() == f"graphprune {gp.__version__}"
 
 
-def test_the_exact_distance_is_refused_in_other_norms(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["distance", TINY, "--anchors", IMAGES, "--norm", "l2"]) == 2
-    assert "distance has no option --norm" in capsys.readouterr().err
-    assert run(["evaluate", TINY, "--anchors", IMAGES, "--norm", "l2"]) == 2
-    assert "d_bnd is computed in the norm linf only, not l2" in capsys.readouterr().err
+def test_norms_of_distances(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "r.json"
+    asked = ["distance", TINY, "--anchors", IMAGES, "--norm", "l2", "--radius", "0.01"]
+    assert run([*asked, "--limit", "1", "--json", str(out)]) == 0
+    document = json.loads(out.read_text())
+    assert document["settings"]["norm"] == "l2"
+    assert document["anchors"][0]["d_bnd"]["status"] == "robust"
+    assert run([*asked, "--certificate", str(tmp_path / "proof.gpc")]) == 2
+    assert "a certificate proves a distance in linf, not in l2" in capsys.readouterr().err
     assert run(["attack", TINY, "--anchors", IMAGES, "--norm", "l3"]) == 2
     assert "unknown value 'l3'" in capsys.readouterr().err
 

@@ -88,7 +88,7 @@ def test_a_metric_compiles_its_own_kernels_alone(
 ) -> None:
     called: list[str] = []
     monkeypatch.setattr("graphprune.bounds.warm._run", called.append)
-    monkeypatch.setattr("graphprune.evaluate.warm._search", lambda: called.append("search"))
+    monkeypatch.setattr("graphprune.evaluate.warm._search", lambda *_: called.append("search"))
     cases: tuple[tuple[str, Method, list[str]], ...] = (
         ("adv", "crown", []),
         ("rob", "fastlin", ["crown"]),
@@ -106,7 +106,8 @@ def test_a_call_that_nobody_watches_is_told_by_the_log(
 ) -> None:
     told: list[object] = []
     monkeypatch.setattr(
-        "graphprune.evaluate.run.warm_for", lambda metrics, method, progress: told.append(progress)
+        "graphprune.evaluate.run.warm_for",
+        lambda metrics, method, progress, norm: told.append(progress),
     )
     gp.evaluate(tiny, images[0].x[None], metrics=("adv",), time_limit=0.0)
     assert told == [quiet]

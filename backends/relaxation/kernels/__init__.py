@@ -34,6 +34,8 @@ arithmetic, so that only what is computed *from* them counts.
     `box_minimum` needs (n + 1) u max|x_i| of it; `root_radius`, whose terms are c x0 and c r with
     |x0| <= max|x| and r <= 2 max|x|, needs 3 (n + 4) u max|x_i|; `cut_box` (n + 1) u max|x_i|.
 5.  The few additions of totals: 1e-13 (|constant| + |value|), over 400 u.
+    In the ball of another norm it is the Lagrangian that is summed, with an error of its own: see
+    `ball`.
 6.  `root_radius` returns a radius: each Newton step from below is made shorter by 1e-12 and 4 n u,
     more than what the quotient of value and slope (a sum of n terms of one sign) is wrong by.
 
@@ -43,6 +45,9 @@ confirmed by the network itself. A NaN closes nothing, as no comparison with it 
 
 Rows are stored as runs of neighbouring columns, short gaps filled with zeros, so that products with
 them are vector instructions: zeros round nothing.
+
+Regions are boxes, or balls of other norms within boxes: kernels are compiled for the one kind that
+they are called with, so that a box costs what it would alone.
 
 Read `types`, `backward` and `ascent` first.
 """
@@ -62,6 +67,7 @@ from graphprune.backends.relaxation.kernels.branching import (
     bound_children,
     candidates,
     child_change,
+    standing_of,
     strong_branching,
 )
 from graphprune.backends.relaxation.kernels.planes import mix_cuts
@@ -77,6 +83,7 @@ from graphprune.backends.relaxation.kernels.types import (
     CuttingPlanes,
     LinearRow,
     NetworkRelaxation,
+    NormBall,
     OptimisedBound,
     Parameters,
     RegionBox,
@@ -97,6 +104,7 @@ __all__ = [
     "CuttingPlanes",
     "LinearRow",
     "NetworkRelaxation",
+    "NormBall",
     "OptimisedBound",
     "Parameters",
     "RegionBox",
@@ -115,6 +123,7 @@ __all__ = [
     "mix_cuts",
     "optimise",
     "root_radius",
+    "standing_of",
     "strong_branching",
     "tighten_neurons",
     "workspace_for",

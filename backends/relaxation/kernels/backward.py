@@ -1,11 +1,13 @@
 """One backward pass over the condensed network: a linear bound, its minimum and its root."""
 
+from graphprune.backends.relaxation.kernels.ball import ball_minimum, ball_root
 from graphprune.backends.relaxation.kernels.neuron import relax_neuron, upper_line
 from graphprune.backends.relaxation.kernels.rows import add_row, add_row_and_plane, row_value
 from graphprune.backends.relaxation.kernels.types import (
     CondensedRows,
     Floats,
     NetworkRelaxation,
+    NormBall,
     Parameters,
     RegionBox,
     Specification,
@@ -48,6 +50,19 @@ def backward(
     return constant, error
 
 
+@kernel_part
+def minimum_in(
+    coefficients: Floats, box: RegionBox, ball: NormBall | None, point: Floats
+) -> tuple[float, float]:
+    """Return the least value over box and ball of the inputs' part, and its error.
+
+    Compiled for the one kind of region that it is called with.
+    """
+    if ball is None:
+        return box_minimum(coefficients, box, point)
+    return ball_minimum(coefficients, box, ball, point)
+
+
 @kernel
 def box_minimum(coefficients: Floats, box: RegionBox, point: Floats) -> tuple[float, float]:
     """Return the least value over the box of the inputs' part, and its error.
@@ -67,7 +82,21 @@ def box_minimum(coefficients: Floats, box: RegionBox, point: Floats) -> tuple[fl
 
 @kernel
 def root_radius(coefficients: Floats, box: RegionBox, constant: float) -> float:
-    """Return the radius at which a linear bound over the inputs reaches 0, from below.
+    """Return the radius at which a linear bound over the inputs reaches 0, from below."""
+    return root_in(coefficients, box, box.ball, constant)
+
+
+@kernel_part
+def root_in(coefficients: Floats, box: RegionBox, ball: NormBall | None, constant: float) -> float:
+    """Return the radius in the region's norm; compiled for the one kind of region."""
+    if ball is None:
+        return box_root(coefficients, box, constant)
+    return ball_root(coefficients, box, ball, constant)
+
+
+@kernel_part
+def box_root(coefficients: Floats, box: RegionBox, constant: float) -> float:
+    """Return the radius of a cube at which a linear bound over the inputs reaches 0, from below.
 
     As a function of the radius the minimum over the box is convex, piecewise linear and falls, so
     Newton's steps from a radius where it is positive never pass the root.
@@ -163,7 +192,8 @@ def linear_bound(
     else:
         copy(goal.row, a)
     constant, error = backward(relaxation, parameters, workspace)
-    value, more = box_minimum(a, relaxation.box, workspace.point)
+    box = relaxation.box
+    value, more = minimum_in(a, box, box.ball, workspace.point)
     constant += goal.offset + multiplier * assumed.offset
     error += goal.error + multiplier * assumed.error + more
     error += 1e-13 * (abs(constant) + abs(value))

@@ -8,6 +8,7 @@ from graphprune.backends.relaxation.kernels.backward import (
     evaluate_network,
     linear_bound,
 )
+from graphprune.backends.relaxation.kernels.ball import Standing, ball_change, ball_standing
 from graphprune.backends.relaxation.kernels.neuron import relax_neuron
 from graphprune.backends.relaxation.kernels.rows import add_row, add_row_and_plane
 from graphprune.backends.relaxation.kernels.types import (
@@ -15,12 +16,14 @@ from graphprune.backends.relaxation.kernels.types import (
     CondensedRows,
     Floats,
     NetworkRelaxation,
+    NormBall,
     Parameters,
+    RegionBox,
     Specification,
     Split,
     Workspace,
 )
-from graphprune.runtime.jit import fast_part, kernel, named
+from graphprune.runtime.jit import fast_part, kernel, kernel_part, named
 
 # The offset of an upper line counts beside the loss at the minimiser: a split removes it. That of
 # a lower line does not change the bound, only what slopes are worth.
@@ -64,6 +67,7 @@ def child_change(
     j: int,
     phase: int,
     delta: Floats,
+    standing: Standing,
 ) -> float:
     """Return how much the bound changes when neuron j is split to `phase` with multiplier 0.
 
@@ -73,6 +77,8 @@ def child_change(
     ----------
     delta
         Zeros, of the basis' size; zeros again afterwards.
+    standing
+        The one of the workspace's coefficients, by `standing_of`.
     """
     rows, planes, _ = relaxation
     n = rows.inputs
@@ -103,13 +109,38 @@ def child_change(
             elif dm != 0.0:
                 add_row(rows, i, dm, delta)
         i = below if i == j else i - 1
-    return change + minimum_change(relaxation, workspace, delta)
+    box = relaxation.box
+    return change + change_in(box, box.ball, workspace, delta, standing)
+
+
+@kernel_part
+def standing_in(box: RegionBox, ball: NormBall | None, workspace: Workspace) -> Standing:
+    """Return what all changes of the minimum are measured from, once for all of them."""
+    if ball is None:
+        return 0.0, 0.0
+    return ball_standing(workspace.coefficients, box, ball)
+
+
+@kernel
+def standing_of(relaxation: NetworkRelaxation, workspace: Workspace) -> Standing:
+    """Return what the changes of a bound's minimum are measured from."""
+    box = relaxation.box
+    return standing_in(box, box.ball, workspace)
+
+
+@kernel_part
+def change_in(
+    box: RegionBox, ball: NormBall | None, workspace: Workspace, delta: Floats, standing: Standing
+) -> float:
+    """Return how much the inputs' part of the bound changes; clear the inputs' changes."""
+    if ball is None:
+        return minimum_change(box, workspace, delta)
+    return ball_change(workspace.coefficients, box, ball, delta, standing)
 
 
 @fast_part
-def minimum_change(relaxation: NetworkRelaxation, workspace: Workspace, delta: Floats) -> float:
-    """Return how much the inputs' part of the bound changes; clear the inputs' changes."""
-    box = relaxation.box
+def minimum_change(box: RegionBox, workspace: Workspace, delta: Floats) -> float:
+    """Return how much the least value over the box changes; clear the inputs' changes."""
     change = 0.0
     for i in range(len(box.lower)):
         old = workspace.coefficients[i]
@@ -135,10 +166,11 @@ def strong_branching(
     delta = np.zeros(len(workspace.coefficients))
     best, best_score = -1, -np.inf
     best_active = best_inactive = bound
+    standing = standing_of(relaxation, workspace)
     for q in range(len(order)):
         j = order[q]
-        active = bound + child_change(relaxation, parameters, workspace, j, 1, delta)
-        inactive = bound + child_change(relaxation, parameters, workspace, j, -1, delta)
+        active = bound + child_change(relaxation, parameters, workspace, j, 1, delta, standing)
+        inactive = bound + child_change(relaxation, parameters, workspace, j, -1, delta, standing)
         score = min(active - stop, 0.0) + min(inactive - stop, 0.0)
         if score > best_score:
             best, best_score = j, score

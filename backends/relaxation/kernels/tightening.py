@@ -3,6 +3,7 @@
 import numpy as np
 
 from graphprune.backends.relaxation.kernels.ascent import ascend
+from graphprune.backends.relaxation.kernels.ball import ball_cut
 from graphprune.backends.relaxation.kernels.rows import add_row
 from graphprune.backends.relaxation.kernels.types import (
     TINY,
@@ -10,19 +11,40 @@ from graphprune.backends.relaxation.kernels.types import (
     Floats,
     LinearRow,
     NetworkRelaxation,
+    NormBall,
     Parameters,
     RegionBox,
     Specification,
     Workspace,
 )
-from graphprune.runtime.jit import kernel
+from graphprune.runtime.jit import kernel, kernel_part
 
 
 @kernel
 def cut_box(
     coefficients: Floats, constant: float, box: RegionBox, lower: Floats, upper: Floats
 ) -> None:
-    """Shrink the box to where coefficients . x + constant <= 0 can hold, one input at a time.
+    """Shrink the box to where coefficients . x + constant <= 0 can hold, one input at a time."""
+    cut_in(coefficients, constant, box, box.ball, lower, upper)
+
+
+@kernel_part
+def cut_in(
+    coefficients: Floats, constant: float, box: RegionBox, ball: NormBall | None, lower: Floats,
+    upper: Floats,
+) -> None:  # fmt: skip
+    """Shrink the box of the one kind of region that this is compiled for."""
+    if ball is None:
+        cut_whole(coefficients, constant, box, lower, upper)
+    else:
+        ball_cut(coefficients, constant, box, ball, lower, upper)
+
+
+@kernel_part
+def cut_whole(
+    coefficients: Floats, constant: float, box: RegionBox, lower: Floats, upper: Floats
+) -> None:
+    """Shrink a box that is all of the region.
 
     (Margin cut: with the other inputs at their best, |x_i - x*_i| <= slack / |a_i|.)
     """

@@ -59,13 +59,28 @@ class CuttingPlanes(NamedTuple):
     error: Floats
 
 
+class NormBall(NamedTuple):
+    """The ball of a p-norm around a box's centre: its radius, and p as the norm's number."""
+
+    radius: float
+    order: int
+
+
 class RegionBox(NamedTuple):
-    """The box of inputs, and the centre its radius is measured from."""
+    """The box of inputs, and the centre its radius is measured from.
+
+    Attributes
+    ----------
+    ball
+        The region is the part of the box in this ball; None: all of it. The kernels are compiled
+        for one or the other.
+    """
 
     lower: Floats
     upper: Floats
     center: Floats
     error: Floats
+    ball: NormBall | None = None
 
 
 class NetworkRelaxation(NamedTuple):

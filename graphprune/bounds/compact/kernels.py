@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from graphprune.bounds.compact.layout import Compact
 from graphprune.runtime.jit import fast_kernel, fast_part
+from graphprune.runtime.loops import sink
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -238,19 +239,6 @@ def input_minimum(
 
 
 @fast_part
-def _sink(a: Floats, heap: Ints, place: int, count: int) -> None:
-    """Let the element at a place of a heap of the largest ``|a|`` sink to where it belongs."""
-    while 2 * place + 1 < count:
-        child = 2 * place + 1
-        if child + 1 < count and abs(a[heap[child + 1]]) > abs(a[heap[child]]):
-            child += 1
-        if abs(a[heap[place]]) >= abs(a[heap[child]]):
-            return
-        heap[place], heap[child] = heap[child], heap[place]
-        place = child
-
-
-@fast_part
 def _multiplier(
     a: Floats, center: Floats, low: Floats, high: Floats, r: float, order: int
 ) -> float:
@@ -261,7 +249,7 @@ def _multiplier(
         for j in range(count):
             rank[j] = j
         for j in range(count // 2 - 1, -1, -1):
-            _sink(a, rank, j, count)
+            sink(a, rank, j, count)
         while count > 0:
             j = rank[0]
             left -= center[j] - low[j] if a[j] >= 0.0 else high[j] - center[j]
@@ -269,7 +257,7 @@ def _multiplier(
                 return float(abs(a[j]))
             count -= 1
             rank[0] = rank[count]
-            _sink(a, rank, 0, count)
+            sink(a, rank, 0, count)
         return 0.0
     total = 0.0
     for j in range(len(a)):

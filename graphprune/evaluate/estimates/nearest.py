@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from graphprune.attacks.attack import Effort, closest_adversarial
-from graphprune.backends.protocol import MEASURED
 from graphprune.evaluate.estimates.base import EstimateQuery, register_estimator
 from graphprune.evaluate.results import Answer, EstimateStatus
 from graphprune.evaluate.settings import Metric
@@ -29,7 +28,7 @@ class Nearest:
 
     def run(self, asked: EstimateQuery) -> Answer:
         s = asked.settings
-        known = (s.attack, s.effort) == ("descent", self.effort) and s.norm is MEASURED
+        known = (s.attack, s.effort) == ("descent", self.effort)
         found = asked.found
         if not known:
             found = closest_adversarial(asked.query, asked.resources, effort=self.effort)

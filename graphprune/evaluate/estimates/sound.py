@@ -105,7 +105,7 @@ class Ladder:
         if witness is None or crowded or not problem.network.piecewise_linear:
             return
         deadline = monotonic() + self.options.share * resources.remaining()
-        ball = problem.anchor.ball(witness.distance, problem.domain)
+        ball = problem.query.ball(witness.distance)
         layers = pre_activation_bounds(problem.network, Boxes.of(ball))
         condensed = condense(problem.network, bounds_of(layers), ball)
         if condensed.unstable > CROWDED:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from graphprune.errors import GraphpruneError
 from graphprune.region.norms.graph import HUGE, TINY, Graph, largest
 
 if TYPE_CHECKING:
@@ -39,8 +40,8 @@ class Norm(str, ABC):
     separable
         The ball is a box: every element moves by up to the radius, whatever the others do.
     kernel
-        The number of the norm in :mod:`graphprune.bounds.compact.kernels`; None for a norm that
-        these do not know, whose bounds graphs compute.
+        The number of the norm in compiled kernels: 0 for a box, else p of the p-norm. None for a
+        norm that they do not know: graphs compute its bounds, and no search its distances.
     pace
         Share of the way to the nearest boundary that the first steps of a descent go.
     rounder
@@ -60,6 +61,33 @@ class Norm(str, ABC):
         from graphprune.region.norms.registry import norm_of
 
         return norm_of, (str(self),)
+
+    def require_compiled(self, what: str) -> None:
+        """Refuse a norm that the kernels of the search do not know.
+
+        Raises
+        ------
+        GraphpruneError
+            It names what was asked for, and the norm.
+        """
+        if self.kernel is None:
+            raise GraphpruneError(
+                f"{what} needs the norm's form in compiled kernels, and {self} has none: leave"
+                f" {what} out, or take another norm"
+            )
+
+    def require_certifiable(self) -> None:
+        """Refuse a norm that certificates do not know.
+
+        Raises
+        ------
+        GraphpruneError
+            It names the norm.
+        """
+        if not self.separable:
+            raise GraphpruneError(
+                f"a certificate proves a distance in linf, not in {self}: leave one of them out"
+            )
 
     def lengths(self, steps: NDArray[np.floating]) -> Floats:
         """Norms (N,) of steps (N, ...) in float64."""

@@ -10,7 +10,7 @@ from graphprune.backends.relaxation.kernels import Parameters
 from graphprune.backends.relaxation.subproblem import CondensedRegion, Subproblem
 from graphprune.bounds import Boxes, pre_activation_bounds
 from graphprune.bounds.certify import margin_rows
-from graphprune.region import Ball
+from graphprune.region import LINF, NORMS, Ball
 from graphprune.testing.arrays import points
 from tests.drawn import perceptrons
 from tests.oracles import Perceptron
@@ -32,9 +32,10 @@ def subproblem(seed: int, widths: list[int], radius: float) -> Subproblem:
 def subproblems(
     draw: st.DrawFn, *widths: list[int], radii: st.SearchStrategy[float] = RADIUS
 ) -> Subproblem:
-    """The first margin of a perceptron of one of these widths on a ball."""
+    """The first margin of a perceptron of one of these widths on a ball of any norm."""
     network = gp.from_proto(draw(perceptrons(*(widths or SHAPES))).model())
-    return first_margin(network, Ball(draw(points(*network.input_shape)), draw(radii)))
+    norm = draw(st.sampled_from([LINF, *NORMS.values()]))
+    return first_margin(network, Ball(draw(points(*network.input_shape)), draw(radii), norm=norm))
 
 
 def first_margin(network: gp.Network, ball: Ball) -> Subproblem:

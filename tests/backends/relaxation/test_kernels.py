@@ -75,10 +75,11 @@ def test_a_childs_bound_by_the_change_equals_a_pass_of_its_own(
     net = (case.relaxation, case.specification, 0.0)
     bound, _ = kernels.linear_bound(*net, parameters, workspace)
     delta = np.zeros(len(workspace.coefficients))
+    standing = kernels.standing_of(case.relaxation, workspace)
     for j in np.flatnonzero(parameters.phases == 0):
         for phase in (1, -1):
             change = kernels.child_change(
-                case.relaxation, parameters, workspace, int(j), phase, delta
+                case.relaxation, parameters, workspace, int(j), phase, delta, standing
             )
             assert not np.any(delta)
             child = copied(parameters)
