@@ -125,6 +125,7 @@ def _model(*nodes: onnx.NodeProto, shape: tuple[str | int, ...] = ("n", 2)) -> b
         numpy_helper.from_array(np.array([2, 1], np.int64), "shape"),
         numpy_helper.from_array(np.array([0, 2], np.int64), "none"),
         numpy_helper.from_array(np.array([-1, 2], np.int64), "rest"),
+        numpy_helper.from_array(np.array([1], np.int64), "ax"),
     ]
     used = {name for node in nodes for name in node.input}
     graph = helper.make_graph(
@@ -143,7 +144,13 @@ def _model(*nodes: onnx.NodeProto, shape: tuple[str | int, ...] = ("n", 2)) -> b
         ([helper.make_node("Gemm", ["x", "w"], ["y"], name="g", transA=1)], "'g' .*transA"),
         ([helper.make_node("MatMul", ["w", "x"], ["y"])], "not a constant|where a tensor"),
         ([helper.make_node("Div", ["x", "zero"], ["y"])], "division by zero"),
-        ([helper.make_node("Sub", ["x", "x"], ["y"])], "one shape"),
+        (
+            [
+                helper.make_node("Unsqueeze", ["x", "ax"], ["z"]),
+                helper.make_node("Sub", ["x", "z"], ["y"]),
+            ],
+            "one shape",
+        ),
         ([helper.make_node("Mul", ["x", "x"], ["y"])], "does not fit|constant"),
         ([helper.make_node("Add", ["x", "nan"], ["y"])], "NaN"),
         ([helper.make_node("Flatten", ["x"], ["y"], axis=0)], "axis 1"),
