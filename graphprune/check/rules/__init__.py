@@ -1,4 +1,4 @@
-"""What the checker makes of each ONNX operator.
+"""Rules: steps of the model for each ONNX operator that the checker reads.
 
 In: a node, with the shapes and constants known so far. Out: steps of the model. A rule takes the
 attributes that it understands out of the node's; what is left is refused.
