@@ -81,6 +81,9 @@ class AutoSolver:
                             " inputs may change: %s", FEW, error,
                         )  # fmt: skip
             return
+        if _by_halving(interval):
+            attempt("search", interval, resources)
+            return
         with Race(interval, resources) as race:
             attempt("search", interval, resources)
             race.wait()
@@ -97,7 +100,7 @@ class BranchAndBound:
 
     def run(self, interval: DistanceInterval, resources: Resources) -> None:
         """Run the search that knows the network."""
-        if interval.problem.network.piecewise_linear:
+        if not _by_halving(interval):
             from graphprune.backends.search import Search
 
             Search().run(interval, resources)
@@ -105,6 +108,14 @@ class BranchAndBound:
             from graphprune.backends.boxes import BoxSearch
 
             BoxSearch().run(interval, resources)
+
+
+def _by_halving(interval: DistanceInterval) -> bool:
+    if interval.problem.network.piecewise_linear and interval.problem.network.source.entry is None:
+        return False  # the box search is imported only where it may be needed
+    from graphprune.backends.boxes import by_halving
+
+    return by_halving(interval.problem.query)
 
 
 def _search_with(rule: str) -> Backend:

@@ -43,7 +43,8 @@ class Race:
         self.resources = resources
         self.running = self.finished = False
         # SCIP reads the source, which must not be another function.
-        one = speaks_for_itself(interval.problem.network)
+        network = interval.problem.network
+        one = speaks_for_itself(network) and network.source.entry is None
         self._possible = resources.workers > 1 and not interval.record and one
         self._start = monotonic()
         self._inbox: Inbox = queue.SimpleQueue()

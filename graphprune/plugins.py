@@ -1,4 +1,4 @@
-"""Third-party passes, operators, norms, estimators, solvers, branching rules: entry points.
+"""Third-party passes, operators, norms, threat models, estimators, solvers, ...: entry points.
 
 Each is imported once.
 
@@ -16,6 +16,8 @@ A distribution names a module in one of the groups; importing it registers what 
     patient = "acme.patient"
     [project.entry-points."graphprune.branching"]
     first = "acme.first"
+    [project.entry-points."graphprune.threats"]
+    fog = "acme.fog"
 """
 
 import sys
@@ -34,6 +36,7 @@ Group = Literal[
     "graphprune.replacements",
     "graphprune.scores",
     "graphprune.solvers",
+    "graphprune.threats",
 ]
 
 T = TypeVar("T")

@@ -12,10 +12,10 @@ import importlib
 import pkgutil
 
 from graphprune import plugins
+from graphprune.option_text import OneOf
 from graphprune.passes import analysis, rewrite
 from graphprune.passes.base import (
     Facts,
-    OneOf,
     Pass,
     Promise,
     Rewrite,

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal, Protocol, TypeVar, runtime_checkable
 
@@ -22,16 +22,6 @@ P = TypeVar("P", bound=type["Pass"])
 Promise = Literal["everywhere", "ball", "anchor and adversarial", "anchor", "nothing"]
 # Kinds of facts that a pass declares.
 Facts = frozenset[type]
-
-
-@dataclass(frozen=True)
-class OneOf:
-    """Annotation of an option that takes a name out of an open set.
-
-    ``rank: Annotated[str, OneOf(scores)]`` takes every name that `scores()` knows by then.
-    """
-
-    known: Callable[[], Iterable[str]]
 
 
 @dataclass(frozen=True, eq=False)

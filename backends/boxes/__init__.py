@@ -6,6 +6,6 @@ but ties.
 Read first: ``solver.py`` (the distance), ``halving.py`` (which input of a box is halved).
 """
 
-from graphprune.backends.boxes.solver import FEW, BoxSearch, few_inputs
+from graphprune.backends.boxes.solver import FEW, BoxSearch, by_halving, few_inputs
 
-__all__ = ["FEW", "BoxSearch", "few_inputs"]
+__all__ = ["FEW", "BoxSearch", "by_halving", "few_inputs"]

@@ -35,6 +35,9 @@ log = logging.getLogger("graphprune")
 
 # Inputs that may be halved, at most.
 FEW = 8
+# Variables of a threat model whose boxes are halved where the network is piecewise linear, at most:
+# neurons of one variable change one after the other, which splitting them does not know.
+FEWER = 3
 # Boxes of a batch, at most.
 LARGEST_BATCH = 1024
 # Bytes of an open box beside those of its sides.
@@ -47,8 +50,21 @@ TRIED = 2
 
 def few_inputs(query: Query) -> bool:
     """True where so few inputs may change that halving them pays."""
+    return _changing(query) <= FEW
+
+
+def by_halving(query: Query) -> bool:
+    """True where the search is one of boxes of the input, whatever the network's functions."""
+    if not query.network.piecewise_linear:
+        return True
+    entry = query.network.source.entry
+    return entry is not None and entry.local and _changing(query) <= FEWER
+
+
+def _changing(query: Query) -> int:
+    """Number of inputs that may change."""
     lower, upper = query.domain.box(query.network.input_shape)
-    return int(np.count_nonzero(upper > lower)) <= FEW
+    return int(np.count_nonzero(upper > lower))
 
 
 @dataclass(frozen=True)

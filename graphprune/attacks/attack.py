@@ -6,10 +6,11 @@ effort is the same start and more of it, and nothing found is ever given up for 
 Random points come from one generator on the host, so a seed gives the same result again.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 from time import monotonic
-from typing import Literal, TypedDict, Unpack, get_args
+from typing import Literal, Self, TypedDict, Unpack, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,15 +24,16 @@ from graphprune.attacks import (
 from graphprune.attacks import (
     polish as attack_polish,
 )
-from graphprune.attacks.confirm import Witness, closest_on_ray, confirm
+from graphprune.attacks.confirm import Witness, closest_on_ray, confirm, told
 from graphprune.attacks.problem import AttackProblem, Indices
 from graphprune.errors import GraphpruneError, check_known, check_options
 from graphprune.ir import Network, Query
 from graphprune.notebook import shown
 from graphprune.progress import Interrupted, Progress, quiet
-from graphprune.region import LINF, Anchor, Domain, Norm, norm_of
-from graphprune.runtime.original import as_asked, run_original
+from graphprune.region import LINF, Anchor, Domain, Norm
+from graphprune.runtime.original import run_original
 from graphprune.runtime.resources import Resources, current, using
+from graphprune.threats import ThreatLike, asked
 
 Floats = NDArray[np.float64]
 Effort = Literal["fast", "standard", "thorough"]
@@ -109,6 +111,10 @@ class Attack:
     seconds: float
     norm: Norm = LINF
 
+    def with_point(self, change: Callable[[Witness], Witness]) -> Self:
+        """The same with its point, if there is one, changed."""
+        return self if self.witness is None else replace(self, witness=change(self.witness))
+
     @property
     def distance(self) -> float | None:
         """d_adv, the norm of the perturbation; None when nothing was found."""
@@ -138,6 +144,7 @@ class AttackOptions(TypedDict, total=False):
     effort: Effort
     norm: str
     target: int | None
+    threat: ThreatLike | None
     seed: int
     time_limit: float
     progress: Progress
@@ -165,6 +172,9 @@ def attack(network: Network, anchor: Anchor, **options: Unpack[AttackOptions]) -
         The norm of the distance: ``linf`` (the default), ``l2`` or ``l1``.
     target
         The only class that counts as adversarial; every class but the label unless given.
+    threat
+        Which changes count, and in which units, as ``"mask{box=8+8+5+5}"``: anchor, domain and
+        point are inputs, the distance is in the threat's units.
     seed
         Seed of the random points; 0 unless given.
     time_limit
@@ -186,17 +196,22 @@ def attack(network: Network, anchor: Anchor, **options: Unpack[AttackOptions]) -
         Ctrl-C; its `found` is the attack with the best point so far.
     """
     check_options("attack", options, AttackOptions.__annotations__)
-    domain, norm = options.get("domain") or Domain(), norm_of(options.get("norm", LINF))
-    seed, target = options.get("seed", 0), options.get("target")
-    anchor = as_asked(network, anchor, domain)
-    query = Query(network, anchor, domain, norm, seed, target)
+    query = asked(
+        network, anchor, options.get("domain"), options.get("threat"),
+        norm=options.get("norm", LINF), seed=options.get("seed", 0), target=options.get("target"),
+    )  # fmt: skip
     resources = current().telling(options.get("progress", quiet))
-    return closest_adversarial(
-        query,
-        resources.within(options.get("time_limit", np.inf)),
-        options.get("method", "descent"),
-        options.get("effort", "standard"),
-    )
+    try:
+        return closest_adversarial(
+            query,
+            resources.within(options.get("time_limit", np.inf)),
+            options.get("method", "descent"),
+            options.get("effort", "standard"),
+        ).with_point(partial(told, query))
+    except Interrupted as stopped:
+        if isinstance(stopped.found, Attack):
+            stopped.found = stopped.found.with_point(partial(told, query))
+        raise
 
 
 def closest_adversarial(

@@ -1,6 +1,6 @@
 """Points that count: adversarial in the file's model in ONNX Runtime and in float64."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import monotonic
 
 import numpy as np
@@ -29,11 +29,14 @@ class Witness:
         ||x - x0|| in the norm asked for, computed in float64.
     target
         The class whose logit is at least the label's, both in ONNX Runtime and in float64.
+    searched
+        The variables of a threat model whose input x is; None where these are x itself.
     """
 
     x: Floating
     distance: float
     target: int
+    searched: Floating | None = None
 
     def __repr__(self) -> str:
         return f"Witness({self.distance:.5g}, class {self.target})"
@@ -41,6 +44,19 @@ class Witness:
     def _repr_html_(self) -> str:
         """Show the point in a notebook."""
         return shown(("distance", "class"), (f"{self.distance:.5f}", self.target), self.x)
+
+
+def told(query: Query, witness: Witness) -> Witness:
+    """A query's point as people are told it: the input of a threat model's variables."""
+    entry = query.network.source.entry
+    if entry is None or not entry.local:
+        return witness
+    return replace(witness, x=entry.image(witness.x[None])[0], searched=witness.x)
+
+
+def searched(witness: Witness) -> Witness:
+    """Inverse of `told`."""
+    return witness if witness.searched is None else replace(witness, x=witness.searched)
 
 
 def margins(logits: Floating, label: int) -> NDArray[np.float64]:
@@ -80,7 +96,7 @@ class _Judged:
 
 def _judge(query: Query, points: Floating) -> _Judged:
     network, anchor = query.network, query.anchor
-    points = query.domain.clip(points.astype(network.source.dtype))
+    points = query.domain.clip(network.source.rounded(points))
     adversarial = _wins(query, run_original(network, points))
     distances = query.norm.lengths(points.astype(np.float64) - anchor.center)
     return _Judged(points, distances, adversarial)

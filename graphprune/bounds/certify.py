@@ -23,9 +23,9 @@ from graphprune.errors import GraphpruneError, check_known, check_options
 from graphprune.ir import Network, Query
 from graphprune.notebook import table
 from graphprune.progress import Interrupted, Progress, quiet
-from graphprune.region import LINF, Anchor, Ball, Domain, Norm, norm_of
-from graphprune.runtime.original import as_asked
+from graphprune.region import LINF, Anchor, Ball, Domain, Norm
 from graphprune.runtime.resources import Resources, current, using
+from graphprune.threats import ThreatLike, asked
 
 log = logging.getLogger("graphprune")
 
@@ -152,6 +152,7 @@ class CertifyOptions(TypedDict, total=False):
     norm: str
     radius: float | None
     target: int | None
+    threat: ThreatLike | None
     upper: float | None
     time_limit: float
     progress: Progress
@@ -178,6 +179,9 @@ def certify(network: Network, anchor: Anchor, **options: Unpack[CertifyOptions])
         tried first.
     target
         The only class that counts as adversarial; every class but the label unless given.
+    threat
+        Which changes count, and in which units, as ``"mask{box=8+8+5+5}"``: anchor and domain are
+        inputs, the radius is in the threat's units.
     upper
         A distance known to hold an adversarial point: where the search may stop looking.
     time_limit
@@ -202,9 +206,10 @@ def certify(network: Network, anchor: Anchor, **options: Unpack[CertifyOptions])
         Ctrl-C; its `found` is the certificate of the largest radius so far.
     """
     check_options("certify", options, CertifyOptions.__annotations__)
-    domain, norm = options.get("domain") or Domain(), norm_of(options.get("norm", LINF))
-    anchor = as_asked(network, anchor, domain)
-    query = Query(network, anchor, domain, norm, target=options.get("target"))
+    query = asked(
+        network, anchor, options.get("domain"), options.get("threat"),
+        norm=options.get("norm", LINF), target=options.get("target"),
+    )  # fmt: skip
     resources = current().telling(options.get("progress", quiet))
     method = options.get("method", "crown")
     check_known("method", method, METHODS)

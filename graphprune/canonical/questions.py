@@ -106,6 +106,8 @@ def _above(network: Network, *steps: tuple[str, NDArray[np.generic]]) -> Network
     """
     given = network if speaks_for_itself(network) else with_own_source(network)
     source = given.source
+    if source.entry is not None:
+        return source.entry.before(_above(source.entry.behind, *steps))
     proto = onnx.ModelProto()
     proto.CopyFrom(source.proto)
     graph = proto.graph

@@ -84,6 +84,7 @@ class EvaluateOptions:
     target: int | None = again(Settings, "target")
     margin: float = again(Settings, "margin")
     threshold: float | None = again(Settings, "threshold")
+    threat: str | None = again(Settings, "threat")
     limit: int | None = field(
         default=None, metadata=option("Only the first N anchors.", "--limit", least=1)
     )
@@ -207,7 +208,9 @@ def evaluate(options: EvaluateOptions) -> int:
     _check(options, settings)
     shapes = parse_shapes(settings.fix_shape)
     networks = (
-        as_classifier(load(model, output=settings.output, fix_shape=shapes), settings.threshold)
+        settings.prepared(
+            as_classifier(load(model, output=settings.output, fix_shape=shapes), settings.threshold)
+        )
         for model in options.models
     )
     jobs = [Job(n, _anchors(options, n, settings, indices)) for n in networks]
@@ -363,7 +366,9 @@ def _anchors(
         if wrong:
             raise AnchorError(f"--index {wrong[0]}: the file has anchors 0 to {len(found) - 1}")
         found = [found[i] for i in dict.fromkeys(indices)]
-    return found[: options.limit]
+    found = found[: options.limit]
+    settings.check_anchors(found)
+    return found
 
 
 def _print(document: dict[str, Any]) -> None:

@@ -79,14 +79,16 @@ class OptOptions:
     anchors: list[str] | None = field(
         default=None,
         metadata=option(
-            "Points: .npz, .npy, IDX, .csv or PNG.", "--anchors", needs=("passes", "sequential")
+            "Points: .npz, .npy, IDX, .csv or PNG.",
+            "--anchors",
+            needs=("passes", "sequential", "threat"),
         ),
     )
     labels: str | None = again(EvaluateOptions, "labels", needs=("anchors",))
     index: int = field(
         default=0, metadata=option("Which anchor.", "--index", least=0, needs=("anchors",))
     )
-    domain: str = again(EvaluateOptions, "domain", needs=("anchors", "box"))
+    domain: str = again(EvaluateOptions, "domain", needs=("anchors", "box", "threat"))
     box: str | None = field(
         default=None,
         metadata=option(
@@ -95,6 +97,12 @@ class OptOptions:
             "--box",
             needs=("passes", "sequential"),
         ),
+    )
+    threat: str | None = again(
+        Settings,
+        "threat",
+        help="Write the network of a threat model's variables: normalise for raw units; the others"
+        " are about one anchor.",
     )
     provider: str = again(Settings, "provider")
     threads: int = again(Settings, "threads", help="Of ONNX Runtime.")
@@ -156,8 +164,11 @@ def opt(options: OptOptions) -> int:
             output=options.output_name,
             fix_shape=parse_shapes(options.fix_shape or ()),
         )
+        if options.threat is not None:
+            network, anchor, domain = _behind_threat(options, network, domain)
+        else:
+            anchor = _anchor(options, network, domain) if options.anchors else None
         box = None if options.box is None else read_box(options.box, network, domain)
-        anchor = _anchor(options, network, domain) if options.anchors else None
         try:
             result = pipeline.run(
                 network, anchor, domain=domain, box=box, verify=options.verify_each,
@@ -166,7 +177,7 @@ def opt(options: OptOptions) -> int:
         except OSError as error:
             raise OutputError(f"--dump {options.dump}: {error.strerror}") from None
         times, why = None, ""
-        if lowered or not pipeline.exact:
+        if lowered or not pipeline.exact or (options.threat and not texts):
             proto = written(result.network, lowered=lowered, keep_outputs=options.keep_outputs)
         else:
             proto, why, times = no_slower(
@@ -182,8 +193,12 @@ def opt(options: OptOptions) -> int:
         if not options.quiet:
             if untouched(result.network) and not lowered:
                 said = UNTOUCHED
+            elif options.threat and not texts:
+                said = f"the network behind the threat '{options.threat}'"
             else:
                 said = WHOLE.format(why) if why else compare(network, result.network, proto, times)
+                if why and options.threat:
+                    said = said.replace("the file", "the threat's network", 1)
             # Not between the bytes of the model.
             stream = sys.stderr if options.output == STDOUT else sys.stdout
             print(f"{options.output}: {said}", file=stream)
@@ -201,6 +216,39 @@ def _anchor(options: OptOptions, network: "Network", domain: "Domain") -> "Ancho
     if options.index >= len(found):
         raise AnchorError(f"--index {options.index}: the file has anchors 0 to {len(found) - 1}")
     return found[options.index]
+
+
+def _behind_threat(
+    options: OptOptions, network: "Network", domain: "Domain"
+) -> "tuple[Network, Anchor | None, Domain]":
+    """The network of a threat's variables, and the anchor and domain of these."""
+    from dataclasses import replace
+
+    import numpy as np
+
+    from graphprune.errors import GraphpruneError
+    from graphprune.ir.export import with_own_source
+    from graphprune.ir.front import in_front
+    from graphprune.threats import Threat
+
+    if options.keep_outputs:
+        raise GraphpruneError("--keep-outputs keeps outputs of the file itself: not with --threat")
+    threat = Threat.parse(str(options.threat))
+    network = threat.prepared(network, domain)
+    anchor = _anchor(options, network, domain) if options.anchors else None
+    if threat.local:
+        if anchor is None:
+            raise GraphpruneError(f"--threat {threat} is about one anchor: give --anchors FILE")
+        threat.check_anchors([anchor])
+        found = threat.front(anchor, domain)
+        if found is not None:
+            front, domain = found
+            network = in_front(network, front)
+            anchor = replace(anchor, x=np.zeros(front.shape))
+    made = with_own_source(network)
+    for key, value in threat.to_json().items():
+        made.model.metadata_props[f"graphprune.{key}"] = value
+    return made, anchor, domain
 
 
 def read_box(text: str, network: "Network", domain: "Domain") -> "Box":

@@ -1,4 +1,4 @@
-"""``passes``: every pass, its options and defaults; or one of them in full."""
+"""``passes``: every pass and threat model, its options and defaults; or one of them in full."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -8,12 +8,14 @@ from graphprune.errors import check_known
 
 if TYPE_CHECKING:
     from graphprune.passes.base import Pass
+    from graphprune.threats import ThreatModel
 
 
 def _complete(incomplete: str) -> list[str]:
     from graphprune.pipeline.text import known_passes
+    from graphprune.threats import known_threats
 
-    return [name for name in known_passes() if name.startswith(incomplete)]
+    return [name for name in (*known_passes(), *known_threats()) if name.startswith(incomplete)]
 
 
 def register(app: typer.Typer) -> None:
@@ -23,28 +25,54 @@ def register(app: typer.Typer) -> None:
     def passes(
         name: Annotated[
             str | None,
-            typer.Argument(help="All about this pass alone.", autocompletion=_complete),
+            typer.Argument(
+                help="All about this pass or threat model alone.", autocompletion=_complete
+            ),
         ] = None,
     ) -> None:
-        """Every pass with its options and defaults."""
+        """Every pass and threat model with its options and defaults."""
         from graphprune.pipeline.text import known_passes
+        from graphprune.threats import known_threats
 
-        known = known_passes()
+        known, threats = known_passes(), known_threats()
         if name is not None:
-            check_known("pass", name, known)
+            if name in threats:
+                _print_threat(name, threats[name], whole=True)
+                return
+            check_known("pass or threat model", name, [*known, *threats])
             _print(name, known[name], whole=True)
             return
         for each, cls in sorted(known.items()):
             _print(each, cls, whole=False)
             print()
+        print("Threat models, for --threat:\n")
+        for each, model in sorted(threats.items()):
+            _print_threat(each, model, whole=False)
+            print()
 
 
 def _print(name: str, cls: "type[Pass]", *, whole: bool) -> None:
     """Print the first paragraph of a pass, or everything that it says of itself."""
+    _print_options(name, cls, whole=whole)
+    print(f"    keeps the function: {cls.promise}")
+    for role in ("needs", "keeps"):
+        kinds_of = sorted(kind.__name__ for kind in getattr(cls, role, ()))
+        if kinds_of:
+            print(f"    {role}: {', '.join(kinds_of)}")
+
+
+def _print_threat(name: str, cls: "type[ThreatModel]", *, whole: bool) -> None:
+    """Print the first paragraph of a threat model, or everything that it says of itself."""
+    _print_options(name, cls, whole=whole)
+    print(f"    {cls.kind}")
+
+
+def _print_options(name: str, cls: type, *, whole: bool) -> None:
+    """Print a name, what its docstring says, and its options."""
     import dataclasses
     import inspect
 
-    from graphprune.pipeline.text import describe_type, option_types
+    from graphprune.option_text import describe_type, option_types
 
     text = inspect.getdoc(cls) or ""
     first = text.split("\n\n")[0].replace("\n", " ")
@@ -52,12 +80,10 @@ def _print(name: str, cls: "type[Pass]", *, whole: bool) -> None:
     for line in text.splitlines() if whole else [first]:
         print(f"  {line}".rstrip())
     kinds = option_types(cls)
-    for field in dataclasses.fields(cls):  # type: ignore[arg-type]
+    for field in dataclasses.fields(cls):
         default = field.default
-        shown = "none" if default in (None, ()) else default
-        print(f"    {field.name}={shown}  ({describe_type(kinds[field.name])})")
-    print(f"    keeps the function: {cls.promise}")
-    for role in ("needs", "keeps"):
-        kinds_of = sorted(kind.__name__ for kind in getattr(cls, role, ()))
-        if kinds_of:
-            print(f"    {role}: {', '.join(kinds_of)}")
+        kind = describe_type(kinds[field.name])
+        if default is dataclasses.MISSING:
+            print(f"    {field.name}=...  ({kind})")
+        else:
+            print(f"    {field.name}={'none' if default in (None, ()) else default}  ({kind})")

@@ -59,6 +59,12 @@ class VerifyOptions:
         help="Output that Y stands for; default: the only float one, or all in order if they fit.",
     )
     fix_shape: list[str] | None = field(default=None, metadata=FIX_SHAPE)
+    threat: str | None = again(
+        Settings,
+        "threat",
+        help="Units of the property: normalise{mean=.. std=..} where the file takes normalised"
+        " inputs and X is raw.",
+    )
     save_images: str | None = field(
         default=None,
         metadata=option(
@@ -137,7 +143,7 @@ def _asked(options: VerifyOptions) -> dict[str, Any]:
     return {
         "model": options.model, "output": options.output, "fix_shape": options.fix_shape or [],
         "save_images": options.save_images, "seed": options.seed, "threads": options.threads,
-        "provider": options.provider,
+        "provider": options.provider, "threat": options.threat,
     }  # fmt: skip
 
 

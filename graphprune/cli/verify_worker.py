@@ -22,7 +22,7 @@ class Decider:
     ----------
     options
         Values of the command's options `model`, `output`, `fix_shape`, `save_images`, `seed`,
-        `threads` and `provider`.
+        `threads`, `provider` and `threat`.
     """
 
     def __init__(self, options: dict[str, Any]) -> None:
@@ -65,8 +65,27 @@ class Decider:
             options = self.options
             shapes = parse_shapes(options["fix_shape"])
             known = network_for(options["model"], question, options["output"], fix_shape=shapes)
+            known = _in_units(known, options["threat"])
             self._networks[key] = known
         return known
+
+
+def _in_units(network: Any, text: str | None) -> Any:
+    """The network of inputs in the units of a threat; a property says itself what may change."""
+    if text is None:
+        return network
+    from math import inf
+
+    from graphprune.region import Domain
+    from graphprune.threats import Threat
+
+    threat = Threat.parse(text)
+    if threat.local:
+        raise GraphpruneError(
+            f"--threat {text}: a property says itself which inputs may change: verify takes units"
+            " alone, as normalise{mean=.. std=..}"
+        )
+    return threat.prepared(network, Domain(-inf, inf))
 
 
 def _tell(parent: Parent, number: int, text: object) -> None:

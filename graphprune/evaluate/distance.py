@@ -1,15 +1,17 @@
 """d_bnd: the exact distance to the decision boundary, as an interval with a status."""
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from time import monotonic
-from typing import Any, Literal, TypedDict, Unpack
+from typing import Any, Literal, Self, TypedDict, Unpack
 
 import numpy as np
 
 from graphprune.attacks.attack import Attack, Effort, closest_adversarial
-from graphprune.attacks.confirm import Witness
+from graphprune.attacks.confirm import Witness, searched, told
+from graphprune.backends.boxes import by_halving
 from graphprune.backends.choose import attempt, survive
 from graphprune.backends.protocol import (
     RELATIVE,
@@ -27,9 +29,9 @@ from graphprune.evaluate.warm import warm_search
 from graphprune.ir import Network, Query
 from graphprune.notebook import shown
 from graphprune.progress import Interrupted, Progress, quiet
-from graphprune.region import LINF, Anchor, Domain, norm_of
-from graphprune.runtime.original import as_asked
+from graphprune.region import LINF, Anchor, Domain
 from graphprune.runtime.resources import Resources, current
+from graphprune.threats import ThreatLike, asked
 from graphprune.transforms.matrix import matrix_bytes
 
 Status = Literal["exact", "interval", "robust"]
@@ -79,6 +81,10 @@ class Distance:
     nodes: int
     seconds: float
     trace: Trace | None = None
+
+    def with_point(self, change: Callable[[Witness], Witness]) -> Self:
+        """The same with its point, if there is one, changed."""
+        return self if self.witness is None else replace(self, witness=change(self.witness))
 
     def __repr__(self) -> str:
         ends = [self.lower] if self.status == "robust" else [self.lower, self.upper]
@@ -186,6 +192,7 @@ class DistanceOptions(TypedDict, total=False):
     norm: str
     radius: float | None
     target: int | None
+    threat: ThreatLike | None
     solver: str
     time_limit: float
     threads: int
@@ -220,6 +227,9 @@ def distance(network: Network, anchor: Anchor, **options: Unpack[DistanceOptions
         otherwise status ``robust``.
     target
         The only class that counts as adversarial; every class but the label unless given.
+    threat
+        Which changes count, and in which units, as ``"mask{box=8+8+5+5}"``: anchor, domain and
+        point are inputs, the distance is in the threat's units.
     solver
         ``auto`` (the default), ``search``, ``scip`` or that of a plugin.
     time_limit
@@ -261,10 +271,10 @@ def distance(network: Network, anchor: Anchor, **options: Unpack[DistanceOptions
         Ctrl-C; its `found` is the interval reached.
     """
     check_options("distance", options, DistanceOptions.__annotations__)
-    domain = options.get("domain") or Domain()
-    anchor = as_asked(network, anchor, domain)
-    norm = norm_of(options.get("norm", LINF))
-    query = Query(network, anchor, domain, norm, target=options.get("target"))
+    query = asked(
+        network, anchor, options.get("domain"), options.get("threat"),
+        norm=options.get("norm", LINF), target=options.get("target"),
+    )  # fmt: skip
     memory, time_limit = options.get("memory", 2.0), options.get("time_limit", np.inf)
     if not time_limit >= 0 or not memory > 0:
         raise GraphpruneError("time_limit must be at least 0, memory positive")
@@ -275,16 +285,23 @@ def distance(network: Network, anchor: Anchor, **options: Unpack[DistanceOptions
         workers=options.get("workers", 1),
         progress=options.get("progress", quiet),
     )
-    return exact_distance(query, resources.within(time_limit), _settings_of(options))
+    try:
+        found = exact_distance(query, resources.within(time_limit), _settings_of(options))
+    except Interrupted as stopped:
+        if isinstance(stopped.found, Distance):
+            stopped.found = stopped.found.with_point(partial(told, query))
+        raise
+    return found.with_point(partial(told, query))
 
 
 def _settings_of(options: DistanceOptions) -> DistanceSettings:
+    attack = options.get("known_attack")
     return DistanceSettings(
         options.get("radius"),
         options.get("solver", "auto"),
         options.get("gap", RELATIVE),
         options.get("record", False),
-        options.get("known_attack"),
+        None if attack is None else attack.with_point(searched),
         options.get("known_certificate"),
         options.get("before"),
     )
@@ -393,7 +410,7 @@ def _first(interval: DistanceInterval, resources: Resources, settings: DistanceS
 
     if settings.certificate is not None:
         interval.raise_lower(settings.certificate.radius, certified=True)
-    if settings.solver == "scip" or not query.network.piecewise_linear:
+    if settings.solver == "scip" or by_halving(query):
         take("standard")
         prove()
         return

@@ -81,7 +81,8 @@ def work(task: Task, anchor: Anchor, settings: Settings, known: Known) -> Result
     model = task.model
     with _early.task():
         if model not in _networks:
-            _networks[model] = from_proto(onnx.load_model_from_string(_models[model]))
+            network = from_proto(onnx.load_model_from_string(_models[model]))
+            _networks[model] = settings.prepared(network)
         progress = _pulsed(_listener[0], task) if _listener else quiet
         with using(settings.resources(progress)):
             return perform(_networks[model], anchor, task, settings, known, progress)

@@ -18,6 +18,7 @@ def pack(points: Points) -> bytes:
     """Bytes of (metric, witness) pairs; inverse of `unpack`."""
     buffer = io.BytesIO()
     arrays: dict[str, Any] = {f"x{i}": w.x for i, (_, w) in enumerate(points)}
+    arrays |= {f"z{i}": w.searched for i, (_, w) in enumerate(points) if w.searched is not None}
     facts = [[metric, w.distance, w.target] for metric, w in points]
     np.savez_compressed(buffer, facts=np.array(json.dumps(facts)), **arrays)
     return buffer.getvalue()
@@ -27,7 +28,7 @@ def unpack(data: bytes) -> Points:
     with np.load(io.BytesIO(data), allow_pickle=False) as archive:
         facts = json.loads(str(archive["facts"]))
         return [
-            (metric, Witness(archive[f"x{i}"], distance, target))
+            (metric, Witness(archive[f"x{i}"], distance, target, archive.get(f"z{i}")))
             for i, (metric, distance, target) in enumerate(facts)
         ]
 

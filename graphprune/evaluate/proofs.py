@@ -36,6 +36,8 @@ def checkable(network: Network) -> Model:
         The checker does not read such a model, or reads it differently.
     """
     source = network.source
+    if source.entry is not None:
+        raise GraphpruneError("certificates are about model files, not about a threat in front")
     if source.path is None:
         raise GraphpruneError("certificates are about model files; save the model first")
     model = read_model(source.path)

@@ -4,8 +4,8 @@ The other files of this package import this one, and it imports none of theirs b
 the distance and the certificate's own types.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from graphprune.attacks.attack import Attack
@@ -234,6 +234,20 @@ class Result:
                 return point
         return None
 
+    def with_point(self, change: Callable[[Witness], Witness]) -> "Result":
+        """The same with the concrete point behind it, if there is one, changed."""
+        found = self.found
+        if isinstance(found, Attack | Distance):
+            return replace(self, found=found.with_point(change))
+        if not isinstance(found, EstimateResult) or not isinstance(found.answer, Answer):
+            return self
+        answer = found.answer
+        if answer.witness is None:
+            return self
+        return replace(
+            self, found=replace(found, answer=replace(answer, witness=change(answer.witness)))
+        )
+
     @property
     def proof(self) -> Proof | None:
         """The proof of a d_bnd, where a certificate is asked for."""
@@ -314,3 +328,9 @@ class Known:
             elif isinstance(result.found, CertifiedRadius):
                 certificate = result.found.certificate
         return cls(attack, certificate)
+
+    def with_points(self, change: Callable[[Witness], Witness]) -> "Known":
+        """The same with all points changed."""
+        attack = None if self.attack is None else self.attack.with_point(change)
+        interval = None if self.interval is None else self.interval.with_point(change)
+        return replace(self, attack=attack, interval=interval)

@@ -5,7 +5,7 @@ fields.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from enum import StrEnum
 from math import inf
 from typing import TYPE_CHECKING, Any, cast, get_args
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from graphprune.bounds import Method
     from graphprune.ir import Network, Query
     from graphprune.region import Anchor, Domain, Norm
+    from graphprune.threats import Threat
 
 
 class Metric(StrEnum):
@@ -63,6 +64,12 @@ def _solvers() -> Sequence[str]:
     from graphprune.backends.choose import solvers
 
     return solvers()
+
+
+def _threats() -> Sequence[str]:
+    from graphprune.threats import known_threats
+
+    return tuple(known_threats())
 
 
 def _unit_domain() -> "Domain":
@@ -115,6 +122,9 @@ class Settings:
         Score by which another class must be above the label's to count as adversarial.
     threshold
         For a network with one output: class 1 is where the output is above it.
+    threat
+        The changes that count and their units, a text in place of the object too; None: all
+        elements of the file's own input.
     certificate
         Prove every d_bnd for ``graphprune check``; the lower end is then what is proven.
     threads
@@ -212,6 +222,16 @@ class Settings:
             "--threshold",
         ),
     )
+    threat: "Threat | None" = field(
+        default=None,
+        metadata=option(
+            "Changes that count, and their units: normalise, scale, mask, patch, brightness, ...;"
+            " graphprune passes lists them.",
+            "--threat",
+            metavar="SPEC",
+            suggestions=_threats,
+        ),
+    )
     certificate: bool = False
     threads: int = field(default=1, metadata=option("Per worker.", "--threads", least=1))
     provider: Provider = field(
@@ -234,6 +254,15 @@ class Settings:
         from graphprune.region import norm_of
 
         object.__setattr__(self, "norm", norm_of(self.norm))
+        if self.threat is not None:
+            from graphprune.threats import threat_of
+
+            object.__setattr__(self, "threat", threat_of(self.threat))
+            if self.certificate:
+                raise GraphpruneError(
+                    "a certificate is about a file and the whole domain, not about a threat: for"
+                    " units and scales write the network with graphprune opt --threat first"
+                )
         if self.margin and self.certificate:
             raise GraphpruneError("a certificate is about decisions, which know no margin")
         if self.target is not None and self.certificate:
@@ -254,7 +283,17 @@ class Settings:
         from graphprune.ir import Query
 
         asked = with_margin(network, anchor.label, self.margin)
-        return Query(asked, anchor, self.domain, self.norm, self.seed, self.target)
+        query = Query(asked, anchor, self.domain, self.norm, self.seed, self.target)
+        return query if self.threat is None else self.threat.ask(query)
+
+    def prepared(self, network: "Network") -> "Network":
+        """A file's network in the units of the threat, checked against it."""
+        return network if self.threat is None else self.threat.prepared(network, self.domain)
+
+    def check_anchors(self, anchors: Sequence["Anchor"]) -> None:
+        """Refuse anchors in other units than the threat's."""
+        if self.threat is not None:
+            self.threat.check_anchors(anchors)
 
     def resources(self, progress: Progress = quiet) -> Resources:
         """The resources of a task; its deadline is its own, the memory of workers the run's."""
@@ -265,7 +304,7 @@ class Settings:
 
     def to_json(self) -> dict[str, Any]:
         """For the document; infinite ends of the domain as null, both of them as one."""
-        settings = asdict(self)
+        settings = asdict(replace(self, threat=None))
         for name in ("time_limit", "radius"):
             if settings[name] == inf:  # the same as none
                 settings[name] = None
@@ -274,7 +313,8 @@ class Settings:
         for name in ("fix_shape", "target", "margin", "threshold"):
             if settings[name] in ((), None, 0.0):
                 del settings[name]
-        return settings
+        del settings["threat"]
+        return settings if self.threat is None else settings | self.threat.to_json()
 
     @classmethod
     def from_json(cls, settings: Mapping[str, Any]) -> "Settings":
@@ -283,6 +323,10 @@ class Settings:
         values |= {k: tuple(v) for k, v in values.items() if isinstance(v, list)}
         if "domain" in settings:
             values["domain"] = domain_of(settings)
+        if "threat" in settings:
+            from graphprune.threats import Threat
+
+            values["threat"] = Threat.from_json(settings)
         return cls(**values)
 
     def numbers(self) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from graphprune.ir import Network
 from graphprune.region import Domain
 from graphprune.region.arrays import as_array
 from graphprune.runtime.provider import Provider
+from graphprune.threats import ThreatLike
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -117,6 +118,7 @@ class EvaluateSettings(TypedDict, total=False):
     target: int | None
     margin: float
     threshold: float | None
+    threat: ThreatLike | None
     threads: int
     provider: Provider
     workers: int
@@ -149,8 +151,9 @@ def evaluate(
         Hears how the run goes.
     settings
         ``metrics``, of ``"adv"``, ``"rob"``, ``"bnd"`` (all of them unless given); and ``domain``,
-        ``norm``, ``radius``, ``target``, ``margin``, ``threshold``, ``method``, ``effort``,
-        ``solver``, ``estimates``, ``time_limit`` (seconds per point and metric), ``seed``,
+        ``norm``, ``radius``, ``target``, ``margin``, ``threshold``, ``threat`` (a text as
+        ``"mask{box=8+8+5+5}"``), ``method``, ``effort``, ``solver``, ``estimates``,
+        ``time_limit`` (seconds per point and metric), ``seed``,
         ``workers``, ``threads``, ``memory``, ``provider``.
 
     Returns
@@ -176,9 +179,10 @@ def evaluate(
             f"evaluate takes a network, as of gp.load(path), not {type(network).__name__}"
         )
     chosen = _settings_of(settings)
-    network = as_classifier(network, chosen.threshold)
+    network = chosen.prepared(as_classifier(network, chosen.threshold))
     labels = None if y is None else as_array(y)
     anchors = made_anchors(as_array(x), labels, network, chosen.domain, "x")
+    chosen.check_anchors(anchors)
     outcome = run_evaluate([Job(network, anchors)], chosen, run_dir=run_dir, watch=watch)
     if outcome.failure is not None:
         raise outcome.failure

@@ -4,11 +4,13 @@ import json
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Literal
 
 import numpy as np
 
 from graphprune.attacks.attack import Attack, closest_adversarial
+from graphprune.attacks.confirm import searched, told
 from graphprune.bounds import Boxes, pre_activation_bounds
 from graphprune.bounds.certify import Certificate, certified_radius
 from graphprune.clock import processor_seconds
@@ -103,6 +105,10 @@ def _performed(
 ) -> Result:
     try:
         query, resources = settings.query(network, anchor), settings.resources(progress)
+    except GraphpruneError as error:
+        return Result(Failure(str(error)))
+    point, known = partial(told, query), known.with_points(searched)
+    try:
         if task.spec is not None:
             first = known.attack or Attack(None, 0.0, settings.norm)
             result = Result(estimate(query, settings, task.spec, task.metric, first, progress))
@@ -111,10 +117,10 @@ def _performed(
             result = _METRICS[task.metric](query, settings, known, limited)
         # NaN must never be kept as a result: neither documents nor stores could hold it.
         json.dumps(value_of(result), allow_nan=False)
-        return result
+        return result.with_point(point)
     except Interrupted as stopped:
         # The result so far is true; the task is done again when the run is resumed.
-        return _unfinished(task, stopped)
+        return _unfinished(task, stopped).with_point(point)
     except GraphpruneError as error:
         return Result(Failure(str(error)))
     except MemoryError:

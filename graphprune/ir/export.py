@@ -160,7 +160,7 @@ def with_own_source(network: Network) -> Network:
     proto = to_proto(network, head=False)
     old = network.source
     digest = hashlib.sha256(proto.SerializeToString()).hexdigest()
-    return Network(network.model, replace(old, proto=proto, path=None, sha256=digest))
+    return Network(network.model, replace(old, proto=proto, path=None, sha256=digest, entry=None))
 
 
 def speaks_for_itself(network: Network) -> bool:

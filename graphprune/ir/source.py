@@ -4,13 +4,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 
 from graphprune.ir.external import has_external
+
+if TYPE_CHECKING:
+    from graphprune.ir.front import Entry
 
 
 @dataclass(frozen=True)
@@ -185,6 +188,8 @@ class Source:
         one after the other.
     origin
         The file that this or the network before its rewrites was loaded from.
+    entry
+        Where a threat model's graph stands in front of the file: points go through it first.
     """
 
     proto: onnx.ModelProto
@@ -201,6 +206,13 @@ class Source:
     parts: tuple[InputPart, ...] = ()
     dropped: bool = False
     origin: Origin | None = None
+    entry: "Entry | None" = None
+
+    def rounded(self, points: NDArray[np.floating]) -> NDArray[np.floating]:
+        """The nearest points (N, *sample) that the file can be given."""
+        if self.entry is not None:
+            return self.entry.rounded(points)
+        return points.astype(self.dtype)
 
     @property
     def inputs(self) -> tuple[InputPart, ...]:

@@ -24,8 +24,11 @@ log = logging.getLogger("graphprune")
 def run_original(network: Network, x: NDArray[np.floating]) -> NDArray[np.floating]:
     """Logits (N, classes) of points (N, *sample) by the original model in ONNX Runtime.
 
-    A fixed batch is filled up with copies; an absent one is run point by point.
+    A fixed batch is filled up with copies; an absent one is run point by point. Points of a threat
+    model go through it to the network behind.
     """
+    if network.source.entry is not None:
+        return run_original(network.source.entry.behind, network.source.entry.image(x))
     session = network.cached(
         ("original", "cpu"), lambda: _executable(network.source, network.source.proto)
     )
@@ -58,6 +61,8 @@ def run_file(network: Network, x: NDArray[np.floating]) -> NDArray[np.floating]:
         The file's output is no tensor, or ONNX Runtime cannot run it.
     """
     source = network.source
+    if source.entry is not None:
+        return run_file(source.entry.behind, source.entry.image(x))
     if source.file_output == source.output_name:
         return run_original(network, x)
     session = network.cached(("file", "cpu"), lambda: _executable(source, _whole(network)))

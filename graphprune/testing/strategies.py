@@ -20,8 +20,9 @@ from onnx import TensorProto, helper, numpy_helper
 from graphprune.canonical import from_proto
 from graphprune.errors import GraphpruneError
 from graphprune.ir import Network, Segment
+from graphprune.option_text import option_choices, option_types
 from graphprune.pipeline import Pipeline
-from graphprune.pipeline.text import known_passes, option_choices, option_types
+from graphprune.pipeline.text import known_passes
 from graphprune.region import Anchor
 from graphprune.runtime.original import run_original
 from graphprune.testing.arrays import factors, points, weights

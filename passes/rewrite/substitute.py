@@ -5,7 +5,8 @@ from typing import Annotated, ClassVar
 
 from graphprune.attacks.attack import Attack
 from graphprune.bounds import Method
-from graphprune.passes.base import Facts, OneOf, Promise, State, register_pass
+from graphprune.option_text import OneOf
+from graphprune.passes.base import Facts, Promise, State, register_pass
 from graphprune.passes.substitution import Substitution
 from graphprune.substitutes import replacements, scores
 

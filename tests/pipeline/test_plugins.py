@@ -112,6 +112,25 @@ def test_the_documented_plugin_works(tmp_path: Path) -> None:
     assert np.allclose(got, got[2], atol=1e-5)
 
 
+def test_the_documented_threat_model_works(tmp_path: Path) -> None:
+    install(tmp_path, documented(), entry_points())
+    listed = graphprune(tmp_path, "passes", "acme-tint")
+    assert "most=1.0  (float)" in listed.stdout, listed.stderr
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["y"])]
+    graph = helper.make_graph(
+        nodes, "m", [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 2])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 2])],
+        [numpy_helper.from_array(np.array([[1, -1], [-1, 1]], np.float32), "w")],
+    )  # fmt: skip
+    model = helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 17)])
+    (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
+    np.savez(tmp_path / "x.npz", x=np.array([[0.6, 0.3]], np.float32))
+    done = graphprune(
+        tmp_path, "distance", "m.onnx", "--anchors", "x.npz", "--threat", "acme-tint{most=0.5}"
+    )
+    assert "0.15000" in done.stdout, done.stderr
+
+
 def test_the_documented_edit_of_the_graph_works(tmp_path: Path) -> None:
     install(tmp_path, documented(), entry_points())
     (tmp_path / "m.onnx").write_bytes(custom_model().SerializeToString())

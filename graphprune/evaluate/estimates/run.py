@@ -19,8 +19,9 @@ from graphprune.evaluate.estimates.substitute import Substituted
 from graphprune.evaluate.results import Answer, EstimateResult, Failure
 from graphprune.evaluate.settings import Metric, Settings
 from graphprune.ir import Query
+from graphprune.option_text import build, split
 from graphprune.pipeline import Pipeline
-from graphprune.pipeline.text import build, known_passes, split
+from graphprune.pipeline.text import known_passes
 from graphprune.progress import Progress, quiet
 
 
