@@ -180,6 +180,8 @@ class DistanceSettings:
             raise GraphpruneError(
                 f"the known attack's point is of class {point.target}, which is not asked about"
             )
+        if point is not None and not query.domain.contains(point.x.reshape(query.anchor.x.shape)):
+            raise GraphpruneError("the known attack's point is not among those asked about")
         only = None if self.certificate is None else self.certificate.target
         if only is not None and only != query.target:
             raise GraphpruneError(f"the known certificate is about class {only} alone")
@@ -244,8 +246,8 @@ def distance(network: Network, anchor: Anchor, **options: Unpack[DistanceOptions
         GiB that the open cases of the search may take, or SCIP; 2 unless given. Where they are not
         enough, the result is the interval reached.
     known_attack, known_certificate
-        Results of :func:`attack` and :func:`certify` for the same network, anchor, domain, norm
-        and target.
+        Results of :func:`attack` and :func:`certify` for the same network, anchor, domain,
+        threat, norm and target.
     record
         Keep a `trace` for a certificate, which is about ``linf``.
     gap
@@ -275,18 +277,9 @@ def distance(network: Network, anchor: Anchor, **options: Unpack[DistanceOptions
         network, anchor, options.get("domain"), options.get("threat"),
         norm=options.get("norm", LINF), target=options.get("target"),
     )  # fmt: skip
-    memory, time_limit = options.get("memory", 2.0), options.get("time_limit", np.inf)
-    if not time_limit >= 0 or not memory > 0:
-        raise GraphpruneError("time_limit must be at least 0, memory positive")
-    resources = replace(
-        current(),
-        memory=int(memory * 2**30),
-        threads=options.get("threads", 1),
-        workers=options.get("workers", 1),
-        progress=options.get("progress", quiet),
-    )
+    resources, settings = _resources_of(options), _settings_of(options, query)
     try:
-        found = exact_distance(query, resources.within(time_limit), _settings_of(options))
+        found = exact_distance(query, resources, settings)
     except Interrupted as stopped:
         if isinstance(stopped.found, Distance):
             stopped.found = stopped.found.with_point(partial(told, query))
@@ -294,8 +287,25 @@ def distance(network: Network, anchor: Anchor, **options: Unpack[DistanceOptions
     return found.with_point(partial(told, query))
 
 
-def _settings_of(options: DistanceOptions) -> DistanceSettings:
-    attack = options.get("known_attack")
+def _resources_of(options: DistanceOptions) -> Resources:
+    memory, time_limit = options.get("memory", 2.0), options.get("time_limit", np.inf)
+    if not time_limit >= 0 or not memory > 0:
+        raise GraphpruneError("time_limit must be at least 0, memory positive")
+    return replace(
+        current(),
+        memory=int(memory * 2**30),
+        threads=options.get("threads", 1),
+        workers=options.get("workers", 1),
+        progress=options.get("progress", quiet),
+    ).within(time_limit)
+
+
+def _settings_of(options: DistanceOptions, query: Query) -> DistanceSettings:
+    attack, entry = options.get("known_attack"), query.network.source.entry
+    if attack is not None and attack.witness is not None:
+        behind = entry is not None and entry.local
+        if behind != (attack.witness.searched is not None):
+            raise GraphpruneError("the known attack is on another threat than the one asked about")
     return DistanceSettings(
         options.get("radius"),
         options.get("solver", "auto"),

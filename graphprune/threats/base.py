@@ -24,7 +24,7 @@ class ThreatModel(ABC):
     """
 
     name: ClassVar[str]
-    # What kind of model it is, in a few words for lists.
+    # The kind of model in a few words, for lists.
     kind: ClassVar[str]
 
     def check(self, shape: Shape, domain: Domain) -> None:  # noqa: B027

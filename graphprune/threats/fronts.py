@@ -131,7 +131,7 @@ class AlongDirections:
     steps
         (k, *sample): the columns of B.
     clipped
-        Whether each end of the domain can be left: the others need no clipping.
+        True for an end of the domain that can be left: the others need no clipping.
     """
 
     anchor: Floats

@@ -193,7 +193,7 @@ class Threat:
         return AlongDirections(x, steps, domain, clipped), Domain(lower, upper)
 
 
-# What functions take for a threat.
+# The forms in which functions take a threat.
 ThreatLike = Threat | ThreatModel | str
 
 
@@ -223,7 +223,7 @@ def asked(
     Raises
     ------
     GraphpruneError
-        What is asked does not fit the network.
+        The question does not fit the network.
     AnchorError
         The anchor does not.
     """
@@ -238,7 +238,7 @@ def asked(
 
 
 def _saturated(x: Floats, step: Floats, domain: Domain) -> tuple[float, float]:
-    """How far back and forth a direction changes anything, rounded up."""
+    """The farthest that a direction changes anything, back and forth, rounded up."""
     low, high = domain.box(x.shape)
     moves = step != 0.0
     s, up, down = step[moves], (high - x)[moves], (x - low)[moves]

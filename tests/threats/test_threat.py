@@ -447,6 +447,22 @@ def test_a_threat_is_a_text_a_model_or_itself() -> None:
         threat_of(3)  # type: ignore[arg-type]
 
 
+def test_what_is_known_must_be_of_the_same_threat(
+    tiny: gp.Network, images: list[gp.Anchor]
+) -> None:
+    plain = gp.attack(tiny, images[0], effort="fast")
+    scaled = gp.attack(tiny, images[0], effort="fast", threat="scale{by=0.5}")
+    for known, threat, said in (
+        (plain, "scale{by=0.5}", "on another threat"),
+        (scaled, None, "on another threat"),
+        (plain, "patch", "not among those asked about"),
+    ):
+        with pytest.raises(GraphpruneError, match=said):
+            gp.distance(tiny, images[0], threat=threat, known_attack=known)
+    again = gp.distance(tiny, images[0], threat="scale{by=0.5}", known_attack=scaled)
+    assert again.status == "exact"
+
+
 def test_settings_know_their_threat() -> None:
     chosen = Settings(threat="scale{by=2+3}")  # type: ignore[arg-type]
     again = Settings.from_json(chosen.to_json())
