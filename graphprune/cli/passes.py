@@ -45,7 +45,7 @@ def register(app: typer.Typer) -> None:
         for each, cls in sorted(known.items()):
             _print(each, cls, whole=False)
             print()
-        print("Threat models, for --threat:\n")
+        print("Threat models:\n")
         for each, model in sorted(threats.items()):
             _print_threat(each, model, whole=False)
             print()

@@ -54,7 +54,7 @@ class Interpolate(Directions):
         if 2.0 < high < np.inf and 0.0 < end.max() <= 1.0 and np.any(end != np.floor(end)):
             raise GraphpruneError(
                 f"'interpolate': {self.to} holds values in [{end.min():g}, {end.max():g}], the"
-                f" domain is {domain.span}: multiply them by {high:g}, or give --domain 0,1"
+                f" domain is {domain.span}: multiply them by {high:g}, or give the domain [0, 1]"
             )
         if not domain.contains(end):
             raise GraphpruneError(

@@ -42,13 +42,13 @@ class Normalise(Units):
         if np.any(mean < low) or np.any(mean > high):
             raise GraphpruneError(
                 f"'normalise': mean={self.mean} lies outside the domain {domain.span}: means are in"
-                " the units of the anchors; give them so, or another --domain LO,HI"
+                " the units of the anchors; give them so, or another domain"
             )
         if 2.0 < high < np.inf and np.all((mean > 0.0) & (mean < 1.0) & (std < 1.0)):
             raise GraphpruneError(
                 f"'normalise': mean={self.mean} and std={self.std} are those of values in [0, 1],"
                 f" the domain is {domain.span}: give them in the units of the anchors (times"
-                f" {high:g}), or --domain 0,1"
+                f" {high:g}), or the domain [0, 1]"
             )
 
     def check_anchor(self, anchor: Anchor) -> None:

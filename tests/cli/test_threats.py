@@ -167,7 +167,7 @@ def test_what_does_not_fit_is_one_message(
 
 def test_passes_lists_threat_models_and_details_one(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["passes"]) == 0
-    assert "Threat models, for --threat:" in capsys.readouterr().out
+    assert "Threat models:" in capsys.readouterr().out
     assert main(["passes", "interpolate"]) == 0
     told = capsys.readouterr().out
     assert "to=...  (FILE|N+N+...)" in told
