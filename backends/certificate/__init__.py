@@ -8,7 +8,7 @@ Read first: ``prove.py`` (the steps of a proof), ``systems.py`` (the checker's s
 search's kernels), ``forest.py`` (trees of cases).
 """
 
-from graphprune.backends.certificate.forest import UnprovenError
+from graphprune.backends.certificate.forest import UnboundedError, UnprovenError
 from graphprune.backends.certificate.prove import BallQuery, prove_ball
 
-__all__ = ["BallQuery", "UnprovenError", "prove_ball"]
+__all__ = ["BallQuery", "UnboundedError", "UnprovenError", "prove_ball"]

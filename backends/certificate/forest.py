@@ -37,6 +37,10 @@ class UnprovenError(Exception):
     """A case cannot be closed, or time is over."""
 
 
+class UnboundedError(UnprovenError):
+    """Time is over before all neurons have bounds."""
+
+
 @dataclass(eq=False)
 class CaseNode:
     """A case of a goal.

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from graphprune.backends.certificate.forest import Forest, UnprovenError
+from graphprune.backends.certificate.forest import Forest, UnboundedError, UnprovenError
 from graphprune.backends.certificate.guide import Guide
 from graphprune.backends.certificate.systems import Floats, Singles, SystemRelaxation
 from graphprune.backends.relaxation import kernels
@@ -34,6 +34,8 @@ from graphprune.progress import Progress, quiet
 
 # Bounds are stated this much looser than proven: other machines add in other orders.
 SLACK = 1e-11
+# Neurons of the first scope bounded at a time: their multipliers are a dense matrix.
+NEURONS = 256
 # Rounds of bounds under the assumption that a target wins, and the share of their width by which a
 # round must gain for another one: of systems with few neurons, and with many.
 FEW, ROUNDS_FEW, ROUNDS_MANY = 64, (8, 0.02), (4, 0.05)
@@ -108,6 +110,8 @@ def prove_ball(
     ------
     UnprovenError
         The time is over, or a case cannot be closed.
+    UnboundedError
+        The time is over before all neurons have bounds: the ball is too large for it.
     """
     return _Prover(question, trace or Trace(), deadline, progress).run()
 
@@ -128,8 +132,15 @@ class _Prover:
     def over(self) -> bool:
         return monotonic() > self.deadline
 
+    def _look_at_the_clock(self) -> None:
+        if self.over():
+            raise UnprovenError("time is over")
+
     def run(self) -> tuple[tuple[Scope, ...], tuple[Margins, ...]]:
-        first = self._first()
+        try:
+            first = self._first()
+        except UnprovenError as reason:
+            raise UnboundedError(str(reason)) from None
         targets = np.delete(np.arange(self.model.classes), self.question.label)
         still_open = self._close(first, targets)
         if len(still_open) and first.system.width <= MOST:
@@ -154,6 +165,7 @@ class _Prover:
             lower, upper = intervals(form, system.low, system.high)
             # Without a variable neuron below, intervals of an affine form are exact.
             loose = np.flatnonzero((lower < 0) & (upper > 0)) if system.width else np.zeros(0, int)
+            self.progress(f"certificate: layer {node + 1} of {len(model.relus)}, bounds")
             own = self._crown(system, form, loose, lower, upper, self.starts[node])
             claims.append(own)
             phase = ((lower >= 0).astype(np.int8) - (upper <= 0)).astype(np.int8)
@@ -176,16 +188,22 @@ class _Prover:
     ) -> Claims:  # fmt: skip
         """Bounds of some neurons with default slopes; tightens lower and upper in scope."""
         relaxation = SystemRelaxation(system)
-        goals, count = _signed(form, which), len(which)
-        parameters = [relaxation.start] * (2 * count)
-        m, _ = relaxation.multipliers(goals, parameters)
-        bounds = lower_bounds(system, goals, _phases(parameters, system), m)
-        numbers = np.concatenate([which + offset, -1 - which - offset]).astype(np.int32)
-        low, high = bounds[:count] - SLACK, -bounds[count:] + SLACK
-        better = np.concatenate([low > lower[which], high < upper[which]])
-        lower[which] = np.maximum(lower[which], low)
-        upper[which] = np.minimum(upper[which], high)
-        return Claims(numbers[better], m[better])
+        numbers, multipliers = [np.zeros(0, np.int32)], [np.zeros((0, system.width), np.float32)]
+        for start in range(0, len(which), NEURONS):
+            self._look_at_the_clock()
+            part = which[start : start + NEURONS]
+            goals, count = _signed(form, part), len(part)
+            parameters = [relaxation.start] * (2 * count)
+            m, _ = relaxation.multipliers(goals, parameters)
+            bounds = lower_bounds(system, goals, _phases(parameters, system), m)
+            low, high = bounds[:count] - SLACK, -bounds[count:] + SLACK
+            better = np.concatenate([low > lower[part], high < upper[part]])
+            lower[part] = np.maximum(lower[part], low)
+            upper[part] = np.minimum(upper[part], high)
+            own = np.concatenate([part + offset, -1 - part - offset]).astype(np.int32)
+            numbers.append(own[better])
+            multipliers.append(m[better])
+        return Claims(np.concatenate(numbers), np.concatenate(multipliers))
 
     # -- margins and rounds ------------------------------------------------------------------
 
@@ -244,8 +262,7 @@ class _Prover:
         for number in range(rounds):
             if root is None:
                 return None
-            if self.over():
-                raise UnprovenError("time is over")
+            self._look_at_the_clock()
             self.progress(f"certificate: class {target}, bounds, round {number + 1}")
             width = scope.spread
             claims, parameters = root
@@ -332,6 +349,7 @@ class _Prover:
         `root`: the margin's own slopes, to start from.
         """
         for _, which in self._layers(scope):
+            self._look_at_the_clock()
             margin, goals = self._margin(scope, target), _signed(scope.system.form, which)
             own = SystemRelaxation(scope.system, margin)
             fixed = own.start.phases
@@ -341,6 +359,7 @@ class _Prover:
             for i, specification in enumerate(own.specifications(goals)):
                 if fixed[which[i % len(which)]] != 0:
                     continue
+                self._look_at_the_clock()
                 trial = copied(parameters)
                 net = own.relaxation, specification
                 kernels.optimise(*net, 0.0, trial, AscentSettings(0, RATE, np.inf), own.workspace)

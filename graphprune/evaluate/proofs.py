@@ -6,7 +6,7 @@ from time import monotonic
 
 import numpy as np
 
-from graphprune.backends.certificate import BallQuery, UnprovenError, prove_ball
+from graphprune.backends.certificate import BallQuery, UnboundedError, UnprovenError, prove_ball
 from graphprune.backends.protocol import is_exact
 from graphprune.check import Proof, ProofFile, parse_model, read_model
 from graphprune.check.steps import Model
@@ -70,10 +70,12 @@ def prove(query: Query, found: Distance, resources: Resources) -> ProvenDistance
     )  # fmt: skip
     sizes = tuple(size(activation.outputs[0]) for activation in network.activations)
     trace = found.trace if sizes == tuple(model.relus) else None
-    for share in SHARES if wanted > 0.0 else ():
+    shares = list(SHARES) if wanted > 0.0 else []
+    while shares:
+        share = shares.pop(0)
         # Half of what is left of the time for each radius but the last.
         left = resources.remaining()
-        part = left if share == SHARES[-1] else 0.5 * left
+        part = 0.5 * left if shares else left
         own = replace(question, radius=share * wanted)
         try:
             scopes, margins = prove_ball(
@@ -81,6 +83,9 @@ def prove(query: Query, found: Distance, resources: Resources) -> ProvenDistance
             )  # fmt: skip
         except (UnprovenError, MemoryError, ArithmeticError) as reason:
             log.info("anchor %d: radius %g is not proven: %s", anchor.index, own.radius, reason)
+            if isinstance(reason, UnboundedError):
+                # A little less would be as much work in half of the time.
+                shares = [other for other in shares if other <= 0.5 * share]
             continue
         proof = replace(proof, lower=own.radius, scopes=scopes, margins=margins)
         break

@@ -12,7 +12,7 @@ import onnx
 import pytest
 
 import graphprune as gp
-from graphprune.backends.certificate import BallQuery, UnprovenError, prove_ball
+from graphprune.backends.certificate import BallQuery, UnboundedError, UnprovenError, prove_ball
 from graphprune.check import read, verify, write
 from graphprune.errors import GraphpruneError, UnsupportedError
 from graphprune.evaluate import proofs
@@ -145,3 +145,23 @@ def test_what_cannot_be_certified_is_said_before_the_search(tmp_path: Path) -> N
     onnx.save(proto, tmp_path / "tanh.onnx")
     with pytest.raises(UnsupportedError, match="Tanh"):
         checkable(gp.load(tmp_path / "tanh.onnx"))
+
+
+def test_a_ball_too_large_for_the_time_is_halved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another 90 % of it would end in the same place, with half of the time."""
+    case = Case.random(0, WIDTHS[0])
+    network, tried = _saved(case, tmp_path), []
+
+    def prove(question: BallQuery, *rest: Any, **options: Any) -> Any:
+        tried.append(question.radius)
+        if question.radius > 0.3 * tried[0]:
+            raise UnboundedError("time is over")
+        return prove_ball(question, *rest, **options)
+
+    monkeypatch.setattr(proofs, "prove_ball", prove)
+    settings = Settings(metrics=("bnd",), certificate=True)
+    outcome = evaluate([Job(network, [gp.Anchor(case.x, case.label)])], settings)
+    assert [radius / tried[0] for radius in tried] == pytest.approx([1.0, 0.5, 0.25])
+    assert outcome.documents[0]["anchors"][0]["d_bnd"]["lower"] == pytest.approx(tried[-1])
