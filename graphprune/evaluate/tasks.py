@@ -183,8 +183,10 @@ def _bnd(query: Query, settings: Settings, known: Known, resources: Resources) -
         )
     if not settings.certificate:
         return Result(found)
+    # The proof has a time limit of its own: the search may have used up this one.
+    own = settings.resources(resources.progress).within(settings.limit)
     try:
-        return Result(prove(query, found, resources.within(settings.limit)))
+        return Result(prove(query, found, own))
     except KeyboardInterrupt:
         raise Interrupted(replace(found, trace=None)) from None
 

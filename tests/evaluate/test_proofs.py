@@ -15,7 +15,8 @@ import graphprune as gp
 from graphprune.backends.certificate import BallQuery, UnboundedError, UnprovenError, prove_ball
 from graphprune.check import read, verify, write
 from graphprune.errors import GraphpruneError, UnsupportedError
-from graphprune.evaluate import proofs
+from graphprune.evaluate import proofs, tasks
+from graphprune.evaluate.distance import exact_distance
 from graphprune.evaluate.proofs import checkable, proof_file
 from graphprune.evaluate.results import Job
 from graphprune.evaluate.run import evaluate
@@ -165,3 +166,27 @@ def test_a_ball_too_large_for_the_time_is_halved(
     outcome = evaluate([Job(network, [gp.Anchor(case.x, case.label)])], settings)
     assert [radius / tried[0] for radius in tried] == pytest.approx([1.0, 0.5, 0.25])
     assert outcome.documents[0]["anchors"][0]["d_bnd"]["lower"] == pytest.approx(tried[-1])
+
+
+def test_a_proof_has_time_where_the_search_used_all_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = Case.random(0, WIDTHS[0])
+    network, left = _saved(case, tmp_path), []
+
+    def prove(query: Any, found: Any, resources: Any) -> Any:
+        left.append(resources.remaining())
+        return proofs.prove(query, found, resources)
+
+    def search(query: Any, resources: Any, settings: Any) -> Any:
+        found = exact_distance(query, resources, settings)
+        while resources.remaining() > 0.0:
+            pass
+        return found
+
+    monkeypatch.setattr(tasks, "prove", prove)
+    monkeypatch.setattr(tasks, "exact_distance", search)
+    settings = Settings(metrics=("bnd",), certificate=True, time_limit=1.0)
+    outcome = evaluate([Job(network, [gp.Anchor(case.x, case.label)])], settings)
+    assert left[0] > 0.5
+    assert outcome.documents[0]["anchors"][0]["d_bnd"]["lower"] > 0.9 * case.distance
