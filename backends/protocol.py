@@ -147,7 +147,7 @@ class DistanceInterval:
         """Try a point (flat or sample shape): True when it, polished, is the closest so far."""
         p = self.problem
         x = x.reshape(p.anchor.x.shape)
-        found = closest_on_ray(p.query, x, self.upper)
+        found = closest_on_ray(p.query, x, self.upper, deadline=deadline)
         return found is not None and self.accept(found, deadline=deadline)
 
     def accept(self, found: Witness, *, deadline: float = np.inf) -> bool:
@@ -160,7 +160,7 @@ class DistanceInterval:
         better = polish(p.query, found, deadline=deadline)
         if better.distance < found.distance:
             self.witness = better
-        self._sharpen()
+        self._sharpen(deadline)
         self._note(self.witness)
         self.refute()
         if self.improved is not None:
@@ -192,7 +192,7 @@ class DistanceInterval:
         if self.refuted(self.lower):
             self.lower = self.proven
 
-    def _sharpen(self) -> None:
+    def _sharpen(self, deadline: float) -> None:
         """Find the last digits: confirmed points on the ray just below the witness."""
         p, witness = self.problem, self.witness
         if witness is None:
@@ -200,6 +200,8 @@ class DistanceInterval:
         start = p.anchor.center
         step = witness.x.astype(np.float64) - start
         for width in SHARPEN:
+            if monotonic() >= deadline:
+                return
             shares = 1.0 - width * np.linspace(0.0, 1.0, 33)[1:]
             points = start + shares.reshape(-1, *(1,) * start.ndim) * step
             closer = confirm(p.query, points)

@@ -15,6 +15,8 @@ Floating = NDArray[np.floating]
 
 # A point may be pushed past the boundary along its ray by this share of its distance.
 PUSH = 1e-3
+# Shares of the way to a point that are looked at when time is over.
+LAST_LOOK = np.array([1.0, 1.0 + 1e-6, 1.0 + 1e-4, 1.0 + PUSH])
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,7 +137,7 @@ def closest_on_ray(
     low
         Share of the way to `x` at which to begin looking.
     deadline
-        On the clock of :func:`time.monotonic`: past it the look is a coarse one.
+        On the clock of :func:`time.monotonic`: past it only `x` and a few points beyond are seen.
     """
     start = query.anchor.center
     step = x.astype(np.float64).reshape(start.shape) - start
@@ -151,6 +153,9 @@ def closest_on_ray(
     high = min(1.0 + PUSH, best / whole)
     if high <= low:
         return None
+    if monotonic() >= deadline:
+        shares = LAST_LOOK[LAST_LOOK * whole <= best]
+        return _closer(_closest(query, [judge(shares)]), best) if len(shares) else None
     judged: list[_Judged] = []
     for _ in range(3):
         fractions = np.linspace(low, high, 33)[1:]
@@ -161,6 +166,10 @@ def closest_on_ray(
         low = max(low, high - (fractions[1] - fractions[0]))
     found = _closest(query, judged)
     # The last word beyond x itself: a solver's point misses the boundary by its tolerance.
-    if found is None:
+    if found is None and monotonic() < deadline:
         found = _closest(query, [judge(1.0 + np.geomspace(1e-9, PUSH, 24))])
+    return _closer(found, best)
+
+
+def _closer(found: Witness | None, best: float) -> Witness | None:
     return found if found is not None and found.distance < best else None

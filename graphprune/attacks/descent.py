@@ -84,7 +84,6 @@ def _walk(
     """`walk` on rows that make one batch."""
     network, norm = problem.network, problem.norm
     run = compiled(network, ("descent", norm), lambda: step_graphs.descent(network, norm))
-    finish = compiled(network, ("rays", norm), lambda: step_graphs.rays(network, norm))
     shares = paces(norm, iterations)
     most = step_graphs.at_once(PIECE, len(steps), network)
 
@@ -108,8 +107,11 @@ def _walk(
     if not ahead.all():
         state = {name: Resident.of(value.numpy()[ahead]) for name, value in state.items()}
     state = advance(state, shares[AHEAD:])
-    best, length = finish.resident({**state, **problem.held})
-    found[ahead], sizes[ahead] = _ends(problem, state | {"best": best, "length": length})
+    if monotonic() < deadline:  # rays take as long as several steps
+        finish = compiled(network, ("rays", norm), lambda: step_graphs.rays(network, norm))
+        best, length = finish.resident({**state, **problem.held})
+        state = state | {"best": best, "length": length}
+    found[ahead], sizes[ahead] = _ends(problem, state)
     return found, sizes
 
 

@@ -21,6 +21,7 @@ from graphprune.attacks.linearisation import Linearisation
 from graphprune.attacks.nearest_point import Program, program
 from graphprune.attacks.problem import AttackProblem
 from graphprune.ir import Query
+from graphprune.runtime.session import compile_seconds
 
 Floats = NDArray[np.float64]
 
@@ -84,15 +85,17 @@ def descend(
     """Shorten a step (n,) that is adversarial for `target`; by the float32 graph alone."""
     best = float(problem.lengths(step[None])[0])
     region = REGION * float(np.max(np.abs(step), initial=0.0))
+    # A round compiles up to three graphs, and looks at the clock between them.
+    apart = 2.0 * compile_seconds(problem.network)
     for _ in range(rounds):
-        if best == 0.0 or monotonic() >= deadline:
+        if best == 0.0 or monotonic() + apart >= deadline:
             break
         around = Linearisation(problem, step, target)
-        if not around.usable:
+        if not around.usable or monotonic() >= deadline:
             break
         least = negligible * best * problem.norm.dual_length(around.gradient)
         goal = _propose(problem, around, best, region, least, deadline)
-        if goal is None:
+        if goal is None or monotonic() >= deadline:
             break
         expected = best - float(problem.lengths(goal[None])[0])
         if expected <= 1e-6 * best:

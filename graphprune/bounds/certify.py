@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import monotonic
 from typing import TypedDict, Unpack
 
@@ -18,8 +18,9 @@ from graphprune.bounds import (
     linear_bounds,
     pre_activation_bounds,
 )
+from graphprune.bounds.lipschitz import lipschitz_radius
 from graphprune.bounds.warm import warm_bounds
-from graphprune.errors import GraphpruneError, check_known, check_options
+from graphprune.errors import GraphpruneError, OutOfTimeError, check_known, check_options
 from graphprune.ir import Network, Query
 from graphprune.notebook import table
 from graphprune.progress import Interrupted, Progress, quiet
@@ -38,6 +39,9 @@ SMALL = 3000
 LARGE = 50_000
 # The share of the time left that bounds of layers may take: the margins need some.
 LAYERS = 0.7
+# The share of the time that spectral norms of large networks may take, and the seconds that they
+# may take where nothing else has certified a radius.
+NORMS, GRACE = 0.8, 0.5
 # The share of the time that radii with interval bounds of the layers may take, how many are tried,
 # each a tenth of the one before, and the factor from what they certify to the first radius with
 # linear bounds.
@@ -55,7 +59,8 @@ class Certificate:
     complete
         The whole domain is certified: there is no adversarial point at all.
     method
-        The bounds used.
+        The bounds used: those asked for, or ``lipschitz`` where only spectral norms certify a
+        radius (:mod:`graphprune.bounds.lipschitz`).
     seconds
         Wall time.
     stopped
@@ -132,14 +137,23 @@ def margins_on(
         Bounds of layers on a ball around all of these.
     below
         The method of the layers' bounds, where it is another one.
+
+    Raises
+    ------
+    OutOfTimeError
+        The network is large, and time was over before there were margins.
     """
     network, boxes = query.network, Boxes.of(*balls)
+    # What is missing when time is over takes long on large networks.
+    until = current().deadline if network.neurons > LARGE else np.inf
     if outer is not None:
         outer = [LayerBounds.stack([layer] * len(balls)) for layer in outer]
     # Layers that a deadline ends are as wide as interval arithmetic makes them, and the margins
     # hold all the same: some time is left for them.
     with using(current().within(LAYERS * current().remaining())):
-        layers = pre_activation_bounds(network, boxes, below or method, outer=outer)
+        layers = pre_activation_bounds(network, boxes, below or method, outer=outer, until=until)
+    if monotonic() >= until:
+        raise OutOfTimeError("time was over before the margins had bounds")
     rows = margin_rows(network, query.anchor.label, query.target)
     return linear_bounds(network, boxes, layers, rows, method, ascent=Ascent(enough=enough)), layers
 
@@ -242,20 +256,30 @@ def certified_radius(
         first = limit  # mostly the only one that is needed
     bracket = _Bracket(min(upper or np.inf, limit), limit)
 
+    by_norms = 0.0
+
     def found(*, complete: bool = False, stopped: bool) -> Certificate:
         seconds = monotonic() - start
-        low = float(bracket.low)
-        return Certificate(
-            low, complete, method, seconds, stopped, query.norm, radius, query.target
-        )
+        low = max(float(bracket.low), by_norms)
+        by = method if bracket.low >= by_norms else "lipschitz"
+        return Certificate(low, complete, by, seconds, stopped, query.norm, radius, query.target)
 
     try:
         with using(resources):
-            if query.network.neurons > LARGE and method in ("crown", "alpha-crown", "fastlin-ibp"):
+            large = query.network.neurons > LARGE
+            if large and not resources.over:
+                share = resources.within(NORMS * resources.remaining())
+                by_norms = lipschitz_radius(query, share, bracket.limit)
+                resources.progress(f"certified {by_norms:.5g}")
+            if large and method in ("crown", "alpha-crown", "fastlin-ibp"):
                 first = _start(bracket, query, resources, first)
             stopped = not _close(bracket, query, resources, method, first)
+            if bracket.low == by_norms == 0.0 and not large:
+                # At most a moment, whatever the limit is.
+                moment = replace(resources, deadline=monotonic() + GRACE)
+                by_norms = lipschitz_radius(query, moment, bracket.limit)
     except KeyboardInterrupt:
-        if bracket.low == 0.0:
+        if max(bracket.low, by_norms) == 0.0:
             raise
         raise Interrupted(found(stopped=True)) from None
     if bracket.obstacle and not stopped:
@@ -280,8 +304,9 @@ def _start(bracket: "_Bracket", query: Query, resources: Resources, first: float
         if within.over:
             break
         try:
-            margins, _ = margins_on(query, [query.ball(radius)], "crown", below="ibp")
-        except GraphpruneError:  # the bounds overflow
+            with using(within):
+                margins, _ = margins_on(query, [query.ball(radius)], "crown", below="ibp")
+        except GraphpruneError:  # the bounds overflow, or time is over
             margins = np.full((1, 1), -np.inf)
         if np.min(margins) > 0.0:
             bracket.low = radius
@@ -304,6 +329,8 @@ def _close(
             # At a radius above 0 a proof needs no better margin than a positive one.
             margins, layers = margins_on(query, balls, method, outer, 0.0)
             least = margins.min(axis=1).tolist()
+        except OutOfTimeError:
+            return False
         except GraphpruneError as error:  # the bounds overflow, or leave a function's domain
             if len(radii) > 1:
                 radii = radii[:1]

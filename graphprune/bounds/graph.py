@@ -133,6 +133,8 @@ class GraphEngine:
         fixed = {**fed.feeds, "rows": Resident.of(rows)}
         names = [name.removesuffix(NEXT) for name in run.outputs]
         for _ in range(self.ascent.steps):
+            if current().over:
+                break
             state = dict(zip(names, run.resident({**fixed, **state}), strict=True))
         return state["best"].numpy().astype(np.float64) - fed.lost
 

@@ -19,6 +19,7 @@ runs in float32, all layers in one graph; its rounding margin is about 1e-5 of t
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from time import monotonic
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +35,7 @@ from graphprune.bounds.problem import (
     round_up,
 )
 from graphprune.bounds.protocol import Ascent, Engine
+from graphprune.errors import OutOfTimeError
 from graphprune.ir import Network
 from graphprune.ir.network import activation_of, is_paired, size
 from graphprune.runtime.resources import current
@@ -73,6 +75,7 @@ def pre_activation_bounds(
     replaced: Mapping[int, Replacement] | None = None,
     every: bool = False,
     outer: Sequence[LayerBounds] | None = None,
+    until: float = np.inf,
 ) -> list[LayerBounds]:
     """Bounds of every activation's pre-activation, in graph order.
 
@@ -91,17 +94,22 @@ def pre_activation_bounds(
     outer
         Bounds that hold on boxes around these: taken where they are better, and ReLUs they show
         to be stable are not bounded again.
+    until
+        On the clock of :func:`time.monotonic`: raise where it is over between two layers.
 
     Raises
     ------
     GraphpruneError
         The numbers overflow float32.
+    OutOfTimeError
+        It is later than `until`.
     """
     if (parts := _parts(network, boxes)) is not None:
         found = [
             pre_activation_bounds(
                 network, boxes.take(part), method, replaced=replaced, every=every,
                 outer=None if outer is None else [layer.take(part) for layer in outer],
+                until=until,
             )
             for part in parts
         ]  # fmt: skip
@@ -109,6 +117,8 @@ def pre_activation_bounds(
     problem = BoundsProblem(network, boxes, method, dict(replaced or {}))
     engine = engine_for(problem, STANDARD)
     for index in range(len(network.activations)):
+        if monotonic() >= until:
+            raise OutOfTimeError("time was over before the layers had bounds")
         problem.add(_layer(problem, engine, index, every, outer))
     return list(problem.layers)
 

@@ -38,6 +38,8 @@ Status = Literal["exact", "interval", "robust"]
 
 # The share of the time limit that attack and certificate may use before the solver starts.
 FIRST_SHARE = 0.25
+# The share of the time left that the certificate has on networks that are too large to search.
+ALONE = 0.7
 # With more neurons than this, certificates are had sooner than radius attempts.
 WIDE = 5000
 # Bytes that a network's matrices may always take.
@@ -403,7 +405,7 @@ def _first(interval: DistanceInterval, resources: Resources, settings: DistanceS
     so, and an attempt may take longer than a certificate, which comes first there.
     """
     query = interval.problem.query
-    share = FIRST_SHARE * resources.remaining()
+    share, fits = FIRST_SHARE * resources.remaining(), _fits(query.network, resources)
     # Bounds and sessions keep the memory and threads of the caller.
     own = replace(current(), deadline=resources.deadline, progress=resources.progress)
 
@@ -415,7 +417,9 @@ def _first(interval: DistanceInterval, resources: Resources, settings: DistanceS
     def prove() -> None:
         if settings.certificate is None:
             upper = interval.upper if interval.witness else None
-            proof = certified_radius(query, own.within(share), upper=upper)
+            # Where no search follows, certificates have the time for it.
+            seconds = share if fits else ALONE * resources.remaining()
+            proof = certified_radius(query, own.within(seconds), upper=upper)
             interval.raise_lower(proof.radius, certified=True)
 
     if settings.certificate is not None:
@@ -428,7 +432,7 @@ def _first(interval: DistanceInterval, resources: Resources, settings: DistanceS
     wide = query.network.neurons > WIDE
     if wide:
         prove()
-    if _fits(query.network, resources):
+    if fits:
         limited = resources.within(share) if wide else resources
         survive("search", partial(first_attempt, interval, limited))
     if interval.closed:

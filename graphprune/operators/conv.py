@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from graphprune.ir.builder import GraphBuilder
 from graphprune.operators.base import stored
 from graphprune.operators.registry import register
+from graphprune.operators.spectral import convolution_norm
 from graphprune.operators.window import window_attributes
 
 if TYPE_CHECKING:
@@ -60,6 +61,14 @@ class Conv:
         into = self.weight.shape[1] * kernel
         back = self.weight.shape[0] // self.group * kernel
         return int(max(into, back)) + 1
+
+    def with_weight(self, weight: NDArray[np.float64]) -> "Conv":
+        return replace(self, weight=weight, bias=np.zeros_like(self.bias))
+
+    def spectral_norm(self, deadline: float) -> float:
+        kernels = self.weight.reshape(self.group, -1, *self.weight.shape[1:])
+        sides = [-(-n // step) for n, step in zip(self.in_shape[1:], self.dilations, strict=True)]
+        return convolution_norm(kernels, sides, deadline)
 
     @property
     def multiply_adds(self) -> int:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from graphprune.ir.builder import GraphBuilder
 from graphprune.operators.base import stored
 from graphprune.operators.registry import register
+from graphprune.operators.spectral import convolution_norm
 from graphprune.operators.window import window_attributes
 
 
@@ -51,6 +52,16 @@ class ConvTranspose:
         into = self.weight.shape[0] // self.group * kernel
         back = self.weight.shape[1] * kernel
         return int(max(into, back)) + 1
+
+    def with_weight(self, weight: NDArray[np.float64]) -> "ConvTranspose":
+        return replace(self, weight=weight, bias=np.zeros_like(self.bias))
+
+    def spectral_norm(self, deadline: float) -> float:
+        # The norm of the convolution that is its adjoint, whose image is this one's.
+        kernels = self.weight.reshape(self.group, -1, *self.weight.shape[1:])
+        after = self.output_shape(self.in_shape)[1:]
+        sides = [-(-n // step) for n, step in zip(after, self.dilations, strict=True)]
+        return convolution_norm(kernels, sides, deadline)
 
     @property
     def multiply_adds(self) -> int:

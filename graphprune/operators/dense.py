@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from graphprune.ir.builder import GraphBuilder
 from graphprune.operators.base import stored
 from graphprune.operators.registry import register
+from graphprune.operators.spectral import matrix_norm
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -34,6 +35,12 @@ class Dense:
     @property
     def rounding(self) -> int:
         return int(max(self.weight.shape)) + 1
+
+    def with_weight(self, weight: NDArray[np.float64]) -> "Dense":
+        return replace(self, weight=weight, bias=np.zeros_like(self.bias))
+
+    def spectral_norm(self, deadline: float) -> float:
+        return matrix_norm(self.weight, deadline)
 
     @property
     def multiply_adds(self) -> int:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from graphprune.ir.builder import GraphBuilder
 from graphprune.operators.base import Linear
 from graphprune.operators.registry import register
+from graphprune.operators.spectral import matrix_norm
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -38,6 +39,12 @@ class MatMul(Linear):
     @property
     def rounding(self) -> int:  # type: ignore[override]
         return int(max(self.weight.shape))
+
+    def with_weight(self, weight: NDArray[np.float64]) -> "MatMul":
+        return replace(self, weight=weight)
+
+    def spectral_norm(self, deadline: float) -> float:
+        return matrix_norm(self.weight, deadline)
 
     @property
     def multiply_adds(self) -> int:  # type: ignore[override]

@@ -12,13 +12,16 @@ from numpy.typing import NDArray
 from graphprune.errors import UnsupportedError
 from graphprune.ir.export import to_proto
 from graphprune.ir.load import read_model
-from graphprune.ir.network import Network
+from graphprune.ir.network import Network, size
 from graphprune.ir.source import Source
 from graphprune.ir.trim import ending_at
 from graphprune.region import Anchor, Domain
 from graphprune.runtime.session import Executable
 
 log = logging.getLogger("graphprune")
+
+# Elements of the widest value of the points that run as one batch, at most.
+ELEMENTS = 1 << 24
 
 
 def run_original(network: Network, x: NDArray[np.floating]) -> NDArray[np.floating]:
@@ -85,7 +88,7 @@ def _run(
     network: Network, session: "Executable | _Reference", output: str, x: NDArray[np.floating]
 ) -> NDArray[np.floating]:
     source = network.source
-    step = 1 if source.input_layout.batch is None else source.batch_size or max(len(x), 1)
+    step = 1 if source.input_layout.batch is None else source.batch_size or _at_once(network)
     results = []
     for start in range(0, len(x), step):
         chunk = x[start : start + step]
@@ -96,6 +99,12 @@ def _run(
         logits = outputs[session.outputs.index(output)]
         results.append(source.from_file(logits)[:count])
     return np.concatenate(results) if results else np.zeros((0, network.classes))
+
+
+def _at_once(network: Network) -> int:
+    """Points whose widest value fits into `ELEMENTS` elements."""
+    widest = max(size(v) for v in (network.input, *(n.outputs[0] for n in network.nodes)))
+    return max(1, ELEMENTS // max(widest, 1))
 
 
 def _executable(source: Source, proto: onnx.ModelProto) -> "Executable | _Reference":

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import numpy as np
@@ -134,4 +135,21 @@ def compiled(network: Network, key: object, make: Callable[[], ir.Model]) -> Exe
     """The executable of a transform of `network`, compiled at its first use."""
     resources = current()
     full = (key, resources.device, resources.threads)
-    return network.cached(full, lambda: Executable(make()))
+
+    def build() -> Executable:
+        start = monotonic()
+        executable = Executable(make())
+        longest = _compiling(network)
+        longest[0] = max(longest[0], monotonic() - start)
+        return executable
+
+    return network.cached(full, build)
+
+
+def compile_seconds(network: Network) -> float:
+    """The longest that a transform of `network` took to compile so far; the next takes about it."""
+    return _compiling(network)[0]
+
+
+def _compiling(network: Network) -> list[float]:
+    return network.cached("compile seconds", lambda: [0.0])

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx_ir as ir
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from graphprune.errors import GraphpruneError
 from graphprune.ir.builder import GraphBuilder
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 # Units pushed through an operator at once, in elements of its widest tensor.
 CHUNK = 1 << 22
+# Elements of a constant that is fed to a run.
+LARGE = 1 << 10
 # Within these, no product of weights underflows, and what underflow loses elsewhere stays small.
 RANGE = (1e-290, 1e100)
 
@@ -177,6 +179,26 @@ def _by_units(op: AffineOperator, shapes: Sequence[Shape], which: int) -> "csr_a
     return csr_array(hstack(blocks)) if blocks else csr_array((out, width))
 
 
+def run_operator(op: AffineOperator, shapes: Sequence[Shape], values: Sequence[Floats]) -> Floats:
+    """The operator on values (N, *sample) in float64, whose samples have these shapes."""
+    return _run(op, shapes, values, linear=False)
+
+
+class _FeedingBuilder(GraphBuilder):
+    """Makes inputs of large constants, so that a run need not write and parse them."""
+
+    def __init__(self, dtype: DTypeLike) -> None:
+        super().__init__(dtype)
+        self.fed: dict[str, NDArray[Any]] = {}
+
+    def constant(self, array: NDArray[np.generic], hint: str = "const") -> ir.Value:
+        if array.dtype.kind != "f" or array.size < LARGE:
+            return super().constant(array, hint)
+        value = self.input(hint, array.shape)
+        self.fed[str(value.name)] = array.astype(self.dtype, copy=False)
+        return value
+
+
 def _run(
     op: AffineOperator, shapes: Sequence[Shape], feeds: Sequence[Floats], *, linear: bool
 ) -> Floats:
@@ -185,10 +207,10 @@ def _run(
 
     from graphprune.functions.reference import NEW_OPS
 
-    b = GraphBuilder(np.float64)
+    b = _FeedingBuilder(np.float64)
     inputs = [b.input(f"x{i}", [BATCH, *shape]) for i, shape in enumerate(shapes)]
     b.output((op.linear if linear else op.forward)(b, *inputs), "y")
     evaluator = ReferenceEvaluator(ir.to_proto(b.build("operator")), new_ops=NEW_OPS)
-    named = {f"x{i}": feed for i, feed in enumerate(feeds)}
+    named = {f"x{i}": feed for i, feed in enumerate(feeds)} | b.fed
     outputs: list[Any] = list(evaluator.run(None, named))
     return np.asarray(outputs[0], dtype=np.float64)

@@ -101,6 +101,11 @@ class Norm(str, ABC):
         """The dual norm: the most that a step of length one changes a value of this gradient."""
         return float(self._dual_lengths(_flat(gradient[None]))[0])
 
+    def stretch(self, size: int) -> float:
+        """At least the largest Euclidean length of a step of length one with `size` elements."""
+        # (The root rounds by half a unit in the last place.)
+        return 1.0 if self.order <= 2.0 else float(self.extent * np.sqrt(size) * (1.0 + 1e-15))
+
     @abstractmethod
     def _lengths(self, sizes: Floats) -> Floats:
         """Norms (N,) of rows (N, n) >= 0."""

@@ -1,0 +1,80 @@
+"""Certificates by spectral norms: sound at samples, and positive wherever the class is clear."""
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+import graphprune as gp
+from graphprune.bounds import certify
+from graphprune.bounds.lipschitz import LipschitzBounds, lipschitz_radius, split_product
+from graphprune.ir import Query
+from graphprune.operators import Dense
+from graphprune.runtime.reference import forward64
+from graphprune.runtime.resources import Resources
+from graphprune.testing import anchors, networks
+
+NOWHERE = gp.Domain(-np.inf, np.inf)
+
+
+@given(st.data(), st.sampled_from([1e-9, 1e-4, 0.03, 1.0]), st.sampled_from(["linf", "l2", "l1"]))
+def test_margins_on_balls_lose_no_more_than_is_said(
+    data: st.DataObject, radius: float, norm: str
+) -> None:
+    network = data.draw(networks())
+    anchor = data.draw(anchors(network))
+    query = Query(network, anchor, NOWHERE, gp.region.norm_of(norm))
+    bounds = LipschitzBounds(query, Resources())
+    losses = bounds.losses(radius)
+    rng = np.random.default_rng(0)
+    steps = rng.uniform(-1.0, 1.0, (64, *network.input_shape))
+    steps[::2] = np.sign(steps[::2])
+    steps[::3] *= rng.uniform(size=steps[::3].shape) < 0.2
+    lengths = query.norm.lengths(steps).reshape(-1, *(1,) * len(network.input_shape))
+    points = anchor.center + radius * steps / np.maximum(lengths, 1e-30)
+    logits = forward64(network, points)[0]
+    margins = logits[:, [anchor.label]] - logits[:, query.targets]
+    # (The samples are rounded too.)
+    slack = 1e-11 * (1.0 + np.abs(logits).max())
+    assert np.all(margins >= bounds.computed - losses - slack)
+
+
+@settings(max_examples=20)
+@given(st.data())
+def test_a_radius_is_certified_wherever_the_class_is_clear(data: st.DataObject) -> None:
+    network = data.draw(networks())
+    anchor = data.draw(anchors(network))
+    query = Query(network, anchor, NOWHERE)
+    computed = LipschitzBounds(query, Resources()).computed
+    assume(np.all(computed > 1e-6))
+    radius = lipschitz_radius(query, Resources(), 1.0)
+    assert 0.0 < radius <= 1.0
+    found = gp.attack(network, anchor, domain=NOWHERE, effort="fast")
+    assert found.distance is None or radius <= found.distance
+
+
+def test_a_limit_that_ends_everything_leaves_a_radius(
+    mnist_a: gp.Network, images: list[gp.Anchor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = gp.certify(mnist_a, images[0])
+    proof = gp.certify(mnist_a, images[0], time_limit=0.0)
+    assert (proof.method, proof.stopped) == ("lipschitz", True)
+    assert 0.0 < proof.radius < whole.radius
+    # A large network has it first, and goes on.
+    monkeypatch.setattr(certify, "LARGE", 100)
+    assert gp.certify(mnist_a, images[0]).radius == pytest.approx(whole.radius, rel=2e-3)
+
+
+@given(st.integers(0, 99), st.integers(1, 30))
+def test_split_products_are_nearly_exact(seed: int, width: int) -> None:
+    rng = np.random.default_rng(seed)
+    op = Dense(rng.normal(size=(3, width)) * 10.0 ** rng.integers(-3, 3), rng.normal(size=3))
+    x = rng.normal(size=(1, width)) * 10.0 ** rng.integers(-3, 3, size=width)
+    value, error = split_product(op, x, (width,))
+    for k in range(3):
+        terms = zip(op.weight[k].tolist(), x[0].tolist(), strict=True)
+        exact = sum((Fraction(w) * Fraction(v) for w, v in terms), Fraction(float(op.bias[k])))
+        assert abs(Fraction(float(value[0, k])) - exact) <= Fraction(float(error[k]))
+    assert np.all(error <= 1e-15 * (np.abs(op.weight) @ np.abs(x[0]) + np.abs(op.bias)))
