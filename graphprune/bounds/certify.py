@@ -144,7 +144,7 @@ def margins_on(
         The network is large, and time was over before there were margins.
     """
     network, boxes = query.network, Boxes.of(*balls)
-    # What is missing when time is over takes long on large networks.
+    # Bounds that are missing when time is over take long on large networks.
     until = current().deadline if network.neurons > LARGE else np.inf
     if outer is not None:
         outer = [LayerBounds.stack([layer] * len(balls)) for layer in outer]

@@ -307,7 +307,7 @@ class LipschitzBounds:
         if not np.all(np.isfinite(moves)):
             raise ArithmeticError("a change has no bound")
         low, high = (np.nextafter(z - moves, -np.inf), np.nextafter(z + moves, np.inf))
-        # What cannot move stays: a ReLU at 0 exactly.
+        # A ReLU at 0 exactly stays there where nothing moves it.
         low, high = np.where(moves > 0, low, z), np.where(moves > 0, high, z)
         if np.any(activation.undefined(low, high)):
             raise ArithmeticError("an activation is not defined on the ball")
