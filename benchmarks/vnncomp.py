@@ -1,9 +1,10 @@
 """Verdicts on properties of VNN-COMP: what is decided in the time limit, and is any wrong?
 
     GRAPHPRUNE_TRUTH=DIR python benchmarks/vnncomp.py [--time-limit S] [--only TEXT]...
-                                                      [--load FACTOR] [--out FILE.csv]
+                                 [--set NAME] [--load FACTOR] [--out FILE.csv]
 
-DIR/vnncomp/index.csv names networks, properties and the verdict that the competition's tools
+DIR/NAME/index.csv (``vnncomp``, or ``vnncomp2``: families of 2022 to 2025) names networks,
+properties and the verdict that the competition's tools
 agree on. Every property runs in a process of its own, one thread. With ``--out`` finished rows
 are kept, and the same command goes on where it stopped. Exits with 1 on a wrong verdict.
 
@@ -102,12 +103,13 @@ def main() -> int:
     parser.add_argument("--time-limit", type=float, default=60.0)
     parser.add_argument("--load", type=float, default=1.0, help="wall seconds per CPU second")
     parser.add_argument("--only", action="append", help="part of a network's or property's path")
+    parser.add_argument("--set", default="vnncomp", help="folder of networks and properties")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     truth = os.environ.get("GRAPHPRUNE_TRUTH")
-    folder = Path(truth or ".") / "vnncomp"
+    folder = Path(truth or ".") / options.set
     if truth is None or not (folder / "index.csv").exists():
-        print("skipped: GRAPHPRUNE_TRUTH names no folder with vnncomp/index.csv")
+        print(f"skipped: GRAPHPRUNE_TRUTH names no folder with {options.set}/index.csv")
         return 0
     with (folder / "index.csv").open(newline="") as file:
         entries = list(csv.DictReader(file))

@@ -95,6 +95,11 @@ class LayerBounds:
         """The bounds on some of the boxes."""
         return LayerBounds(self.lower[part], self.upper[part], self.magnitude[part])
 
+    def within(self, other: "LayerBounds") -> "LayerBounds":
+        """The better ends of both."""
+        lower, upper = np.maximum(self.lower, other.lower), np.minimum(self.upper, other.upper)
+        return LayerBounds(lower, upper, self.magnitude)
+
     @classmethod
     def stack(cls, parts: Sequence["LayerBounds"]) -> "LayerBounds":
         """The bounds on several batches of boxes, one after the other."""

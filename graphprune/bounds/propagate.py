@@ -37,7 +37,7 @@ from graphprune.bounds.problem import (
 from graphprune.bounds.protocol import Ascent, Engine
 from graphprune.errors import OutOfTimeError
 from graphprune.ir import Network
-from graphprune.ir.network import activation_of, is_paired, size
+from graphprune.ir.network import activation_of, interval_suffices, operator, size
 from graphprune.runtime.resources import current
 from graphprune.transforms.relaxation import ancestors
 from graphprune.transforms.replace import Replacement
@@ -142,10 +142,12 @@ def optimised_bounds(
     for index, (activation, layer) in enumerate(zip(network.activations, layers, strict=True)):
         piecewise_linear = activation_of(activation).piecewise_linear
         alive = network.live(activation)
-        same = _same(network, index)
-        chosen = np.flatnonzero(
-            _first(alive & (layer.unstable.any(axis=0) if piecewise_linear else True), same)
-        )
+        chosen = np.flatnonzero(alive & (layer.unstable.any(axis=0) if piecewise_linear else True))
+        if interval_suffices(operator(activation)):
+            problem = BoundsProblem(network, boxes, "crown", {}, tighter)
+            box = engine_for(problem, STANDARD).interval(index)
+            tighter.append(layer.within(box))
+            continue
         if not len(chosen) or not ancestors(network, index):
             tighter.append(layer)
             continue
@@ -159,25 +161,8 @@ def optimised_bounds(
         below, above = np.split(found, 2, axis=1)
         lower[:, chosen] = np.maximum(lower[:, chosen], round_down(below))
         upper[:, chosen] = np.minimum(upper[:, chosen], round_up(-above))
-        lower, upper = lower[:, same], upper[:, same]
         tighter.append(LayerBounds(lower, upper, layer.magnitude))
     return tighter
-
-
-def _same(network: Network, index: int) -> "NDArray[np.int64] | slice":
-    """For every neuron of a layer the one that is bounded for it."""
-    op = activation_of(network.activations[index])
-    return op.same if is_paired(op) else slice(None)
-
-
-def _first(chosen: NDArray[np.bool_], same: "NDArray[np.int64] | slice") -> NDArray[np.bool_]:
-    """The neurons (..., n) to bound, for all that are chosen."""
-    if isinstance(same, slice):
-        return chosen
-    first = np.zeros_like(chosen)
-    *lead, neuron = np.nonzero(chosen)
-    first[(*lead, same[neuron])] = True
-    return first
 
 
 def _parts(network: Network, boxes: Boxes) -> list[slice] | None:
@@ -202,6 +187,8 @@ def _layer(
     box = engine.interval(index)
     if problem.method == "ibp":
         return box
+    if interval_suffices(operator(network.activations[index])):
+        return box
     if problem.boxes.norm.separable and not ancestors(network, index):
         return box  # without an activation below, the image of a box is exact
     alive = network.live(network.activations[index])
@@ -215,9 +202,7 @@ def _layer(
         chosen = chosen & box.unstable
         if outer is not None:
             chosen = chosen & outer[index].unstable
-    same = _same(network, index)
-    lower, upper = engine.neurons(index, _first(chosen, same), until_stable=not everything)
-    lower, upper = lower[:, same], upper[:, same]
+    lower, upper = engine.neurons(index, chosen, until_stable=not everything)
     below, above = round_down(lower), round_up(upper)
     if problem.method == "fastlin" and piecewise_linear:
         known = np.isfinite(below)

@@ -13,6 +13,7 @@ from graphprune.functions.cosh import Cosh
 from graphprune.functions.elu import Elu
 from graphprune.functions.erf import Erf
 from graphprune.functions.exp import Exp
+from graphprune.functions.factor import Factor
 from graphprune.functions.gelu import Gelu, GeluTanh
 from graphprune.functions.hard_swish import HardSwish
 from graphprune.functions.log import Log
@@ -38,6 +39,7 @@ __all__ = [
     "Elu",
     "Erf",
     "Exp",
+    "Factor",
     "Gelu",
     "GeluTanh",
     "HardSwish",

@@ -10,6 +10,7 @@ that is best on the box by itself; alpha-CROWN mixes it with the other.
 """
 
 from dataclasses import dataclass
+from math import prod
 from typing import ClassVar
 
 import numpy as np
@@ -29,7 +30,7 @@ MARGIN = 2.0**-50
 
 
 @register
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Product:
     """x y / 2 in both halves of its value, of a pre-activation whose halves are x and y.
 
@@ -37,20 +38,17 @@ class Product:
     ----------
     shape
         (2, *sample of x): the halves lie along the first axis.
-    same
-        For every neuron one that always has the same pre-activation: factors are repeated where
-        they take part in several products.
     """
 
     shape: tuple[int, ...]
-    same: NDArray[np.int64]
 
     auxiliary: ClassVar[bool] = True
     piecewise_linear: ClassVar[bool] = False
+    interval_suffices: ClassVar[bool] = True
 
     def _halves(self, z: Floats) -> tuple[Floats, Floats]:
         """(B, n) x and y of pre-activations."""
-        pairs = z.reshape(-1, 2, len(self.same) // 2)
+        pairs = z.reshape(-1, 2, prod(self.shape[1:]))
         return pairs[:, 0], pairs[:, 1]
 
     def value(self, z: Floats) -> Floats:

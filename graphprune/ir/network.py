@@ -132,11 +132,6 @@ class Paired(Activation, Protocol):
     mean. Its lines bound the sum of the two, where both have the same coefficient.
     """
 
-    @property
-    def same(self) -> NDArray[np.int64]:
-        """For every neuron one that always has the same pre-activation."""
-        ...
-
     def reads(self, used: Bools) -> tuple[Bools, ...]:
         """The flat mask of neurons that can influence the `used` outputs."""
         ...
@@ -377,6 +372,14 @@ def is_paired(op: object) -> TypeGuard[Paired]:
     if kind not in _paired:
         _paired[kind] = isinstance(op, Paired)
     return _paired[kind]
+
+
+def interval_suffices(op: Operator) -> bool:
+    """True of an activation whose pre-activation needs no better bounds than its interval image.
+
+    It is a copy of values that have bounds, or its lines are exact everywhere.
+    """
+    return bool(getattr(op, "interval_suffices", False))
 
 
 def activation_of(node: ir.Node) -> Activation:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 
 from graphprune.errors import GraphpruneError
-from graphprune.functions import Product, ScalarFunction
+from graphprune.functions import Factor, Product, ScalarFunction
 from graphprune.ir import GraphBuilder, Network
 from graphprune.ir.network import BATCH, AffineOperator, Operator, Shape, is_affine, operator
 from graphprune.operators import (
@@ -52,7 +52,8 @@ EXAMPLES: list[tuple[Operator, list[tuple[int, ...]]]] = [
     (MatMul(RNG.normal(size=(4, 2)), False, (3, 4)), [(3, 4)]),
     (MatMul(RNG.normal(size=(2, 3)), True, (5, 3, 4)), [(5, 3, 4)]),
     (Relu(), [(2, 3)]),
-    (Product((2, 3), np.arange(6)), [(2, 3)]),
+    (Product((2, 3)), [(2, 3)]),
+    (Factor(), [(2, 3)]),
     (Reshape((2, 6), (3, 4)), [(2, 6)]),
     (Scale(RNG.normal(size=(3, 1)) * [[1], [0], [1]], (3, 4)), [(3, 4)]),
     (Shift(RNG.normal(size=(3, 4)), (3, 4)), [(3, 4)]),

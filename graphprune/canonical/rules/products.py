@@ -2,15 +2,23 @@
 
 import numpy as np
 import onnx_ir as ir
-from numpy.typing import NDArray
 
 from graphprune.canonical.context import Context, Tracked, legalises
 from graphprune.canonical.memory import NUMBER, VALUE, value_too_large
 from graphprune.canonical.rules.arithmetic import operands, summed, times
-from graphprune.functions import Power, Product, Reciprocal, Sqrt
-from graphprune.ir.network import operator, pre_activation
+from graphprune.functions import Factor, Power, Product, Reciprocal, Sqrt
+from graphprune.ir.network import (
+    data_inputs,
+    interval_suffices,
+    is_activation,
+    operator,
+    pre_activation,
+)
 from graphprune.ir.source import Layout
-from graphprune.operators import Concat, ReduceSum
+from graphprune.operators import Concat, Gather, ReduceSum, Reshape, Transpose
+
+# Operators whose output holds cells of their input.
+MOVES = (Gather, Reshape, Transpose)
 
 
 def squared(context: Context, node: ir.Node, x: Tracked) -> Tracked:
@@ -20,32 +28,29 @@ def squared(context: Context, node: ir.Node, x: Tracked) -> Tracked:
 
 def product(context: Context, node: ir.Node, x: Tracked, y: Tracked) -> Tracked:
     """x y, broadcast: the sum of the halves of what a `Product` makes of both."""
-    one, other = context.align(node, x, y)
+    if x.value is y.value and x.layout == y.layout:
+        return context.emit(Power(2.0), x, layout=x.layout, node=node)
+    one, other = context.align(node, factor(context, x), factor(context, y))
     layout, sample = one.layout, one.layout.sample
-    if one.value is other.value:
-        return context.emit(Power(2.0), one, layout=layout, node=node)
-    same = np.concatenate([_firsts(x.layout, layout), _firsts(y.layout, layout)])
-    same[len(same) // 2 :] += len(same) // 2
     rows = Layout((1, 1, *sample), 0)
     pair = Layout((1, 2, *sample), 0)
     factors = [context.relayout(value, rows) for value in (one, other)]
     joined = context.emit(Concat(0, (rows.sample, rows.sample)), *factors, layout=pair)
-    halves = context.emit(Product(pair.sample, same), joined, layout=pair)
+    halves = context.emit(Product(pair.sample), joined, layout=pair)
     both = context.emit(ReduceSum((0,), pair.sample), halves, layout=rows)
     return context.relayout(both, layout, node)
 
 
-def _firsts(small: Layout, large: Layout) -> NDArray[np.int64]:
-    """For every cell of a sample that is broadcast to `large` the first one that is its copy."""
-    shapes = [
-        tuple(1 if axis == layout.batch else n for axis, n in enumerate(layout.shape))
-        for layout in (small, large)
-    ]
-    cells = np.arange(int(np.prod(shapes[0]))).reshape(shapes[0])
-    wide = np.broadcast_to(cells, shapes[1]).reshape(-1)
-    _, first, cell = np.unique(wide, return_index=True, return_inverse=True)
-    firsts: NDArray[np.int64] = first[cell.reshape(-1)].astype(np.int64)
-    return firsts
+def factor(context: Context, x: Tracked) -> Tracked:
+    """`x` as a value that has bounds of its own."""
+    value: ir.Value | None = x.value
+    while (made := None if value is None else value.producer()) is not None:
+        if not isinstance(operator(made), MOVES):
+            break
+        value = data_inputs(made)[0]
+    if made is None or (is_activation(operator(made)) and not interval_suffices(operator(made))):
+        return x
+    return context.emit(Factor(), x, layout=x.layout)
 
 
 def spread(context: Context, x: Tracked, axes: str, wanted: str) -> Tracked:
@@ -91,7 +96,10 @@ def contracted(
     out = product(context, node, *parts)
     if out.layout.batch is not None and out.layout.batch >= len(result):
         raise context.fail(node, "contracts the batch axis")
+    if len(names) == len(result):
+        return out
     summed_up = summed(context, node, out, list(range(len(result), len(names))))
+    summed_up = context.emit(Factor(interval_suffices=True), summed_up, layout=summed_up.layout)
     return context.relayout(
         summed_up, Layout(summed_up.layout.shape[: len(result)], out.layout.batch)
     )
