@@ -50,6 +50,9 @@ def rounded_multipliers(
         phase, slope = parameters.phases[j], parameters.slopes[j]
         low, high = rows.lower[j], rows.upper[j]
         c = coefficients[n + j]
+        if c == 0.0 and phase == 0:
+            multipliers[j] = plane_multipliers[j] = 0.0
+            continue
         share = np.float32(0.0)
         if phase == 0 and planes.has[j] and c < 0.0:
             _, p, _ = relax_neuron(c, 0, slope, parameters.cut_weights[j], low, high)
