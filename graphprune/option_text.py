@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
-from graphprune.errors import PipelineError, nearest
+from graphprune.errors import GraphpruneError, PipelineError, nearest
 
 B = TypeVar("B")
 
@@ -142,6 +142,8 @@ def _convert(name: str, option: str, text: str, kind: Any) -> Any:
         raise PipelineError(
             f"{name}: option '{option}' takes {describe_type(kind)}, not '{text}'"
         ) from None
+    except GraphpruneError as error:
+        raise PipelineError(f"{name}: option '{option}': {error}") from None
 
 
 def _value(text: str, kind: Any) -> Any:

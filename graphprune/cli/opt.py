@@ -194,7 +194,7 @@ def opt(options: OptOptions) -> int:
             if untouched(result.network) and not lowered:
                 said = UNTOUCHED
             elif options.threat and not texts:
-                said = f"the network behind the threat '{options.threat}'"
+                said = f"the network with the threat '{options.threat}' in front"
             else:
                 said = WHOLE.format(why) if why else compare(network, result.network, proto, times)
                 if why and options.threat:

@@ -79,13 +79,8 @@ def in_front(network: Network, front: Front) -> Network:
     UnsupportedError
         The network has several inputs.
     """
+    require_one_input(network)
     source = network.source
-    if source.parts:
-        names = ", ".join(part.name for part in source.parts)
-        raise UnsupportedError(
-            f"{source.path or 'the model'}: threat models are for networks of one input; this one"
-            f" has {names}"
-        )
     builder = NetworkBuilder(str(network.input.name), front.shape)
     values: Values = {network.input: front.write(builder, builder.input)}
     for node in network.nodes:
@@ -99,3 +94,20 @@ def in_front(network: Network, front: Front) -> Network:
         front.shape if batch is None else (1, *front.shape), None if batch is None else 0
     )
     return Network(model, replace(source, input_layout=layout, entry=Entry(network, front)))
+
+
+def require_one_input(network: Network) -> None:
+    """Refuse networks whose points are made of several inputs.
+
+    Raises
+    ------
+    UnsupportedError
+        It names them.
+    """
+    source = network.source
+    if source.parts:
+        names = ", ".join(part.name for part in source.parts)
+        raise UnsupportedError(
+            f"{source.path or 'the model'}: threat models other than masks are for networks of one"
+            f" input; this one has {names}"
+        )

@@ -184,4 +184,6 @@ def summary_line(document: DocumentRecord) -> str:
     if s.skipped:
         parts.append(f"{s.skipped} skipped (of the target class)")
     line = ", ".join(parts) + f" in {s.seconds:.1f} s"
+    if threat := document.settings.get("threat"):
+        line += f"; distances by {threat}"
     return line if s.at_radius is None else f"{line}\n{accuracy_text(s.at_radius)}"

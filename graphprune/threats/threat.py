@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from graphprune.errors import GraphpruneError, check_known
 from graphprune.ir import Network, Query
-from graphprune.ir.front import Front, in_front
+from graphprune.ir.front import Front, in_front, require_one_input
 from graphprune.option_text import build, split, unparsed
 from graphprune.region import LINF, Anchor, Domain, norm_of
 from graphprune.runtime.original import as_asked
@@ -131,8 +131,12 @@ class Threat:
         """
         for model in self.models:
             model.check(network.input_shape, domain)
-        if not np.any(self._weights(network.input_shape)):
+        weights = self._weights(network.input_shape)
+        if not np.any(weights):
             raise GraphpruneError(f"threat '{self}': cannot move: every element is fixed")
+        mixed = any(isinstance(m, Units | Directions) for m in self.models)
+        if mixed or not np.all((weights == 0.0) | (weights == 1.0)):
+            require_one_input(network)
         for model in self._units:
             network = network.cached(("threat", model), partial(model.before, network))
         return network
