@@ -140,7 +140,8 @@ def patch(images: int, limit: float) -> Iterator[str]:
             best, tries = min(best, float(lengths.min(initial=np.inf))), tries + 500
         yield " | ".join(
             [str(anchor.index), bnd.status, f"{bnd.lower:.5f}", f"{bnd.upper or np.nan:.5f}",
-             f"{bnd.seconds:.1f}", f"{adv.distance or np.nan:.5f}", f"{took:.2f}", f"{best:.5f}", str(tries)]
+             f"{bnd.seconds:.1f}", f"{adv.distance or np.nan:.5f}", f"{took:.2f}", f"{best:.5f}",
+             str(tries)]
         )  # fmt: skip
 
 
