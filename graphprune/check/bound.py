@@ -224,8 +224,8 @@ def linear_bounds(
         total += amount * form.magnitude(extent)
     # A neuron that no goal of these meets adds nothing.
     met = np.flatnonzero(np.any(m != 0.0, axis=0) | np.any(c[:, n:] != 0.0, axis=0))
-    own = c[:, n + met], m[:, met], states[:, met], lower[met], upper[met]
-    neurons = _neurons(*own).sum(axis=1)
+    part = c[:, n + met], m[:, met], states[:, met], lower[met], upper[met]
+    neurons = _neurons(*part).sum(axis=1)
     operations = 16.0 * (len(extent) + system.width + 64)
     margin: Floats = MORE * (error + operations * UNIT * total) + TINY
     return c[:, :n], constant + neurons - margin
