@@ -85,6 +85,8 @@ class BallQuery:
         In the shape of one sample.
     low, high
         Domain of every input element.
+    fixed
+        (inputs,) 1 for elements that may not change; None: all may.
     """
 
     model: Model
@@ -93,6 +95,7 @@ class BallQuery:
     radius: float
     low: float
     high: float
+    fixed: NDArray[np.int8] | None = None
 
 
 def prove_ball(
@@ -155,7 +158,7 @@ class _Prover:
 
     def _first(self) -> _OpenScope:
         question, model = self.question, self.model
-        ball = box(question.anchor, question.radius, question.low, question.high)
+        ball = box(question.anchor, question.radius, question.low, question.high, question.fixed)
         layers: list[tuple[AffineForm, Floats, Floats]] = []
         claims: list[Claims] = []
         phases: list[NDArray[np.int8]] = []

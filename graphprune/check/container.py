@@ -10,7 +10,7 @@ import json
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Final, Union, get_args, get_origin, get_type_hints
@@ -26,6 +26,9 @@ HEADER, DIGEST = "header.json", "sha256"
 LIMIT, HEADER_LIMIT, ENTRY_LIMIT = 1 << 30, 1 << 26, 1 << 17
 # The time stamp of every entry: the same proof gives the same bytes.
 STAMP = (1980, 1, 1, 0, 0, 0)
+
+# A field of later versions: files that do not need it are written without.
+LATER: Final = {"later": True}
 
 Floats = NDArray[np.float64]
 Singles = NDArray[np.float32]
@@ -141,6 +144,9 @@ class Proof:
         Each refers to earlier ones only.
     margins
         Pairs of a scope and the claims, on its system, that margins are positive.
+    fixed
+        (inputs,) 1 for elements that keep the anchor's value, 0 for those that may change; None:
+        all may. It is about points with these elements alone.
     """
 
     index: int
@@ -152,6 +158,7 @@ class Proof:
     point: Point | None
     scopes: tuple[Scope, ...]
     margins: tuple["Margins", ...]
+    fixed: Bytes | None = field(default=None, metadata=LATER)
 
 
 @dataclass(frozen=True, eq=False)
@@ -224,6 +231,7 @@ def _pack(value: Any, path: str, arrays: dict[str, NDArray[Any]]) -> Any:
         return {
             f.name: _pack(getattr(value, f.name), f"{path}/{f.name}".lstrip("/"), arrays)
             for f in fields(value)
+            if not f.metadata.get("later") or getattr(value, f.name) is not None
         }
     if isinstance(value, tuple):
         return [_pack(item, f"{path}/{i}", arrays) for i, item in enumerate(value)]
@@ -359,11 +367,12 @@ def _unpack(kind: Any, value: Any, path: str, arrays: dict[str, NDArray[Any]]) -
         return tuple(_unpack(item, v, f"{path}/{i}", arrays) for i, v in enumerate(value))
     if is_dataclass(kind):
         hints = get_type_hints(kind)
-        if not isinstance(value, dict) or set(value) != set(hints):
+        later = {f.name for f in fields(kind) if f.metadata.get("later")}
+        if not isinstance(value, dict) or not set(hints) - later <= set(value) <= set(hints):
             raise Refused(f"'{path}' has not the fields {', '.join(hints)}")
         construct: Callable[..., Any] = kind  # type: ignore[assignment]
         return construct(
-            **{k: _unpack(h, value[k], f"{path}/{k}".lstrip("/"), arrays) for k, h in hints.items()}
+            **{k: _unpack(hints[k], v, f"{path}/{k}".lstrip("/"), arrays) for k, v in value.items()}
         )
     return _scalar(kind, value, path)
 

@@ -32,7 +32,10 @@ def check_point(file: ProofFile, model: Model, proof: Proof) -> None:
     low, high = point.dtype.type(file.low), point.dtype.type(file.high)
     if np.any(point < low) or np.any(point > high):
         raise Refused("its point lies outside the domain")
-    distance = float(np.max(np.abs(point.astype(np.float64) - proof.anchor.astype(np.float64))))
+    step = np.abs(point.astype(np.float64) - proof.anchor.astype(np.float64))
+    if proof.fixed is not None and np.any(step.reshape(-1)[proof.fixed == 1]):
+        raise Refused("its point changes an element that is fixed")
+    distance = float(np.max(step))
     if abs(distance - proof.upper) > 4.0 * UNIT * max(1.0, float(np.max(np.abs(point)))):
         raise Refused(f"its point is at distance {distance!r}, not {proof.upper!r}")
     if proof.lower > proof.upper:

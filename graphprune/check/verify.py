@@ -47,6 +47,8 @@ class Verified:
         Proven: no point of the domain within this distance is adversarial.
     upper, target
         Distance and class of the adversarial point; None without one.
+    moving
+        Number of elements that may change; None: all.
     leaves, claims
         Number of inequalities and of goals verified.
     seconds
@@ -61,6 +63,7 @@ class Verified:
     leaves: int
     claims: int
     seconds: float
+    moving: int | None = None
 
     @property
     def exact(self) -> bool:
@@ -74,6 +77,8 @@ class Verified:
             status = "exact" if self.exact else "interval"
             proven = f"{self.lower:.9g} <= distance <= {self.upper:.9g} ({status})"
             proven += f", class {self.target} wins"
+        if self.moving is not None:
+            proven += f", where only {self.moving} elements may change"
         return (
             f"anchor {self.index}, label {self.label}: {proven};"
             f" {self.leaves} bounds of {self.claims} claims, {self.seconds:.2f} s"
@@ -103,12 +108,18 @@ def verify(file: ProofFile, model: Model, report: Report = lambda text: None) ->
 
 
 def box(
-    anchor: NDArray[np.floating], radius: float, low: float, high: float
+    anchor: NDArray[np.floating],
+    radius: float,
+    low: float,
+    high: float,
+    fixed: NDArray[np.int8] | None = None,
 ) -> tuple[Floats, Floats]:
-    """The ball within the domain, rounded outward; flat."""
+    """The ball within the domain, rounded outward; flat. Elements that are `fixed` do not move."""
     x = anchor.astype(np.float64).reshape(-1)
     lower = np.maximum(np.nextafter(x - radius, -np.inf), low)
     upper = np.minimum(np.nextafter(x + radius, np.inf), high)
+    if fixed is not None:
+        lower, upper = np.where(fixed == 1, x, lower), np.where(fixed == 1, x, upper)
     return lower, upper
 
 
@@ -224,13 +235,18 @@ class _AnchorChecker:
             raise Refused("its anchor lies outside the domain")
         if proof.lower < 0.0:
             raise Refused("its radius is negative")
+        fixed = proof.fixed
+        if fixed is not None and (
+            fixed.size != model.inputs or np.any((fixed != 0) & (fixed != 1))
+        ):
+            raise Refused("its fixed elements are not those of the model's input")
         if proof.lower > 0.0:
             self._ball()
         check_point(self.file, model, proof)
         target = None if proof.upper is None else proof.target
         return Verified(
             proof.index, proof.label, proof.lower, proof.upper, target, self.leaves, self.claims,
-            monotonic() - start,
+            monotonic() - start, None if fixed is None else int(np.sum(fixed == 0)),
         )  # fmt: skip
 
     def _ball(self) -> None:
@@ -264,7 +280,8 @@ class _AnchorChecker:
             raise Refused("the first scope has no target, and claims for every layer")
         if scope.cut is not None:
             raise Refused("the first scope's box is the ball")
-        ball = box(self.proof.anchor, self.proof.lower, self.file.low, self.file.high)
+        proof, file = self.proof, self.file
+        ball = box(proof.anchor, proof.lower, file.low, file.high, proof.fixed)
         layers: list[tuple[AffineForm, Floats, Floats]] = []
 
         def decide(node: int, form: AffineForm) -> ReluPhases:

@@ -5,6 +5,7 @@ from dataclasses import replace
 from time import monotonic
 
 import numpy as np
+from numpy.typing import NDArray
 
 from graphprune.backends.certificate import BallQuery, UnboundedError, UnprovenError, prove_ball
 from graphprune.backends.protocol import is_exact
@@ -16,7 +17,7 @@ from graphprune.evaluate.results import Job, Outcome, ProvenDistance
 from graphprune.evaluate.settings import Settings
 from graphprune.ir import Network, Query
 from graphprune.ir.network import size
-from graphprune.region import Anchor
+from graphprune.region import Anchor, Domain
 from graphprune.runtime.resources import Resources
 
 log = logging.getLogger("graphprune")
@@ -60,14 +61,13 @@ def prove(query: Query, found: Distance, resources: Resources) -> ProvenDistance
     network, anchor, domain = query.network, query.anchor, query.domain
     model = network.cached("checker model", lambda: _in_memory(network))
     witness, wanted = found.witness, _wanted(found)
+    ends, fixed = _ends(domain, anchor)
     proof = Proof(
         anchor.index, anchor.label, anchor.x, 0.0, found.upper if witness else None,
         witness.target if witness else -1, witness.x.astype(model.dtype) if witness else None,
-        (), (),
+        (), (), fixed,
     )  # fmt: skip
-    question = BallQuery(
-        model, anchor.x, anchor.label, wanted, *domain.interval
-    )  # fmt: skip
+    question = BallQuery(model, anchor.x, anchor.label, wanted, *ends, fixed)
     sizes = tuple(size(activation.outputs[0]) for activation in network.activations)
     trace = found.trace if sizes == tuple(model.relus) else None
     shares = list(SHARES) if wanted > 0.0 else []
@@ -100,6 +100,16 @@ def prove(query: Query, found: Distance, resources: Resources) -> ProvenDistance
         found.lower if proof.lower < wanted else None,
         proof,
     )
+
+
+def _ends(domain: Domain, anchor: Anchor) -> tuple[tuple[float, float], NDArray[np.int8] | None]:
+    """The ends of all elements that may change; and a mask of those that may not."""
+    if domain.uniform:
+        return domain.interval, None
+    low, high = domain.box(anchor.x.shape)
+    moving = low < high
+    ends = Domain(*(np.unique(end[moving]).squeeze().tolist() for end in (low, high))).interval
+    return ends, (~moving).reshape(-1).astype(np.int8)
 
 
 def _in_memory(network: Network) -> Model:

@@ -257,11 +257,13 @@ class Settings:
         if self.threat is not None:
             from graphprune.threats import threat_of
 
-            object.__setattr__(self, "threat", threat_of(self.threat))
-            if self.certificate:
+            threat = threat_of(self.threat)
+            object.__setattr__(self, "threat", threat)
+            if self.certificate and threat is not None and not threat.fixing:
                 raise GraphpruneError(
-                    "a certificate is about a file and the whole domain, not about a threat: for"
-                    " units and scales write the network with graphprune opt --threat first"
+                    f"a certificate is about a file's own input, of which elements may be fixed"
+                    f" (mask, patch, features, channels), not about '{threat}': write the network"
+                    " with graphprune opt --threat, and ask about that file"
                 )
         if self.margin and self.certificate:
             raise GraphpruneError("a certificate is about decisions, which know no margin")

@@ -6,7 +6,7 @@ affine graph in front, x = x0 + B z. Attacks, bounds and searches answer that as
 Read `base` first (the kinds of models), then `threat` and `mask`.
 """
 
-from graphprune.threats.base import Along, Directions, ThreatModel, Units, Weights
+from graphprune.threats.base import Along, Directions, Fixing, ThreatModel, Units, Weights
 from graphprune.threats.numbers import Numbers
 from graphprune.threats.registry import known_threats, register_threat
 from graphprune.threats.threat import Threat, ThreatLike, asked, threat_of
@@ -14,6 +14,7 @@ from graphprune.threats.threat import Threat, ThreatLike, asked, threat_of
 __all__ = [
     "Along",
     "Directions",
+    "Fixing",
     "Numbers",
     "Threat",
     "ThreatLike",

@@ -69,6 +69,12 @@ class Weights(ThreatModel):
         self.weights(shape)
 
 
+class Fixing(Weights):
+    """Some elements are fixed, the others move as they are: weights of 0 and 1."""
+
+    kind = "some elements may change, the others are fixed"
+
+
 @dataclass(frozen=True, eq=False)
 class Along:
     """Directions around an anchor, and how far each may be gone.

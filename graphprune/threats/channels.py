@@ -6,14 +6,14 @@ from typing import ClassVar
 import numpy as np
 
 from graphprune.errors import GraphpruneError
-from graphprune.threats.base import Floats, Shape, Weights
+from graphprune.threats.base import Fixing, Floats, Shape
 from graphprune.threats.numbers import channel_axis
 from graphprune.threats.registry import register_threat
 
 
 @register_threat
 @dataclass(frozen=True)
-class Channels(Weights):
+class Channels(Fixing):
     """Only these channels of an image, from 0, may change."""
 
     name: ClassVar[str] = "channels"

@@ -6,13 +6,13 @@ from typing import ClassVar
 import numpy as np
 
 from graphprune.errors import GraphpruneError
-from graphprune.threats.base import Floats, Shape, Weights
+from graphprune.threats.base import Fixing, Floats, Shape
 from graphprune.threats.registry import register_threat
 
 
 @register_threat
 @dataclass(frozen=True)
-class Features(Weights):
+class Features(Fixing):
     """Only the elements with these numbers, from 0 in the order of the sample, may change."""
 
     name: ClassVar[str] = "features"

@@ -6,14 +6,14 @@ from typing import ClassVar
 import numpy as np
 
 from graphprune.errors import GraphpruneError
-from graphprune.threats.base import Floats, Shape, Weights
+from graphprune.threats.base import Fixing, Floats, Shape
 from graphprune.threats.numbers import Numbers, image_axes
 from graphprune.threats.registry import register_threat
 
 
 @register_threat
 @dataclass(frozen=True)
-class Mask(Weights):
+class Mask(Fixing):
     """Only the elements of a mask, or those of the box top,left,height,width of images, may change.
 
     A mask has the shape of a sample, or of one of its channels, and holds 0 and 1.

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from graphprune.errors import GraphpruneError
-from graphprune.threats.base import Floats, Shape, Weights
+from graphprune.threats.base import Fixing, Floats, Shape
 from graphprune.threats.mask import rectangle
 from graphprune.threats.numbers import image_axes
 from graphprune.threats.registry import register_threat
@@ -12,7 +12,7 @@ from graphprune.threats.registry import register_threat
 
 @register_threat
 @dataclass(frozen=True)
-class Patch(Weights):
+class Patch(Fixing):
     """Only a patch may change, `size` or height,width pixels, `at` top,left; else in the middle.
 
     It is one patch at one place: the worst of several places is the least of their distances.

@@ -16,7 +16,7 @@ from graphprune.ir.front import Front, in_front, require_one_input
 from graphprune.option_text import build, split, unparsed
 from graphprune.region import LINF, Anchor, Domain, norm_of
 from graphprune.runtime.original import as_asked
-from graphprune.threats.base import Directions, ThreatModel, Units, Weights
+from graphprune.threats.base import Directions, Fixing, ThreatModel, Units, Weights
 from graphprune.threats.fronts import AlongDirections, PerElement
 from graphprune.threats.numbers import Numbers
 from graphprune.threats.registry import known_threats
@@ -108,6 +108,11 @@ class Threat:
     def local(self) -> bool:
         """True where it depends on the anchor: other units alone do not."""
         return len(self._units) < len(self.models)
+
+    @property
+    def fixing(self) -> bool:
+        """True where it fixes elements and changes nothing else."""
+        return all(isinstance(model, Fixing) for model in self.models)
 
     def check_anchors(self, anchors: Iterable[Anchor]) -> None:
         """Refuse anchors in other units than the threat's.
