@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import inf
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,15 +56,19 @@ class CondensedRegion:
     condensed: Condensed
 
     @classmethod
-    def of(cls, network: Network, ball: Region, bounds: LayerEnds) -> "CondensedRegion":
+    def of(
+        cls, network: Network, ball: Region, bounds: LayerEnds, deadline: float = inf
+    ) -> "CondensedRegion":
         """Condense a network with given bounds.
 
         Raises
         ------
         UnsupportedError
             The network has activations other than ReLU.
+        OutOfTimeError
+            The deadline, on the clock of :func:`time.monotonic`, passed.
         """
-        return cls(network, ball, bounds, condense(network, bounds, ball))
+        return cls(network, ball, bounds, condense(network, bounds, ball, deadline))
 
     @property
     def neurons(self) -> NDArray[np.intp]:

@@ -29,6 +29,7 @@ from graphprune.backends.search.worker_group import WorkerGroup
 from graphprune.backends.trace import TargetTrace, Trace
 from graphprune.bounds import Boxes, LayerBounds, linear_bounds, pre_activation_bounds
 from graphprune.bounds.certify import margin_rows
+from graphprune.errors import OutOfTimeError
 from graphprune.region import Region
 from graphprune.runtime.original import run_original
 from graphprune.runtime.resources import Resources, current, using
@@ -150,7 +151,10 @@ class RadiusProof:
         # Where time ends the bounds, a network condensed with them would be huge.
         if not self._promising() or self.resources.over:
             return 0.0
-        targets = self._targets()
+        try:
+            targets = self._targets()
+        except OutOfTimeError:
+            return 0.0
         self.level = level
         if targets and level >= 1:
             targets = self._late_layers(targets)
@@ -216,7 +220,7 @@ class RadiusProof:
         problem = self.interval.problem
         network = problem.network
         bounds = bounds_of(self._layers)
-        self.region = CondensedRegion.of(network, self.ball, bounds)
+        self.region = CondensedRegion.of(network, self.ball, bounds, self.resources.deadline)
         self.interval.unstable = self.region.condensed.unstable
         rows = margin_rows(network, problem.anchor.label, problem.target)
         return self._open([Subproblem.of(self.region, row) for row in rows])

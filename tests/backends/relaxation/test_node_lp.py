@@ -53,7 +53,7 @@ def test_a_cases_linear_program_proves_no_less_than_the_ascent(
         if np.all((phases == 0) | (phases == same)):
             floor.checked(1, least=100)
             assert margin >= proof.bound
-            assert margin > 0 or np.max(np.abs(x - case.ball.center)) >= proof.radius - 1e-12
+            assert margin > 0 or case.ball.norm.length(x - case.ball.center) >= proof.radius - 1e-12
 
 
 @settings(max_examples=20)
@@ -73,7 +73,7 @@ def test_a_node_without_splits_says_what_its_samples_say(
         if same and value_at(case, w) <= 0:
             floor.checked(1, least=100)
             assert not answer.closed
-            assert np.max(np.abs(x - case.ball.center)) >= answer.radius - 1e-12
+            assert case.ball.norm.length(x - case.ball.center) >= answer.radius - 1e-12
 
 
 def test_a_boundary_where_the_margin_just_stops_changing() -> None:
