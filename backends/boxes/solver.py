@@ -35,9 +35,9 @@ log = logging.getLogger("graphprune")
 
 # Inputs that may be halved, at most.
 FEW = 8
-# Variables of a threat model whose boxes are halved where the network is piecewise linear, at most:
-# neurons of one variable change one after the other, which splitting them does not know.
-FEWER = 3
+# Variables that move inputs together, whose boxes are halved where the network is piecewise linear,
+# at most: neurons of one variable change one after the other, which splitting them does not know.
+FEWER = 5
 # Boxes of a batch, at most.
 LARGEST_BATCH = 1024
 # Bytes of an open box beside those of its sides.
@@ -58,7 +58,7 @@ def by_halving(query: Query) -> bool:
     if not query.network.piecewise_linear:
         return True
     entry = query.network.source.entry
-    return entry is not None and entry.local and _changing(query) <= FEWER
+    return entry is not None and entry.front.mixes and _changing(query) <= FEWER
 
 
 def _changing(query: Query) -> int:

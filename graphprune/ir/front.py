@@ -24,9 +24,12 @@ class Front(Protocol):
     local
         True where it belongs to one anchor: points are then told as inputs x, and z is a variable
         that only the computation sees. Otherwise z itself is what people give and read.
+    mixes
+        True where elements of x move together.
     """
 
     local: ClassVar[bool]
+    mixes: ClassVar[bool]
 
     @property
     def shape(self) -> Shape:

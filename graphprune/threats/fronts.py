@@ -44,6 +44,7 @@ class InUnits:
     shape: Shape
 
     local: ClassVar[bool] = False
+    mixes: ClassVar[bool] = False
 
     def write(self, builder: NetworkBuilder, z: ir.Value) -> ir.Value:
         """Shift, then scale."""
@@ -76,6 +77,7 @@ class PerElement:
     domain: Domain
 
     local: ClassVar[bool] = True
+    mixes: ClassVar[bool] = False
 
     @property
     def shape(self) -> Shape:
@@ -140,6 +142,7 @@ class AlongDirections:
     clipped: tuple[bool, bool]
 
     local: ClassVar[bool] = True
+    mixes: ClassVar[bool] = True
 
     @property
     def shape(self) -> Shape:
