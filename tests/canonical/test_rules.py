@@ -196,6 +196,7 @@ def test_matmul_of_a_constant_that_differs_along_the_batch_is_refused() -> None:
 REFUSED: list[tuple[list[onnx.NodeProto], dict[str, np.ndarray], str]] = [
     ([node("Relu", "x", "r"), node("Pow", "x r")], {}, "the Pow.*computed power"),
     ([node("Pow", "c x")], {"c": num(-2)}, "the Pow.*not positive"),
+    ([node("Pow", "c x", "p"), node("Cast", "p", to=1)], {"c": np.array(2)}, "the Pow.*whole"),
     ([node("Pow", "x c")], {"c": num([2, 2, 2, 2, 2, 3])}, "the Pow.*one finite number"),
     ([node("Elu", alpha=-1.0)], {}, "the Elu.*alpha must be positive"),
     ([node("Selu", gamma=0.0)], {}, "the Selu.*must be positive"),

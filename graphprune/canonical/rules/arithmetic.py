@@ -104,6 +104,8 @@ def power(context: Context, node: ir.Node) -> Tracked:
     exp(x log c)."""
     exponent, base = context.constant(node, 1), context.constant(node, 0)
     if exponent is None:
+        if base is not None and base.dtype.kind != "f":
+            raise context.fail(node, "powers of a whole number are rounded to whole numbers")
         wide = None if base is None else base.astype(np.float64)
         if wide is None or not np.all(wide > 0.0):
             raise context.fail(node, "raises a computed or not positive value to a computed power")
