@@ -93,10 +93,22 @@ class Case:
         others = np.delete(logits, self.anchor.label, axis=1).max(axis=1)
         wins = others - logits[:, self.anchor.label] > CLEAR * self.magnitude
         for i in np.flatnonzero(wins & (distances < self.nearest)):
-            exact = original64(self.network, points[i : i + 1])[0]
-            margin = np.delete(exact, self.anchor.label).max() - exact[self.anchor.label]
-            if margin > CLEAR * self.magnitude and distances[i] < self.nearest:
+            exact, clear = self.reference(points[i : i + 1])
+            margin = np.delete(exact[0], self.anchor.label).max() - exact[0, self.anchor.label]
+            if margin > clear * self.magnitude and distances[i] < self.nearest:
                 self.nearest = float(distances[i])
+
+    def reference(self, points: NDArray[np.floating]) -> tuple[Floats, float]:
+        """The file's logits (N, classes) by another hand, and the share that may be rounding.
+
+        ONNX's reference fails on files of its own standard, padded pools among them; there
+        ONNX Runtime speaks alone.
+        """
+        try:
+            return original64(self.network, points), CLEAR
+        except Exception:
+            self.checks["without the reference"] += 1
+        return run_original(self.network, points.astype(np.float32)).astype(np.float64), SINGLE
 
     def lower_end(self, component: str, lower: float) -> None:
         """Check that nothing adversarial is nearer than a lower end."""
@@ -155,10 +167,10 @@ def load(case: Case, model: onnx.ModelProto, x: NDArray[np.float32]) -> None:
     """The canonical form, the written file and the float32 file agree."""
     network, size = case.network, case.magnitude
     logits = forward64(network, x)[0]
-    exact = original64(network, x[:3])
-    off = float(np.abs(logits[:3] - exact).max())
+    exact, clear = case.reference(x[: network.source.batch_size or 3])
+    off = float(np.abs(logits[: len(exact)] - exact).max())
     rounds = any(node.op_type in ROUNDED for node in model.graph.node)
-    holds = off <= (SINGLE if rounds else CLEAR) * size
+    holds = off <= (SINGLE if rounds else clear) * size
     case.check("load", holds, f"{off:.3g} from the reference, of {size:.3g}")
     runtime = run_original(network, x)
     off = float(np.abs(logits - runtime).max())
@@ -386,7 +398,8 @@ def main() -> int:
             print(f"--seed {options.seed} --only {number}: {said}", flush=True)
         if monotonic() - began > 30:
             print(f"--only {number}: took {monotonic() - began:.0f} s", flush=True)
-    rest = {k: n for k, n in totals.items() if k.startswith(("refused", "verify "))}
+    beside = ("refused", "verify ", "without ")
+    rest = {k: n for k, n in totals.items() if k.startswith(beside)}
     counted = {k: n for k, n in sorted(totals.items()) if k not in rest}
     print(f"{seen} networks, {sum(counted.values())} checks: {counted}; beside: {rest}")
     print(f"{violations} violations, {process_time() - start:.0f} s of CPU time")
