@@ -165,9 +165,10 @@ def geometric(values: list[float]) -> float:
 def table(network: gp.Network, anchors: list[gp.Anchor], options: argparse.Namespace) -> None:
     print(
         "| anchor | lower | upper | lower/upper | status | nodes | CPU s | CROWN/upper |"
-        " plain, intervals on the whole domain | plain, intervals on the attack's ball |"
+        " attack/upper | plain, intervals on the whole domain |"
+        " plain, intervals on the attack's ball |"
     )
-    print("|---|---|---|---|---|---|---|---|---|---|")
+    print("|---|---|---|---|---|---|---|---|---|---|---|")
     seconds, shares, exact = [], [], 0
     ratios: dict[bool, list[float]] = {True: [], False: []}
     for place, anchor in enumerate(anchors):
@@ -177,15 +178,16 @@ def table(network: gp.Network, anchors: list[gp.Anchor], options: argparse.Names
         shares.append(result.lower / upper)
         exact += result.status == "exact"
         proof = gp.certify(network, anchor, norm=options.norm, upper=result.upper)
+        found = gp.attack(network, anchor, norm=options.norm)
         words = []
         for whole in ratios if place < options.plain else ():
-            found = gp.attack(network, anchor, norm=options.norm)
             ended, other = plain(network, anchor, found, options.plain_limit, whole=whole)
             ratios[whole].append(other / used)
             words.append(f"{ended}, {other:.1f} s")
         print(
             f"| {anchor.index} | {result.lower:.5f} | {upper:.5f} | {shares[-1]:.4f} |"
             f" {result.status} | {result.nodes} | {used:.2f} | {proof.radius / upper:.3f} |"
+            f" {(found.distance or np.inf) / upper:.4f} |"
             f" {' | '.join(words or ['', ''])} |",
             flush=True,
         )

@@ -107,7 +107,10 @@ class RelaxationProgram:
         """Fix phases: active neurons h = z >= 0, inactive ones h = 0 >= z."""
         n, m = self.inputs, self.neurons
         index = np.arange(m, dtype=np.int32)
-        upper = np.where(phases == -1, 0.0, self.relaxation.rows.upper)
+        # An upper bound that holds where the goal is 0 or less is none of the kernels' lines: the
+        # proof would miss its multiplier.
+        most = self.relaxation.rows.upper if self._ball is None else np.full(m, INFINITY)
+        upper = np.where(phases == -1, 0.0, most)
         self.highs.changeColsBounds(m, index + n, np.zeros(m), upper)
         ceiling = np.where(phases == 1, self._low, INFINITY)
         for j in range(m):

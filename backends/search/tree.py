@@ -284,7 +284,8 @@ class Tree:
         """Add a bounded node's open children, unless a linear program closes it."""
         assert found.children is not None
         bound, best = found.bound, parameters
-        if self._lp_due(node, parameters):
+        # In the ball of another norm the ascent comes as near in a hundredth of the time.
+        if case.box.ball is None and self._lp_due(node, parameters):
             start = case.parameters._replace(phases=parameters.phases)
             proof = relax(case.relaxation, case.specification, start, self.resources.deadline)
             closed = proof is not None and proof.bound > 0.0

@@ -33,7 +33,7 @@ from graphprune.ir import Network, Query
 from graphprune.ir.network import activation_of
 from graphprune.ir.query import own_target
 from graphprune.progress import Interrupted, Progress, quiet
-from graphprune.region import Anchor
+from graphprune.region import Anchor, Norm
 from graphprune.runtime.original import run_original
 from graphprune.runtime.resources import Resources
 
@@ -174,7 +174,8 @@ def _bnd(query: Query, settings: Settings, known: Known, resources: Resources) -
     before = known.interval
     asked = DistanceSettings(
         settings.radius, settings.solver, record=settings.certificate,
-        attack=_closer(known.attack, before), certificate=_further(known.certificate, before),
+        attack=_closer(known.attack, before, query.norm),
+        certificate=_further(known.certificate, before, query.norm),
     )  # fmt: skip
     found = exact_distance(query, resources, asked)
     if before is not None:
@@ -191,22 +192,24 @@ def _bnd(query: Query, settings: Settings, known: Known, resources: Resources) -
         raise Interrupted(replace(found, trace=None)) from None
 
 
-def _closer(attack: Attack | None, before: Distance | None) -> Attack | None:
+def _closer(attack: Attack | None, before: Distance | None, norm: Norm) -> Attack | None:
     """The attack, or the point of the interval so far where that is closer."""
     point = None if before is None else before.witness
     if before is None or point is None:
         return attack
     nearer = attack is None or attack.distance is None or point.distance < attack.distance
-    return Attack(point, before.seconds) if nearer else attack
+    return Attack(point, before.seconds, norm) if nearer else attack
 
 
-def _further(certificate: Certificate | None, before: Distance | None) -> Certificate | None:
+def _further(
+    certificate: Certificate | None, before: Distance | None, norm: Norm
+) -> Certificate | None:
     """The certificate, or the lower end of the interval so far where that proves more."""
     if before is None or not before.certified:
         return certificate
     if certificate is not None and certificate.radius >= before.lower:
         return certificate
-    return Certificate(before.lower, False, "search", before.seconds)
+    return Certificate(before.lower, False, "search", before.seconds, norm=norm)
 
 
 _METRICS: dict[Metric, Callable[[Query, Settings, Known, Resources], Result]] = {

@@ -20,7 +20,7 @@ from graphprune.bounds import Boxes, Method, pre_activation_bounds
 from graphprune.bounds.certify import margin_rows
 from graphprune.bounds.warm import RADIUS, tiny, warm_bounds
 from graphprune.progress import Progress, quiet
-from graphprune.region import LINF, Domain, Norm
+from graphprune.region import LINF, NORMS, Domain, Norm
 from graphprune.runtime.jit import told_of_compiling
 from graphprune.runtime.resources import Resources
 
@@ -47,8 +47,9 @@ def warm_for(
 
 
 def warm_up(progress: Progress = quiet) -> None:
-    """Compile the kernels of all metrics, or read them from disk; once per process."""
-    warm_for(("rob", "bnd"), "alpha-crown", progress)
+    """Compile the kernels of all metrics and norms, or read them from disk; once per process."""
+    for each in NORMS.values():
+        warm_for(("rob", "bnd"), "alpha-crown", progress, each)
 
 
 def warm_search(progress: Progress = quiet, norm: Norm = LINF) -> None:
@@ -61,11 +62,13 @@ def warm_search(progress: Progress = quiet, norm: Norm = LINF) -> None:
 @cache
 def _search(norm: Norm) -> None:
     network, anchor = tiny()
-    problem = DistanceProblem(network, anchor, Domain(), RADIUS, norm=norm)
+    # The ball whose surface the cube's corners are on, where nodes are split in every norm.
+    radius = RADIUS * norm.length(np.ones(network.input_shape))
+    problem = DistanceProblem(network, anchor, Domain(), radius, norm=norm)
     interval = DistanceInterval(problem, progress=quiet)
-    prove_radius(interval, Resources(), RADIUS, level=1)
+    prove_radius(interval, Resources(), radius, level=1)
     # A case that is left to a linear program, which a tree may or may not meet.
-    ball = anchor.ball(RADIUS, Domain(), norm)
+    ball = anchor.ball(radius, Domain(), norm)
     bounds = bounds_of(pre_activation_bounds(network, Boxes.of(ball)))
     region = CondensedRegion.of(network, ball, bounds)
     case = Subproblem.of(region, margin_rows(network, 0)[0]).optimised()

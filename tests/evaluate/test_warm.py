@@ -64,6 +64,7 @@ def test_nothing_is_left_to_compile(
     gp.distance(mnist_a, images[1], time_limit=3.0)
     gp.certify(mnist_a, images[1], method="alpha-crown")
     gp.certify(mnist_a, images[1], norm="l2")
+    gp.distance(mnist_a, images[1], norm="l1", time_limit=1.0)
     assert compiled() == before
 
 

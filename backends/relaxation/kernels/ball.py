@@ -29,6 +29,8 @@ ROUNDINGS = 8.0
 # Newton's steps to a multiplier, between ends that close in, and where they are near enough: values
 # feel it in second order.
 STEPS, NEAR = 40, 1e-7
+# The same for guides, and the share of a like multiplier down to which elements are looked at.
+ROUGHLY, FLATTER = 1e-3, 0.7
 # By how much a radius is made shorter, for the few operations on totals.
 SHORTER = 1.0 - 1e-12
 # Multipliers of what the ball does not reach, in units of the largest coefficient.
@@ -179,11 +181,16 @@ def ball_multiplier(
     Parameters
     ----------
     start
-        A multiplier to start from, near the best one; 0: none is known.
+        The best multiplier for similar coefficients, where the result is no more than a guide; 0:
+        none is known.
     """
     if ball.order == 2:
         return square_multiplier(coefficients, box, ball.radius * ball.radius, True, start), 0.0
-    return sorted_multiplier(coefficients, box, ball.radius, False)
+    if start > 0.0:
+        multiplier, rest = sorted_multiplier(coefficients, box, ball.radius, False, FLATTER * start)
+        if multiplier > 0.0:
+            return multiplier, rest
+    return sorted_multiplier(coefficients, box, ball.radius, False, 0.0)
 
 
 @fast_part
@@ -192,7 +199,7 @@ def root_multiplier(coefficients: Floats, box: RegionBox, ball: NormBall, fall: 
     if ball.order == 2:
         multiplier = square_multiplier(coefficients, box, fall, False, 0.0)
     else:
-        multiplier, _ = sorted_multiplier(coefficients, box, fall, True)
+        multiplier, _ = sorted_multiplier(coefficients, box, fall, True, 0.0)
     if multiplier > 0.0:
         return multiplier
     # In all the box the row falls by less: with a small multiplier that shows beyond the ball.
@@ -218,6 +225,8 @@ def square_multiplier(
         The squared length, or the fall -a . y.
     lengths
         True: it is a length.
+    start
+        A multiplier to start from, where the result is no more than a guide; 0: none is known.
     """
     size = 0.0
     for i in range(len(box.lower)):
@@ -226,26 +235,27 @@ def square_multiplier(
         return 0.0
     below, above = 0.0, np.inf
     w = max(np.sqrt(wanted / size) if lengths else wanted / size, 1e-150)
+    near = NEAR
     if start > 0.0:
-        w = 1.0 / start
+        w, near = 1.0 / start, ROUGHLY
     for _ in range(STEPS):
-        stopped, free, waits = 0.0, 0.0, False
+        # Written without branches, so that the loop becomes vector instructions.
+        stopped, free, waits = 0.0, 0.0, 0.0
         for i in range(len(box.lower)):
             a, center = coefficients[i], box.center[i]
-            low, high = box.lower[i] - center, box.upper[i] - center
             y = -a * w
-            if low < y < high:
-                free += a * a
-            else:
-                waits = waits or (a < 0.0 and y <= low) or (a > 0.0 and y >= high)
-                y = min(max(y, low), high)
-                stopped += y * y if lengths else -a * y
+            end = min(max(y, box.lower[i] - center), box.upper[i] - center)
+            stays = 1.0 if end != y else 0.0
+            stopped += stays * (end * end if lengths else -a * end)
+            free += (1.0 - stays) * a * a
+            # One whose nearest place in the box is farther than it would go by now.
+            waits += stays * (1.0 if abs(y) < abs(end) and a != 0.0 else 0.0)
         reached = stopped + (free * w * w if lengths else free * w)
-        if abs(reached - wanted) <= NEAR * wanted:
+        if abs(reached - wanted) <= near * wanted:
             break
         if reached < wanted:
             below = w
-            if free == 0.0 and not waits:
+            if free == 0.0 and waits == 0.0:
                 return 0.0
         else:
             above = w
@@ -262,7 +272,7 @@ def square_multiplier(
 
 @fast_part
 def sorted_multiplier(
-    coefficients: Floats, box: RegionBox, wanted: float, falls: bool
+    coefficients: Floats, box: RegionBox, wanted: float, falls: bool, least: float
 ) -> tuple[float, float]:
     """Return the |a_i| at which the moves of steeper elements reach what is wanted, and its rest.
 
@@ -272,16 +282,19 @@ def sorted_multiplier(
     ----------
     wanted
         The length of all moves, or the fall by them where `falls`.
+    least
+        Elements that are not steeper are left out.
     """
-    count = len(box.lower)
-    rank = np.empty(count, dtype=np.int64)
-    left, steepest = wanted, 0.0
-    for i in range(count):
+    rank = np.empty(len(box.lower), dtype=np.int64)
+    left, steepest, count = wanted, 0.0, 0
+    for i in range(len(box.lower)):
         a, center = coefficients[i], box.center[i]
         nearest = min(max(0.0, box.lower[i] - center), box.upper[i] - center)
         left -= -a * nearest if falls else abs(nearest)
         steepest = max(steepest, abs(a))
-        rank[i] = i
+        if abs(a) > least:
+            rank[count] = i
+            count += 1
     if left <= 0.0:
         # The box itself is that far.
         return HUGE * max(steepest, 1e-30), 0.0
@@ -293,8 +306,6 @@ def sorted_multiplier(
         low, high = box.lower[i] - center, box.upper[i] - center
         nearest = min(max(0.0, low), high)
         move = nearest - low if a > 0.0 else high - nearest
-        if a == 0.0:
-            return 0.0, 0.0
         before = left
         left -= abs(a) * move if falls else move
         if left <= 0.0:
@@ -316,21 +327,25 @@ def ball_standing(coefficients: Floats, box: RegionBox, ball: NormBall) -> Stand
 def guide(coefficients: Floats, box: RegionBox, ball: NormBall, multiplier: float) -> float:
     """Return the least value of the Lagrangian less the ball's part; no more than a guide."""
     total = 0.0
+    if multiplier == 0.0:
+        for i in range(len(box.lower)):
+            a = coefficients[i]
+            total += min(a * box.lower[i], a * box.upper[i])
+        return total
+    if ball.order == 2:
+        for i in range(len(box.lower)):
+            a, center = coefficients[i], box.center[i]
+            y = min(max(-a / multiplier, box.lower[i] - center), box.upper[i] - center)
+            total += a * (center + y) + 0.5 * multiplier * y * y
+        return total - 0.5 * multiplier * ball.radius * ball.radius
     for i in range(len(box.lower)):
         a, center = coefficients[i], box.center[i]
         low, high = box.lower[i] - center, box.upper[i] - center
-        if multiplier == 0.0:
-            y = low if a > 0.0 else high
-        elif ball.order == 2:
-            y = min(max(-a / multiplier, low), high)
-            total += 0.5 * multiplier * y * y
-        else:
-            y = min(max(0.0, low), high)
-            if abs(a) > multiplier:
-                y = low if a > 0.0 else high
-            total += multiplier * abs(y)
-        total += a * (center + y)
-    return total - multiplier * ball.radius * (0.5 * ball.radius if ball.order == 2 else 1.0)
+        y = min(max(0.0, low), high)
+        end = low if a > 0.0 else high
+        y = end if abs(a) > multiplier else y
+        total += a * (center + y) + multiplier * abs(y)
+    return total - multiplier * ball.radius
 
 
 @fast_part

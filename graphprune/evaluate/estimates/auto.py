@@ -60,7 +60,7 @@ def _from(asked: EstimateQuery, witness: Witness) -> EstimateQuery:
     known = asked.found.distance
     if known is not None and known <= witness.distance:
         return asked
-    return replace(asked, found=Attack(witness, 0.0))
+    return replace(asked, found=Attack(witness, 0.0, asked.query.norm))
 
 
 def _unstable(asked: EstimateQuery, radius: float) -> int:

@@ -33,7 +33,7 @@ class PlainMilp:
     seconds: float = 120.0
 
     def run(self, asked: EstimateQuery) -> Answer:
-        found, anchor, domain = asked.found.witness, asked.anchor, asked.query.domain
+        found, anchor = asked.found.witness, asked.anchor
         if not asked.network.piecewise_linear:
             raise GraphpruneError(
                 f"estimate '{self.name}': a program of ReLUs alone; of networks with smooth"
@@ -41,7 +41,7 @@ class PlainMilp:
             )
         if found is None:
             raise GraphpruneError(f"estimate '{self.name}': the attack found no adversarial point")
-        ball = anchor.ball(found.distance, domain)
+        ball = asked.query.ball(found.distance)
         layers = pre_activation_bounds(asked.network, Boxes.of(ball), self.bounds)
         condensed = condense(asked.network, bounds_of(layers), ball)
         row = np.zeros(asked.network.classes)

@@ -88,8 +88,10 @@ class _Loop:
         q, resources = self.asked, self.asked.resources
         # The best point comes first, as contexts expect it; a line has to be exact at all of them.
         points = KeptPoints((self.best.x, *self.seen))
+        norm = q.query.norm
+        attack = Attack(self.best, 0.0, norm)
         result = self.pipeline.run(
-            q.network, q.anchor, domain=q.query.domain, facts=(Attack(self.best, 0.0), points),
+            q.network, q.anchor, domain=q.query.domain, facts=(attack, points),
             deadline=resources.deadline, progress=resources.progress,
         )  # fmt: skip
         substitute = result.network
@@ -100,7 +102,8 @@ class _Loop:
             q.query.about(substitute),
             resources.within(share * q.remaining),
             DistanceSettings(
-                solver=q.settings.solver, attack=None if known is None else Attack(known, 0.0)
+                solver=q.settings.solver,
+                attack=None if known is None else Attack(known, 0.0, norm),
             ),
         ).witness
         resources.progress(f"re-anchored {self.best.distance:.5f}")

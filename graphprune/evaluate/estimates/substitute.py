@@ -84,7 +84,7 @@ def _solve(substitute: Network, asked: EstimateQuery, known: Attack) -> _Solved:
         asked.resources,
         DistanceSettings(s.radius, s.solver, attack=known),
     )
-    limit = s.domain.search_limit(asked.anchor.x, radius=s.radius)
+    limit = s.domain.search_limit(asked.anchor.x, s.norm, s.radius)
     if result.status == "robust" or result.lower >= limit:
         # The boundary is gone, or beyond the limit asked for: there is no distance to report.
         return _Solved(None, "collapsed", True)

@@ -86,7 +86,9 @@ def test_a_childs_bound_by_the_change_equals_a_pass_of_its_own(
             child.phases[j], child.slopes[j] = phase, 0.0
             direct, _ = kernels.linear_bound(*net, child, other)
             floor.checked(1, least=100)
-            assert bound + change == pytest.approx(direct, abs=1e-9)
+            # In a ball the multiplier is looked for less closely: below the least value, if at all.
+            short = 1e-9 if case.box.ball is None else 1e-5
+            assert direct - short <= bound + change <= direct + 1e-9
 
 
 @given(subproblems(radii=st.floats(0.05, 0.4)), seeds)
