@@ -108,8 +108,9 @@ class _NeuronSearch:
     def _targets(self) -> list[Subproblem]:
         """Per open polytope the row that its root excludes best."""
         query = self.query
-        layers = pre_activation_bounds(query.network, boxes_of(query))
-        region = CondensedRegion.of(query.network, self.box, bounds_of(layers))
+        until = query.deadline
+        layers = pre_activation_bounds(query.network, boxes_of(query), until=until)
+        region = CondensedRegion.of(query.network, self.box, bounds_of(layers), until)
         chosen: list[Subproblem] = []
         for p in range(query.polytopes):
             best: Subproblem | None = None

@@ -19,6 +19,7 @@ from graphprune.bounds import (
 )
 from graphprune.errors import GraphpruneError
 from graphprune.ir import Network
+from graphprune.runtime.resources import current
 
 Floats = NDArray[np.float64]
 
@@ -38,7 +39,7 @@ def close_by_optimising(query: VerificationQuery) -> VerificationQuery:
     every neuron's bounds where that is not enough."""
     boxes = boxes_of(query)
     try:
-        layers = pre_activation_bounds(query.network, boxes)
+        layers = pre_activation_bounds(query.network, boxes, until=query.deadline)
     except GraphpruneError:  # parts of the box may have bounds
         return query
     for tighter in (False, True):
@@ -88,8 +89,14 @@ def row_bounds(
     """Lower bounds (B, K) of rows (K, outputs) times the outputs.
 
     By CROWN; where bounds of the layers are known, by alpha-CROWN on top of them.
+
+    Raises
+    ------
+    OutOfTimeError
+        Time was over before the layers had bounds.
     """
-    layers = pre_activation_bounds(network, boxes, "crown") if known is None else known
+    until = current().deadline
+    layers = pre_activation_bounds(network, boxes, until=until) if known is None else known
     rows = weights.astype(np.float32)
     bounds = linear_bounds(
         network, boxes, layers, rows, "crown" if known is None else "alpha-crown",

@@ -24,7 +24,7 @@ def specifications_and_errors(
 ) -> tuple[LinearSpecifications, Floats]:
     """Constraints as rows over the basis, and every neuron's `error` on the region's box."""
     network = query.network
-    layers = pre_activation_bounds(network, boxes_of(query), "ibp")
+    layers = pre_activation_bounds(network, boxes_of(query), "ibp", until=query.deadline)
     roundings = 2 * max(segment.rounding for segment in network.segments) + 8
     magnitude = np.concatenate([np.zeros(0), *(layer.magnitude[0] for layer in layers)])
     error = 2.0 * roundings * UNIT * magnitude.astype(np.float64) + 1e-300

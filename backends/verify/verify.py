@@ -1,6 +1,7 @@
 """Decide a property: attack, root bounds, then branch and bound until the time is over."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from time import monotonic
 from typing import Literal
@@ -16,10 +17,12 @@ from graphprune.backends.verify.regions import BATCH, undecided
 from graphprune.backends.verify.relations import with_inputs
 from graphprune.backends.verify.root import close_at_root, close_by_optimising
 from graphprune.backends.verify.smooth import split_boxes
-from graphprune.errors import GraphpruneError, UnsupportedError
+from graphprune.errors import GraphpruneError, OutOfTimeError, UnsupportedError
 from graphprune.ir import Network
 from graphprune.progress import Progress, quiet
 from graphprune.runtime.jit import told_of_compiling
+from graphprune.runtime.resources import current, using
+from graphprune.transforms.matrix import matrices_fit, matrix_bytes
 from graphprune.vnnlib import Disjunct, Property
 
 Answer = Literal["sat", "unsat", "unknown", "timeout"]
@@ -94,6 +97,14 @@ def verify(
         The property speaks of values above what is cut, otherwise than of their order.
     """
     _check_sizes(network, prop)
+    with using(current().within(time_limit)):
+        return _verify(network, prop, time_limit, seed, progress)
+
+
+def _verify(
+    network: Network, prop: Property, time_limit: float, seed: int, progress: Progress
+) -> Verdict:
+    """`verify` with the deadline as that of the current resources."""
     start = monotonic()
     asked = with_inputs(network) if prop.relational else network
     regions = _left(asked, prop.regions, start + time_limit, progress)
@@ -135,9 +146,10 @@ def _left(
         batch = regions[start : start + BATCH]
         progress(f"bounds of regions {start + 1} to {start + len(batch)} of {len(regions)}")
         if monotonic() < deadline:
-            left += [batch[k] for k in undecided(network, batch)]
-        else:
-            left += batch
+            with suppress(OutOfTimeError):
+                left += [batch[k] for k in undecided(network, batch)]
+                continue
+        left += batch
     return left
 
 
@@ -163,6 +175,10 @@ def _decide(query: VerificationQuery, seed: int, progress: Progress) -> RegionRe
             return RegionResult(False, None, 1, reason)
         few = np.count_nonzero(query.upper > query.lower) <= FEW_INPUTS
         if query.network.piecewise_linear:
+            if not matrices_fit(query.network, current().memory):
+                size = matrix_bytes(query.network) / 2**30
+                reason = f"a search takes about {size:.0f} GiB of memory on this network"
+                return RegionResult(False, None, 1, reason)
             return split_inputs(query, progress) if few else split_neurons(query, progress)
         if not few:
             progress("optimising bounds")
@@ -172,6 +188,8 @@ def _decide(query: VerificationQuery, seed: int, progress: Progress) -> RegionRe
         return split_boxes(query, progress)
     except UnsupportedError as error:
         return RegionResult(False, None, 1, f"bounds and attack do not decide it, and {error}")
+    except OutOfTimeError:
+        return RegionResult(False, None, 1)
     except GraphpruneError as error:  # bounds that overflow
         return RegionResult(False, None, 1, str(error))
 

@@ -32,7 +32,7 @@ from graphprune.progress import Interrupted, Progress, quiet
 from graphprune.region import LINF, Anchor, Domain
 from graphprune.runtime.resources import Resources, current
 from graphprune.threats import ThreatLike, asked
-from graphprune.transforms.matrix import matrix_bytes
+from graphprune.transforms.matrix import matrices_fit, matrix_bytes
 
 Status = Literal["exact", "interval", "robust"]
 
@@ -42,8 +42,6 @@ FIRST_SHARE = 0.25
 ALONE = 0.7
 # With more neurons than this, certificates are had sooner than radius attempts.
 WIDE = 5000
-# Bytes that a network's matrices may always take.
-MATRICES = 2 << 30
 
 log = logging.getLogger("graphprune")
 
@@ -362,7 +360,7 @@ def _close(interval: DistanceInterval, resources: Resources, settings: DistanceS
     if beyond and settings.radius is None:
         # Without a domain the search has some end; a point beyond it is a better one.
         interval.problem = replace(interval.problem, cutoff=interval.upper)
-    if not _fits(interval.problem.network, resources):
+    if not matrices_fit(interval.problem.network, resources.memory):
         if not interval.closed:
             log.warning(
                 "the interval is that of attack and certificate: exact search takes about %.0f GiB"
@@ -375,11 +373,6 @@ def _close(interval: DistanceInterval, resources: Resources, settings: DistanceS
     # A closed interval too: few neurons leave the search its last digits.
     if interval.lower < interval.cutoff:
         attempt(settings.solver, interval, resources)
-
-
-def _fits(network: Network, resources: Resources) -> bool:
-    """True where the network's matrices fit into memory, whatever open cases may take."""
-    return matrix_bytes(network) <= max(resources.memory, MATRICES)
 
 
 def _robust(interval: DistanceInterval, resources: Resources) -> bool:
@@ -405,7 +398,7 @@ def _first(interval: DistanceInterval, resources: Resources, settings: DistanceS
     so, and an attempt may take longer than a certificate, which comes first there.
     """
     query = interval.problem.query
-    share, fits = FIRST_SHARE * resources.remaining(), _fits(query.network, resources)
+    share, fits = FIRST_SHARE * resources.remaining(), matrices_fit(query.network, resources.memory)
     # Bounds and sessions keep the memory and threads of the caller.
     own = replace(current(), deadline=resources.deadline, progress=resources.progress)
 

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 # Units pushed through an operator at once, in elements of its widest tensor.
 CHUNK = 1 << 22
+# Bytes that a network's matrices may always take.
+ALWAYS = 2 << 30
 # Elements of a constant that is fed to a run.
 LARGE = 1 << 10
 # Within these, no product of weights underflows, and what underflow loses elsewhere stays small.
@@ -116,6 +118,11 @@ def segment_matrix(segment: Segment) -> SegmentMatrix:
 def matrix_bytes(network: Network) -> int:
     """Memory of the matrices of all segments, about: a weight, its size and their places."""
     return network.multiply_adds * 24
+
+
+def matrices_fit(network: Network, memory: int) -> bool:
+    """True where the matrices of all segments fit into so many bytes, or into `ALWAYS`."""
+    return matrix_bytes(network) <= max(memory, ALWAYS)
 
 
 def matrix_of(network: Network, index: int) -> SegmentMatrix:

@@ -29,6 +29,7 @@ from graphprune.progress import Progress
 from graphprune.runtime.original import run_original
 from graphprune.runtime.resources import Resources, using
 from graphprune.testing import arrays
+from graphprune.transforms import matrix
 from graphprune.vnnlib import Property, parse_property, read_property
 from tests.conftest import Floor
 from tests.drawn import perceptrons, tree_settings
@@ -343,3 +344,20 @@ def test_what_cannot_be_told_of_one_region_hides_no_other(monkeypatch: pytest.Mo
     assert len(asked) == 2
     assert verdict.answer == "sat"
     check(network, prop, verdict)
+
+
+def test_no_time_and_no_memory_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network whose scores are equal at a point that no start or bound of the box finds."""
+    rng = np.random.default_rng(0)
+    net = Perceptron(
+        [rng.normal(size=(24, 24)), rng.normal(size=(2, 24))], [np.zeros(24), np.zeros(2)]
+    )
+    network = gp.from_proto(net.model())
+    rest = "(assert (>= Y_0 60.0))"
+    prop = parse_property(property_text(24, 2, [(-2.0, 2.0)] * 24, rest))
+    assert verify(network, prop, time_limit=0.0).answer == "timeout"
+    monkeypatch.setattr(matrix, "ALWAYS", 0)
+    with using(Resources(memory=1)):
+        verdict = verify(network, prop, time_limit=60.0)
+    assert verdict.answer == "unknown"
+    assert "GiB" in verdict.reason
