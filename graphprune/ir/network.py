@@ -327,6 +327,14 @@ class Network:
         value: T = self._cache[key]
         return value
 
+    def latest(self, key: Hashable, version: Hashable, make: Callable[[], T]) -> T:
+        """As `cached`, of which one version alone is kept: what belongs to one anchor, say."""
+        known = self._cache.get(key)
+        if known is None or known[0] != version:
+            known = self._cache[key] = (version, make())
+        value: T = known[1]
+        return value
+
 
 def operator(node: ir.Node) -> Operator:
     op: Operator = node.meta["operator"]

@@ -169,7 +169,9 @@ class Threat:
             # The network itself, where only these elements may change: to the last digit.
             return replace(query, domain=front.inputs)
         anchor = replace(query.anchor, x=np.zeros(front.shape))
-        network = in_front(query.network, front)
+        # The tasks of one anchor share it, with all that is compiled for it.
+        version = self, query.anchor.center.tobytes(), query.domain
+        network = query.network.latest("threat", version, partial(in_front, query.network, front))
         return replace(query, network=network, anchor=anchor, domain=domain)
 
     def front(self, anchor: Anchor, domain: Domain) -> tuple[Front, Domain] | None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import graphprune as gp
 from graphprune.errors import GraphpruneError
 from graphprune.evaluate.settings import Settings
-from graphprune.region import Domain
+from graphprune.region import Domain, norm_of
 from graphprune.runtime.original import run_original
 from graphprune.runtime.reference import forward64
 from graphprune.testing.arrays import points
@@ -26,6 +26,7 @@ from tests.drawn import labelled
 from tests.oracles import Perceptron, brute_force_distance
 
 NONE = Domain(-np.inf, np.inf)
+NORMS = st.sampled_from(["linf", "l2", "l1"])
 Drawn = tuple[Perceptron, gp.Network, gp.Anchor]
 
 
@@ -36,14 +37,16 @@ def in_front(net: Perceptron, x: np.ndarray, b: np.ndarray) -> Perceptron:
     return Perceptron(weights, biases)
 
 
-def agree(net: Perceptron, drawn: Drawn, threat: ThreatModel, b: np.ndarray) -> None:
+def agree(drawn: Drawn, threat: ThreatModel, b: np.ndarray, norm: str = "linf") -> None:
     """All metrics on all of space have the distance of the network of z; points are inputs."""
-    _, network, anchor = drawn
-    z0 = np.zeros(b.shape[1])
-    truth = brute_force_distance(in_front(net, anchor.center, b), z0, anchor.label, -np.inf, np.inf)
-    rob = gp.certify(network, anchor, threat=threat, domain=NONE, radius=50.0)
-    adv = gp.attack(network, anchor, threat=threat, domain=NONE, effort="fast")
-    bnd = gp.distance(network, anchor, threat=threat, domain=NONE, radius=50.0, known_attack=adv)
+    net, network, anchor = drawn
+    z0, behind = np.zeros(b.shape[1]), in_front(net, anchor.center, b)
+    truth = brute_force_distance(behind, z0, anchor.label, -np.inf, np.inf, norm_of(norm))
+    rob = gp.certify(network, anchor, threat=threat, domain=NONE, norm=norm, radius=50.0)
+    adv = gp.attack(network, anchor, threat=threat, domain=NONE, norm=norm, effort="fast")
+    bnd = gp.distance(
+        network, anchor, threat=threat, domain=NONE, norm=norm, radius=50.0, known_attack=adv
+    )
     assert rob.radius <= min(truth, 50.0) * (1 + 1e-6)
     assert adv.distance is None or adv.distance >= truth * (1 - 1e-5) - 1e-6
     if truth > 49.0:
@@ -62,23 +65,23 @@ def agree(net: Perceptron, drawn: Drawn, threat: ThreatModel, b: np.ndarray) -> 
     assert np.allclose(b @ z, witness.x - anchor.center, atol=1e-5 * (1 + np.abs(witness.x).max()))
 
 
-@settings(max_examples=4)
+@settings(max_examples=6)
 @given(drawn=labelled([2, 3, 3], [3, 4, 2]), data=st.data())
 def test_weights_scale_the_distance_and_fix_elements(drawn: Drawn, data: st.DataObject) -> None:
     size = drawn[2].x.size
     by = np.array([data.draw(st.sampled_from([2.0, 1.0, 0.3])) for _ in range(size)])
     fixed = data.draw(st.integers(0, size - 1))
     by[fixed] = data.draw(st.sampled_from([by[fixed], 0.0]))
-    agree(drawn[0], drawn, Scaled(Numbers(by)), np.diag(by)[:, by > 0.0])
+    agree(drawn, Scaled(Numbers(by)), np.diag(by)[:, by > 0.0], data.draw(NORMS))
 
 
-@settings(max_examples=4)
+@settings(max_examples=6)
 @given(drawn=labelled([2, 3, 3], [3, 4, 2]), data=st.data())
 def test_directions_span_a_subspace(drawn: Drawn, data: st.DataObject) -> None:
     size = drawn[2].x.size
     b = data.draw(points(size, data.draw(st.integers(1, 2)), low=-1.0, high=1.0))
     b[0] += 0.5  # no direction is zero
-    agree(drawn[0], drawn, Subspace(Numbers(b)), b)
+    agree(drawn, Subspace(Numbers(b)), b, data.draw(NORMS))
 
 
 def along(net: Perceptron, x: np.ndarray, step: np.ndarray, sides: tuple[float, float]) -> float:
@@ -436,6 +439,20 @@ def test_bytes_in_front_of_a_network_of_normalised_pixels(
         network, gp.Anchor(raw), threat="normalise{mean=127.5 std=51}", domain=Domain(0, 255)
     )
     assert numbers.distance == pytest.approx(255 * (shares.distance or 0.0), rel=1e-3)
+
+
+def test_the_tasks_of_one_anchor_share_its_network(
+    pixels: tuple[gp.Network, gp.Anchor],
+) -> None:
+    network, anchor = pixels
+    other = gp.Anchor(anchor.x * np.float32(0.5), anchor.label)
+    first, again, moved, back = (
+        asked(network, a, None, "uniform").network for a in (anchor, anchor, other, anchor)
+    )
+    assert first is again
+    assert moved is not first
+    assert back is not first  # one is kept, not all of a run
+    assert asked(network, anchor, None, "contrast").network is not back
 
 
 def test_a_threat_is_a_text_a_model_or_itself() -> None:
