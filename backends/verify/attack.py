@@ -42,7 +42,8 @@ def attack(
     middle = query.lower + 0.5 * width
     if np.any(np.diff(query.first) == 0):  # an empty conjunction: any point will do
         return query.confirm(middle[None])
-    largest = max(query.network.neurons, len(width))
+    added = query.network.auxiliary_neurons * (not query.network.piecewise_linear)
+    largest = max(query.network.neurons + added, len(width))
     affordable = min(STARTS, MEMORY // largest)
     per_polytope = min(starts, max(1, affordable // query.polytopes))
     for number in range(rounds):

@@ -130,6 +130,11 @@ class VerificationQuery:
     def in_time(self) -> bool:
         return monotonic() < self.deadline
 
+    def within(self, share: float) -> "VerificationQuery":
+        """The query with a share of the time that is left."""
+        left = self.deadline - monotonic()
+        return self if share == 1.0 else replace(self, deadline=monotonic() + share * left)
+
     @property
     def polytopes(self) -> int:
         return len(self.first) - 1

@@ -29,6 +29,9 @@ Answer = Literal["sat", "unsat", "unknown", "timeout"]
 
 # Starts per polytope before the root bounds, which often need no more; rounds after them.
 FIRST_STARTS, ROUNDS = 2, 2
+# The attack's share of the time before the bounds of a network that is not piecewise linear are
+# optimised, after which less may be left to attack.
+SHARE = 0.1
 # Inputs that are not fixed, up to which splitting them pays.
 FEW_INPUTS = 20
 
@@ -167,14 +170,16 @@ def _decide(query: VerificationQuery, seed: int, progress: Progress) -> RegionRe
         query = close_at_root(query)
         if query.polytopes == 0:
             return RegionResult(True, None, 1)
-        found = attack(query, ROUNDS, seed=seed + 1, progress=progress)
+        linear = query.network.piecewise_linear
+        share = 1.0 if linear else SHARE
+        found = attack(query.within(share), ROUNDS, seed=seed + 1, progress=progress)
         if found is not None:
             return RegionResult(False, found, 1)
         if np.any(np.diff(query.first) == 0):
             reason = "every point of the box may satisfy it, but none that was tried surely does"
             return RegionResult(False, None, 1, reason)
         few = np.count_nonzero(query.upper > query.lower) <= FEW_INPUTS
-        if query.network.piecewise_linear:
+        if linear:
             if not matrices_fit(query.network, current().memory):
                 size = matrix_bytes(query.network) / 2**30
                 reason = f"a search takes about {size:.0f} GiB of memory on this network"
@@ -185,6 +190,9 @@ def _decide(query: VerificationQuery, seed: int, progress: Progress) -> RegionRe
             query = close_by_optimising(query)
             if query.polytopes == 0:
                 return RegionResult(True, None, 1)
+            found = attack(query, ROUNDS, seed=seed + 2, progress=progress)
+            if found is not None:
+                return RegionResult(False, found, 1)
         return split_boxes(query, progress)
     except UnsupportedError as error:
         return RegionResult(False, None, 1, f"bounds and attack do not decide it, and {error}")
