@@ -12,6 +12,7 @@ from graphprune.backends.branching import BRANCHING
 from graphprune.backends.protocol import Backend, DistanceInterval
 from graphprune.backends.race import Race
 from graphprune.errors import GraphpruneError, UnsupportedError, check_known
+from graphprune.ir.network import Network, jumps, operator
 from graphprune.plugins import Registry
 from graphprune.runtime.resources import Resources
 
@@ -68,6 +69,8 @@ class AutoSolver:
         if not interval.problem.network.piecewise_linear:
             from graphprune.backends.boxes import FEW, few_inputs
 
+            _say_of_jumps(interval.problem.network)
+
             few = few_inputs(interval.problem.query)
             if few:
                 attempt("search", interval, resources)
@@ -107,7 +110,18 @@ class BranchAndBound:
         else:
             from graphprune.backends.boxes import BoxSearch
 
+            _say_of_jumps(interval.problem.network)
             BoxSearch().run(interval, resources)
+
+
+def _say_of_jumps(network: Network) -> None:
+    """Warn where a distance is an infimum."""
+    node = next((a for a in network.activations if jumps(operator(a))), None)
+    if node is not None:
+        log.warning(
+            "node '%s' (%s) jumps: a distance is an infimum, the points at it need not be"
+            " adversarial", node.name, type(operator(node)).__name__,
+        )  # fmt: skip
 
 
 def _by_halving(interval: DistanceInterval) -> bool:

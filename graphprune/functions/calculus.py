@@ -97,6 +97,10 @@ erf = Elementary("Erf", special.erf)
 logistic = Elementary("Sigmoid", special.expit)
 softplus = Elementary("Softplus", _softplus)
 absolute = Elementary("Abs", np.abs)
+sign = Elementary("Sign", np.sign)
+floor = Elementary("Floor", np.floor)
+ceil = Elementary("Ceil", np.ceil)
+nearest = Elementary("Round", np.rint)
 
 
 def normal(z: T) -> T:

@@ -390,6 +390,11 @@ def interval_suffices(op: Operator) -> bool:
     return bool(getattr(op, "interval_suffices", False))
 
 
+def jumps(op: Operator) -> bool:
+    """True of an activation that is not continuous."""
+    return bool(getattr(op, "jumps", False))
+
+
 def activation_of(node: ir.Node) -> Activation:
     op = operator(node)
     if not is_activation(op):

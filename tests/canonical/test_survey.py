@@ -18,7 +18,7 @@ def lines(model: onnx.ModelProto, output: str | None = None) -> list[str]:
 
 
 def rounded(source: str, out: str) -> list[onnx.NodeProto]:
-    return [node("Floor", source, out)]
+    return [node("ThresholdedRelu", source, out)]
 
 
 def test_nothing_where_a_file_loads() -> None:
@@ -31,15 +31,16 @@ def test_every_node_is_met_also_above_refused_ones() -> None:
         *rounded("a", "b"),
         *rounded("b", "c"),
         *rounded("c", "d"),
-        node("Sign", "d", "e"),
+        node("Mod", "d d", "e", fmod=1),
         node("Hardmax", "e"),
     ]
     found = lines(model_of(nodes, ["n", 3]))
     assert len(found) == 3
     assert found[0].startswith(
-        "Floor, 4 nodes ('the Floor a', 'the Floor b', 'the Floor c' and 1 more): rounds"
+        "ThresholdedRelu, 4 nodes ('the ThresholdedRelu a', 'the ThresholdedRelu b',"
+        " 'the ThresholdedRelu c' and 1 more): jumps"
     )
-    assert "Sign, 1 node ('the Sign e'): jumps at 0" in found[1]
+    assert "Mod, 1 node ('the Mod e'): the operator is not supported" in found[1]
     assert "Hardmax, 1 node ('the Hardmax y')" in found[2]
 
 
@@ -54,16 +55,16 @@ def test_dynamic_axes_are_said_and_looked_past() -> None:
     found = lines(model_of(nodes, ["n", 1, "h", "w"], constants=weight))
     assert len(found) == 2
     assert "--fix-shape x=1,1,SIZE,SIZE" in found[0]
-    assert "rounds" in found[1]
+    assert "jumps" in found[1]
 
 
 def test_competing_outputs_are_all_looked_at() -> None:
-    nodes = [*rounded("x", "a"), node("Sign", "x", "b"), node("Relu", "x", "c")]
+    nodes = [*rounded("x", "a"), node("Mod", "x x", "b", fmod=1), node("Relu", "x", "c")]
     found = lines(model_of(nodes, ["n", 3], ["a", "b", "c"]))
     assert "several outputs could be the scores" in found[0]
-    assert [text.split(",")[0] for text in found[1:]] == ["Floor", "Sign"]
+    assert [text.split(",")[0] for text in found[1:]] == ["ThresholdedRelu", "Mod"]
     (only,) = lines(model_of(nodes, ["n", 3], ["a", "b", "c"]), "b")
-    assert only.startswith("Sign")
+    assert only.startswith("Mod")
 
 
 def test_every_infinite_weight_beside_refused_nodes() -> None:
@@ -77,7 +78,7 @@ def test_every_infinite_weight_beside_refused_nodes() -> None:
     found = lines(model_of(nodes, ["n", 3], constants=constants))
     assert any("'c' holds infinite" in text for text in found)
     assert any("'k' holds NaN" in text for text in found)
-    assert any(text.startswith("Floor, 1 node") for text in found)
+    assert any(text.startswith("ThresholdedRelu, 1 node") for text in found)
 
 
 def test_an_input_of_integers_does_not_hide_operators() -> None:
@@ -85,10 +86,10 @@ def test_an_input_of_integers_does_not_hide_operators() -> None:
         "x": (TensorProto.FLOAT, ["n", 3]),
         "i": (TensorProto.INT64, ["n", 3]),
     }
-    nodes = [node("Cast", "i", "f", to=1), node("Add", "x f", "a"), node("Sign", "a")]
+    nodes = [node("Cast", "i", "f", to=1), node("Add", "x f", "a"), node("Mod", "a a", fmod=1)]
     found = lines(model_of_inputs(nodes, inputs))
     assert "input 'i' has type INT64" in found[0]
-    assert found[1].startswith("Sign, 1 node")
+    assert found[1].startswith("Mod, 1 node")
 
 
 def test_the_batch_has_its_name() -> None:
@@ -96,4 +97,4 @@ def test_the_batch_has_its_name() -> None:
     found = lines(model_of(nodes, ["many", 2, 4], constants={"t": i64(3, 8)}))
     assert "cannot reshape (many, 2, 4)" in found[0]
     assert not any("10007" in text for text in found)
-    assert "rounds" in found[1]
+    assert "jumps" in found[1]

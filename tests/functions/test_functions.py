@@ -8,21 +8,25 @@ from hypothesis import strategies as st
 from graphprune import functions
 from graphprune.functions import (
     Atan,
+    Ceil,
     Cos,
     Cosh,
     Elu,
     Erf,
     Exp,
+    Floor,
     Gelu,
     GeluTanh,
     HardSwish,
     Log,
     Mish,
+    NearestInteger,
     Power,
     Reciprocal,
     ScalarFunction,
     Selu,
     Sigmoid,
+    Sign,
     Silu,
     Sin,
     Sinh,
@@ -46,7 +50,7 @@ PARTLY: list[ScalarFunction] = [
     Log(), Reciprocal(), Sqrt(), Power(-1.0), Power(-2.0), Power(0.5), Power(1.5), Power(-0.5),
     Power(-3.0),
 ]  # fmt: skip
-JUMPS: list[ScalarFunction] = [Softplus(1.0)]
+JUMPS: list[ScalarFunction] = [Softplus(1.0), Ceil(), Floor(), NearestInteger(), Sign()]
 CONTINUOUS = [*EVERYWHERE, *PARTLY]
 ALL = [*CONTINUOUS, *JUMPS]
 

@@ -9,19 +9,23 @@ from graphprune.canonical.patterns.gelu import CUBE, INNER, OUTER
 from graphprune.canonical.rules.arithmetic import scale
 from graphprune.functions import (
     Atan,
+    Ceil,
     Cos,
     Cosh,
     Elu,
     Erf,
     Exp,
+    Floor,
     Gelu,
     GeluTanh,
     HardSwish,
     Log,
     Mish,
+    NearestInteger,
     Reciprocal,
     Selu,
     Sigmoid,
+    Sign,
     Silu,
     Sin,
     Sinh,
@@ -57,6 +61,19 @@ def kept(context: Context, node: ir.Node) -> Tracked:
     """Kept; bounded by tangents and chords where it is defined."""
     x = context.computed(node, 0)
     return context.emit(KEPT[node.op_type], x, layout=x.layout, node=node)
+
+
+JUMPS: dict[str, Activation] = {
+    "Ceil": Ceil(), "Floor": Floor(), "Round": NearestInteger(), "Sign": Sign(),
+}  # fmt: skip
+
+
+@legalises(*JUMPS)
+def jump(context: Context, node: ir.Node) -> Tracked:
+    """Kept; bounded by constants, attacked through the derivative of a curve that rises alike. A
+    distance is then an infimum."""
+    x = context.computed(node, 0)
+    return context.emit(JUMPS[node.op_type], x, layout=x.layout, node=node)
 
 
 @legalises("Softplus")
