@@ -9,7 +9,16 @@ Read first: ``verify.py`` (the order of the stages), ``inputs.py`` (splitting bo
 
 from graphprune.backends.verify.head import answerable
 from graphprune.backends.verify.model import network_for
+from graphprune.backends.verify.points import by_points
 from graphprune.backends.verify.query import Counterexample
 from graphprune.backends.verify.verify import Verdict, record_of, verify
 
-__all__ = ["Counterexample", "Verdict", "answerable", "network_for", "record_of", "verify"]
+__all__ = [
+    "Counterexample",
+    "Verdict",
+    "answerable",
+    "by_points",
+    "network_for",
+    "record_of",
+    "verify",
+]

@@ -6,7 +6,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, cast
 
 from graphprune.cli.verify_images import prepare_images, write_image
-from graphprune.errors import GraphpruneError
+from graphprune.errors import GraphpruneError, UnsupportedError
 from graphprune.progress import Progress
 from graphprune.runtime.process import Parent
 from graphprune.runtime.provider import Provider
@@ -31,7 +31,7 @@ class Decider:
 
     def decide(self, path: str, left: Callable[[], float], progress: Progress) -> "Verdict":
         """The verdict about a property file; `left` tells the seconds left, once it is loaded."""
-        from graphprune.backends.verify import verify
+        from graphprune.backends.verify import by_points, verify
         from graphprune.runtime.resources import Resources, using
         from graphprune.vnnlib import read_property
 
@@ -39,7 +39,15 @@ class Decider:
         provider = cast(Provider, options["provider"])
         with using(Resources(provider=provider, threads=options["threads"])):
             question = read_property(path)
-            network = self._network(question)
+            try:
+                network = self._network(question)
+            except UnsupportedError as error:
+                if options["threat"] or options["save_images"] or options["output"]:
+                    raise
+                return by_points(
+                    options["model"], question, error, time_limit=left(), seed=options["seed"],
+                    progress=progress,
+                )  # fmt: skip
             prepare_images(options["save_images"], network)
             verdict = verify(
                 network, question, time_limit=left(), seed=options["seed"], progress=progress
