@@ -239,7 +239,7 @@ def _behind_threat(
     if threat.local:
         if anchor is None:
             raise GraphpruneError(f"--threat {threat} is about one anchor: give --anchors FILE")
-        threat.check_anchors([anchor])
+        threat.check_anchors([anchor], domain)
         found = threat.front(anchor, domain)
         if found is not None:
             front, domain = found

@@ -293,9 +293,9 @@ class Settings:
         return network if self.threat is None else self.threat.prepared(network, self.domain)
 
     def check_anchors(self, anchors: Sequence["Anchor"]) -> None:
-        """Refuse anchors in other units than the threat's."""
+        """Refuse anchors in other units than the threat's, and those of which it moves none."""
         if self.threat is not None:
-            self.threat.check_anchors(anchors)
+            self.threat.check_anchors(anchors, self.domain)
 
     def resources(self, progress: Progress = quiet) -> Resources:
         """The resources of a task; its deadline is its own, the memory of workers the run's."""

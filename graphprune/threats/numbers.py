@@ -135,6 +135,8 @@ def _read(text: str) -> NDArray[Any]:
             return _png(file)
         if file.suffix.lower() in (".csv", ".txt"):
             return np.loadtxt(file, delimiter=",", ndmin=1)
+        if file.suffix.lower() not in (".npy", ".npz"):
+            raise GraphpruneError(f"{text}: files of numbers are .npy, .npz, .csv or .png")
         loaded = np.load(file, allow_pickle=False)
         if isinstance(loaded, np.ndarray):
             return loaded

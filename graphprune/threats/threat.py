@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property, partial
 from typing import Any, Self
@@ -114,14 +114,24 @@ class Threat:
         """True where it fixes elements and changes nothing else."""
         return all(isinstance(model, Fixing) for model in self.models)
 
-    def check_anchors(self, anchors: Iterable[Anchor]) -> None:
-        """Refuse anchors in other units than the threat's.
+    def check_anchors(self, anchors: Sequence[Anchor], domain: Domain) -> None:
+        """Refuse anchors in other units than the threat's, and those of which it moves none.
 
         Raises
         ------
-        AnchorError
+        GraphpruneError
             It names the anchor.
         """
+        stuck = None
+        for anchor in anchors:
+            try:
+                self.front(anchor, domain)
+                break
+            except GraphpruneError as error:
+                stuck = stuck or error
+        else:
+            if stuck is not None:
+                raise stuck
         for anchor in anchors:
             for model in self.models:
                 model.check_anchor(anchor)
@@ -243,7 +253,7 @@ def asked(
         network = found.prepared(network, domain)
     anchor = as_asked(network, anchor, domain)
     if found is not None:
-        found.check_anchors([anchor])
+        found.check_anchors([anchor], domain)
     query = Query(network, anchor, domain, norm_of(norm), seed, target)
     return query if found is None else found.ask(query)
 

@@ -155,6 +155,8 @@ def test_a_run_goes_on_with_the_same_threat_alone(
             "not about 'uniform': write the network",
         ),
         (["--threat", "patch"], "'patch' is for images; samples have shape (2,)"),
+        (["--threat", "interpolate{to=a.npz}", "--index", "0"], "cannot move anchor 0"),
+        (["--threat", "scale{by=m.onnx}"], "m.onnx: files of numbers are .npy, .npz, .csv or .png"),
     ],
 )
 def test_what_does_not_fit_is_one_message(
