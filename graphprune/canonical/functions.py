@@ -1,18 +1,30 @@
-"""Local functions, written out in place."""
+"""Local functions, and operators that ONNX defines by others, written out in place."""
 
 import onnx
 
 from graphprune.errors import ModelError
 
+# Operators of the default domain that are written out as ONNX defines them.
+DEFINED = ("Attention",)
+
 
 def inlined(proto: onnx.ModelProto, label: str) -> onnx.ModelProto:
-    """The model without local functions (checked not to be recursive when the file was read)."""
-    if not proto.functions:
+    """The model without local functions (checked not to be recursive when the file was read), and
+    without `DEFINED` operators."""
+    defined = [node.op_type in DEFINED and not node.domain for node in proto.graph.node]
+    if not proto.functions and not any(defined):
         return proto
     import onnx.inliner
 
     try:
-        return onnx.inliner.inline_local_functions(proto)
+        found = onnx.inliner.inline_local_functions(proto) if proto.functions else proto
+        if not any(node.op_type in DEFINED and not node.domain for node in found.graph.node):
+            return found
+        # The definitions hang on the types of what they read.
+        found = onnx.shape_inference.infer_shapes(found)
+        return onnx.inliner.inline_selected_functions(
+            found, [("", name) for name in DEFINED], inline_schema_functions=True
+        )
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
         raise ModelError(f"{label}: its local functions cannot be inlined: {reason}") from None

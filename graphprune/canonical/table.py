@@ -29,6 +29,7 @@ ELSEWHERE = {
     "`Constant` `ConstantOfShape` `Range` `Shape` `Size` and all others of constants": "folded in"
     " float64",
     "local functions": "inlined",
+    "`Attention`": "written out as ONNX defines it: MatMul, Softmax, masks",
 }
 
 ABOVE = (

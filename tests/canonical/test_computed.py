@@ -8,7 +8,9 @@ import pytest
 
 import graphprune as gp
 from graphprune.errors import UnsupportedError
-from tests.canonical.models import agrees, model_of, node
+from graphprune.runtime.original import run_original
+from graphprune.runtime.reference import forward64
+from tests.canonical.models import agrees, close, model_of, node
 
 RNG = np.random.default_rng(3)
 
@@ -109,3 +111,14 @@ def test_a_vector_without_a_direction_is_refused_for_the_ball() -> None:
     network = gp.from_proto(model_of([node("LpNormalization", "x", axis=1)], ["n", 2]))
     anchor = gp.Anchor(np.array([0.3, 0.4], np.float32))
     assert 0.0 < gp.certify(network, anchor, domain=None).radius < 0.3
+
+
+@pytest.mark.parametrize("attributes", [{}, {"is_causal": 1}, {"softcap": 2.0, "scale": 0.3}])
+def test_attention_is_written_out(attributes: dict[str, Any]) -> None:
+    nodes = between(
+        node("Sin", "x", "k"), node("Attention", "x k k", "a", **attributes), node("Neg", "a", "s")
+    )
+    network = gp.from_proto(model_of(nodes, ["n", 2, 3, 4], opset=23))
+    x = RNG.normal(size=(3, 2, 3, 4)).astype(np.float32)
+    expected = run_original(network, x)
+    assert close(forward64(network, x)[0], expected, 1e-5)

@@ -22,7 +22,7 @@ def identity(context: Context, node: ir.Node) -> Tracked:
 @legalises("Cast", "CastLike")
 def cast(context: Context, node: ir.Node) -> Tracked:
     """x, where both types are floating point."""
-    x = context.computed(node, 0)
+    x = context.value(node, 0)
     kind = node.attributes.get_int("to", onnx.TensorProto.FLOAT)
     if node.op_type == "CastLike" and (like := node.inputs[1]) is not None:
         kind = onnx.TensorProto.FLOAT if like.dtype is None else int(like.dtype)
