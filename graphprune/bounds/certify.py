@@ -41,7 +41,7 @@ LARGE = 50_000
 LAYERS = 0.7
 # The share of the time that spectral norms of large networks may take, and the seconds that they
 # may take where nothing else has certified a radius.
-NORMS, GRACE = 0.8, 0.5
+NORMS, GRACE = 0.9, 0.5
 # The share of the time that radii with interval bounds of the layers may take, how many are tried,
 # each a tenth of the one before, and the factor from what they certify to the first radius with
 # linear bounds.

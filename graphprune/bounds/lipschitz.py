@@ -53,7 +53,7 @@ MOST = 1 << 16
 # The first radius, how many are tried, and the share of the one that a linear model says.
 FIRST, FARTHER, TRIES, SHARE = 1e-13, 10.0, 12, 0.98
 # The share of the time that norms may take.
-NORMS = 0.7
+NORMS = 0.8
 # A radius that is better by less than this is not looked for.
 BETTER = 1.1
 
@@ -368,7 +368,9 @@ def _next_radius(margins: Floats, seen: list[tuple[float, Floats]]) -> float:
     """
     (radius, losses), (later, last) = seen[0], seen[-1]
     if len(seen) == 1:
-        return radius * (FARTHER if np.all(margins > losses) else 1.0 / FARTHER)
+        # As if all of the losses were in proportion, which is too careful where rounding is a part.
+        share = SHARE * float(np.min(margins / losses))
+        return radius * (share if share > BETTER else 1.0 / FARTHER)
     slope = (last - losses) / (later - radius)
     found = float(np.min((margins - (losses - slope * radius)) / slope))
     return min(SHARE * found, FARTHER**2 * later)

@@ -39,7 +39,7 @@ Status = Literal["exact", "interval", "robust"]
 # The share of the time limit that attack and certificate may use before the solver starts.
 FIRST_SHARE = 0.25
 # The share of the time left that the certificate has on networks that are too large to search.
-ALONE = 0.7
+ALONE = 0.6
 # With more neurons than this, certificates are had sooner than radius attempts.
 WIDE = 5000
 
@@ -395,7 +395,8 @@ def _first(interval: DistanceInterval, resources: Resources, settings: DistanceS
 
     Before the search a fast attack is enough, which finds closer points itself; where its first
     radius attempt settles the question, nothing else is done. On wide networks that is hardly ever
-    so, and an attempt may take longer than a certificate, which comes first there.
+    so, and an attempt may take longer than a certificate, which comes first there. Where no search
+    follows, certificate and attack share the time.
     """
     query = interval.problem.query
     share, fits = FIRST_SHARE * resources.remaining(), matrices_fit(query.network, resources.memory)
@@ -403,14 +404,14 @@ def _first(interval: DistanceInterval, resources: Resources, settings: DistanceS
     own = replace(current(), deadline=resources.deadline, progress=resources.progress)
 
     def take(effort: Effort) -> None:
-        found = settings.attack or closest_adversarial(query, own.within(share), effort=effort)
+        seconds = share if fits else resources.remaining()
+        found = settings.attack or closest_adversarial(query, own.within(seconds), effort=effort)
         if found.witness is not None:
             interval.accept(found.witness, deadline=resources.deadline)
 
     def prove() -> None:
         if settings.certificate is None:
             upper = interval.upper if interval.witness else None
-            # Where no search follows, certificates have the time for it.
             seconds = share if fits else ALONE * resources.remaining()
             proof = certified_radius(query, own.within(seconds), upper=upper)
             interval.raise_lower(proof.radius, certified=True)
@@ -421,13 +422,16 @@ def _first(interval: DistanceInterval, resources: Resources, settings: DistanceS
         take("standard")
         prove()
         return
+    if not fits:
+        prove()
+        take("standard")
+        return
     take("fast")
     wide = query.network.neurons > WIDE
     if wide:
         prove()
-    if fits:
-        limited = resources.within(share) if wide else resources
-        survive("search", partial(first_attempt, interval, limited))
+    limited = resources.within(share) if wide else resources
+    survive("search", partial(first_attempt, interval, limited))
     if interval.closed:
         return
     if settings.attack is None:

@@ -13,7 +13,7 @@ def test_only_an_open_interval_wants_for_memory(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """Where attack and certificate answer the question, no search is missed."""
-    monkeypatch.setattr(distance, "_fits", lambda *_: False)
+    monkeypatch.setattr(distance, "matrices_fit", lambda *_: False)
     known = gp.attack(tiny, images[0], effort="fast")
     found = gp.distance(tiny, images[0], radius=1e-3, known_attack=known)
     assert found.status == "robust"
