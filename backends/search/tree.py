@@ -284,7 +284,7 @@ class Tree:
         """Add a bounded node's open children, unless a linear program closes it."""
         assert found.children is not None
         bound, best = found.bound, parameters
-        # In the ball of another norm the ascent comes as near in a hundredth of the time.
+        # In the ball of another norm a program takes a hundred ascents, and does not pay.
         if case.box.ball is None and self._lp_due(node, parameters):
             start = case.parameters._replace(phases=parameters.phases)
             proof = relax(case.relaxation, case.specification, start, self.resources.deadline)
