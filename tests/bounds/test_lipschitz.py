@@ -3,6 +3,7 @@
 from fractions import Fraction
 
 import numpy as np
+import onnx
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
@@ -78,3 +79,26 @@ def test_split_products_are_nearly_exact(seed: int, width: int) -> None:
         exact = sum((Fraction(w) * Fraction(v) for w, v in terms), Fraction(float(op.bias[k])))
         assert abs(Fraction(float(value[0, k])) - exact) <= Fraction(float(error[k]))
     assert np.all(error <= 1e-15 * (np.abs(op.weight) @ np.abs(x[0]) + np.abs(op.bias)))
+
+
+@pytest.mark.parametrize("function", ["Sigmoid", "Exp", "HardSwish", "Sin", "LeakyRelu"])
+def test_curved_activations_lose_no_more_than_is_said(function: str) -> None:
+    rng = np.random.default_rng(0)
+    text = f"""<ir_version: 8, opset_import: ["": 17]> g (float[N, 4] x) => (float[N, 3] y) {{
+        a = MatMul(x, v) b = {function}(a) c = MatMul(b, w) d = {function}(c) y = MatMul(d, u)
+    }}"""
+    model = onnx.parser.parse_model(text)
+    for name, shape in (("v", (4, 6)), ("w", (6, 5)), ("u", (5, 3))):
+        weight = rng.normal(size=shape).astype(np.float32) * np.float32(0.5)
+        model.graph.initializer.append(onnx.numpy_helper.from_array(weight, name))
+    network = gp.from_proto(model)
+    x = rng.uniform(size=4).astype(np.float32)
+    label = int(forward64(network, x[None])[0][0].argmax())
+    query = Query(network, gp.Anchor(x, label), NOWHERE)
+    bounds = LipschitzBounds(query, Resources())
+    assert lipschitz_radius(query, Resources(), 1.0) > 0.0
+    steps = np.sign(rng.uniform(-1.0, 1.0, (500, 4))) * rng.uniform(0.5, 1.0, (500, 1))
+    for radius in (1e-6, 0.01, 0.3):
+        logits = forward64(network, x.astype(np.float64) + radius * steps)[0]
+        margins = logits[:, [label]] - logits[:, query.targets]
+        assert np.all(margins >= bounds.computed - bounds.losses(radius) - 1e-12)
