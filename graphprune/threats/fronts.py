@@ -156,7 +156,8 @@ class AlongDirections:
         x = builder.add(layer, z, name="threat_directions")
         if shape != (size,):
             x = builder.add(Reshape((size,), shape), x, name="threat_reshape")
-        low, high = (np.asarray(end, np.float64) for end in (self.domain.low, self.domain.high))
+        ends = self.domain.ends(np.dtype(np.float64))
+        low, high = (end.astype(np.float64) for end in ends)
         if self.clipped[0]:
             x = _plus(builder, x, -low, shape)
             x = builder.add(self._relu(low, upper=False), x, name="threat_low")
