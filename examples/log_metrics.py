@@ -6,6 +6,7 @@ interval of a search, `finished` with a result, `end` with the summary. Any trac
 """
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -42,7 +43,8 @@ def log(name: str, value: float, step: int) -> None:
     except ImportError:
         print(f"anchor {step}  {name}  {value:.5f}")
     else:
-        mlflow.log_metric(name.replace(" ", "/"), value, step=step)
+        # Names of estimates have braces, which MLflow refuses.
+        mlflow.log_metric(re.sub(r"[^\w./-]+", "_", name), value, step=step)
 
 
 if __name__ == "__main__":
