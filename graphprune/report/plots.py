@@ -107,7 +107,7 @@ def _axes(x: str, y: str) -> "tuple[Figure, Axes]":
     """An empty figure as wide as a page's, in the page's ink."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7.0, 3.6), layout="constrained")
+    figure = Figure(figsize=(10.5, 3.8), layout="constrained")
     axes = figure.subplots()
     axes.set(xlabel=x, ylabel=y)
     _ink(axes)
