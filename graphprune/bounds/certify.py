@@ -1,8 +1,9 @@
 """d_rob: the largest radius that a linear relaxation certifies, by root finding on the margin."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from time import monotonic
 from typing import TypedDict, Unpack
 
@@ -25,6 +26,7 @@ from graphprune.ir import Network, Query
 from graphprune.notebook import table
 from graphprune.progress import Interrupted, Progress, quiet
 from graphprune.region import LINF, Anchor, Ball, Domain, Norm
+from graphprune.runtime.original import run_original
 from graphprune.runtime.resources import Resources, current, using
 from graphprune.threats import ThreatLike, asked
 
@@ -32,6 +34,9 @@ log = logging.getLogger("graphprune")
 
 # The search stops when failed / certified radius is at most this.
 PRECISION = 1.001
+# Before anything is certified: the share of a failed radius from which on halving it is quick
+# enough, and the least share that is tried next.
+STEEP, LEAP = 0.2, 0.1
 # Networks of at most so many neurons gain from two radii in one pass on a CPU: much of what a pass
 # costs does not depend on its balls.
 SMALL = 3000
@@ -254,7 +259,7 @@ def certified_radius(
     first = _first_radius(limit, upper)
     if radius is not None and (upper is None or upper > limit):
         first = limit  # mostly the only one that is needed
-    bracket = _Bracket(min(upper or np.inf, limit), limit)
+    bracket = _Bracket(min(upper or np.inf, limit), limit, partial(_clearance, query))
 
     by_norms = 0.0
 
@@ -286,6 +291,12 @@ def certified_radius(
         log.warning("the certified radius ends at %.6g: %s", bracket.low, bracket.obstacle)
     complete = bool(bracket.low >= query.domain.reach(query.anchor.x, query.norm))
     return found(complete=complete, stopped=stopped)
+
+
+def _clearance(query: Query) -> float:
+    """The least margin at the anchor itself, in ONNX Runtime."""
+    logits = run_original(query.network, query.anchor.x[None])[0].astype(np.float64)
+    return float(np.min(logits[query.anchor.label] - logits[query.targets]))
 
 
 def _first_radius(limit: float, upper: float | None) -> float:
@@ -359,10 +370,12 @@ class _Bracket:
         Radii beyond it are of no interest.
     end
         The largest radius that may be tried at all.
+    clearance
+        Gives the margin at radius 0.
     """
 
-    def __init__(self, limit: float, end: float) -> None:
-        self.limit, self.end = limit, end
+    def __init__(self, limit: float, end: float, clearance: Callable[[], float]) -> None:
+        self.limit, self.end, self.clearance = limit, end, clearance
         self.low, self.high = 0.0, np.inf
         self.points: list[tuple[float, float]] = []
         # The last radius whose ball has no bounds, and why.
@@ -392,6 +405,8 @@ class _Bracket:
         low, high = self.low, self.high
         if not np.isfinite(high):
             return [min(2.0 * low, self.limit) if low < self.limit else low * 2.0]
+        if low == 0.0 and (far := self._far_below()) is not None:
+            return [far]
         root = self._root() if len(self.points) > 1 else None
         if root is None or not np.isfinite(root):
             return [0.5 * (low + high)]
@@ -402,6 +417,19 @@ class _Bracket:
         aim = below if low < below and below - low > 0.3 * (high - low) else above
         width = high - low
         return [float(np.clip(aim, low + 0.05 * width, high - 0.05 * width))]
+
+    def _far_below(self) -> float | None:
+        """A much smaller radius where bounds are so bad that halving would take long; else None.
+
+        Margins fall ever faster: where a line from the margin at the anchor vanishes, the radius
+        is mostly certified.
+        """
+        known = [margin for radius, margin in self.points if radius == self.high]
+        if not known:  # the bounds overflow
+            return LEAP * self.high
+        clearance = self.clearance()
+        share = clearance / (clearance - known[0]) if clearance > 0.0 else 0.0
+        return None if share >= STEEP else max(share, LEAP) * self.high
 
     def _root(self) -> float | None:
         """Where the line or parabola through the points nearest to the bracket vanishes.

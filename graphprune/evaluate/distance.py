@@ -38,6 +38,9 @@ Status = Literal["exact", "interval", "robust"]
 
 # The share of the time limit that attack and certificate may use before the solver starts.
 FIRST_SHARE = 0.25
+# The share of the adversarial point's distance from which a second certificate goes on, where the
+# first one has not proven that much.
+NEAR = 0.1
 # The share of the time left that the certificate has on networks that are too large to search.
 ALONE = 0.6
 # With more neurons than this, certificates are had sooner than radius attempts.
@@ -355,7 +358,7 @@ def _close(interval: DistanceInterval, resources: Resources, settings: DistanceS
     cheap = settings.radius is not None and settings.attack is None
     if cheap and _robust(interval, resources):
         return
-    _first(interval, resources, settings)
+    hurried = _first(interval, resources, settings)
     beyond = interval.witness is not None and interval.upper > interval.problem.cutoff
     if beyond and settings.radius is None:
         # Without a domain the search has some end; a point beyond it is a better one.
@@ -373,6 +376,19 @@ def _close(interval: DistanceInterval, resources: Resources, settings: DistanceS
     # A closed interval too: few neurons leave the search its last digits.
     if interval.lower < interval.cutoff:
         attempt(settings.solver, interval, resources)
+    # A search that gives up leaves its time to a certificate that had a share of it.
+    if hurried and not interval.closed and not resources.over:
+        _certify(interval, resources, again=True)
+
+
+def _certify(interval: DistanceInterval, resources: Resources, *, again: bool = False) -> bool:
+    """Raise the lower end to the certified radius; True where time ended that early."""
+    upper = interval.upper if interval.witness else None
+    if again and upper is not None and interval.lower < NEAR * upper:
+        upper *= NEAR  # what is about as far as the adversarial point has just failed
+    proof = certified_radius(interval.problem.query, resources, upper=upper)
+    interval.raise_lower(proof.radius, certified=True)
+    return proof.stopped
 
 
 def _robust(interval: DistanceInterval, resources: Resources) -> bool:
@@ -390,8 +406,8 @@ def _robust(interval: DistanceInterval, resources: Resources) -> bool:
     return False
 
 
-def _first(interval: DistanceInterval, resources: Resources, settings: DistanceSettings) -> None:
-    """The interval of attack and certificate.
+def _first(interval: DistanceInterval, resources: Resources, settings: DistanceSettings) -> bool:
+    """The interval of attack and certificate; True where its share of the time ended the latter.
 
     Before the search a fast attack is enough, which finds closer points itself; where its first
     radius attempt settles the question, nothing else is done. On wide networks that is hardly ever
@@ -409,35 +425,32 @@ def _first(interval: DistanceInterval, resources: Resources, settings: DistanceS
         if found.witness is not None:
             interval.accept(found.witness, deadline=resources.deadline)
 
-    def prove() -> None:
-        if settings.certificate is None:
-            upper = interval.upper if interval.witness else None
-            seconds = share if fits else ALONE * resources.remaining()
-            proof = certified_radius(query, own.within(seconds), upper=upper)
-            interval.raise_lower(proof.radius, certified=True)
+    def prove() -> bool:
+        if settings.certificate is not None:
+            return False
+        # Where no search follows, certificates have the time for it.
+        seconds = share if fits else ALONE * resources.remaining()
+        return _certify(interval, own.within(seconds))
 
     if settings.certificate is not None:
         interval.raise_lower(settings.certificate.radius, certified=True)
     if settings.solver == "scip" or by_halving(query):
         take("standard")
-        prove()
-        return
+        return prove()
     if not fits:
-        prove()
+        hurried = prove()
         take("standard")
-        return
+        return hurried
     take("fast")
     wide = query.network.neurons > WIDE
-    if wide:
-        prove()
+    hurried = wide and prove()
     limited = resources.within(share) if wide else resources
     survive("search", partial(first_attempt, interval, limited))
     if interval.closed:
-        return
+        return hurried
     if settings.attack is None:
         take("standard")
-    if not wide:
-        prove()
+    return hurried if wide else prove()
 
 
 def _result(

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import graphprune as gp
 from graphprune.bounds import certify
-from graphprune.bounds.certify import certified_margins
+from graphprune.bounds.certify import _Bracket, certified_margins
 from graphprune.ir import Query
 from graphprune.runtime.original import run_original
 from graphprune.runtime.reference import forward64
@@ -120,3 +120,18 @@ def test_a_radius_is_tried_first_and_never_exceeded(
     assert whole.radius < 10.0
     with pytest.raises(gp.GraphpruneError, match="positive"):
         gp.certify(tiny, images[0], radius=0.0)
+
+
+def test_a_radius_that_fails_by_far_is_followed_by_a_much_smaller_one() -> None:
+    """Halving 1 down to what attention allows would take ten passes."""
+
+    def following(margin: float) -> float:
+        bracket = _Bracket(1.0, 1.0, lambda: 2.0)
+        bracket.add(0.8, margin)
+        return bracket.next()[0]
+
+    assert following(-2.0) == pytest.approx(0.4)
+    assert following(-18.0) == pytest.approx(0.08)
+    assert following(-30.0) == pytest.approx(0.08)
+    assert following(-14.0) == pytest.approx(0.1)
+    assert following(-np.inf) == pytest.approx(0.08)
