@@ -152,6 +152,14 @@ class ModelReader:
         found = given if array is None else array.reshape(-1).tolist()
         return None if found is None else [int(number) for number in found]
 
+    def axes(self, node: onnx.NodeProto, a: Attributes) -> list[int]:
+        """The axes of a sample that a reduction runs over, increasing."""
+        a.pop("noop_with_empty_axes", None)
+        given = self.integers(node, a, "axes", 1)
+        if not given:
+            raise UnreadableError("without axes it runs over the batch")
+        return sorted({own_axis(axis, self.shape(node.input[0])) for axis in given})
+
     def shape(self, name: str) -> Shape:
         """The sample shape of a tensor."""
         if name not in self.shapes:
@@ -207,6 +215,11 @@ def spread(constant: NDArray[Any], shape: Shape) -> Floats:
 def diagonal(values: Floats) -> sparse.csr_array:
     """The matrix that multiplies each element by its own factor."""
     return sparse.csr_array(sparse.diags_array(values))
+
+
+def negative(shape: Shape) -> sparse.csr_array:
+    """The matrix that turns the sign of every element of a sample."""
+    return diagonal(np.full(prod(shape), -1.0))
 
 
 def selection(places: NDArray[np.integer], total: int) -> sparse.csr_array:

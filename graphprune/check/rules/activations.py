@@ -14,6 +14,7 @@ from graphprune.check.reader import (
     ModelReader,
     UnreadableError,
     diagonal,
+    negative,
     own_axis,
     reads,
     spread,
@@ -66,9 +67,8 @@ def _clipped(r: ModelReader, x: str, low: float, high: float) -> str:
         above = r.relu(r.affine(shape, x, bias=np.full(size, -low)))
         x = r.affine(shape, above, bias=np.full(size, low))
     if high < np.inf:
-        minus = diagonal(np.full(size, -1.0))
-        room = r.relu(r.affine(shape, x, minus, np.full(size, high)))
-        x = r.affine(shape, room, minus, np.full(size, high))
+        room = r.relu(r.affine(shape, x, negative(shape), np.full(size, high)))
+        x = r.affine(shape, room, negative(shape), np.full(size, high))
     return x
 
 

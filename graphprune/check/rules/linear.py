@@ -13,7 +13,7 @@ from graphprune.check.reader import (
     Rule,
     UnreadableError,
     diagonal,
-    own_axis,
+    negative,
     reads,
     spread,
 )
@@ -51,7 +51,7 @@ def _sum(sign: float) -> Rule:
         first, second = node.input
         if first in r.constants:
             shape = r.shape(second)
-            scale = None if sign > 0 else diagonal(np.full(prod(shape), -1.0))
+            scale = None if sign > 0 else negative(shape)
             r.add(node, shape, input=second, matrix=scale, bias=spread(r.constants[first], shape))
         elif second in r.constants:
             shape = r.shape(first)
@@ -60,8 +60,7 @@ def _sum(sign: float) -> Rule:
             raise UnreadableError("only tensors of one shape are added")
         elif sign < 0:
             shape = r.shape(first)
-            minus = diagonal(np.full(prod(shape), -1.0))
-            r.add(node, shape, input=second, matrix=minus, input2=first)
+            r.add(node, shape, input=second, matrix=negative(shape), input2=first)
         else:
             r.add(node, r.shape(first), input=first, input2=second)
 
@@ -75,7 +74,7 @@ reads("Sub")(_sum(-1.0))
 @reads("Neg")
 def _neg(r: ModelReader, node: onnx.NodeProto, a: Attributes) -> None:
     shape = r.shape(node.input[0])
-    r.add(node, shape, input=node.input[0], matrix=diagonal(np.full(prod(shape), -1.0)))
+    r.add(node, shape, input=node.input[0], matrix=negative(shape))
 
 
 @reads("Mul")
@@ -115,20 +114,10 @@ def _batch_norm(r: ModelReader, node: onnx.NodeProto, a: Attributes) -> None:
     r.add(node, shape, input=centred, matrix=matrix, bias=shift)
 
 
+@reads("ReduceSum", "ReduceMean")
 def _along_axes(r: ModelReader, node: onnx.NodeProto, a: Attributes) -> None:
-    """Sums or means of the elements along axes of a sample."""
-    shape, mean = r.shape(node.input[0]), node.op_type == "ReduceMean"
-    given = r.integers(node, a, "axes", 1)
-    if not given:
-        a.pop("noop_with_empty_axes", None)
-        raise UnreadableError("without axes it runs over the batch")
-    a.pop("noop_with_empty_axes", None)
-    axes = sorted({own_axis(axis, shape) for axis in given})
-    keep = a.pop("keepdims", 1)
-    _sums(r, node, axes, mean=mean, keep=bool(keep))
-
-
-reads("ReduceSum", "ReduceMean")(_along_axes)
+    mean, keep = node.op_type == "ReduceMean", bool(a.pop("keepdims", 1))
+    _sums(r, node, r.axes(node, a), mean=mean, keep=keep)
 
 
 @reads("GlobalAveragePool")
@@ -138,6 +127,7 @@ def _global_average(r: ModelReader, node: onnx.NodeProto, a: Attributes) -> None
 
 
 def _sums(r: ModelReader, node: onnx.NodeProto, axes: list[int], *, mean: bool, keep: bool) -> None:
+    """Sums or means of the elements along axes of a sample."""
     shape = r.shape(node.input[0])
     short = tuple(1 if i in axes else side for i, side in enumerate(shape))
     out = short if keep else tuple(side for i, side in enumerate(shape) if i not in axes)

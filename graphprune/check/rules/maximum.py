@@ -19,8 +19,7 @@ from graphprune.check.reader import (
     Attributes,
     ModelReader,
     UnreadableError,
-    diagonal,
-    own_axis,
+    negative,
     reads,
     selection,
     spread,
@@ -109,15 +108,10 @@ def _global_max_pool(r: ModelReader, node: onnx.NodeProto, a: Attributes) -> Non
     r.same(node, (channels, *(1 for _ in sides)), top)
 
 
+@reads("ReduceMax", "ReduceMin")
 def _along_axes(r: ModelReader, node: onnx.NodeProto, a: Attributes) -> None:
     """Maxima along axes of a sample; minima are -max(-x)."""
-    x, shape = node.input[0], r.shape(node.input[0])
-    given = r.integers(node, a, "axes", 1)
-    a.pop("noop_with_empty_axes", None)
-    if not given:
-        raise UnreadableError("without axes it runs over the batch")
-    axes = sorted({own_axis(axis, shape) for axis in given})
-    flip = node.op_type == "ReduceMin"
+    flip, axes, x = node.op_type == "ReduceMin", r.axes(node, a), node.input[0]
     x = _negated(r, x) if flip else x
     for axis in axes:
         x = _maxima(r, x, axis, [tuple(range(r.shape(x)[axis]))])
@@ -127,11 +121,8 @@ def _along_axes(r: ModelReader, node: onnx.NodeProto, a: Attributes) -> None:
     r.same(node, out, x)
 
 
-reads("ReduceMax", "ReduceMin")(_along_axes)
-
-
 def _negated(r: ModelReader, x: str) -> str:
-    return r.affine(r.shape(x), x, diagonal(np.full(prod(r.shape(x)), -1.0)))
+    return r.affine(r.shape(x), x, negative(r.shape(x)))
 
 
 @reads("Max", "Min")
@@ -148,7 +139,7 @@ def _extreme(r: ModelReader, node: onnx.NodeProto, a: Attributes) -> None:
         constants = [-constant for constant in constants]
 
     def larger(x: str, y: str) -> str:
-        above = r.relu(r.affine(shape, y, diagonal(np.full(prod(shape), -1.0)), plus=x))
+        above = r.relu(r.affine(shape, y, negative(shape), plus=x))
         return r.affine(shape, above, plus=y)
 
     top = reduce(larger, tensors)
