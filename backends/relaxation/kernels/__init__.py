@@ -58,7 +58,6 @@ from graphprune.backends.relaxation.kernels.ascent import (
     optimise,
 )
 from graphprune.backends.relaxation.kernels.backward import (
-    box_minimum,
     evaluate_network,
     linear_bound,
     root_radius,
@@ -113,7 +112,6 @@ __all__ = [
     "Workspace",
     "average_minimiser",
     "bound_children",
-    "box_minimum",
     "candidates",
     "child_change",
     "climb_from",

@@ -19,6 +19,7 @@ from typing import TypeAlias
 
 import numpy as np
 
+from graphprune.backends.relaxation.kernels.box import box_minimum
 from graphprune.backends.relaxation.kernels.types import Floats, NormBall, RegionBox
 from graphprune.runtime.jit import fast_part, kernel_part
 from graphprune.runtime.loops import sink
@@ -83,15 +84,7 @@ def ball_minimum(
         if order == 1:
             share_rest(coefficients, box, multiplier, rest, point)
         return value - whole, error + ROUNDINGS * (len(box.lower) + 64) * UNIT * whole
-    value = 0.0
-    error = 0.0
-    for i in range(len(box.lower)):
-        c = coefficients[i]
-        x = box.lower[i] if c > 0.0 else box.upper[i]
-        point[i] = x
-        value += c * x
-        error += abs(c) * box.error[i]
-    return value, error
+    return box_minimum(coefficients, box, point)
 
 
 @kernel_part
