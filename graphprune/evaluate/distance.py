@@ -386,9 +386,14 @@ def _certify(interval: DistanceInterval, resources: Resources, *, again: bool = 
     upper = interval.upper if interval.witness else None
     if again and upper is not None and interval.lower < NEAR * upper:
         upper *= NEAR  # what is about as far as the adversarial point has just failed
-    proof = certified_radius(interval.problem.query, resources, upper=upper)
+    proof = certified_radius(interval.problem.query, _callers(resources), upper=upper)
     interval.raise_lower(proof.radius, certified=True)
     return proof.stopped
+
+
+def _callers(resources: Resources) -> Resources:
+    """The memory and threads of the caller, which bounds and sessions keep, and this deadline."""
+    return replace(current(), deadline=resources.deadline, progress=resources.progress)
 
 
 def _robust(interval: DistanceInterval, resources: Resources) -> bool:
@@ -416,12 +421,11 @@ def _first(interval: DistanceInterval, resources: Resources, settings: DistanceS
     """
     query = interval.problem.query
     share, fits = FIRST_SHARE * resources.remaining(), matrices_fit(query.network, resources.memory)
-    # Bounds and sessions keep the memory and threads of the caller.
-    own = replace(current(), deadline=resources.deadline, progress=resources.progress)
 
     def take(effort: Effort) -> None:
         seconds = share if fits else resources.remaining()
-        found = settings.attack or closest_adversarial(query, own.within(seconds), effort=effort)
+        own = _callers(resources.within(seconds))
+        found = settings.attack or closest_adversarial(query, own, effort=effort)
         if found.witness is not None:
             interval.accept(found.witness, deadline=resources.deadline)
 
@@ -430,7 +434,7 @@ def _first(interval: DistanceInterval, resources: Resources, settings: DistanceS
             return False
         # Where no search follows, certificates have the time for it.
         seconds = share if fits else ALONE * resources.remaining()
-        return _certify(interval, own.within(seconds))
+        return _certify(interval, resources.within(seconds))
 
     if settings.certificate is not None:
         interval.raise_lower(settings.certificate.radius, certified=True)
