@@ -19,6 +19,7 @@ from graphprune.attacks.confirm import Witness, closest_on_ray, confirm
 from graphprune.attacks.polish import polish
 from graphprune.backends.trace import Trace
 from graphprune.ir import Network, Query
+from graphprune.ir.query import Target
 from graphprune.progress import Interval, Progress, quiet
 from graphprune.region import LINF, Anchor, Domain, Norm
 from graphprune.runtime.resources import Resources
@@ -48,8 +49,8 @@ class DistanceProblem:
         Points at this distance or beyond are of no interest; finite.
     gap
         An interval with (upper - lower) / upper at most this is tight enough.
-    target
-        The only class that counts as adversarial; None: every class but the label.
+    target, top_k
+        Those of the `Query`.
     norm
         The distance's.
     """
@@ -59,13 +60,17 @@ class DistanceProblem:
     domain: Domain
     cutoff: float
     gap: float = RELATIVE
-    target: int | None = None
+    target: Target = None
     norm: Norm = LINF
+    top_k: int = 1
 
     @cached_property
     def query(self) -> Query:
         """The question that confirmed points answer."""
-        return Query(self.network, self.anchor, self.domain, self.norm, target=self.target)
+        return Query(
+            self.network, self.anchor, self.domain, self.norm,
+            target=self.target, top_k=self.top_k,
+        )  # fmt: skip
 
 
 @dataclass(eq=False)

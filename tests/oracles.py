@@ -56,11 +56,12 @@ class Perceptron:
 
 def brute_force_distance(
     net: Perceptron, x0: Floats, label: int, low: float | Floats, high: float | Floats,
-    norm: Norm = LINF,
+    norm: Norm = LINF, top_k: int = 1,
 ) -> float:  # fmt: skip
     """The distance by one program per activation pattern and target; inf when there is none.
 
-    `low` and `high` are the domain's ends, of all inputs or of each.
+    `low` and `high` are the domain's ends, of all inputs or of each. The label leaves the `top_k`
+    best classes where so many others are no worse.
     """
     low, high = (np.broadcast_to(end, x0.shape).astype(float) for end in (low, high))
     bounded = bool(np.all(np.isfinite(high - low)))
@@ -79,12 +80,10 @@ def brute_force_distance(
             rhs.append(-sign * offset)
             matrix, offset = on[:, None] * matrix, on * offset
         matrix, offset = net.weights[-1] @ matrix, net.weights[-1] @ offset + net.biases[-1]
-        for target in range(len(offset)):
-            if target == label:
-                continue
-            margin = matrix[label] - matrix[target]
-            a = np.vstack([*rows, margin[None]])
-            b_ub = np.concatenate([*rhs, [offset[target] - offset[label]]])
+        others = np.delete(np.arange(len(offset)), label)
+        for winners in map(list, itertools.combinations(others, top_k)):
+            a = np.vstack([*rows, matrix[label] - matrix[winners]])
+            b_ub = np.concatenate([*rhs, offset[winners] - offset[label]])
             eye = np.eye(len(x0))
             if norm == "l2":
                 sides = [(eye, high - x0), (-eye, x0 - low)] if bounded else []

@@ -28,6 +28,7 @@ from graphprune.attacks.confirm import Witness, closest_on_ray, confirm, told
 from graphprune.attacks.problem import AttackProblem, Indices
 from graphprune.errors import GraphpruneError, check_known, check_options
 from graphprune.ir import Network, Query
+from graphprune.ir.query import Target
 from graphprune.notebook import shown
 from graphprune.progress import Interrupted, Progress, quiet
 from graphprune.region import LINF, Anchor, Domain, Norm
@@ -143,7 +144,8 @@ class AttackOptions(TypedDict, total=False):
     method: AttackMethod
     effort: Effort
     norm: str
-    target: int | None
+    target: Target
+    top_k: int
     threat: ThreatLike | None
     seed: int
     time_limit: float
@@ -171,7 +173,10 @@ def attack(network: Network, anchor: Anchor, **options: Unpack[AttackOptions]) -
     norm
         The norm of the distance: ``linf`` (the default), ``l2`` or ``l1``.
     target
-        The only class that counts as adversarial; every class but the label unless given.
+        The only class that counts as adversarial, or several; every class but the label unless
+        given.
+    top_k
+        Adversarial is where the label is not among so many best classes; 1 unless given.
     threat
         Which changes count, and in which units, as ``"mask{box=8+8+5+5}"``: anchor, domain and
         point are inputs, the distance is in the threat's units.
@@ -199,6 +204,7 @@ def attack(network: Network, anchor: Anchor, **options: Unpack[AttackOptions]) -
     query = asked(
         network, anchor, options.get("domain"), options.get("threat"),
         norm=options.get("norm", LINF), seed=options.get("seed", 0), target=options.get("target"),
+        top_k=options.get("top_k", 1),
     )  # fmt: skip
     resources = current().telling(options.get("progress", quiet))
     try:

@@ -49,15 +49,24 @@ class Witness:
 
 
 def told(query: Query, witness: Witness) -> Witness:
-    """A query's point as people are told it: the input of a threat model's variables."""
+    """A query's point as people are told it: the input of a threat model's variables.
+
+    Where it leaves the K best classes, its class is the least of those that are no worse.
+    """
+    if query.top_k > 1:
+        scores = margins(run_original(query.network, witness.x[None])[:, :-1], query.anchor.label)
+        order = np.argsort(scores[0], kind="stable")
+        witness = replace(witness, target=int(order[query.top_k - 1]))
     entry = query.network.source.entry
     if entry is None or not entry.local:
         return witness
     return replace(witness, x=entry.image(witness.x[None])[0], searched=witness.x)
 
 
-def searched(witness: Witness) -> Witness:
+def searched(query: Query, witness: Witness) -> Witness:
     """Inverse of `told`."""
+    if query.top_k > 1:
+        witness = replace(witness, target=int(query.targets[0]))
     return witness if witness.searched is None else replace(witness, x=witness.searched)
 
 

@@ -23,6 +23,7 @@ from graphprune.bounds.lipschitz import lipschitz_radius
 from graphprune.bounds.warm import warm_bounds
 from graphprune.errors import GraphpruneError, OutOfTimeError, check_known, check_options
 from graphprune.ir import Network, Query
+from graphprune.ir.query import Target, classes_text
 from graphprune.notebook import table
 from graphprune.progress import Interrupted, Progress, quiet
 from graphprune.region import LINF, Anchor, Ball, Domain, Norm
@@ -75,7 +76,9 @@ class Certificate:
     asked
         The radius that was asked about, beyond which the search does not go; None: no such one.
     target
-        The only class that counted as adversarial; None: all of them.
+        The only class that counted as adversarial, or several; None: all of them.
+    top_k
+        The label is among so many best classes.
     """
 
     radius: float
@@ -85,7 +88,8 @@ class Certificate:
     stopped: bool = False
     norm: Norm = LINF
     asked: float | None = None
-    target: int | None = None
+    target: Target = None
+    top_k: int = 1
 
     @property
     def certified(self) -> bool | None:
@@ -98,7 +102,9 @@ class Certificate:
             said = "certified" if self.certified else "undecided"
             notes.append(f"{said} at {self.asked:g}")
         if self.target is not None:
-            notes.append(f"class {self.target}")
+            notes.append(classes_text(self.target))
+        if self.top_k > 1:
+            notes.append(f"among the {self.top_k} best")
         notes += ["whole domain"] * self.complete + ["stopped"] * self.stopped
         return f"Certificate({', '.join(notes)}, {self.seconds:.2f} s)"
 
@@ -111,12 +117,12 @@ class Certificate:
         return table(head, [row], "certified radius")
 
 
-def margin_rows(network: Network, label: int, target: int | None = None) -> NDArray[np.float64]:
-    """Rows (targets, classes) of f_y - f_t: for one target, or all in increasing order."""
+def margin_rows(network: Network, label: int, target: Target = None) -> NDArray[np.float64]:
+    """Rows (targets, classes) of f_y - f_t: for the targets, or all in increasing order."""
     rows = -np.eye(network.classes)
     rows[:, label] += 1.0
     others: NDArray[np.float64] = np.delete(rows, label, axis=0)
-    return others if target is None else rows[target : target + 1]
+    return others if target is None else np.asarray(rows[np.atleast_1d(np.array(target))])
 
 
 def certified_margins(query: Query, radius: float, method: Method = "crown") -> NDArray[np.float64]:
@@ -159,8 +165,14 @@ def margins_on(
         layers = pre_activation_bounds(network, boxes, below or method, outer=outer, until=until)
     if monotonic() >= until:
         raise OutOfTimeError("time was over before the margins had bounds")
-    rows = margin_rows(network, query.anchor.label, query.target)
-    return linear_bounds(network, boxes, layers, rows, method, ascent=Ascent(enough=enough)), layers
+    rows = margin_rows(network, query.anchor.label, query.target if query.top_k == 1 else None)
+    margins = linear_bounds(network, boxes, layers, rows, method, ascent=Ascent(enough=enough))
+    if query.top_k > 1:
+        # Where the label leaves the K best, K others win at one point: fewer margins that may be
+        # negative exclude it too, mostly before the comparisons of classes do.
+        single = np.sort(margins[:, :-1], axis=1)[:, query.top_k - 1]
+        margins = np.maximum(single, margins[:, -1])[:, None]
+    return margins, layers
 
 
 class CertifyOptions(TypedDict, total=False):
@@ -170,7 +182,8 @@ class CertifyOptions(TypedDict, total=False):
     method: Method
     norm: str
     radius: float | None
-    target: int | None
+    target: Target
+    top_k: int
     threat: ThreatLike | None
     upper: float | None
     time_limit: float
@@ -197,7 +210,10 @@ def certify(network: Network, anchor: Anchor, **options: Unpack[CertifyOptions])
         Only radii up to this one are of interest: the result says whether it is `certified`. It is
         tried first.
     target
-        The only class that counts as adversarial; every class but the label unless given.
+        The only class that counts as adversarial, or several; every class but the label unless
+        given.
+    top_k
+        Adversarial is where the label is not among so many best classes; 1 unless given.
     threat
         Which changes count, and in which units, as ``"mask{box=8+8+5+5}"``: anchor and domain are
         inputs, the radius is in the threat's units.
@@ -227,7 +243,7 @@ def certify(network: Network, anchor: Anchor, **options: Unpack[CertifyOptions])
     check_options("certify", options, CertifyOptions.__annotations__)
     query = asked(
         network, anchor, options.get("domain"), options.get("threat"),
-        norm=options.get("norm", LINF), target=options.get("target"),
+        norm=options.get("norm", LINF), target=options.get("target"), top_k=options.get("top_k", 1),
     )  # fmt: skip
     resources = current().telling(options.get("progress", quiet))
     method = options.get("method", "crown")
@@ -267,7 +283,8 @@ def certified_radius(
         seconds = monotonic() - start
         low = max(float(bracket.low), by_norms)
         by = method if bracket.low >= by_norms else "lipschitz"
-        return Certificate(low, complete, by, seconds, stopped, query.norm, radius, query.target)
+        about = query.target if query.top_k == 1 else None, query.top_k
+        return Certificate(low, complete, by, seconds, stopped, query.norm, radius, *about)
 
     try:
         with using(resources):

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from graphprune.check.steps import Model
     from graphprune.evaluate.results import Job, Outcome
     from graphprune.ir import Network
+    from graphprune.ir.query import Target
     from graphprune.region import Anchor
 
 EXAMPLES = """
@@ -82,6 +83,13 @@ class EvaluateOptions:
     labels: str | None = field(default=None, metadata=option("Labels: .npy or IDX.", "--labels"))
     domain: str = again(Settings, "domain", default="0,1")
     target: int | None = again(Settings, "target")
+    targets: str | None = field(
+        default=None,
+        metadata=option(
+            "Only these classes count as adversarial: I,J,K, and ranges I-K.", "--targets"
+        ),
+    )
+    top_k: int = again(Settings, "top_k")
     margin: float = again(Settings, "margin")
     threshold: float | None = again(Settings, "threshold")
     threat: str | None = again(Settings, "threat")
@@ -152,7 +160,9 @@ class EvaluateOptions:
 
 
 # Settings that a command line has in the same form.
-SAME = {f.name for f in fields(Settings)} - {"metrics", "domain", "certificate", "fix_shape"}
+SAME = {f.name for f in fields(Settings)} - {
+    "metrics", "domain", "certificate", "fix_shape", "target",
+}  # fmt: skip
 
 
 def settings_of(options: EvaluateOptions) -> Settings:
@@ -175,9 +185,18 @@ def settings_of(options: EvaluateOptions) -> Settings:
     same = {f.name: getattr(options, f.name) for f in fields(options) if f.name in SAME}
     return Settings(
         metrics=chosen, estimates=estimates, domain=Domain(*parse_domain(options.domain)),
-        certificate=options.certificate is not None,
+        certificate=options.certificate is not None, target=_target(options),
         fix_shape=tuple(options.fix_shape or ()), **same,
     )  # fmt: skip
+
+
+def _target(options: EvaluateOptions) -> "Target":
+    """The classes that count as adversarial."""
+    if options.targets is None:
+        return options.target
+    if options.target is not None:
+        raise GraphpruneError("--target and --targets both say which classes count: give one")
+    return tuple(parse_indices(options.targets, "--targets") or ())
 
 
 def _require_effect(options: EvaluateOptions, given: Collection[str]) -> None:

@@ -7,7 +7,7 @@ GROUPS = {
     ),
     "Metrics": (
         "metrics", "estimate", "sound", "method", "effort", "solver", "norm", "radius", "target",
-        "threat", "margin", "seed", "certificate",
+        "targets", "top_k", "threat", "margin", "seed", "certificate",
     ),
     "Limits": ("time_limit", "memory", "worker_memory"),
     "Resources": ("threads", "workers", "jobs", "provider", "scheduler"),

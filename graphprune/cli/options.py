@@ -19,18 +19,18 @@ def parse_domain(text: str) -> tuple[float, float]:
     return low, high
 
 
-def parse_indices(text: str | None) -> list[int] | None:
-    """``I,J,K``, and ranges ``I-K`` with both ends."""
+def parse_indices(text: str | None, option: str = "--index") -> list[int] | None:
+    """``I,J,K``, and ranges ``I-K`` with both ends; `option` is named in messages."""
     if text is None:
         return None
     found: list[int] = []
     for part in text.split(","):
         match = re.fullmatch(r"\s*(\d+)(?:\s*-\s*(\d+))?\s*", part)
         if match is None:
-            raise GraphpruneError(f"--index takes numbers as I,J,K or I-K, not '{text}'")
+            raise GraphpruneError(f"{option} takes numbers as I,J,K or I-K, not '{text}'")
         first, last = int(match[1]), int(match[2] or match[1])
         if last < first:
-            raise GraphpruneError(f"--index {text}: {part.strip()} ends before it begins")
+            raise GraphpruneError(f"{option} {text}: {part.strip()} ends before it begins")
         found += range(first, last + 1)
     return found
 

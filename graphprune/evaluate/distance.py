@@ -10,7 +10,7 @@ from typing import Any, Literal, Self, TypedDict, Unpack
 import numpy as np
 
 from graphprune.attacks.attack import Attack, Effort, closest_adversarial
-from graphprune.attacks.confirm import Witness, searched, told
+from graphprune.attacks.confirm import Witness, confirm, searched, told
 from graphprune.backends.boxes import by_halving
 from graphprune.backends.choose import attempt, survive
 from graphprune.backends.protocol import (
@@ -27,6 +27,7 @@ from graphprune.bounds.warm import warm_bounds
 from graphprune.errors import GraphpruneError, check_options
 from graphprune.evaluate.warm import warm_search
 from graphprune.ir import Network, Query
+from graphprune.ir.query import Target, classes_of, classes_text
 from graphprune.notebook import shown
 from graphprune.progress import Interrupted, Progress, quiet
 from graphprune.region import LINF, Anchor, Domain
@@ -179,15 +180,22 @@ class DistanceSettings:
                     f"the distance asked for is in {query.norm}; what is known is in {known.norm}"
                 )
         point = None if self.attack is None else self.attack.witness
+        if point is not None and query.top_k > 1 and confirm(query, point.x[None]) is None:
+            raise GraphpruneError(
+                f"at the known attack's point the label is among the {query.top_k} best classes"
+            )
         if point is not None and point.target not in query.targets:
             raise GraphpruneError(
                 f"the known attack's point is of class {point.target}, which is not asked about"
             )
         if point is not None and not query.domain.contains(point.x.reshape(query.anchor.x.shape)):
             raise GraphpruneError("the known attack's point is not among those asked about")
-        only = None if self.certificate is None else self.certificate.target
-        if only is not None and only != query.target:
-            raise GraphpruneError(f"the known certificate is about class {only} alone")
+        proof = self.certificate
+        if proof is not None and proof.top_k > query.top_k:
+            raise GraphpruneError(f"the known certificate is about the {proof.top_k} best classes")
+        only = None if proof is None else proof.target
+        if only is not None and not set(query.targets.tolist()) <= set(classes_of(only)):
+            raise GraphpruneError(f"the known certificate is about {classes_text(only)} alone")
 
 
 class DistanceOptions(TypedDict, total=False):
@@ -196,7 +204,8 @@ class DistanceOptions(TypedDict, total=False):
     domain: Domain | None
     norm: str
     radius: float | None
-    target: int | None
+    target: Target
+    top_k: int
     threat: ThreatLike | None
     solver: str
     time_limit: float
@@ -230,8 +239,9 @@ def distance(network: Network, anchor: Anchor, **options: Unpack[DistanceOptions
     radius
         Only distances below it are of interest: the exact distance if it is below `radius`,
         otherwise status ``robust``.
-    target
-        The only class that counts as adversarial; every class but the label unless given.
+    target, top_k
+        The only class that counts as adversarial, or several; adversarial is where the label is not
+        among so many best classes. Every class but the label, and 1, unless given.
     threat
         Which changes count, and in which units, as ``"mask{box=8+8+5+5}"``: anchor, domain and
         point are inputs, the distance is in the threat's units.
@@ -279,6 +289,7 @@ def distance(network: Network, anchor: Anchor, **options: Unpack[DistanceOptions
     query = asked(
         network, anchor, options.get("domain"), options.get("threat"),
         norm=options.get("norm", LINF), target=options.get("target"),
+        top_k=options.get("top_k", 1),
     )  # fmt: skip
     resources, settings = _resources_of(options), _settings_of(options, query)
     try:
@@ -314,7 +325,7 @@ def _settings_of(options: DistanceOptions, query: Query) -> DistanceSettings:
         options.get("solver", "auto"),
         options.get("gap", RELATIVE),
         options.get("record", False),
-        None if attack is None else attack.with_point(searched),
+        None if attack is None else attack.with_point(partial(searched, query)),
         options.get("known_certificate"),
         options.get("before"),
     )
@@ -337,7 +348,7 @@ def exact_distance(
     interval = DistanceInterval(
         DistanceProblem(
             query.network, query.anchor, query.domain, cutoff, settings.gap, query.target,
-            query.norm,
+            query.norm, query.top_k,
         ),
         progress=resources.progress, record=settings.record,
     )  # fmt: skip

@@ -244,6 +244,17 @@ class DocumentRecord:
         return radius
 
 
+def counting(settings: Mapping[str, Any]) -> str | None:
+    """Say which inputs count as adversarial; None: those where another class wins."""
+    target = settings.get("target")
+    if target is not None:
+        only = [target] if isinstance(target, int) else sorted(set(target))
+        return f"where class {' or '.join(map(str, only))} wins"
+    if settings.get("top_k", 1) > 1:
+        return f"where the label is not among the {settings['top_k']} best classes"
+    return None
+
+
 def read_document(document: Json) -> DocumentRecord:
     """Return a document of one model as an object."""
     model, summary = document["model"], document["summary"]

@@ -9,6 +9,7 @@ from time import monotonic, sleep
 from typing import Any, Protocol
 
 from graphprune.attacks.confirm import Witness
+from graphprune.canonical.questions import require_rank
 from graphprune.check.container import Proof
 from graphprune.errors import GraphpruneError, OutputError
 from graphprune.evaluate.distance import Distance
@@ -22,7 +23,7 @@ from graphprune.evaluate.settings import Settings
 from graphprune.evaluate.store import Store
 from graphprune.evaluate.tasks import classify, needs, tasks_of
 from graphprune.evaluate.warm import warm_for
-from graphprune.ir.query import own_target, require_target
+from graphprune.ir.query import classes_of, own_target, require_target
 from graphprune.progress import quiet
 from graphprune.region import Anchor
 from graphprune.runtime.resources import using
@@ -127,10 +128,12 @@ def _require(job: Job, settings: Settings) -> None:
             f"{label}: has one output; a decision boundary needs two classes:"
             " gp.as_classifier(network, threshold) has them"
         )
+    require_rank(job.network, settings.top_k)
     if settings.target is not None:
         require_target(settings.target, job.network.classes)
-        if all(anchor.label == settings.target for anchor in job.anchors):
-            raise GraphpruneError(own_target(settings.target))
+        only = classes_of(settings.target)
+        if all(only == (anchor.label,) for anchor in job.anchors):
+            raise GraphpruneError(own_target(only[0]))
 
 
 @contextmanager
@@ -183,7 +186,7 @@ class _Run:
     def prepare(self) -> None:
         """Classify every anchor, read what an earlier run finished, list what is left."""
         for sha, job in self.jobs.items():
-            starts = classify(job.network, job.anchors, self.settings.target)
+            starts = classify(job.network, job.anchors, self.settings.target, self.settings.top_k)
             if self.store is not None:
                 self.store.add(job.network, job.anchors, starts)
             for place, (anchor, start) in enumerate(zip(job.anchors, starts, strict=True)):

@@ -135,7 +135,7 @@ def restored(
             Certificate(
                 value["value"], value["complete"], value["method"], value["seconds"],
                 value.get("stopped", False), settings.norm, settings.radius,
-                settings.target,
+                settings.target if settings.top_k == 1 else None, settings.top_k,
             ),
             None if layers is None else tuple(LayerStability(**layer) for layer in layers),
         )  # fmt: skip

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from graphprune.attacks.attack import AttackMethod, Effort
     from graphprune.bounds import Method
     from graphprune.ir import Network, Query
+    from graphprune.ir.query import Target
     from graphprune.region import Anchor, Domain, Norm
     from graphprune.threats import Threat
 
@@ -117,7 +118,9 @@ class Settings:
     fix_shape
         Sizes for dynamic axes of inputs, as texts ``NAME=1,3,224,224``.
     target
-        The only class that counts as adversarial, or None.
+        The only class that counts as adversarial, or several; None: all but the label.
+    top_k
+        Adversarial is where the label is not among so many best classes.
     margin
         Score by which another class must be above the label's to count as adversarial.
     threshold
@@ -202,12 +205,19 @@ class Settings:
         ),
     )
     fix_shape: tuple[str, ...] = field(default=(), metadata=FIX_SHAPE)
-    target: int | None = field(
+    target: "Target" = field(
         default=None,
         metadata=option(
             "Only this class counts as adversarial.", "--target", metavar="CLASS", least=0
         ),
     )
+    top_k: int = field(
+        default=1,
+        metadata=option(
+            "Adversarial only where the label is not among the K best classes.",
+            "--top-k", metavar="K", least=1,
+        ),
+    )  # fmt: skip
     margin: float = field(
         default=0.0,
         metadata=option(
@@ -251,6 +261,7 @@ class Settings:
     )  # fmt: skip
 
     def __post_init__(self) -> None:
+        from graphprune.ir.query import require_one_question
         from graphprune.region import norm_of
 
         object.__setattr__(self, "norm", norm_of(self.norm))
@@ -265,6 +276,7 @@ class Settings:
                     f" (mask, patch, features, channels), not about '{threat}': write the network"
                     " with graphprune opt --threat, and ask about that file"
                 )
+        require_one_question(self.target, self.top_k)
         if self.margin and self.certificate:
             raise GraphpruneError("a certificate is about decisions, which know no margin")
         if self.target is not None and self.certificate:
@@ -281,11 +293,12 @@ class Settings:
 
     def query(self, network: "Network", anchor: "Anchor") -> "Query":
         """The question about an anchor that these settings ask."""
-        from graphprune.canonical.questions import with_margin
-        from graphprune.ir import Query
+        from graphprune.canonical.questions import question, with_margin
 
-        asked = with_margin(network, anchor.label, self.margin)
-        query = Query(asked, anchor, self.domain, self.norm, self.seed, self.target)
+        query = question(
+            with_margin(network, anchor.label, self.margin), anchor, self.domain, norm=self.norm,
+            seed=self.seed, target=self.target, top_k=self.top_k,
+        )  # fmt: skip
         return query if self.threat is None else self.threat.ask(query)
 
     def prepared(self, network: "Network") -> "Network":
@@ -312,8 +325,9 @@ class Settings:
                 settings[name] = None
         settings["norm"], settings["domain"] = str(self.norm), self.domain.to_json()
         # Where they are not asked for, documents are as before there were such questions.
-        for name in ("fix_shape", "target", "margin", "threshold"):
-            if settings[name] in ((), None, 0.0):
+        plain = {"fix_shape": (), "target": None, "top_k": 1, "margin": 0.0}
+        for name, value in (plain | {"threshold": None}).items():
+            if settings[name] in (value, None):
                 del settings[name]
         del settings["threat"]
         return settings if self.threat is None else settings | self.threat.to_json()

@@ -21,6 +21,7 @@ from graphprune.evaluate.run import Watch
 from graphprune.evaluate.run import evaluate as run_evaluate
 from graphprune.evaluate.settings import METRICS, Settings
 from graphprune.ir import Network
+from graphprune.ir.query import Target
 from graphprune.region import Domain
 from graphprune.region.arrays import as_array
 from graphprune.runtime.provider import Provider
@@ -115,7 +116,8 @@ class EvaluateSettings(TypedDict, total=False):
     time_limit: float | None
     estimates: tuple[str, ...]
     domain: Domain
-    target: int | None
+    target: Target
+    top_k: int
     margin: float
     threshold: float | None
     threat: ThreatLike | None
@@ -151,9 +153,9 @@ def evaluate(
         Hears how the run goes.
     settings
         ``metrics``, of ``"adv"``, ``"rob"``, ``"bnd"`` (all of them unless given); and ``domain``,
-        ``norm``, ``radius``, ``target``, ``margin``, ``threshold``, ``threat`` (a text as
-        ``"mask{box=8+8+5+5}"``), ``method``, ``effort``, ``solver``, ``estimates``,
-        ``time_limit`` (seconds per point and metric), ``seed``,
+        ``norm``, ``radius``, ``target`` (a class, or several), ``top_k``, ``margin``,
+        ``threshold``, ``threat`` (a text as ``"mask{box=8+8+5+5}"``), ``method``, ``effort``,
+        ``solver``, ``estimates``, ``time_limit`` (seconds per point and metric), ``seed``,
         ``workers``, ``threads``, ``memory``, ``provider``.
 
     Returns

@@ -31,7 +31,7 @@ from graphprune.evaluate.serialise import value_of
 from graphprune.evaluate.settings import Metric, Settings
 from graphprune.ir import Network, Query
 from graphprune.ir.network import activation_of
-from graphprune.ir.query import own_target
+from graphprune.ir.query import Target, classes_of, own_target
 from graphprune.progress import Interrupted, Progress, quiet
 from graphprune.region import Anchor, Norm
 from graphprune.runtime.original import run_original
@@ -107,7 +107,7 @@ def _performed(
         query, resources = settings.query(network, anchor), settings.resources(progress)
     except GraphpruneError as error:
         return Result(Failure(str(error)))
-    point, known = partial(told, query), known.with_points(searched)
+    point, known = partial(told, query), known.with_points(partial(searched, query))
     try:
         if task.spec is not None:
             first = known.attack or Attack(None, 0.0, settings.norm)
@@ -220,32 +220,35 @@ _METRICS: dict[Metric, Callable[[Query, Settings, Known, Resources], Result]] = 
 
 
 def classify(
-    network: Network, anchors: Sequence[Anchor], target: int | None = None
+    network: Network, anchors: Sequence[Anchor], target: Target = None, top_k: int = 1
 ) -> list[Classified]:
     """Where the network puts every anchor, and so whether there is anything to do.
 
     Parameters
     ----------
     target
-        The only class that counts as adversarial: anchors of this class cannot be asked about.
+        The only class that counts as adversarial, or several: an anchor of it, and of no other,
+        cannot be asked about.
+    top_k
+        An anchor is rightly classified where its label is among so many best classes.
     """
     found: list[Classified] = []
     for start in range(0, len(anchors), BATCH):
         part = anchors[start : start + BATCH]
         logits = run_original(network, np.stack([a.x for a in part]))
-        found += [_classified(a, row, target) for a, row in zip(part, logits, strict=True)]
+        found += [_classified(a, row, target, top_k) for a, row in zip(part, logits, strict=True)]
     return found
 
 
-def _classified(anchor: Anchor, logits: np.ndarray, target: int | None) -> Classified:
+def _classified(anchor: Anchor, logits: np.ndarray, target: Target, top_k: int) -> Classified:
     predicted = int(np.argmax(logits))
     if not np.all(np.isfinite(logits)):
         message = "the network's logits at the anchor are not finite"
         return Classified(anchor.index, anchor.label, predicted, "error", message)
-    if target == anchor.label:
+    if classes_of(target) == (anchor.label,):
         message = own_target(anchor.label)
         return Classified(anchor.index, anchor.label, predicted, "skipped", message)
-    right = logits[anchor.label] >= logits.max()
+    right = np.sum(logits > logits[anchor.label]) < top_k
     wide = logits.astype(np.float64)
     margins = tuple((wide[anchor.label] - wide).tolist()) if len(wide) <= TOLD else ()
     status: Literal["ok", "misclassified"] = "ok" if right else "misclassified"

@@ -1,5 +1,6 @@
 """The question that attacks, certificates and searches answer: how far is the boundary?"""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -9,6 +10,9 @@ from numpy.typing import NDArray
 from graphprune.errors import GraphpruneError
 from graphprune.ir.network import Network
 from graphprune.region import LINF, Anchor, Ball, Domain, Norm, norm_of
+
+# The only class that counts as adversarial, or several; None: every class but the label.
+Target = int | Sequence[int] | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +32,11 @@ class Query:
     seed
         Seed of everything that is drawn at random.
     target
-        The only class that counts as adversarial; None: every class but the label.
+        The only class that counts as adversarial, or several, of which the label is left out;
+        None: every class but the label.
+    top_k
+        Above 1 the network's last class is the `top_k`-th best of the file's other classes, and the
+        target (:func:`graphprune.canonical.questions.with_rank`).
 
     Raises
     ------
@@ -43,7 +51,8 @@ class Query:
     domain: Domain = field(default_factory=Domain)
     norm: Norm = LINF
     seed: int = 0
-    target: int | None = None
+    target: Target = None
+    top_k: int = 1
 
     def __post_init__(self) -> None:
         if self.network.classes < 2:
@@ -55,14 +64,13 @@ class Query:
         self.anchor.require(self.network.input_shape, self.network.classes, self.domain)
         if self.target is not None:
             require_target(self.target, self.network.classes)
-            if self.target == self.anchor.label:
-                raise GraphpruneError(own_target(self.target))
+            object.__setattr__(self, "target", others(self.target, int(self.anchor.label)))
 
     @cached_property
     def targets(self) -> NDArray[np.intp]:
         """The classes that count as adversarial, increasing."""
         if self.target is not None:
-            return np.array([self.target], np.intp)
+            return np.atleast_1d(np.array(self.target, np.intp))
         return np.delete(np.arange(self.network.classes), self.anchor.label)
 
     def ball(self, radius: float) -> Ball:
@@ -74,20 +82,62 @@ class Query:
         return replace(self, network=network)
 
 
-def require_target(target: int, classes: int) -> None:
-    """Refuse a target that is no class.
+def classes_of(target: Target) -> tuple[int, ...]:
+    """The classes of a target, increasing."""
+    if target is None:
+        return ()
+    return tuple(sorted(set(target))) if isinstance(target, Sequence) else (target,)
+
+
+def classes_text(target: Target) -> str:
+    """A target in words: ``class 3``, or ``class 3, 7``."""
+    return "class " + ", ".join(map(str, classes_of(target)))
+
+
+def require_target(target: Target, classes: int) -> None:
+    """Refuse targets that are no classes.
 
     Raises
     ------
     GraphpruneError
         It names the classes that there are.
     """
-    if isinstance(target, bool) or not isinstance(target, int | np.integer):
-        raise GraphpruneError(f"the target is no integer, but {target!r}")
-    if not 0 <= target < classes:
-        raise GraphpruneError(
-            f"target {target} is out of range: the network has classes 0 to {classes - 1}"
-        )
+    several = isinstance(target, Sequence) and not isinstance(target, str)
+    for one in target if isinstance(target, Sequence) and several else [target]:
+        if isinstance(one, bool) or not isinstance(one, int | np.integer):
+            raise GraphpruneError(f"the target is no integer, but {one!r}")
+        if not 0 <= one < classes:
+            raise GraphpruneError(
+                f"target {one} is out of range: the network has classes 0 to {classes - 1}"
+            )
+    if several and not target:
+        raise GraphpruneError("no target is given: name a class, or leave the target out")
+
+
+def require_one_question(target: Target, top_k: int) -> None:
+    """Refuse a target together with a rank.
+
+    Raises
+    ------
+    GraphpruneError
+        It says which to leave out.
+    """
+    if top_k != 1 and target is not None:
+        raise GraphpruneError("top-k asks about all classes: leave it out, or the target")
+
+
+def others(target: Target, label: int) -> Target:
+    """The target without the label.
+
+    Raises
+    ------
+    GraphpruneError
+        Nothing else is left of it.
+    """
+    left = tuple(one for one in classes_of(target) if one != label)
+    if not left:
+        raise GraphpruneError(own_target(label))
+    return left if isinstance(target, Sequence) else target
 
 
 def own_target(target: int) -> str:

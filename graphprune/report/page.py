@@ -12,7 +12,7 @@ import numpy as np
 
 from graphprune.evaluate.archive import Case, Evaluated
 from graphprune.evaluate.at_radius import accuracy_text
-from graphprune.evaluate.reading import AnchorRecord, SummaryRecord
+from graphprune.evaluate.reading import AnchorRecord, SummaryRecord, counting
 from graphprune.evaluate.settings import domain_of
 from graphprune.ir.export import write_bytes
 from graphprune.notebook import as_image, picture
@@ -84,6 +84,7 @@ def _network(number: int, network: Evaluated) -> dict[str, Any]:
         "name": network.name,
         "model": document.model,
         "settings": {k: _shown(v) for k, v in document.settings.items()},
+        "counting": counting(document.settings),
         "summary": summary,
         "at_radius": "" if summary.at_radius is None else accuracy_text(summary.at_radius),
         "statistics": _statistics(summary),

@@ -8,7 +8,7 @@ from rich.table import Table
 
 from graphprune.evaluate.at_radius import accuracy_text
 from graphprune.evaluate.growth import STOPPED
-from graphprune.evaluate.reading import AnchorRecord, DocumentRecord
+from graphprune.evaluate.reading import AnchorRecord, DocumentRecord, counting
 
 # Below a table with estimates.
 LEGEND = "by ...: an estimate, nothing proven; but [a, b] is proven. <= a: stopped by a limit at a."
@@ -186,4 +186,6 @@ def summary_line(document: DocumentRecord) -> str:
     line = ", ".join(parts) + f" in {s.seconds:.1f} s"
     if threat := document.settings.get("threat"):
         line += f"; distances by {threat}"
+    if counts := counting(document.settings):
+        line += f"; adversarial is {counts}"
     return line if s.at_radius is None else f"{line}\n{accuracy_text(s.at_radius)}"

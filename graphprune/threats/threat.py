@@ -10,11 +10,13 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from graphprune.canonical.questions import question
 from graphprune.errors import GraphpruneError, check_known
 from graphprune.ir import Network, Query
 from graphprune.ir.front import Front, in_front, require_one_input
+from graphprune.ir.query import Target
 from graphprune.option_text import build, split, unparsed
-from graphprune.region import LINF, Anchor, Domain, norm_of
+from graphprune.region import LINF, Anchor, Domain
 from graphprune.runtime.original import as_asked
 from graphprune.threats.base import Directions, Fixing, ThreatModel, Units, Weights
 from graphprune.threats.fronts import AlongDirections, PerElement
@@ -237,7 +239,8 @@ def asked(
     *,
     norm: str = LINF,
     seed: int = 0,
-    target: int | None = None,
+    target: Target = None,
+    top_k: int = 1,
 ) -> Query:
     """The question that functions are asked about a network and an anchor.
 
@@ -254,7 +257,7 @@ def asked(
     anchor = as_asked(network, anchor, domain)
     if found is not None:
         found.check_anchors([anchor], domain)
-    query = Query(network, anchor, domain, norm_of(norm), seed, target)
+    query = question(network, anchor, domain, norm=norm, seed=seed, target=target, top_k=top_k)
     return query if found is None else found.ask(query)
 
 

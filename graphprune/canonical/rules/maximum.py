@@ -1,4 +1,4 @@
-"""Max, Min, MaxPool and their global forms: trees of max(a, b) = b + relu(a - b).
+"""Max, Min, TopK, MaxPool and their global forms: trees of max(a, b) = b + relu(a - b).
 
 A pool is separable, so each axis gets a tree of its own. A tree works on *windows*, the tuples of
 cells that one output covers: a window is split into two shorter ones, windows that several
@@ -173,3 +173,49 @@ def reduce_extreme(context: Context, node: ir.Node) -> Tracked:
         top = maxima(context, node, top, axis, [tuple(range(top.layout.shape[axis]))])
     top = negate(context, node, top) if flip else top
     return context.relayout(top, layout)
+
+
+@legalises("TopK")
+def top_k(context: Context, node: ir.Node) -> Tracked:
+    """K rounds of a knock-out along an axis, max(a, b) = b + d and min(a, b) = a - d with
+    d = relu(a - b); losers play the next round. The smallest are -max(-x)."""
+    if len(node.outputs) > 1 and node.outputs[1].uses():
+        raise context.fail(node, "its indices are used; only the values are supported")
+    x = context.computed(node, 0)
+    if context.has(node, 1):
+        count = int(context.need_constant(node, 1, "K").reshape(-1)[0])
+    else:
+        count = node.attributes.get_int("k")
+    axis = context.axis(node.attributes.get_int("axis", -1), x.layout, node)
+    if axis == x.layout.batch:
+        raise context.fail(node, "selects from the batch axis")
+    if not 1 <= count <= x.layout.shape[axis]:
+        raise context.fail(node, f"K={count} of {x.layout.shape[axis]} cells")
+    flip = node.attributes.get_int("largest", 1) == 0
+    left = negate(context, node, x) if flip else x
+    tops = []
+    for i in range(count):
+        top, losers = _knock_out(context, node, left, axis, last=i == count - 1)
+        tops.append(top)
+        left = top if losers is None else losers
+    found = reduce(lambda a, b: _joined(context, axis, a, b, node), tops)
+    return negate(context, node, found) if flip else found
+
+
+def _knock_out(
+    context: Context, node: ir.Node, x: Tracked, axis: int, *, last: bool
+) -> tuple[Tracked, Tracked | None]:
+    """The largest cell along an axis and all others; these are left out in the `last` round."""
+    losers: Tracked | None = None
+    while (length := x.layout.shape[axis]) > 1:
+        half = length // 2
+        odd = context.gather(x, axis, np.array([length - 1]), node) if length % 2 else None
+        a, b = (context.gather(x, axis, start + np.arange(half), node) for start in (0, half))
+        difference = context.emit(Add(), a, negate(context, node, b), layout=a.layout)
+        ahead = context.emit(Relu(auxiliary=True), difference, layout=a.layout)
+        x = context.emit(Add(), ahead, b, layout=a.layout)
+        x = x if odd is None else _joined(context, axis, x, odd, node)
+        if not last:
+            low = context.emit(Add(), a, negate(context, node, ahead), layout=a.layout)
+            losers = low if losers is None else _joined(context, axis, losers, low, node)
+    return x, losers
