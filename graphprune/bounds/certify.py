@@ -249,7 +249,7 @@ def certify(network: Network, anchor: Anchor, **options: Unpack[CertifyOptions])
     method = options.get("method", "crown")
     check_known("method", method, METHODS)
     # The limit and the seconds begin when nothing is left to compile.
-    warm_bounds(method, resources.progress)
+    warm_bounds(method, resources.progress, query.norm)
     return certified_radius(
         query,
         resources.within(options.get("time_limit", np.inf)),

@@ -18,26 +18,31 @@ from graphprune.bounds.propagate import linear_bounds, pre_activation_bounds
 from graphprune.canonical import from_proto
 from graphprune.ir import Network
 from graphprune.progress import Progress, quiet
-from graphprune.region import Anchor, Domain
+from graphprune.region import LINF, Anchor, Domain, Norm
 from graphprune.runtime.jit import told_of_compiling
 
 # Radius of a ball on which the tiny network needs every part of a search, and few nodes.
 RADIUS = 0.2
 
 
-def warm_bounds(method: Method = "crown", progress: Progress = quiet) -> None:
-    """Compile the kernels of a method's bounds, or read them from disk; once per process."""
+def warm_bounds(
+    method: Method = "crown", progress: Progress = quiet, norm: Norm = LINF
+) -> None:  # fmt: skip
+    """Compile the kernels of a method's bounds, or read them from disk; once per process.
+
+    Those for balls that are no boxes are others.
+    """
     with told_of_compiling(progress):
         # The methods share their kernels; one of them optimises besides.
-        _run("crown")
+        _run("crown", norm)
         if method == "alpha-crown":
-            _run(method)
+            _run(method, norm)
 
 
 @cache
-def _run(method: Method) -> None:
+def _run(method: Method, norm: Norm) -> None:
     network, anchor = tiny()
-    boxes = Boxes.of(anchor.ball(RADIUS, Domain()))
+    boxes = Boxes.of(anchor.ball(RADIUS, Domain(), norm))
     layers = pre_activation_bounds(network, boxes)
     rows = np.array([[1.0, -1.0, 0.0], [1.0, 0.0, -1.0]])
     linear_bounds(network, boxes, layers, rows, method)

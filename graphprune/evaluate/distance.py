@@ -340,7 +340,7 @@ def exact_distance(
     start = monotonic()
     warm_search(resources.progress, query.norm)
     if settings.solver == "scip":
-        warm_bounds("alpha-crown", resources.progress)
+        warm_bounds("alpha-crown", resources.progress, query.norm)
     seconds, start = monotonic() - start, monotonic()
     # Compiling does not count.
     resources = replace(resources, deadline=resources.deadline + seconds)

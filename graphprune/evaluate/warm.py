@@ -41,7 +41,7 @@ def warm_for(
         The distances'.
     """
     if "rob" in metrics:
-        warm_bounds(method, progress)
+        warm_bounds(method, progress, norm)
     if "bnd" in metrics:
         warm_search(progress, norm)
 
@@ -54,7 +54,7 @@ def warm_up(progress: Progress = quiet) -> None:
 
 def warm_search(progress: Progress = quiet, norm: Norm = LINF) -> None:
     """Compile what exact distances in a norm need: cubes and other balls have kernels each."""
-    warm_bounds("crown", progress)
+    warm_bounds("crown", progress, norm)
     with told_of_compiling(progress):
         _search(norm)
 

@@ -88,17 +88,19 @@ def test_a_metric_compiles_its_own_kernels_alone(
     tiny: gp.Network, images: list[gp.Anchor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     called: list[str] = []
-    monkeypatch.setattr("graphprune.bounds.warm._run", called.append)
+    monkeypatch.setattr("graphprune.bounds.warm._run", lambda *made: called.append(" ".join(made)))
     monkeypatch.setattr("graphprune.evaluate.warm._search", lambda *_: called.append("search"))
-    cases: tuple[tuple[str, Method, list[str]], ...] = (
-        ("adv", "crown", []),
-        ("rob", "fastlin", ["crown"]),
-        ("rob", "alpha-crown", ["crown", "alpha-crown"]),
-        ("bnd", "crown", ["crown", "search"]),
+    cases: tuple[tuple[str, Method, str, list[str]], ...] = (
+        ("adv", "crown", "linf", []),
+        ("rob", "fastlin", "linf", ["crown linf"]),
+        ("rob", "alpha-crown", "l2", ["crown l2", "alpha-crown l2"]),
+        ("bnd", "crown", "linf", ["crown linf", "search"]),
     )
-    for metrics, method, needed in cases:
+    for metrics, method, norm, needed in cases:
         called.clear()
-        gp.evaluate(tiny, images[0].x[None], metrics=(metrics,), method=method, time_limit=0.0)
+        gp.evaluate(
+            tiny, images[0].x[None], metrics=(metrics,), method=method, norm=norm, time_limit=0.0
+        )
         assert list(dict.fromkeys(called)) == needed, metrics
 
 

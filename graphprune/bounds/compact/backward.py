@@ -193,9 +193,8 @@ def even(net: Net, value: int, n: int, flags: Flags, x: Floats) -> None:
         if i == end:
             return
         for j in range(i, end, 2):
-            first, second = x[j * n : (j + 1) * n], x[(j + 1) * n : (j + 2) * n]
-            for r in range(n):
-                first[r] = second[r] = 0.5 * (first[r] + second[r])
+            for k in range(j * n, (j + 1) * n):
+                x[k] = x[k + n] = 0.5 * (x[k] + x[k + n])
 
 
 @fast_part
@@ -261,18 +260,20 @@ def clear(net: Net, batch: RowBatch, last: int) -> None:
 
 
 @fast_part
-def _stop(net: Net, state: LayerState, balls: Balls, batch: RowBatch, value: int) -> None:
+def _stop(net: Net, state: LayerState, balls: Balls | None, batch: RowBatch, value: int) -> None:
     """Add the smallest value of the rows on the values 0 to `value`; absolute terms."""
-    ball = balls.order > 0 and value == 0
-    if ball:
-        inputs, n = net.width[0], batch.width
-        point = np.empty(inputs)
-        for r in range(n):
-            row = batch.x[: inputs * n].reshape(inputs, n)[:, r].copy()
-            least, terms = input_minimum(state, balls, batch.box, row, point)
-            batch.total[r] += least
-            batch.terms[r] += terms
-    for v in range(1 if ball else 0, value + 1):
+    first = 0
+    if balls is not None:  # noqa: SIM102 - the compiler leaves out what stands behind it alone
+        if value == 0:
+            inputs, n = net.width[0], batch.width
+            point = np.empty(inputs)
+            for r in range(n):
+                row = batch.x[: inputs * n].reshape(inputs, n)[:, r].copy()
+                least, terms = input_minimum(state, balls, batch.box, row, point)
+                batch.total[r] += least
+                batch.terms[r] += terms
+            first = 1
+    for v in range(first, value + 1):
         _minimum(net, state, batch, v)
 
 
@@ -297,7 +298,7 @@ def enter(net: Net, target: int, given: SparseRows, rows: Ints, batch: RowBatch)
 
 @fast_kernel
 def lower_bounds(
-    net: Net, state: LayerState, balls: Balls, given: SparseRows, way: Descent, out: Floats
+    net: Net, state: LayerState, balls: Balls | None, given: SparseRows, way: Descent, out: Floats
 ) -> None:
     """Lower bounds (R,) of rows on a pre-activation, into `out`."""
     most = max(1, min(BATCH, MOST // len(net.offset)))

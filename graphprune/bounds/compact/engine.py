@@ -129,9 +129,12 @@ class CompactEngine:
             points = self._middle = np.zeros_like(self.state.low)
             place = self.compact.place(0)
             points[:, place] = 0.5 * self.state.low[:, place] + 0.5 * self.state.high[:, place]
+        scratch = np.empty_like(points)
         for below in range(self._carried, index + 1):
             place = self.compact.place(below + 1)
-            self.kernels.forward(self.net, below + 1, points)
+            # The interval image of boxes without width is their points' image: no kernel besides.
+            narrow = self.state._replace(low=points, high=points, magnitude=scratch)
+            self.kernels.interval(self.net, narrow, below + 1, 0.0, points, points)
             if below < index:
                 activation = activation_of(self.problem.network.activations[below])
                 order = self.compact.order[below + 1]
@@ -204,10 +207,10 @@ class CompactEngine:
                 whole[:, place] = array[:, order]
         self._known = len(problem.layers)
 
-    def _ball_arrays(self) -> "kernels.Balls":
+    def _ball_arrays(self) -> "kernels.Balls | None":
         boxes = self.problem.boxes
         if boxes.center is None or boxes.radius is None or boxes.norm.kernel is None:
-            return self.kernels.Balls(np.zeros((1, 1)), np.zeros(1), 0)
+            return None
         center = np.ascontiguousarray(boxes.center[:, self.compact.order[0]])
         return self.kernels.Balls(center, boxes.radius, boxes.norm.kernel)
 

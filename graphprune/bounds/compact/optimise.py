@@ -229,7 +229,7 @@ def _keep(array: Floats, elements: int, n: int, kept: Ints) -> None:
 
 @fast_part
 def _minima(
-    net: Net, state: LayerState, balls: Balls, batch: RowBatch, point: Floats, least: Floats
+    net: Net, state: LayerState, balls: Balls | None, batch: RowBatch, point: Floats, least: Floats
 ) -> bool:
     """Add the minimum over the input of every row, found at `point`; False where it is no number.
 
@@ -249,8 +249,8 @@ def _minima(
 
 @fast_kernel
 def optimised_bounds(
-    net: Net, state: LayerState, other: LayerState, balls: Balls, given: SparseRows, way: Descent,
-    adam: Adam, out: Floats,
+    net: Net, state: LayerState, other: LayerState, balls: Balls | None, given: SparseRows,
+    way: Descent, adam: Adam, out: Floats,
 ) -> None:  # fmt: skip
     """`backward.lower_bounds` with relaxations optimised for every row.
 
