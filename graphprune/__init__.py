@@ -20,6 +20,7 @@ Public names are imported at their first use, so that ``import graphprune`` stay
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from graphprune.postponed import postpone
 from graphprune.version import __version__
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
     from graphprune.progress import Interrupted
     from graphprune.region import Anchor, Ball, Box, Domain
     from graphprune.runtime.from_torch import from_torch
+
+postpone()
 
 _HOMES = {
     "Anchor": "graphprune.region",
