@@ -1,6 +1,7 @@
 """Errors people cause and can mend: one message naming the file, the node and the remedy."""
 
 from collections.abc import Iterable
+from types import UnionType
 
 
 class GraphpruneError(Exception):
@@ -53,6 +54,18 @@ def check_known(kind: str, name: str, known: Iterable[str]) -> None:
     """
     if name not in known:
         raise GraphpruneError(f"unknown {kind} '{name}'{nearest(name, list(known))}")
+
+
+def check_kind(given: object, kind: type | UnionType, expected: str) -> None:
+    """Refuse an argument of another type, with how to get one of the right type.
+
+    Raises
+    ------
+    GraphpruneError
+        `given` is no `kind`.
+    """
+    if not isinstance(given, kind):
+        raise GraphpruneError(f"expected {expected}, not {type(given).__name__}")
 
 
 def check_options(function: str, given: Iterable[str], known: Iterable[str]) -> None:

@@ -10,8 +10,8 @@ from graphprune.bounds.propagate import (
     optimised_bounds,
     pre_activation_bounds,
 )
-from graphprune.errors import GraphpruneError, check_known
-from graphprune.ir import Network
+from graphprune.errors import GraphpruneError, check_kind, check_known
+from graphprune.ir import A_NETWORK, Network
 from graphprune.ir.network import activation_of, pre_activation, sample_shape
 from graphprune.region import Ball, Region
 
@@ -45,11 +45,8 @@ def hidden_bounds(
         overflow.
     """
     check_known("method", method, METHODS)
-    if not isinstance(region, Region):
-        raise GraphpruneError(
-            "the region must be a Ball or a Box, as of anchor.ball(radius, gp.Domain()), not"
-            f" {type(region).__name__}"
-        )
+    check_kind(network, Network, A_NETWORK)
+    check_kind(region, Region, "a Ball or a Box, as of anchor.ball(radius, gp.Domain())")
     if region.lower.shape != network.input_shape:
         raise GraphpruneError(
             f"the region has shape {region.lower.shape}, the network takes {network.input_shape}"

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 import numpy as np
 from numpy.typing import NDArray
 
-from graphprune.errors import AnchorError
-from graphprune.ir import Network
+from graphprune.errors import AnchorError, check_kind
+from graphprune.ir import A_NETWORK, Network
 from graphprune.region import Anchor, Domain
 from graphprune.region.arrays import as_array
 from graphprune.region.pixels import as_floats
@@ -53,6 +53,8 @@ def load_anchors(
     AnchorError
         Unreadable file, wrong shape, dtype or range, NaN, labels out of range.
     """
+    if network is not None:
+        check_kind(network, Network, f"{A_NETWORK}, as the second argument (labels=... is another)")
     domain = domain or Domain()
     y = None
     if labels is not None:

@@ -10,7 +10,7 @@ import numpy as np
 from graphprune.attacks.attack import AttackMethod, Effort
 from graphprune.bounds import Method
 from graphprune.canonical.questions import as_classifier
-from graphprune.errors import GraphpruneError, check_known, check_options
+from graphprune.errors import GraphpruneError, check_kind, check_known, check_options
 from graphprune.evaluate.anchors import made_anchors
 from graphprune.evaluate.at_radius import accuracy_text
 from graphprune.evaluate.estimates import parse_estimate
@@ -20,7 +20,7 @@ from graphprune.evaluate.results import Job, Outcome
 from graphprune.evaluate.run import Watch
 from graphprune.evaluate.run import evaluate as run_evaluate
 from graphprune.evaluate.settings import METRICS, Settings
-from graphprune.ir import Network
+from graphprune.ir import A_NETWORK, Network
 from graphprune.ir.query import Target
 from graphprune.region import Domain
 from graphprune.region.arrays import as_array
@@ -176,10 +176,7 @@ def evaluate(
     finished say ``interrupted``.
     """
     check_options("evaluate", settings, EvaluateSettings.__annotations__)
-    if not isinstance(network, Network):
-        raise GraphpruneError(
-            f"evaluate takes a network, as of gp.load(path), not {type(network).__name__}"
-        )
+    check_kind(network, Network, A_NETWORK)
     chosen = _settings_of(settings)
     network = chosen.prepared(as_classifier(network, chosen.threshold))
     labels = None if y is None else as_array(y)

@@ -9,11 +9,12 @@ Read first: ``network.py`` (operators, segments, the network), ``builder.py`` (w
 
 from graphprune.ir.annotations import annotate, annotation
 from graphprune.ir.builder import GraphBuilder
-from graphprune.ir.network import Activation, AffineOperator, Network, Operator, Segment
+from graphprune.ir.network import A_NETWORK, Activation, AffineOperator, Network, Operator, Segment
 from graphprune.ir.query import Query
 from graphprune.ir.source import Layout, Source
 
 __all__ = [
+    "A_NETWORK",
     "Activation",
     "AffineOperator",
     "GraphBuilder",

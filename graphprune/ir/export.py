@@ -13,10 +13,10 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
-from graphprune.errors import OutputError
+from graphprune.errors import OutputError, check_kind
 from graphprune.ir.builder import GraphBuilder
 from graphprune.ir.external import MESSAGE, has_external
-from graphprune.ir.network import BATCH, Network, data_inputs, operator
+from graphprune.ir.network import A_NETWORK, BATCH, Network, data_inputs, operator
 from graphprune.ir.origin import file_model, original, untouched
 from graphprune.ir.outputs import with_other_outputs
 from graphprune.ir.rebuild import describe_as
@@ -206,9 +206,12 @@ def save(network: Network, path: str | Path) -> None:
 
     Raises
     ------
+    GraphpruneError
+        `network` is none.
     OutputError
         The file cannot be written.
     """
+    check_kind(network, Network, A_NETWORK)
     write_bytes(path, written(network).SerializeToString())
 
 

@@ -27,6 +27,9 @@ Shape = tuple[int, ...]
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
+# The words of an error where something else is given for one.
+A_NETWORK = "a network, as of gp.load(path)"
+
 BATCH = "N"
 # Node of the segment graph for the output, which may be the value of an activation too.
 LOGITS = "<logits>"

@@ -7,8 +7,8 @@ from pathlib import Path
 from time import monotonic
 from typing import Self, TypedDict, Unpack
 
-from graphprune.errors import OutOfTimeError, check_options
-from graphprune.ir import Network
+from graphprune.errors import OutOfTimeError, check_kind, check_options
+from graphprune.ir import A_NETWORK, Network
 from graphprune.ir.export import save
 from graphprune.ir.network import operator
 from graphprune.notebook import table
@@ -16,7 +16,7 @@ from graphprune.passes.base import Pass, State, execute
 from graphprune.pipeline.text import parse, unparse
 from graphprune.pipeline.verify import Checked, check_promise, check_reading
 from graphprune.progress import Progress, quiet
-from graphprune.region import Anchor, Box, Domain
+from graphprune.region import AN_ANCHOR, Anchor, Box, Domain
 from graphprune.runtime.original import as_asked
 from graphprune.runtime.resources import current
 
@@ -186,6 +186,8 @@ class Pipeline:
             At the deadline passes were left.
         """
         check_options("run", options, PipelineOptions.__annotations__)
+        check_kind(network, Network, A_NETWORK)
+        check_kind(anchor, Anchor | None, AN_ANCHOR)
         deadline, dump = options.get("deadline", inf), options.get("dump")
         resources = replace(current(), deadline=deadline).telling(options.get("progress", quiet))
         domain = options.get("domain") or Domain()

@@ -8,7 +8,7 @@ rounding, the radius at which a linear bound reaches 0. Nothing outside this pac
 by name. Read `base` first, then `ball` and `norms/base`.
 """
 
-from graphprune.region.anchor import Anchor
+from graphprune.region.anchor import AN_ANCHOR, Anchor
 from graphprune.region.ball import Ball
 from graphprune.region.base import Minimum, Region
 from graphprune.region.box import Box
@@ -26,6 +26,7 @@ from graphprune.region.norms import (
 from graphprune.region.norms.graph import Graph
 
 __all__ = [
+    "AN_ANCHOR",
     "LINF",
     "NORMS",
     "Anchor",

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 # The label of an anchor that has none: the network's own answer is meant.
 PREDICTED = -1
+# The words of an error where something else is given for an anchor.
+AN_ANCHOR = "an anchor, as of gp.Anchor(x)"
 
 
 @dataclass(frozen=True, eq=False)

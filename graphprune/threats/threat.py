@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graphprune.canonical.questions import question
-from graphprune.errors import GraphpruneError, check_known
-from graphprune.ir import Network, Query
+from graphprune.errors import GraphpruneError, check_kind, check_known
+from graphprune.ir import A_NETWORK, Network, Query
 from graphprune.ir.front import Front, in_front, require_one_input
 from graphprune.ir.query import Target
 from graphprune.option_text import build, split, unparsed
-from graphprune.region import LINF, Anchor, Domain
+from graphprune.region import AN_ANCHOR, LINF, Anchor, Domain
 from graphprune.runtime.original import as_asked
 from graphprune.threats.base import Directions, Fixing, ThreatModel, Units, Weights
 from graphprune.threats.fronts import AlongDirections, PerElement
@@ -251,6 +251,8 @@ def asked(
     AnchorError
         The anchor does not.
     """
+    check_kind(network, Network, A_NETWORK)
+    check_kind(anchor, Anchor, AN_ANCHOR)
     domain, found = domain or Domain(), threat_of(threat)
     if found is not None:
         network = found.prepared(network, domain)
