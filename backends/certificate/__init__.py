@@ -9,6 +9,7 @@ search's kernels), ``forest.py`` (trees of cases).
 """
 
 from graphprune.backends.certificate.forest import UnboundedError, UnprovenError
-from graphprune.backends.certificate.prove import BallQuery, prove_ball
+from graphprune.backends.certificate.prove import prove_ball
+from graphprune.backends.certificate.question import BallQuery
 
 __all__ = ["BallQuery", "UnboundedError", "UnprovenError", "prove_ball"]

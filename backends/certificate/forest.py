@@ -162,14 +162,13 @@ class Forest:
                 waiting.append(node)
             elif full or (split.neuron < 0 and limit is not None):
                 left.append(node)
-            elif limit is None and self._deep(node, PROGRAM_EVERY) and self._program(node):
+            elif limit is None and self._programmed(node, split):
                 pass
-            elif split.neuron < 0:
-                if not self._last(node):
-                    raise UnprovenError("a case without a neuron left to split")
             else:
+                # Neurons may be free that the relaxation is not wrong about where it is least.
+                neuron = self._widest(node) if split.neuron < 0 else split.neuron
                 estimates = split.active, split.inactive
-                for child, estimate in zip(node.divide(split.neuron), estimates, strict=True):
+                for child, estimate in zip(node.divide(neuron), estimates, strict=True):
                     count += 1
                     heapq.heappush(heap, (estimate, count, child))
         self._refused(left)
@@ -229,9 +228,25 @@ class Forest:
         return True
 
     def _deep(self, node: CaseNode, every: int) -> bool:
-        """Return True where a linear program is worth its time."""
+        """Return True where a linear program is worth its time: in a ball, of rows, it is not."""
+        if not self.relaxation.system.points.norm.boxed:
+            return False
         least = max(1.0, PROGRAM_FROM * self._free)
         return node.depth >= least and node.depth % every == 0
+
+    def _programmed(self, node: CaseNode, split: kernels.Split) -> bool:
+        """Close a case by linear programs, where they are worth their time or no split helps."""
+        deep = self._deep(node, PROGRAM_EVERY) and self._program(node)
+        return deep or (split.neuron < 0 and self._last(node))
+
+    def _widest(self, node: CaseNode) -> int:
+        """The free neuron with the most room on both sides of 0."""
+        system = self.relaxation.system
+        room = np.minimum(-system.lower, system.upper)
+        room[node.parameters.phases != 0] = -np.inf
+        if not np.any(room > 0.0):
+            raise UnprovenError("a case without a neuron left to split")
+        return int(np.argmax(room))
 
     def _last(self, node: CaseNode) -> bool:
         """Close a case that no split helps: by a linear program, or a long ascent."""

@@ -63,8 +63,9 @@ class Guide:
 
         def lowest(factor: Floats) -> Floats:
             rest = p - factor[:, None] * w
-            ends: Floats = np.minimum(rest * system.low, rest * system.high).sum(axis=1)
-            return ends - factor * b
+            above = rest[:, n:]
+            ends: Floats = np.minimum(above * system.low[n:], above * system.high[n:]).sum(axis=1)
+            return np.asarray(ends + system.points.minimum(rest[:, :n]) - factor * b)
 
         below = _least(lambda s: -(lowest(s) + s * lower), len(rows))
         above = _least(lambda t: -(lowest(1.0 - t) - t * upper), len(rows))

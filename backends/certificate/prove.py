@@ -19,6 +19,7 @@ from scipy import sparse
 
 from graphprune.backends.certificate.forest import Forest, UnboundedError, UnprovenError
 from graphprune.backends.certificate.guide import Guide
+from graphprune.backends.certificate.question import BallQuery
 from graphprune.backends.certificate.systems import Floats, Singles, SystemRelaxation
 from graphprune.backends.relaxation import kernels
 from graphprune.backends.relaxation.arrays import copied
@@ -27,9 +28,8 @@ from graphprune.backends.relaxation.subproblem import RATE, ROOT_STEPS
 from graphprune.backends.trace import Trace
 from graphprune.check.bound import System, cut_box, linear_bounds, lower_bounds, stack
 from graphprune.check.container import Claims, Margins, Scope
-from graphprune.check.forms import AffineForm, Propagation, ReluPhases, csr, intervals
-from graphprune.check.steps import Model
-from graphprune.check.verify import box, condense, margin_form
+from graphprune.check.forms import AffineForm, Propagation, ReluPhases, csr
+from graphprune.check.verify import condense, margin_form
 from graphprune.progress import Progress, quiet
 
 # Bounds are stated this much looser than proven: other machines add in other orders.
@@ -75,29 +75,6 @@ class _OpenScope:
         return float(np.sum(self.system.upper - self.system.lower))
 
 
-@dataclass(frozen=True, eq=False)
-class BallQuery:
-    """Is no point within `radius` of `anchor` adversarial? The claim that a proof is asked for.
-
-    Attributes
-    ----------
-    anchor
-        In the shape of one sample.
-    low, high
-        Domain of every input element.
-    fixed
-        (inputs,) 1 for elements that may not change; None: all may.
-    """
-
-    model: Model
-    anchor: NDArray[np.floating]
-    label: int
-    radius: float
-    low: float
-    high: float
-    fixed: NDArray[np.int8] | None = None
-
-
 def prove_ball(
     question: BallQuery, trace: Trace | None = None, *, deadline: float = np.inf,
     progress: Progress = quiet,
@@ -125,7 +102,7 @@ class _Prover:
     ) -> None:
         self.question = question
         self.trace = trace
-        self.model = question.model
+        self.model = question.asked.model
         self.deadline = deadline
         self.progress = progress
         self.scopes: list[Scope] = []
@@ -144,7 +121,7 @@ class _Prover:
             first = self._first()
         except UnprovenError as reason:
             raise UnboundedError(str(reason)) from None
-        targets = np.delete(np.arange(self.model.classes), self.question.label)
+        targets = np.array(sorted(self.question.asked.counting), np.intp)
         still_open = self._close(first, targets)
         if len(still_open) and first.system.width <= MOST:
             late = self._late(first)
@@ -157,16 +134,17 @@ class _Prover:
     # -- the first scope ---------------------------------------------------------------------
 
     def _first(self) -> _OpenScope:
-        question, model = self.question, self.model
-        ball = box(question.anchor, question.radius, question.low, question.high, question.fixed)
+        model = self.model
+        ball = self.question.asked.ball(self.question.radius)
         layers: list[tuple[AffineForm, Floats, Floats]] = []
         claims: list[Claims] = []
         phases: list[NDArray[np.int8]] = []
 
         def decide(node: int, form: AffineForm) -> ReluPhases:
             system = stack(ball, layers)
-            lower, upper = intervals(form, system.low, system.high)
+            lower, upper = ball.intervals(form, system.low, system.high)
             # Without a variable neuron below, intervals of an affine form are exact.
+            # Those in a ball are so up to its multipliers.
             loose = np.flatnonzero((lower < 0) & (upper > 0)) if system.width else np.zeros(0, int)
             self.progress(f"certificate: layer {node + 1} of {len(model.relus)}, bounds")
             own = self._crown(system, form, loose, lower, upper, self.starts[node])
@@ -179,7 +157,7 @@ class _Prover:
             layers.append((form.take(variable), *bounds))
             return ReluPhases(phase, bounds[1])
 
-        made = Propagation(model, *ball, decide)
+        made = Propagation(model, *ball.ends, decide)
         system = stack(ball, layers)
         phase = np.concatenate([np.zeros(0, np.int8), *phases])
         self.scopes.append(Scope(-1, -1, phase, system.lower, system.upper, tuple(claims)))
@@ -310,7 +288,7 @@ class _Prover:
         self.scopes.append(
             Scope(scope.number, target, scope.phase, system.lower, system.upper, (), cut=claim)
         )
-        system = system.within((low, high), system.lower, system.upper)
+        system = system.within(system.points.within(low, high), system.lower, system.upper)
         return replace(scope, number=len(self.scopes) - 1, target=target, system=system)
 
     def _tree(
@@ -442,7 +420,7 @@ class _Prover:
         # they have one sign says more than its phase.
         kept = phase == 0
         low, high = np.minimum(lower, upper)[kept], np.maximum(lower, upper)[kept]
-        ball = system.low[: model.inputs], system.high[: model.inputs]
+        ball = system.points
         if np.array_equal(phase, scope.phase):
             made, logits = system.within(ball, low, high), scope.logits
         else:

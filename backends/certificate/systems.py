@@ -13,7 +13,7 @@ from scipy import sparse
 
 from graphprune.backends.certificate.kernels import rounded_multipliers
 from graphprune.backends.relaxation import kernels
-from graphprune.backends.relaxation.arrays import first_parameters, no_planes
+from graphprune.backends.relaxation.arrays import first_parameters, no_planes, norm_ball
 from graphprune.backends.relaxation.kernels import (
     CondensedRows,
     CuttingPlanes,
@@ -27,6 +27,7 @@ from graphprune.backends.relaxation.runs import as_runs
 from graphprune.backends.relaxation.subproblem import fix_stable
 from graphprune.check.bound import System, UpperPlanes
 from graphprune.check.forms import AffineForm, csr
+from graphprune.region import norm_of
 
 Floats = NDArray[np.float64]
 Singles = NDArray[np.float32]
@@ -60,7 +61,13 @@ class SystemRelaxation:
         rows, planes = _rows_and_planes(system)
         n = system.inputs
         low, high = np.ascontiguousarray(system.low[:n]), np.ascontiguousarray(system.high[:n])
-        self.relaxation = NetworkRelaxation(rows, planes, RegionBox(low, high, low, np.zeros(n)))
+        box = RegionBox(low, high, low, np.zeros(n))
+        points = system.points
+        if not points.norm.boxed:
+            center = np.ascontiguousarray(points.center)
+            ball = norm_ball(norm_of(points.norm.name), points.radius)
+            box = box._replace(center=center, ball=ball)
+        self.relaxation = NetworkRelaxation(rows, planes, box)
         self.start = first_parameters(rows)
         fix_stable(rows, self.start)
         self.start.cut_weights[:] = np.where(planes.has, CUT_WEIGHT, 0.0)

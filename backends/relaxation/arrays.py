@@ -15,7 +15,7 @@ from graphprune.backends.relaxation.kernels import (
     Specification,
 )
 from graphprune.errors import UnsupportedError
-from graphprune.region import Region
+from graphprune.region import Norm, Region
 
 Floats = NDArray[np.float64]
 
@@ -60,10 +60,10 @@ def box_of(ball: Region) -> RegionBox:
     # One input's product and its sum over all of them can be wrong by so much.
     extent = np.maximum(np.abs(lower), np.abs(upper))
     error = 4.0 * UNIT * (len(lower) + 64) * extent
-    return RegionBox(lower, upper, center.copy(), error, _norm_ball(ball))
+    return RegionBox(lower, upper, center.copy(), error, norm_ball(ball.norm, ball.radius))
 
 
-def _norm_ball(region: Region) -> NormBall | None:
+def norm_ball(norm: Norm, radius: float) -> NormBall | None:
     """Return the ball that the kernels are to know beside the box; None where it is the box.
 
     Raises
@@ -71,12 +71,11 @@ def _norm_ball(region: Region) -> NormBall | None:
     UnsupportedError
         The norm has no compiled form.
     """
-    norm = region.norm
     if norm.separable:
         return None
     if norm.kernel is None:
         raise UnsupportedError(f"the norm {norm} has no compiled form: no search knows it")
-    return NormBall(float(region.radius), norm.kernel)
+    return NormBall(float(radius), norm.kernel)
 
 
 def within(box: RegionBox, radius: float) -> RegionBox:

@@ -186,7 +186,7 @@ def question(
     require_one_question(target, top_k)
     anchor.require(network.input_shape, network.classes, domain)
     asked = with_rank(network, int(anchor.label), int(top_k))
-    return Query(asked, anchor, domain, norm_of(norm), seed, network.classes, int(top_k))
+    return Query(asked, anchor, domain, norm_of(norm), seed, network.classes, int(top_k), network)
 
 
 def _above(network: Network, above: Callable[[Write, str], str]) -> Network:

@@ -10,12 +10,21 @@ Read first: ``bound.py`` (the one inequality), ``verify.py`` (what is checked, i
 ``container.py`` (the file).
 """
 
-from graphprune.check.container import CertificateError, Proof, ProofFile, Refused, read, write
+from graphprune.check.container import (
+    CertificateError,
+    Prefix,
+    Proof,
+    ProofFile,
+    Refused,
+    read,
+    write,
+)
 from graphprune.check.model import parse_model, read_model
 from graphprune.check.verify import Verified, verify
 
 __all__ = [
     "CertificateError",
+    "Prefix",
     "Proof",
     "ProofFile",
     "Refused",

@@ -8,7 +8,7 @@ where w_j meets only earlier neurons. For *any* real multipliers m_j, and multip
 planes h_i <= p . v + q and of an assumption a . v + d <= 0, a goal g . v + k is at least
 
     k + sum_j m_j b_j - sum_i pi_i q_i + gamma d
-      + min over the box of c . x
+      + min over the box, or the ball in it, of c . x
       + sum_j min over the phase of z_j in [l_j, u_j] of (c_j relu(z_j) - m_j z_j),
 
     c = g + sum_j m_j w_j + sum_i pi_i (e_i - p_i) + gamma a.
@@ -33,9 +33,9 @@ from graphprune.check.forms import (
     Floats,
     csr,
     gamma,
-    intervals,
     times,
 )
+from graphprune.check.points import Points
 
 # Leaves per matrix product.
 CHUNK = 512
@@ -77,6 +77,8 @@ class System:
         (variable neurons,) lower <= upper.
     planes
         Verified planes.
+    ball
+        The points that inputs take: the box, or a part of it.
     """
 
     inputs: int
@@ -86,16 +88,23 @@ class System:
     lower: Floats
     upper: Floats
     planes: UpperPlanes | None = None
+    ball: Points | None = None
+
+    @property
+    def points(self) -> Points:
+        """The points that inputs take."""
+        n = self.inputs
+        return Points.box(self.low[:n], self.high[:n]) if self.ball is None else self.ball
 
     @property
     def width(self) -> int:
         return len(self.lower)
 
-    def within(self, box: tuple[Floats, Floats], lower: Floats, upper: Floats) -> "System":
-        """The same on a smaller box, with tighter bounds."""
-        low = np.concatenate([box[0], np.zeros(self.width)])
-        high = np.concatenate([box[1], np.maximum(upper, 0.0)])
-        return replace(self, low=low, high=high, lower=lower, upper=upper)
+    def within(self, ball: Points, lower: Floats, upper: Floats) -> "System":
+        """The same on fewer points, with tighter bounds."""
+        low = np.concatenate([ball.low, np.zeros(self.width)])
+        high = np.concatenate([ball.high, np.maximum(upper, 0.0)])
+        return replace(self, low=low, high=high, lower=lower, upper=upper, ball=ball)
 
     @property
     def extent(self) -> Floats:
@@ -103,9 +112,9 @@ class System:
         return np.maximum(np.abs(self.low), np.abs(self.high))
 
 
-def stack(inputs: tuple[Floats, Floats], layers: list[tuple[AffineForm, Floats, Floats]]) -> System:
+def stack(ball: Points, layers: list[tuple[AffineForm, Floats, Floats]]) -> System:
     """The system of the variable neurons of `layers`: (form, lower, upper), bottom first."""
-    low, high = inputs
+    low, high = ball.ends
     lower = np.concatenate([np.zeros(0), *(layer[1] for layer in layers)])
     upper = np.concatenate([np.zeros(0), *(layer[2] for layer in layers)])
     basis = len(low) + len(lower)
@@ -118,7 +127,7 @@ def stack(inputs: tuple[Floats, Floats], layers: list[tuple[AffineForm, Floats, 
     )
     return System(
         len(low), np.concatenate([low, np.zeros(len(lower))]),
-        np.concatenate([high, np.maximum(upper, 0.0)]), form, lower, upper,
+        np.concatenate([high, np.maximum(upper, 0.0)]), form, lower, upper, ball=ball,
     )  # fmt: skip
 
 
@@ -146,7 +155,7 @@ def plane_slack(system: System, planes: UpperPlanes) -> Floats:
         size = planes.form.magnitude(system.extent) + np.abs(factor) * largest + np.abs(rest)
         error = np.abs(factor) * z.error + 8.0 * UNIT * size
         form = AffineForm(rows, planes.form.offset - factor * z.offset + rest, MORE * error)
-        slack = np.minimum(slack, intervals(form, system.low, system.high)[0])
+        slack = np.minimum(slack, system.points.intervals(form, system.low, system.high)[0])
     return slack
 
 
@@ -173,7 +182,7 @@ def lower_bounds(
     assumption
         (R,) >= 0, and the form (one row) that is <= 0.
     """
-    low, high = system.low[: system.inputs], system.high[: system.inputs]
+    points = system.points
     parts = [np.zeros(0)]
     for start in range(0, len(goals.offset), CHUNK):
         part = slice(start, start + CHUNK)
@@ -182,7 +191,7 @@ def lower_bounds(
             multipliers[part], None if planes is None else planes[part],
             None if assumption is None else (assumption[0][part], assumption[1]),
         )  # fmt: skip
-        parts.append(np.minimum(x * low, x * high).sum(axis=1) + rest)
+        parts.append(points.minimum(x) + rest)
     return np.concatenate(parts)
 
 

@@ -121,6 +121,32 @@ class Scope:
 
 
 @dataclass(frozen=True, eq=False)
+class Prefix:
+    """The inputs x that a proof's points z mean: in other units, by weights, or by directions.
+
+    Attributes
+    ----------
+    mean, std
+        (inputs,) the file takes (x - mean) / std; None: x itself.
+    weights
+        (inputs,) >= 0: x = x0 + w z.
+    steps, low, high
+        (k, inputs), (k,), (k,): x = x0 + z_1 b_1 + ... + z_k b_k, clipped to the domain, for
+        low <= z <= high.
+    image
+        The input x of the adversarial point z of `steps`, in the model's type.
+    """
+
+    mean: Floats | None = None
+    std: Floats | None = None
+    weights: Floats | None = None
+    steps: Point | None = None
+    low: Floats | None = None
+    high: Floats | None = None
+    image: Point | None = None
+
+
+@dataclass(frozen=True, eq=False)
 class Proof:
     """Nothing is adversarial within `lower` of an anchor, and `point` is at distance `upper`.
 
@@ -147,6 +173,14 @@ class Proof:
     fixed
         (inputs,) 1 for elements that keep the anchor's value, 0 for those that may change; None:
         all may. It is about points with these elements alone.
+    norm
+        Norm of `lower` and `upper`; None: ``linf``.
+    front
+        The inputs that points mean; None: the points are the inputs.
+    counting
+        The only classes that count as adversarial; None: all but the label.
+    top_k
+        Adversarial is where so many other classes are no worse than the label; None: one.
     """
 
     index: int
@@ -159,6 +193,10 @@ class Proof:
     scopes: tuple[Scope, ...]
     margins: tuple["Margins", ...]
     fixed: Bytes | None = field(default=None, metadata=LATER)
+    norm: str | None = field(default=None, metadata=LATER)
+    front: Prefix | None = field(default=None, metadata=LATER)
+    counting: Ints | None = field(default=None, metadata=LATER)
+    top_k: int | None = field(default=None, metadata=LATER)
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,12 +3,13 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from graphprune.check.container import Proof, ProofFile, Refused
-from graphprune.check.forms import MORE, UNIT, Floats, gamma, times
+from graphprune.check.asked import Asked, slack_of, wins
+from graphprune.check.container import Refused
+from graphprune.check.forms import MORE, Floats, gamma, times
 from graphprune.check.steps import AffineStep, Model
 
 
-def check_point(file: ProofFile, model: Model, proof: Proof) -> None:
+def check_point(asked: Asked) -> None:
     """The point lies in the domain, at the stated distance, and its target wins.
 
     The label's logit may not exceed the target's in ONNX Runtime, nor in float64 by more than
@@ -19,34 +20,69 @@ def check_point(file: ProofFile, model: Model, proof: Proof) -> None:
     Refused
         One of these does not hold.
     """
+    proof, model = asked.proof, asked.file
     if proof.upper is None:
         if proof.point is not None or proof.target != -1:
             raise Refused("it has a point or a target, but no upper bound")
         return
-    point = proof.point
-    if point is None or point.shape != model.shape or point.dtype != model.dtype:
-        raise Refused("its point is missing or has another shape or type than the model's input")
     if not 0 <= proof.target < model.classes or proof.target == proof.label:
         raise Refused("its point's target is no other class of the model")
+    if proof.counting is not None and proof.target not in asked.counting:
+        raise Refused("its point's target is none of the classes that count")
+    _check_form(asked)
+    x = asked.image()
     # The domain's ends as the model's input type can express them.
-    low, high = point.dtype.type(file.low), point.dtype.type(file.high)
-    if np.any(point < low) or np.any(point > high):
+    low, high = (x.dtype.type(end) for end in asked.ends)
+    if np.any(x < low) or np.any(x > high):
         raise Refused("its point lies outside the domain")
-    step = np.abs(point.astype(np.float64) - proof.anchor.astype(np.float64))
-    if proof.fixed is not None and np.any(step.reshape(-1)[proof.fixed == 1]):
-        raise Refused("its point changes an element that is fixed")
-    distance = float(np.max(step))
-    if abs(distance - proof.upper) > 4.0 * UNIT * max(1.0, float(np.max(np.abs(point)))):
+    z = asked.variables()
+    distance = asked.norm.length(z - asked.center)
+    if abs(distance - proof.upper) > _rounding(asked, x):
         raise Refused(f"its point is at distance {distance!r}, not {proof.upper!r}")
     if proof.lower > proof.upper:
         raise Refused("its lower bound exceeds its upper bound")
-    logits = run(model, point)
-    if not np.all(np.isfinite(logits)) or logits[proof.label] > logits[proof.target]:
+    logits = run(model, asked.fed(x))
+    if not np.all(np.isfinite(logits)) or not wins(logits, proof.label, proof.top_k, proof.target):
         raise Refused("its point is not adversarial in ONNX Runtime")
-    values, error = evaluate(model, point)
-    slack = error[proof.label] + error[proof.target]
-    if values[proof.label] - values[proof.target] > slack:
+    own = asked.model if asked.directed else asked.raw
+    values, error = evaluate(own, z if asked.directed else x)
+    values, error = values[: model.classes], error[: model.classes]
+    # By no more than float64 can be wrong, for the target and for as many others.
+    lifted = values + error
+    lifted[proof.label] = values[proof.label] - error[proof.label]
+    if not wins(lifted, proof.label, proof.top_k, proof.target):
         raise Refused("its point is not adversarial in float64")
+
+
+def _check_form(asked: Asked) -> None:
+    """Refuse a point of another shape or type, and one that moves what may not move."""
+    proof, model, point = asked.proof, asked.file, asked.proof.point
+    shape, kind = (asked.model.shape, np.dtype(np.float64)) if asked.directed else (
+        model.shape, model.dtype
+    )  # fmt: skip
+    if point is None or point.shape != shape or point.dtype != kind:
+        raise Refused("its point is missing or has another shape or type than the model's input")
+    if asked.directed:
+        if np.any(point < asked.low) or np.any(point > asked.high):
+            raise Refused("its point lies beyond the ends of its directions")
+        return
+    step = point.astype(np.float64).reshape(-1) - proof.anchor.astype(np.float64).reshape(-1)
+    if np.any(step[asked.low == asked.high]):
+        raise Refused("its point changes an element that is fixed")
+
+
+def _rounding(asked: Asked, x: NDArray[np.floating]) -> float:
+    """The most that a distance in float64 can differ from another computation of it."""
+    if asked.directed:
+        return slack_of(asked.variables(), asked.norm)
+    size = np.abs(x.astype(np.float64).reshape(-1)) + np.abs(
+        asked.proof.anchor.astype(np.float64).reshape(-1)
+    )
+    front = asked.proof.front
+    if front is not None and front.weights is not None:
+        moves = front.weights > 0.0
+        size = np.divide(size, front.weights, out=np.zeros(len(size)), where=moves)
+    return slack_of(size, asked.norm)
 
 
 def run(model: Model, point: NDArray[np.floating]) -> NDArray[np.floating]:

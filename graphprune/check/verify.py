@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from graphprune.check.asked import Asked
 from graphprune.check.bound import (
     System,
     UpperPlanes,
@@ -26,9 +27,9 @@ from graphprune.check.forms import (
     Propagation,
     ReluPhases,
     csr,
-    intervals,
 )
 from graphprune.check.point import check_point
+from graphprune.check.points import Points
 from graphprune.check.steps import Model
 
 States = NDArray[np.int8]
@@ -49,6 +50,8 @@ class Verified:
         Distance and class of the adversarial point; None without one.
     moving
         Number of elements that may change; None: all.
+    about
+        Norm, front and classes in words; empty: L-infinity, the inputs, all classes.
     leaves, claims
         Number of inequalities and of goals verified.
     seconds
@@ -64,6 +67,7 @@ class Verified:
     claims: int
     seconds: float
     moving: int | None = None
+    about: str = ""
 
     @property
     def exact(self) -> bool:
@@ -79,6 +83,7 @@ class Verified:
             proven += f", class {self.target} wins"
         if self.moving is not None:
             proven += f", where only {self.moving} elements may change"
+        proven += f", {self.about}" if self.about else ""
         return (
             f"anchor {self.index}, label {self.label}: {proven};"
             f" {self.leaves} bounds of {self.claims} claims, {self.seconds:.2f} s"
@@ -105,22 +110,6 @@ def verify(file: ProofFile, model: Model, report: Report = lambda text: None) ->
         except Refused as reason:
             raise Refused(f"anchor {proof.index}: {reason}") from None
     return results
-
-
-def box(
-    anchor: NDArray[np.floating],
-    radius: float,
-    low: float,
-    high: float,
-    fixed: NDArray[np.int8] | None = None,
-) -> tuple[Floats, Floats]:
-    """The ball within the domain, rounded outward; flat. Elements that are `fixed` do not move."""
-    x = anchor.astype(np.float64).reshape(-1)
-    lower = np.maximum(np.nextafter(x - radius, -np.inf), low)
-    upper = np.minimum(np.nextafter(x + radius, np.inf), high)
-    if fixed is not None:
-        lower, upper = np.where(fixed == 1, x, lower), np.where(fixed == 1, x, upper)
-    return lower, upper
 
 
 def cases(trees: NDArray[np.int32] | None, count: int, width: int, leaves: int) -> tuple[
@@ -163,7 +152,7 @@ def cases(trees: NDArray[np.int32] | None, count: int, width: int, leaves: int) 
 
 
 def condense(
-    model: Model, inputs: tuple[Floats, Floats], phase: States, lower: Floats, upper: Floats
+    model: Model, ball: Points, phase: States, lower: Floats, upper: Floats
 ) -> tuple[System, AffineForm]:
     """The system, and the logits over it, of the neurons with phase 0 and their bounds."""
     starts = np.cumsum([0, *model.relus])
@@ -175,8 +164,8 @@ def condense(
         layers.append((form.take(np.flatnonzero(phase[part] == 0)), *own))
         return ReluPhases(phase[part], own[1])
 
-    logits = Propagation(model, *inputs, decide).logits
-    return stack(inputs, layers), logits
+    logits = Propagation(model, *ball.ends, decide).logits
+    return stack(ball, layers), logits
 
 
 def _part(phase: States, lower: Floats, upper: Floats, part: slice) -> tuple[Floats, Floats]:
@@ -219,34 +208,24 @@ class _AnchorChecker:
     """Verifies one anchor's proof."""
 
     def __init__(self, file: ProofFile, model: Model, proof: Proof) -> None:
-        self.file, self.model, self.proof = file, model, proof
+        self.proof = proof
+        self.asked = Asked.of(model, proof, file.low, file.high)
+        self.model = self.asked.model
         self.leaves = self.claims = 0
-        self.starts = np.concatenate([[0], np.cumsum(model.relus)]).astype(np.intp)
+        self.starts = np.concatenate([[0], np.cumsum(self.model.relus)]).astype(np.intp)
 
     def run(self) -> Verified:
         start = monotonic()
-        proof, model = self.proof, self.model
-        if proof.anchor.shape != model.shape:
-            raise Refused(f"its anchor has shape {proof.anchor.shape}, not {model.shape}")
-        if not 0 <= proof.label < model.classes:
-            raise Refused(f"label {proof.label} is not a class of the model")
-        low, high = (proof.anchor.dtype.type(end) for end in (self.file.low, self.file.high))
-        if np.any(proof.anchor < low) or np.any(proof.anchor > high):
-            raise Refused("its anchor lies outside the domain")
+        proof = self.proof
         if proof.lower < 0.0:
             raise Refused("its radius is negative")
-        fixed = proof.fixed
-        if fixed is not None and (
-            fixed.size != model.inputs or np.any((fixed != 0) & (fixed != 1))
-        ):
-            raise Refused("its fixed elements are not those of the model's input")
         if proof.lower > 0.0:
             self._ball()
-        check_point(self.file, model, proof)
+        check_point(self.asked)
         target = None if proof.upper is None else proof.target
         return Verified(
             proof.index, proof.label, proof.lower, proof.upper, target, self.leaves, self.claims,
-            monotonic() - start, None if fixed is None else int(np.sum(fixed == 0)),
+            monotonic() - start, self.asked.moving, self.asked.about,
         )  # fmt: skip
 
     def _ball(self) -> None:
@@ -270,7 +249,7 @@ class _AnchorChecker:
         proven = {self.proof.label, *(one.target for one in known if one.empty)}
         for margins in self.proof.margins:
             proven.update(self._margins(margins, known))
-        missing = set(range(self.model.classes)) - proven
+        missing = self.asked.counting - proven
         if missing:
             raise Refused(f"class {min(missing)} is not excluded")
 
@@ -280,13 +259,12 @@ class _AnchorChecker:
             raise Refused("the first scope has no target, and claims for every layer")
         if scope.cut is not None:
             raise Refused("the first scope's box is the ball")
-        proof, file = self.proof, self.file
-        ball = box(proof.anchor, proof.lower, file.low, file.high, proof.fixed)
+        ball = self.asked.ball(self.proof.lower)
         layers: list[tuple[AffineForm, Floats, Floats]] = []
 
         def decide(node: int, form: AffineForm) -> ReluPhases:
             system = stack(ball, layers)
-            lower, upper = intervals(form, system.low, system.high)
+            lower, upper = ball.intervals(form, system.low, system.high)
             offset = self.starts[node]
 
             def goal(which: NDArray[np.intp]) -> AffineForm:
@@ -303,12 +281,12 @@ class _AnchorChecker:
             layers.append((form.take(variable), *own))
             return ReluPhases(scope.phase[part], own[1])
 
-        made = Propagation(self.model, *ball, decide)
+        made = Propagation(self.model, *ball.ends, decide)
         return self._verified(scope, stack(ball, layers), made.logits)
 
     def _child(self, scope: Scope, known: list[_VerifiedScope]) -> _VerifiedScope:
         """Bounds that tighten a parent's, proven on the parent's whole system."""
-        parent, n = known[scope.parent], self.model.inputs
+        parent = known[scope.parent]
         if parent.target not in (-1, scope.target):
             raise Refused("its parent holds for another target")
         lower, upper = parent.lower.copy(), parent.upper.copy()
@@ -333,7 +311,7 @@ class _AnchorChecker:
         own = (scope.lower, scope.upper)
         variable = parent.variable
         self._covered(scope.phase[variable], own, lower[variable], upper[variable], None)
-        ball = parent.system.low[:n], parent.system.high[:n]
+        ball = parent.system.points
         if scope.cut is not None:
             ball = self._cut(scope.cut, parent.system, assumption)
         empty = bool(scope.target >= 0 and (parent.empty or np.any(lower > upper)))
@@ -344,15 +322,13 @@ class _AnchorChecker:
             system, logits = condense(self.model, ball, scope.phase, *own)
         return self._verified(scope, system, logits, empty)
 
-    def _cut(
-        self, cut: Claims, system: System, margin: AffineForm | None
-    ) -> tuple[Floats, Floats]:  # fmt: skip
+    def _cut(self, cut: Claims, system: System, margin: AffineForm | None) -> Points:
         """The box where the bound of a margin that is <= 0 leaves room."""
         if margin is None or len(cut.goals) != 1 or cut.trees is not None:
             raise Refused("its box is cut by something else than its target's margin")
         _, states, m, pi, assumed = self._leaves(cut, system, 1, None)
         c, rest = linear_bounds(system, margin, states, m, pi, assumed)
-        return cut_box(system, c[0], float(rest[0]))
+        return system.points.within(*cut_box(system, c[0], float(rest[0])))
 
     def _covered(
         self, phase: NDArray[np.int8], own: tuple[Floats, Floats], lower: Floats, upper: Floats,

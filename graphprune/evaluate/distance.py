@@ -262,7 +262,7 @@ def distance(network: Network, anchor: Anchor, **options: Unpack[DistanceOptions
         Results of :func:`attack` and :func:`certify` for the same network, anchor, domain,
         threat, norm and target.
     record
-        Keep a `trace` for a certificate, which is about ``linf``.
+        Keep a `trace` for a certificate.
     gap
         Stop where (upper - lower) / upper is at most this; 1e-4 unless given.
     before

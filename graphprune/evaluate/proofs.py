@@ -7,25 +7,30 @@ from time import monotonic
 import numpy as np
 from numpy.typing import NDArray
 
+from graphprune.attacks.confirm import Witness, told
 from graphprune.backends.certificate import BallQuery, UnboundedError, UnprovenError, prove_ball
 from graphprune.backends.protocol import is_exact
-from graphprune.check import Proof, ProofFile, parse_model, read_model
+from graphprune.check import Prefix, Proof, ProofFile, parse_model, read_model
 from graphprune.check.steps import Model
 from graphprune.errors import GraphpruneError, UnsupportedError
 from graphprune.evaluate.distance import Distance
 from graphprune.evaluate.results import Job, Outcome, ProvenDistance
 from graphprune.evaluate.settings import Settings
 from graphprune.ir import Network, Query
+from graphprune.ir.front import Entry
 from graphprune.ir.network import size
 from graphprune.region import Anchor, Domain
 from graphprune.runtime.resources import Resources
+from graphprune.threats.fronts import AlongDirections, PerElement
 
 log = logging.getLogger("graphprune")
 
 # Radii that are tried where one cannot be proven in time, as shares of it.
-SHARES = (1.0, 0.9, 0.8, 0.65, 0.5, 0.25)
+SHARES = (1.0, 0.9, 0.8, 0.65, 0.5, 0.25, 0.05, 0.005)
 # A lower bound is proven a hair below what the search found.
 HAIR = 1e-6
+# Directions that only the domain ends have this as their ends.
+FAR = 1e300
 
 
 def checkable(network: Network) -> Model:
@@ -37,8 +42,6 @@ def checkable(network: Network) -> Model:
         The checker does not read such a model, or reads it differently.
     """
     source = network.source
-    if source.entry is not None:
-        raise GraphpruneError("certificates are about model files, not about a threat in front")
     if source.path is None:
         raise GraphpruneError("certificates are about model files; save the model first")
     model = read_model(source.path)
@@ -58,18 +61,13 @@ def prove(query: Query, found: Distance, resources: Resources) -> ProvenDistance
     It is a proof of less where `found.lower` cannot be proven until the deadline.
     """
     start = monotonic()
-    network, anchor, domain = query.network, query.anchor, query.domain
-    model = network.cached("checker model", lambda: _in_memory(network))
-    witness, wanted = found.witness, _wanted(found)
-    ends, fixed = _ends(domain, anchor)
-    proof = Proof(
-        anchor.index, anchor.label, anchor.x, 0.0, found.upper if witness else None,
-        witness.target if witness else -1, witness.x.astype(model.dtype) if witness else None,
-        (), (), fixed,
-    )  # fmt: skip
-    question = BallQuery(model, anchor.x, anchor.label, wanted, *ends, fixed)
-    sizes = tuple(size(activation.outputs[0]) for activation in network.activations)
-    trace = found.trace if sizes == tuple(model.relus) else None
+    anchor, wanted = query.anchor, _wanted(found)
+    question = _question(query, wanted)
+    proof = question.proof
+    if found.witness is not None and found.upper is not None:
+        proof = _with_point(proof, query, found.witness, found.upper)
+    sizes = tuple(size(activation.outputs[0]) for activation in query.network.activations)
+    trace = found.trace if sizes == tuple(question.asked.model.relus) else None
     shares = list(SHARES) if wanted > 0.0 else []
     while shares:
         share = shares.pop(0)
@@ -102,11 +100,48 @@ def prove(query: Query, found: Distance, resources: Resources) -> ProvenDistance
     )
 
 
-def _ends(domain: Domain, anchor: Anchor) -> tuple[tuple[float, float], NDArray[np.int8] | None]:
+def _question(query: Query, radius: float) -> BallQuery:
+    """The claim that nothing is adversarial within a radius, as the checker reads it."""
+    plain = query.network if query.plain is None else query.plain
+    model = plain.cached("checker model", lambda: _in_memory(plain))
+    anchor, entry = query.anchor, query.network.source.entry
+    numbers: dict[str, NDArray[np.float64]] = {}
+    x, domain = anchor.x, query.domain
+    if entry is not None and isinstance(entry.front, PerElement | AlongDirections):
+        front, entry = entry.front, entry.behind.source.entry
+        numbers |= front.numbers
+        if front.mixes:
+            lower, upper = domain.box(front.shape)
+            # Files hold no infinite numbers.
+            numbers |= {"low": np.maximum(lower, -FAR), "high": np.minimum(upper, FAR)}
+        x, domain = front.anchor, front.domain
+    if entry is not None:
+        numbers |= entry.front.numbers
+    (low, high), fixed = _ends(domain, x.shape)
+    counting = None if query.target is None or query.top_k > 1 else query.targets.astype(np.int32)
+    return BallQuery(
+        model, x, anchor.label, radius, low, high, fixed,
+        None if query.norm.separable else str(query.norm), Prefix(**numbers) if numbers else None,
+        counting, query.top_k if query.top_k > 1 else None, anchor.index,
+    )  # fmt: skip
+
+
+def _with_point(proof: Proof, query: Query, witness: Witness, upper: float) -> Proof:
+    """A proof with its adversarial point: of directions their variables, and the input."""
+    shown, front = told(query, witness), proof.front
+    x = shown.x.astype(query.network.source.dtype)
+    if front is not None and front.steps is not None:
+        front, x = replace(front, image=x), witness.x.astype(np.float64)
+    return replace(proof, upper=upper, target=shown.target, point=x, front=front)
+
+
+def _ends(
+    domain: Domain, shape: tuple[int, ...]
+) -> tuple[tuple[float, float], NDArray[np.int8] | None]:
     """The ends of all elements that may change; and a mask of those that may not."""
     if domain.uniform:
         return domain.interval, None
-    low, high = domain.box(anchor.x.shape)
+    low, high = domain.box(shape)
     moving = low < high
     ends = Domain(*(np.unique(end[moving]).squeeze().tolist() for end in (low, high))).interval
     return ends, (~moving).reshape(-1).astype(np.int8)
@@ -131,16 +166,21 @@ def proof_file(model: Model, job: Job, outcome: Outcome, settings: Settings) -> 
     for record in run["anchors"]:
         if record["status"] == "misclassified":
             index = record["index"]
-            proofs[index] = _misclassified(model, anchors[index], record["predicted"])
+            proofs[index] = _misclassified(
+                model, job.network.source.entry, anchors[index], record["predicted"]
+            )
     found = tuple(proofs[index] for index in anchors if index in proofs)
     return ProofFile(model.sha256, *settings.domain.interval, found)
 
 
-def _misclassified(model: Model, anchor: Anchor, predicted: int) -> Proof:
+def _misclassified(model: Model, entry: Entry | None, anchor: Anchor, predicted: int) -> Proof:
     """The anchor itself is adversarial."""
     point = anchor.x.astype(model.dtype)
     upper = float(np.max(np.abs(point.astype(np.float64) - anchor.x.astype(np.float64))))
-    return Proof(anchor.index, anchor.label, anchor.x, 0.0, upper, predicted, point, (), ())
+    front = None if entry is None else Prefix(**entry.front.numbers)
+    return Proof(
+        anchor.index, anchor.label, anchor.x, 0.0, upper, predicted, point, (), (), front=front
+    )
 
 
 def _wanted(found: Distance) -> float:

@@ -268,19 +268,10 @@ class Settings:
         if self.threat is not None:
             from graphprune.threats import threat_of
 
-            threat = threat_of(self.threat)
-            object.__setattr__(self, "threat", threat)
-            if self.certificate and threat is not None and not threat.fixing:
-                raise GraphpruneError(
-                    f"a certificate is about a file's own input, of which elements may be fixed"
-                    f" (mask, patch, features, channels), not about '{threat}': write the network"
-                    " with graphprune opt --threat, and ask about that file"
-                )
+            object.__setattr__(self, "threat", threat_of(self.threat))
         require_one_question(self.target, self.top_k)
         if self.margin and self.certificate:
             raise GraphpruneError("a certificate is about decisions, which know no margin")
-        if self.target is not None and self.certificate:
-            raise GraphpruneError("a certificate is about all classes, not about one target")
         if "bnd" in self.metrics:
             self.norm.require_compiled("d_bnd")
         if self.certificate:

@@ -36,6 +36,11 @@ class Front(Protocol):
         """Sample shape of z."""
         ...
 
+    @property
+    def numbers(self) -> dict[str, NDArray[np.float64]]:
+        """Its numbers by the names that certificates have for them."""
+        ...
+
     def write(self, builder: NetworkBuilder, z: ir.Value) -> ir.Value:
         """Add the map's operators to a canonical graph."""
         ...

@@ -37,6 +37,8 @@ class Query:
     top_k
         Above 1 the network's last class is the `top_k`-th best of the file's other classes, and the
         target (:func:`graphprune.canonical.questions.with_rank`).
+    plain
+        Then the network without that class.
 
     Raises
     ------
@@ -53,6 +55,7 @@ class Query:
     seed: int = 0
     target: Target = None
     top_k: int = 1
+    plain: Network | None = None
 
     def __post_init__(self) -> None:
         if self.network.classes < 2:

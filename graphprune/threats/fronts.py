@@ -46,6 +46,12 @@ class InUnits:
     local: ClassVar[bool] = False
     mixes: ClassVar[bool] = False
 
+    @property
+    def numbers(self) -> dict[str, Floats]:
+        """Its numbers as a certificate has them."""
+        ends = {"mean": self.mean, "std": self.std}
+        return {k: np.broadcast_to(v, self.shape).reshape(-1).copy() for k, v in ends.items()}
+
     def write(self, builder: NetworkBuilder, z: ir.Value) -> ir.Value:
         """Shift, then scale."""
         if np.any(self.mean != 0.0):
@@ -82,6 +88,11 @@ class PerElement:
     @property
     def shape(self) -> Shape:
         return self.anchor.shape
+
+    @property
+    def numbers(self) -> dict[str, Floats]:
+        """Its numbers as a certificate has them."""
+        return {"weights": np.broadcast_to(self.weights, self.shape).reshape(-1).copy()}
 
     @property
     def box(self) -> Domain:
@@ -147,6 +158,11 @@ class AlongDirections:
     @property
     def shape(self) -> Shape:
         return (len(self.steps),)
+
+    @property
+    def numbers(self) -> dict[str, Floats]:
+        """Its numbers as a certificate has them."""
+        return {"steps": np.ascontiguousarray(self.steps.reshape(len(self.steps), -1))}
 
     def write(self, builder: NetworkBuilder, z: ir.Value) -> ir.Value:
         """A layer of B and x0; then l + relu(x - l), and h - relu(h - x)."""

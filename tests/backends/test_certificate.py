@@ -16,6 +16,7 @@ from graphprune.backends.relaxation.node_lp import relax
 from graphprune.check import read_model
 from graphprune.check.bound import System, lower_bounds
 from graphprune.check.forms import AffineForm, csr, intervals
+from graphprune.check.points import Points
 from tests.check.test_bound import random_system
 from tests.conftest import MODELS, Floor
 
@@ -58,7 +59,7 @@ def _enclosed(system: System) -> System:
         ends = intervals(system.form.take(np.array([j])), system.low, high)
         lower[j], upper[j] = min(1.1 * ends[0][0], -0.1), max(1.1 * ends[1][0], 0.1)
         high[n + j] = upper[j]
-    return system.within((system.low[:n], system.high[:n]), lower, upper)
+    return system.within(Points.box(system.low[:n], system.high[:n]), lower, upper)
 
 
 def _points(system: System, state: np.ndarray, seed: int) -> np.ndarray:

@@ -150,10 +150,6 @@ def test_a_run_goes_on_with_the_same_threat_alone(
         (["--threat", "normalise", "--domain", "0.5,1"], "outside the domain"),
         (["--threat", "interpolate{to=wrong.npy}"], "holds no points of shape (2,)"),
         (["--threat", "fog"], "unknown threat model 'fog'"),
-        (
-            ["--threat", "uniform", "--certificate", "c.gpc"],
-            "not about 'uniform': write the network",
-        ),
         (["--threat", "patch"], "'patch' is for images; samples have shape (2,)"),
         (["--threat", "interpolate{to=a.npz}", "--index", "0"], "cannot move anchor 0"),
         (["--threat", "scale{by=m.onnx}"], "m.onnx: files of numbers are .npy, .npz, .csv or .png"),

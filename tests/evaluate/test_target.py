@@ -182,5 +182,3 @@ def test_an_anchor_of_the_class_is_skipped_and_a_file_of_them_refused(
     ):
         assert ask(linear, "certify", *more)[0] == 2
         assert said in capsys.readouterr().err
-    assert ask(linear, "distance", "--target", "2", "--certificate", str(linear / "c"))[0] == 2
-    assert "not about one target" in capsys.readouterr().err

@@ -486,8 +486,6 @@ def test_settings_know_their_threat() -> None:
     assert again.to_json() == chosen.to_json()
     assert chosen.to_json()["threat"] == "scale{by=2+3}"
     assert "threat" not in Settings().to_json()
-    with pytest.raises(GraphpruneError, match="not about 'uniform'"):
-        Settings(threat="uniform", certificate=True)  # type: ignore[arg-type]
 
 
 def test_a_margin_is_asked_for_behind_a_threat(tiny: gp.Network, images: list[gp.Anchor]) -> None:

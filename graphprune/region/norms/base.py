@@ -42,6 +42,8 @@ class Norm(str, ABC):
     kernel
         The number of the norm in compiled kernels: 0 for a box, else p of the p-norm. None for a
         norm that they do not know: graphs compute its bounds, and no search its distances.
+    certifiable
+        The checker of certificates has a norm of this name.
     pace
         Share of the way to the nearest boundary that the first steps of a descent go.
     rounder
@@ -54,6 +56,7 @@ class Norm(str, ABC):
     extent: ClassVar[float] = 1.0
     separable: ClassVar[bool] = False
     kernel: ClassVar[int | None] = None
+    certifiable: ClassVar[bool] = False
     pace: ClassVar[float] = 0.7
     rounder: ClassVar["Norm | None"] = None
 
@@ -84,9 +87,10 @@ class Norm(str, ABC):
         GraphpruneError
             It names the norm.
         """
-        if not self.separable:
+        if not self.certifiable:
             raise GraphpruneError(
-                f"a certificate proves a distance in linf, not in {self}: leave one of them out"
+                f"a certificate proves a distance in a norm that the checker knows, and {self} is"
+                " none: leave one of them out"
             )
 
     def lengths(self, steps: NDArray[np.floating]) -> Floats:

@@ -26,6 +26,7 @@ class L1Norm(Norm):
 
     order = 1.0
     kernel = 1
+    certifiable = True
     pace = 0.5
     rounder = L2
 

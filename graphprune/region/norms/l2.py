@@ -24,6 +24,7 @@ class L2Norm(Norm):
 
     order = 2.0
     kernel = 2
+    certifiable = True
 
     def _lengths(self, sizes: Floats) -> Floats:
         return np.asarray(np.sqrt(np.square(sizes).sum(axis=1)))

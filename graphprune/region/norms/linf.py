@@ -23,6 +23,7 @@ class LinfNorm(Norm):
     order = np.inf
     separable = True
     kernel = 0
+    certifiable = True
 
     def _lengths(self, sizes: Floats) -> Floats:
         return np.asarray(sizes.max(axis=1, initial=0.0))

@@ -21,6 +21,7 @@ from graphprune.bounds import (
 from graphprune.check import parse_model
 from graphprune.check.bound import lower_bounds
 from graphprune.check.forms import AffineForm, csr
+from graphprune.check.points import Points
 from graphprune.check.verify import condense
 from graphprune.errors import UnsupportedError
 from graphprune.ir import Network
@@ -75,7 +76,7 @@ def checked_bounds(
         return None
     phase = np.where(lower >= 0, 1, np.where(upper <= 0, -1, 0)).astype(np.int8)
     free = phase == 0
-    box = ball.lower.reshape(-1), ball.upper.reshape(-1)
+    box = Points.box(ball.lower.reshape(-1), ball.upper.reshape(-1))
     system, logits = condense(model, box, phase, lower[free], upper[free])
     wide = logits.widen(len(system.low))
     goals = AffineForm(csr(rows @ wide.rows), rows @ wide.offset, np.abs(rows) @ wide.error)

@@ -93,9 +93,10 @@ def test_a_norm_without_a_compiled_form_is_refused(
     class Uncompiled(LinfNorm):
         separable = False
         kernel = None  # type: ignore[assignment]
+        certifiable = False
 
     norm = Uncompiled("foreign")
     with pytest.raises(gp.GraphpruneError, match="d_bnd .*foreign has none"):
         gp.distance(tiny, images[0], norm=norm)
-    with pytest.raises(gp.GraphpruneError, match="certificate .* not in l2"):
-        gp.distance(tiny, images[0], norm="l2", record=True)
+    with pytest.raises(gp.GraphpruneError, match="certificate .* the checker knows, and foreign"):
+        norm.require_certifiable()
