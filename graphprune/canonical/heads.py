@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from graphprune.canonical.binary import two_class
-from graphprune.canonical.branches import settled
 from graphprune.canonical.functions import inlined
 from graphprune.canonical.increasing import INCREASING, attributes_of
 from graphprune.canonical.linear_models import written_out
 from graphprune.canonical.refusals import folds
+from graphprune.canonical.unrolled import unrolled
 from graphprune.errors import GraphpruneError, UnsupportedError, nearest
 from graphprune.ir.external import is_outside
 from graphprune.ir.load import ModelFile
@@ -106,7 +106,7 @@ def choose(file: ModelFile, output: str | None = None, *, whole: bool = False) -
     whole
         Cut no function of every number, only what runs over the classes.
     """
-    proto = settled(written_out(inlined(file.proto, file.label)))
+    proto = unrolled(written_out(inlined(file.proto, file.label)))
     graph = proto.graph
     names = [value.name for value in graph.output]
     if output is not None and output not in names:

@@ -4,8 +4,16 @@ from collections.abc import Container, Iterable
 
 _JUMP = "its value jumps, so no distance can be computed through it"
 _CONTROL = "control flow is not supported: export one fixed branch or an unrolled graph"
+_STEPS = (
+    "is written out step by step where the number of its steps is known, is the same for every"
+    " batch, and makes at most {}: fix the length of the sequence, or export the unrolled graph"
+)
 _INTEGER = "integer arithmetic rounds computed values: load the float model it was quantised from"
-_STATE = "recurrent layers are not supported: export the unrolled graph of a feed-forward network"
+_STATE = (
+    "a recurrent layer "
+    + _STEPS.format("1024 steps")
+    + "; samples must not have lengths of their own, nor activations jump"
+)
 
 _CHOICE = (
     "compares computed values: only Max, Min, Softplus and a Where between two lines of the"
@@ -42,9 +50,10 @@ REASONS: dict[str, str] = {
     "Less": _CHOICE,
     "LessOrEqual": _CHOICE,
     "Equal": _CHOICE,
-    "Loop": f"loops: {_CONTROL}",
+    "Loop": f"a loop {_STEPS.format('16384 nodes')}; its trip count must be a"
+    " constant above 0, and its condition one that is always true",
     "If": f"chooses between subgraphs: {_CONTROL}",
-    "Scan": f"scans a sequence: {_CONTROL}",
+    "Scan": f"a scan {_STEPS.format('16384 nodes')}",
     "ThresholdedRelu": f"jumps from 0 to alpha: {_JUMP}; use Relu or LeakyRelu",
     "Hardmax": f"jumps where the maximum changes: {_JUMP}; end the model at its input",
     "ArgMax": f"only as the last layer, where it is cut; here {_JUMP}",

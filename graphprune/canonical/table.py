@@ -13,6 +13,7 @@ from graphprune.canonical import rules
 from graphprune.canonical.context import RULES, Rule
 from graphprune.canonical.increasing import INCREASING
 from graphprune.canonical.refusals import REASONS
+from graphprune.canonical.unrolled import UNROLLED, install
 from graphprune.ir.network import Activation
 from graphprune.operators import REGISTRY
 
@@ -45,7 +46,13 @@ def supported() -> str:
     for name, rule in RULES.items():
         if _ours(rule):
             families.setdefault(rule, []).append(name)
-    found = sorted((_names(names), _algebra(rule)) for rule, names in families.items())
+    install()
+    found = sorted(
+        [
+            *((_names(names), _algebra(rule)) for rule, names in families.items()),
+            *((f"`{name}`", _algebra(unroll)) for name, unroll in UNROLLED.items()),
+        ]
+    )
     above = (_names(list(INCREASING)), ABOVE)
     return _table("operator", "becomes", [*found, above, *ELSEWHERE.items()])
 

@@ -44,11 +44,11 @@ def model_of(
 def node(
     op: str, inputs: str = "x", outputs: str = "y", domain: str = "", **attributes: Any
 ) -> onnx.NodeProto:
-    names = outputs.split()
-    blank = [name if name != "_" else "" for name in inputs.split()]
-    return helper.make_node(
-        op, blank, names, name=f"the {op} {names[0]}", domain=domain, **attributes
+    names, blank = (
+        [name if name != "_" else "" for name in text.split()] for text in (outputs, inputs)
     )
+    called = f"the {op} {next(filter(None, names))}"
+    return helper.make_node(op, blank, names, name=called, domain=domain, **attributes)
 
 
 def agrees(model: onnx.ModelProto, *, low: float = -2.0, high: float = 2.0) -> gp.Network:

@@ -3,13 +3,8 @@
 from typing import Any
 
 import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, helper
 
-import graphprune as gp
-from graphprune.errors import UnsupportedError
-from graphprune.runtime.session import Executable
 from tests.canonical.models import agrees, model_of, node
 
 RNG = np.random.default_rng(0)
@@ -118,41 +113,3 @@ def test_keras_leaky_relu_with_a_ceiling() -> None:
              node("Clip", "above low high", "c"), node("Mul", "slope below", "s"),
              node("Sub", "c s")]  # fmt: skip
     agrees(model_of(nodes, ["n", 5], constants=constants), low=-4, high=4)
-
-
-def subgraph(name: str, inputs: list[str], *body: onnx.NodeProto) -> onnx.GraphProto:
-    kinds = {"i": TensorProto.INT64, "go": TensorProto.BOOL, "more": TensorProto.BOOL}
-
-    def value(label: str) -> onnx.ValueInfoProto:
-        return helper.make_tensor_value_info(label, kinds.get(label, TensorProto.FLOAT), None)
-
-    outputs = [out for part in body for out in part.output]
-    return helper.make_graph(
-        list(body), name, [value(i) for i in inputs], [value(o) for o in outputs]
-    )
-
-
-def loop() -> list[onnx.NodeProto]:
-    body = subgraph(
-        "body", ["i", "go", "s"], node("Identity", "go", "more"), node("Relu", "s", "t")
-    )
-    return [node("Loop", "three _ x", body=body)]
-
-
-def scan() -> list[onnx.NodeProto]:
-    body = subgraph("body", ["s", "row"], node("Add", "s row", "t"), node("Relu", "row", "u"))
-    return [node("Scan", "four x", "last y", body=body, num_scan_inputs=1)]
-
-
-@pytest.mark.parametrize(
-    ("nodes", "said"),
-    [(loop(), "the Loop y.*loops"), (scan(), "the Scan last.*scans a sequence")],
-    ids=["Loop", "Scan"],
-)  # fmt: skip
-def test_control_flow_is_refused_by_name(nodes: list[onnx.NodeProto], said: str) -> None:
-    """Alone in the graph: nothing else could be what is refused."""
-    constants = {"three": i64(3)[0], "four": f32(4)}
-    model = model_of(nodes, [3, 4], constants=constants)
-    Executable(model)  # a valid file
-    with pytest.raises(UnsupportedError, match=f"{said}.*control flow.*unrolled"):
-        gp.from_proto(model)
