@@ -67,22 +67,17 @@ class AutoSolver:
     def run(self, interval: DistanceInterval, resources: Resources) -> None:
         """Run the backends until the interval is closed or a limit is reached."""
         if not interval.problem.network.piecewise_linear:
-            from graphprune.backends.boxes import FEW, few_inputs
-
-            _say_of_jumps(interval.problem.network)
-
-            few = few_inputs(interval.problem.query)
-            if few:
-                attempt("search", interval, resources)
-            if not interval.closed and not resources.over:
-                try:
-                    attempt("scip", interval, resources)
-                except UnsupportedError as error:
-                    if not few:  # halving says itself where it ended
-                        log.warning(
-                            "the interval is that of attack and certificate, since more than %d"
-                            " inputs may change: %s", FEW, error,
-                        )  # fmt: skip
+            refused = []
+            for solver in ("search", "scip"):
+                if not interval.closed and not resources.over:
+                    try:
+                        attempt(solver, interval, resources)
+                    except UnsupportedError as error:
+                        refused.append(str(error))
+            if len(refused) == 2:
+                log.warning(
+                    "the interval is that of attack and certificate: %s", "; ".join(refused)
+                )
             return
         if _by_halving(interval):
             attempt("search", interval, resources)
@@ -97,21 +92,28 @@ class AutoSolver:
 
 
 class BranchAndBound:
-    """The search over phases of neurons of ReLU networks, and over boxes of the input of others."""
+    """The search over phases of neurons of ReLU networks; of others over boxes of the input where
+    few of these may change, and over ranges of pre-activations elsewhere."""
 
     name = "search"
 
     def run(self, interval: DistanceInterval, resources: Resources) -> None:
         """Run the search that knows the network."""
-        if not _by_halving(interval):
+        linear = interval.problem.network.piecewise_linear
+        if linear and not _by_halving(interval):
             from graphprune.backends.search import Search
 
             Search().run(interval, resources)
-        else:
-            from graphprune.backends.boxes import BoxSearch
+            return
+        from graphprune.backends.boxes import BoxSearch, few_inputs
 
-            _say_of_jumps(interval.problem.network)
+        _say_of_jumps(interval.problem.network)
+        if linear or few_inputs(interval.problem.query):
             BoxSearch().run(interval, resources)
+        else:
+            from graphprune.backends.ranges import RangeSearch
+
+            RangeSearch().run(interval, resources)
 
 
 def _say_of_jumps(network: Network) -> None:

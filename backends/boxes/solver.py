@@ -84,10 +84,7 @@ class BoxSearch:
             Too many inputs may change.
         """
         if not few_inputs(interval.problem.query):
-            raise UnsupportedError(
-                f"exact search of networks with scalar functions beside ReLU halves boxes of the"
-                f" input, of at most {FEW} inputs; the solver 'scip' knows some of the functions"
-            )
+            raise UnsupportedError(f"boxes of at most {FEW} inputs are halved")
         with using(resources):
             _Halving(interval, resources).run()
 

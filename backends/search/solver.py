@@ -2,7 +2,9 @@
 
 import logging
 from dataclasses import dataclass
+from functools import partial
 from math import inf, isfinite, log10
+from typing import Protocol
 
 import numpy as np
 
@@ -30,11 +32,27 @@ def first_attempt(
         interval.raise_lower(step.radius, certified=True)
 
 
+class RadiusProver(Protocol):
+    """Proves as much of a ball as it can; `prove_radius` is one."""
+
+    def __call__(
+        self, interval: DistanceInterval, resources: Resources, radius: float, level: int, *,
+        fine: bool = False, least: float | None = None,
+    ) -> RadiusStep: ...  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Search:
-    """Branch and bound on the distance itself (see :mod:`graphprune.backends.search`)."""
+    """Branch and bound on the distance itself (see :mod:`graphprune.backends.search`).
+
+    Attributes
+    ----------
+    prove
+        Proves the radii; None: by trees over the phases of ReLUs.
+    """
 
     settings: SearchSettings = DEFAULT
+    prove: RadiusProver | None = None
 
     @property
     def name(self) -> str:
@@ -43,14 +61,14 @@ class Search:
     def run(self, interval: DistanceInterval, resources: Resources) -> None:
         """Prove one radius after the other until the interval is closed or a limit is reached."""
         settings = self.settings
+        prove = self.prove or partial(prove_radius, settings=settings)
         schedule = RadiusSchedule(settings.schedule)
         while not interval.closed and not resources.over:
             plan = schedule.next(interval, resources.remaining())
             before = interval.lower
-            step = prove_radius(
-                interval, resources.within(plan.seconds), plan.radius, plan.level,
-                least=plan.least, settings=settings,
-            )  # fmt: skip
+            step = prove(
+                interval, resources.within(plan.seconds), plan.radius, plan.level, least=plan.least
+            )
             before = min(before, interval.lower)  # a point may have refuted what was known
             interval.raise_lower(step.radius, certified=True)
             interval.report(f"radius {plan.radius:.5f}", always=True)
@@ -72,7 +90,7 @@ class Search:
             radius = closing_radius(interval, fine=True)
             if radius > interval.lower:
                 last = settings.step.last
-                step = prove_radius(interval, resources, radius, last, fine=True, settings=settings)
+                step = prove(interval, resources, radius, last, fine=True)
                 interval.raise_lower(step.radius, certified=True)
 
 

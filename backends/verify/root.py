@@ -34,14 +34,19 @@ def close_at_root(query: VerificationQuery) -> VerificationQuery:
     return query.only(np.flatnonzero(~excluded(query, boxes_of(query))[0]).tolist())
 
 
-def close_by_optimising(query: VerificationQuery) -> VerificationQuery:
-    """The query without the polytopes that alpha-CROWN excludes: of the constraints at first, of
-    every neuron's bounds where that is not enough."""
+def close_by_optimising(
+    query: VerificationQuery,
+) -> tuple[VerificationQuery, list[LayerBounds] | None]:
+    """The query without the polytopes that alpha-CROWN excludes, and the bounds of all layers.
+
+    Constraints come first, every neuron's bounds where that is not enough. None: these overflow,
+    or reach beyond where a function is defined.
+    """
     boxes = boxes_of(query)
     try:
         layers = pre_activation_bounds(query.network, boxes, until=query.deadline)
     except GraphpruneError:  # parts of the box may have bounds
-        return query
+        return query, None
     for tighter in (False, True):
         if query.polytopes == 0 or not query.in_time:
             break
@@ -49,7 +54,7 @@ def close_by_optimising(query: VerificationQuery) -> VerificationQuery:
             layers = optimised_bounds(query.network, boxes, layers)
         found = _excluded(query, row_bounds(query.network, boxes, query.weights, layers))
         query = query.only(np.flatnonzero(~found[0]).tolist())
-    return query
+    return query, layers
 
 
 def excluded(query: VerificationQuery, boxes: Boxes) -> NDArray[np.bool_]:

@@ -13,6 +13,7 @@ from graphprune.backends.verify.head import over_classes
 from graphprune.backends.verify.inputs import split_inputs
 from graphprune.backends.verify.neurons import split_neurons
 from graphprune.backends.verify.query import Counterexample, RegionResult, VerificationQuery
+from graphprune.backends.verify.ranges import split_ranges
 from graphprune.backends.verify.regions import BATCH, undecided
 from graphprune.backends.verify.relations import with_inputs
 from graphprune.backends.verify.root import close_at_root, close_by_optimising
@@ -187,12 +188,14 @@ def _decide(query: VerificationQuery, seed: int, progress: Progress) -> RegionRe
             return split_inputs(query, progress) if few else split_neurons(query, progress)
         if not few:
             progress("optimising bounds")
-            query = close_by_optimising(query)
+            query, layers = close_by_optimising(query)
             if query.polytopes == 0:
                 return RegionResult(True, None, 1)
-            found = attack(query, ROUNDS, seed=seed + 2, progress=progress)
+            found = attack(query.within(SHARE), ROUNDS, seed=seed + 2, progress=progress)
             if found is not None:
                 return RegionResult(False, found, 1)
+            if layers is not None and query.in_time:
+                return split_ranges(query, layers, progress)
         return split_boxes(query, progress)
     except UnsupportedError as error:
         return RegionResult(False, None, 1, f"bounds and attack do not decide it, and {error}")

@@ -91,6 +91,10 @@ class LayerBounds:
             self._lines[kind] = found
         return found
 
+    def know_lines(self, method: str, lines: Lines) -> None:
+        """Have a method's lines, which hold on these bounds, from elsewhere."""
+        self._lines[method] = lines
+
     def take(self, part: slice) -> "LayerBounds":
         """The bounds on some of the boxes."""
         return LayerBounds(self.lower[part], self.upper[part], self.magnitude[part])

@@ -9,7 +9,7 @@ The two of a side meet in the centre, and every mixture of them holds. The first
 that is best on the box by itself; alpha-CROWN mixes it with the other.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import ClassVar
 
@@ -45,6 +45,10 @@ class Product:
     auxiliary: ClassVar[bool] = True
     piecewise_linear: ClassVar[bool] = False
     interval_suffices: ClassVar[bool] = True
+
+    def on_pairs(self, count: int) -> "Product":
+        """The product of so many pairs."""
+        return replace(self, shape=(2, count))
 
     def _halves(self, z: Floats) -> tuple[Floats, Floats]:
         """(B, n) x and y of pre-activations."""

@@ -43,6 +43,8 @@ MARGIN = ULPS * 2.0**-52
 STEPS, COARSE, SAMPLES, ROUNDS = 30, 14, 5, 4
 # Points so close to the middle, relatively, are the middle.
 NEAR = 1e-4
+# Shares of an interval at which the lines of a fan are tight.
+PLACES = np.array([0.0, 0.25, 0.5, 0.75, 1.0])
 # Slopes beyond this are of no use.
 STEEPEST = 1e30
 LARGEST = float(np.finfo(np.float64).max)
@@ -132,7 +134,14 @@ class ScalarFunction(ABC):
 
         With `alternative` the line below has the slope at the lower end, the one above that at
         the upper end: alpha-CROWN mixes the best lines with these, any slope holds with its offset.
+        With `fan` several (PLACES, ...), each tight at another place, so that mixtures of
+        neighbours are nearly all lines that touch the function.
         """
+        place = lower / 2 + upper / 2
+        if method == "fan":
+            share = PLACES.reshape(-1, *(1,) * lower.ndim)
+            place = np.clip(lower + share * (upper - lower), lower, upper)
+            lower, upper = (np.broadcast_to(end, place.shape) for end in (lower, upper))
         with np.errstate(all="ignore"):
             least, largest = self.slope_range(lower, upper)
             wide = np.where(upper > lower, upper - lower, 1.0)
@@ -142,9 +151,13 @@ class ScalarFunction(ABC):
                 slopes = np.stack([chord, chord])
             elif method == "alternative":
                 slopes = self.slope(np.stack([lower, upper]))
+            elif method == "fan":
+                slopes = np.clip(
+                    self._steepness(place, *self._sampled(lower, place, upper)), least, largest
+                )
             else:
-                slopes = np.clip(self._best(lower, upper), least, largest)
-            slopes, offsets = self._beyond(lower, upper, self._usable(slopes, chord))
+                slopes = np.clip(self._best(lower, place, upper), least, largest)
+            slopes, offsets = self._beyond(lower, place, upper, self._usable(slopes, chord))
             return slopes[0], offsets[0], slopes[1], offsets[1]
 
     def critical(self, lower: Floats, upper: Floats) -> Sequence[Floats]:
@@ -169,26 +182,30 @@ class ScalarFunction(ABC):
 
     # From here on the first axis is that of the two sides: lines below, lines above.
 
-    def _best(self, lower: Floats, upper: Floats) -> Floats:
-        """Slopes (2, ...) of a line below and one above that are tight in the middle.
+    def _best(self, lower: Floats, middle: Floats, upper: Floats) -> Floats:
+        """Slopes (2, ...) of a line below and one above that are tight at `middle`, a place.
 
         Chords of two points left and right of it: where sigma is farthest beyond a line of the
         chord's slope, that place becomes one of the two.
         """
-        middle = lower / 2 + upper / 2
         left, right = self._sampled(lower, middle, upper)
         best, least = np.zeros_like(left), np.full(left.shape, np.inf)
         for _ in range(ROUNDS):
-            length = right - left
-            chord = (self.value(right) - self.value(left)) / np.where(length > 0, length, 1.0)
-            # The envelope touches the function in the middle: a tangent.
-            slope = np.where(length <= NEAR * (upper - lower), self.slope(middle), chord)
+            slope = self._steepness(middle, left, right, NEAR * (upper - lower))
             place, height = self._highest(lower, upper, slope)
             height = np.nan_to_num(height + _sides(slope) * slope * middle, nan=np.inf)
             best, least = np.where(height < least, slope, best), np.minimum(height, least)
             left = np.where(place <= middle, place, left)
             right = np.where(place >= middle, place, right)
         return best
+
+    def _steepness(
+        self, middle: Floats, left: Floats, right: Floats, near: Floats | float = 0.0
+    ) -> Floats:
+        """Slopes (2, ...) of chords; of the function where the envelope touches it, a tangent."""
+        length = right - left
+        chord = (self.value(right) - self.value(left)) / np.where(length > 0, length, 1.0)
+        return np.where(length <= near, self.slope(middle), chord)
 
     def _sampled(self, lower: Floats, middle: Floats, upper: Floats) -> tuple[Floats, Floats]:
         """The points of a few, left and right of the middle, whose chord is best in it."""
@@ -244,15 +261,17 @@ class ScalarFunction(ABC):
             a, b = np.where(climbs, middle, a), np.where(climbs, b, middle)
         return a, b, left
 
-    def _beyond(self, lower: Floats, upper: Floats, slope: Floats) -> tuple[Floats, Floats]:
+    def _beyond(
+        self, lower: Floats, middle: Floats, upper: Floats, slope: Floats
+    ) -> tuple[Floats, Floats]:
         """The lines (2, ...) of these slopes, beyond sigma on all of [lower, upper].
 
-        Where a constant lies nearer in the middle, that constant.
+        Where a constant lies nearer at `middle`, that constant.
         """
         side = _sides(slope)
         offset = _outward32(side * self._largest(lower, upper, slope), side)
         constant = _outward32(np.stack(self.interval(lower, upper)), side)
-        at_middle = slope * (lower / 2 + upper / 2) + offset
+        at_middle = slope * middle + offset
         keep = (side * at_middle <= side * constant) & np.isfinite(offset)
         return np.where(keep, slope, 0.0), np.where(keep, offset, constant)
 

@@ -122,7 +122,9 @@ class Activation(Operator, Protocol):
     ) -> tuple[Floats, Floats, Floats, Floats]:
         """(lower slope, lower offset, upper slope, upper offset) valid on [lower, upper].
 
-        All four are float32 numbers, rounded so that the lines stay valid in real arithmetic.
+        All four are float32 numbers, rounded so that the lines stay valid in real arithmetic. With
+        the method `fan` a function may give several of them, along a new first axis: mixtures of
+        neighbours are what an optimisation chooses from.
         """
         ...
 
@@ -137,6 +139,10 @@ class Paired(Activation, Protocol):
 
     def reads(self, used: Bools) -> tuple[Bools, ...]:
         """The flat mask of neurons that can influence the `used` outputs."""
+        ...
+
+    def on_pairs(self, count: int) -> "Paired":
+        """The same function of so many pairs."""
         ...
 
 

@@ -11,10 +11,13 @@ from onnx import helper, numpy_helper
 import graphprune as gp
 from graphprune.backends.boxes import BoxSearch, few_inputs
 from graphprune.backends.boxes.halving import inputs_to_halve
+from graphprune.backends.protocol import DistanceInterval, DistanceProblem
+from graphprune.backends.ranges import relaxation
 from graphprune.errors import UnsupportedError
 from graphprune.ir import Query
 from graphprune.runtime.original import run_original
 from graphprune.runtime.reference import forward64
+from graphprune.runtime.resources import current
 from tests.oracles import Perceptron
 
 KINDS = [
@@ -133,20 +136,22 @@ def test_a_function_that_is_not_defined_everywhere_is_searched_where_it_is(solve
     assert 0.499 <= found.lower <= 0.5 + 1e-9
 
 
-def test_more_inputs_are_refused_with_what_else_there_is() -> None:
+def test_boxes_of_many_inputs_are_not_halved() -> None:
     network = network_of("Tanh", 0, 9)
     anchor = gp.Anchor(np.full(9, 0.5, np.float32), 0)
-    assert not few_inputs(Query(network, anchor))
+    query = Query(network, anchor)
+    assert not few_inputs(query)
     fixed = np.r_[np.ones(8), 0.5]
     assert few_inputs(Query(network, anchor, gp.Domain(np.r_[np.zeros(8), 0.5], fixed)))
-    label = int(run_original(network, anchor.x[None])[0].argmax())
-    with pytest.raises(UnsupportedError, match="at most 8 inputs; the solver 'scip'"):
-        gp.distance(network, gp.Anchor(anchor.x, label), solver=BoxSearch().name, time_limit=5)
+    problem = DistanceProblem(network, anchor, query.domain, 1.0)
+    with pytest.raises(UnsupportedError, match="at most 8 inputs"):
+        BoxSearch().run(DistanceInterval(problem), current())
 
 
-def test_a_function_that_no_solver_knows_leaves_attack_and_certificate(
-    caplog: pytest.LogCaptureFixture,
+def test_a_network_that_no_solver_knows_leaves_attack_and_certificate(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(relaxation, "worthwhile", lambda *_: False)
     network = network_of("Erf", 0, 9)
     x = np.full(9, 0.5, np.float32)
     anchor = gp.Anchor(x, int(run_original(network, x[None])[0].argmax()))
@@ -155,7 +160,7 @@ def test_a_function_that_no_solver_knows_leaves_attack_and_certificate(
     assert found.upper is None or found.lower <= found.upper
     assert (found.status, found.certified) == ("interval", True)
     (said,) = (record.getMessage() for record in caplog.records)
-    assert "attack and certificate, since more than 8 inputs" in said
+    assert "attack and certificate: the network is too large" in said
     assert "(Erf): SCIP has no such function" in said
     with pytest.raises(UnsupportedError, match="SCIP has no such function"):
         gp.distance(network, anchor, solver="scip", time_limit=20)

@@ -16,9 +16,11 @@ from graphprune.backends.verify.query import VerificationQuery
 from graphprune.backends.verify.root import row_bounds
 from graphprune.backends.verify.smooth import split_boxes
 from graphprune.backends.verify.specifications import boxes_of
+from graphprune.runtime.gradient import scores_and_gradients
 from graphprune.runtime.original import run_original
 from graphprune.testing import arrays
 from graphprune.vnnlib import Property, parse_property, read_property
+from tests.backends.test_boxes import network_of
 from tests.conftest import Floor
 from tests.oracles import Floats
 
@@ -141,3 +143,26 @@ def test_boxes_without_bounds_are_halved(function: str, times: int, value: float
     for limit, answer in ((value - 0.1, "sat"), (value + 0.1, "unsat")):
         asked = parse_property(f"{said} (assert (>= Y_0 {limit}))")
         assert verify(network, asked, time_limit=20).answer == answer
+
+
+def property_of(inputs: int, radius: float, limit: float) -> Property:
+    """Y_0 - Y_1 <= limit within `radius` of 0.5."""
+    lines = [f"(declare-const X_{i} Real)" for i in range(inputs)]
+    lines += [f"(declare-const Y_{j} Real)" for j in range(3)]
+    for i in range(inputs):
+        lines += [f"(assert (>= X_{i} {0.5 - radius}))", f"(assert (<= X_{i} {0.5 + radius}))"]
+    return parse_property("\n".join([*lines, f"(assert (<= (- Y_0 Y_1) {limit}))"]))
+
+
+@pytest.mark.parametrize("kind", ["Tanh", "Gelu"])
+def test_ranges_decide_where_boxes_of_many_inputs_would_not(kind: str) -> None:
+    network, radius = network_of(kind, 2, 24), 0.15
+    points = np.full((1, 24), 0.5)
+    for step in np.linspace(radius, 0.0, 100):  # projected gradient descent
+        y, slope = scores_and_gradients(network, points, np.array([[1.0, -1.0, 0.0]]))
+        points = np.clip(points - step * np.sign(slope), 0.5 - radius, 0.5 + radius)
+    least = float(y[0, 0] - y[0, 1])
+    above = verify(network, property_of(24, radius, round(least + 0.01, 4)), time_limit=20)
+    below = verify(network, property_of(24, radius, round(least - 0.03, 4)), time_limit=20)
+    assert (above.answer, below.answer) == ("sat", "unsat")
+    assert below.nodes > 1

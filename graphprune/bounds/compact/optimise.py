@@ -113,34 +113,49 @@ def _carry_up(
     scratch: Floats,
 ) -> None:  # fmt: skip
     """Carry the points of the rows from the values below to `value`; derivatives on the way."""
-    n, output, point = batch.width, mixtures.output, mixtures.point
-    block = net.block[value]
-    live = np.empty(block, dtype=np.int64)
+    n, live = batch.width, np.empty(net.block[value], dtype=np.int64)
     for b in range(net.first_block[value], net.first_block[value + 1]):
-        number = b - net.first_block[value]
-        base = net.start[value] + number * block
-        neurons = min(block, net.width[value] - number * block)
-        here = output[base * n : (base + neurons) * n].reshape(neurons, n)
-        count = live_rows(here, live)
+        base, count = pre_activations(
+            net, n, value, b, mixtures.output, mixtures.point, live, scratch
+        )
         if count == 0:
             continue
         z = scratch[: count * n].reshape(count, n)
-        for k in range(count):
-            z[k] = net.offset[base + live[k]]
-        for e in range(net.edge_start[value - 1], net.edge_start[value]):
-            first = net.edge_group[e] + number * (1 if net.edge_block[e] == block else block)
-            if net.edge_block[e] == block:  # the neurons of a block form one group
-                _values(
-                    net, first, n, live[:count], count == neurons, point, z, scratch[count * n :]
-                )
-                continue
-            for k in range(count):
-                group = first + live[k]
-                one = z[k : k + 1]
-                _values(net, group, n, live[:1], True, point, one, scratch[count * n :])
         _through(state, other, batch, mixtures, base, live[:count], z)
     if net.paired[value] != 0:
         _tie(mixtures.gradient, net.start[value] * n, (net.start[value] + net.width[value]) * n, n)
+
+
+@fast_part
+def pre_activations(
+    net: Net, n: int, value: int, b: int, output: Floats, point: Floats, live: Ints,
+    scratch: Floats,
+) -> tuple[int, int]:  # fmt: skip
+    """Put what the neurons of block `b` make of `n` points into `scratch`, (neurons, n).
+
+    Only of those where a row of `output` is not 0, whose places go into `live`. Returns the index
+    of the block's first neuron, and their number.
+    """
+    block = net.block[value]
+    number = b - net.first_block[value]
+    base = net.start[value] + number * block
+    neurons = min(block, net.width[value] - number * block)
+    here = output[base * n : (base + neurons) * n].reshape(neurons, n)
+    count = live_rows(here, live)
+    z = scratch[: count * n].reshape(count, n)
+    for k in range(count):
+        z[k] = net.offset[base + live[k]]
+    if count == 0:
+        return base, count
+    for e in range(net.edge_start[value - 1], net.edge_start[value]):
+        first = net.edge_group[e] + number * (1 if net.edge_block[e] == block else block)
+        if net.edge_block[e] == block:  # the neurons of a block form one group
+            _values(net, first, n, live[:count], count == neurons, point, z, scratch[count * n :])
+            continue
+        for k in range(count):
+            group = first + live[k]
+            _values(net, group, n, live[:1], True, point, z[k : k + 1], scratch[count * n :])
+    return base, count
 
 
 @fast_part

@@ -1,0 +1,42 @@
+"""Constants of the search over ranges, each with its reason; none of them changes what is true."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class RangeSettings:
+    """Constants of trees and steps.
+
+    Attributes
+    ----------
+    least_steps, most_steps, work
+        Steps of the ascent in a case, which starts from its parent's parameters: as many as a
+        number of multiplications allows, within limits. On small networks they cost little, and
+        multipliers of deep cases need them: 557 cases at 60 steps where 7,000 at 30 did not do.
+    root_steps
+        Steps at a root.
+    rate
+        Size of a case's first step, relative to the range of a mixture: less than that of a root's,
+        which would leave the parent's optimum.
+    again
+        Networks of at most so many neurons have all layers bounded anew in every case.
+    first
+        Cases per row after which the layers' bounds are optimised.
+    layer_steps
+        Steps of the ascent for a neuron's bound.
+    tried
+        Minimisers of a batch that are tried as points.
+    """
+
+    least_steps: int = 12
+    most_steps: int = 60
+    work: float = 2.5e6
+    rate: float = 0.12
+    root_steps: int = 60
+    again: int = 400
+    first: int = 32
+    layer_steps: int = 8
+    tried: int = 2
+
+
+DEFAULT = RangeSettings()
