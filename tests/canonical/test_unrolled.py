@@ -60,6 +60,30 @@ def test_every_direction(kind: str, direction: str) -> None:
     agrees(recurrent(kind, direction=direction))
 
 
+@pytest.mark.parametrize("outputs", ["Y", "_ Y_h"])
+def test_a_batch_of_one(outputs: str) -> None:
+    """New axes of size 1 are not taken for the batch."""
+    model = recurrent("GRU", outputs=outputs, direction="bidirectional")
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
+    agrees(model)
+
+
+def test_a_bias_that_is_put_together() -> None:
+    """Both biases in one vector with an axis in front, as PyTorch writes them."""
+    model = recurrent("LSTM", direction="forward")
+    (bias,) = (t for t in model.graph.initializer if t.name == "B")
+    vector = onnx.numpy_helper.to_array(bias)[0]
+    model.graph.initializer.remove(bias)
+    for name, part in zip(("b1", "b2"), np.split(vector, 2), strict=True):
+        model.graph.initializer.append(onnx.numpy_helper.from_array(part, name))
+    model.graph.initializer.append(onnx.numpy_helper.from_array(i64(0), "front"))
+    made = [node("Concat", "b1 b2", "b", axis=0), node("Unsqueeze", "b front", "B")]
+    nodes = [*made, *model.graph.node]
+    model.graph.ClearField("node")
+    model.graph.node.extend(nodes)
+    agrees(model)
+
+
 @pytest.mark.parametrize(
     "model",
     [

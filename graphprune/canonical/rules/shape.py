@@ -6,6 +6,7 @@ import numpy as np
 import onnx_ir as ir
 
 from graphprune.canonical.context import Context, Tracked, legalises
+from graphprune.ir.source import Layout
 
 
 @legalises("Flatten")
@@ -72,7 +73,12 @@ def squeeze(context: Context, node: ir.Node) -> Tracked:
     drop = {axis % len(shape) for axis in axes}
     if any(shape[axis] != 1 for axis in drop):
         raise context.fail(node, f"axes {axes} of {shape} are not all of size 1")
-    return context.reshape(x, tuple(n for i, n in enumerate(shape) if i not in drop), node)
+    left = [axis for axis in range(len(shape)) if axis not in drop]
+    result, batch = tuple(shape[axis] for axis in left), x.layout.batch
+    if batch in drop:  # of size 1: another axis may take its place
+        return context.reshape(x, result, node)
+    layout = Layout(result, None if batch is None else left.index(batch))
+    return context.relayout(x, layout, node)
 
 
 @legalises("Unsqueeze")
@@ -84,5 +90,11 @@ def unsqueeze(context: Context, node: ir.Node) -> Tracked:
         raise context.fail(node, "has no axes")
     rank = len(x.layout.shape) + len(axes)
     new = {axis % rank for axis in axes}
-    rest = iter(x.layout.shape)
-    return context.reshape(x, tuple(1 if i in new else next(rest) for i in range(rank)), node)
+    kept = [axis for axis in range(rank) if axis not in new]
+    shape = [1] * rank
+    for axis, length in zip(kept, x.layout.shape, strict=True):
+        shape[axis] = length
+    batch = x.layout.batch
+    # Told here, not found by its length: in a batch of 1 any new axis has that.
+    layout = Layout(tuple(shape), None if batch is None else kept[batch])
+    return context.relayout(x, layout, node)

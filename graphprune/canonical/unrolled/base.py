@@ -39,7 +39,7 @@ class StepWriter:
         self.nodes: list[onnx.NodeProto] = []
         self.tensors: list[onnx.TensorProto] = []
         self._taken = taken
-        self._prefix = ""
+        self._prefix, self._count = "", 0
         self._made: dict[object, str] = {}
 
     def begin(self, node: onnx.NodeProto) -> None:
@@ -49,7 +49,8 @@ class StepWriter:
 
     def name(self, end: str) -> str:
         """Return a free name, taken from now on."""
-        found = fresh(f"{self._prefix}/{end}", self._taken)
+        self._count += 1
+        found = fresh(f"{self._prefix}/{end}.{self._count}", self._taken)
         self._taken.add(found)
         return found
 

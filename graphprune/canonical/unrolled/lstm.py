@@ -27,9 +27,8 @@ def _step(
     def gate(number: int, seen: str) -> str:
         inner = weights.gate(writer, values, number)
         if weights.peepholes and seen and number != CELL:
-            hidden = weights.layer.hidden
-            rows = writer.cells(weights.peepholes, number * hidden, (number + 1) * hidden, 0)
-            inner = added(writer, inner, writer.op("Mul", seen, rows))
+            peephole = weights.gate(writer, weights.peepholes, number)
+            inner = added(writer, inner, writer.op("Mul", seen, peephole))
         return (to_cell if number == CELL else squash)(writer, inner)
 
     entering = gate(INPUT, cell)

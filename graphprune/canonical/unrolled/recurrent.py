@@ -160,11 +160,11 @@ class LayerWeights:
     Attributes
     ----------
     inputs, state
-        (gates * hidden, inputs) and (gates * hidden, hidden).
+        (inputs, gates * hidden) and (hidden, gates * hidden).
     bias, state_bias
-        (gates * hidden,).
+        (1, gates * hidden).
     peepholes
-        (3 * hidden,) of an LSTM.
+        (1, 3 * hidden) of an LSTM.
     """
 
     layer: Layer
@@ -180,23 +180,25 @@ class LayerWeights:
         node, rows = layer.node, layer.gates * layer.hidden
         bias = state_bias = peepholes = ""
         if given(node, 3):
-            both = writer.cell(given(node, 3), direction, 0)
-            bias = writer.cells(both, 0, rows, 0)
-            state_bias = writer.cells(both, rows, 2 * rows, 0)
+            # Rows of a matrix: ONNX's inference takes vectors of constants for shapes.
+            both = writer.cells(given(node, 3), direction, direction + 1, 0)
+            bias = writer.cells(both, 0, rows, 1)
+            state_bias = writer.cells(both, rows, 2 * rows, 1)
         if given(node, 7):
-            peepholes = writer.cell(given(node, 7), direction, 0)
-        return cls(
-            layer, writer.cell(node.input[1], direction, 0),
-            writer.cell(node.input[2], direction, 0), bias, state_bias, peepholes,
-            layer.activations[direction],
-        )  # fmt: skip
+            peepholes = writer.cells(given(node, 7), direction, direction + 1, 0)
+        inputs, state = (
+            writer.op("Transpose", writer.cell(node.input[index], direction, 0), perm=[1, 0])
+            for index in (1, 2)
+        )
+        activations = layer.activations[direction]
+        return cls(layer, inputs, state, bias, state_bias, peepholes, activations)
 
     def of_gates(self, writer: StepWriter, begin: int, end: int) -> "LayerWeights":
         """The rows of some gates."""
         first, last = begin * self.layer.hidden, end * self.layer.hidden
 
         def rows(value: str) -> str:
-            return writer.cells(value, first, last, 0) if value else ""
+            return writer.cells(value, first, last, 1) if value else ""
 
         return replace(
             self,
@@ -231,8 +233,7 @@ def added(writer: StepWriter, *terms: str) -> str:
 
 
 def _affine_map(writer: StepWriter, x: str, weight: str, bias: str) -> str:
-    product = writer.op("MatMul", x, writer.op("Transpose", weight, perm=[1, 0]))
-    return added(writer, product, bias)
+    return added(writer, writer.op("MatMul", x, weight), bias)
 
 
 def _activations(
