@@ -162,7 +162,9 @@ def solve_node(case: Subproblem, phases: NDArray[np.int8], deadline: float = np.
             ray = _proof(*net, LPSolution.infeasible(n, m))
             closed, over = ray.bound > 0.0, found is None and monotonic() >= deadline
             radius = max(proof.radius, ray.radius)
-            return NodeAnswer(closed, point, inner, None, radius, ray, over and not closed)
+            # No point, as far as HiGHS can tell, and no proof of that yet: smaller cases have one.
+            neuron = None if closed or over or found is None else _widest(case.rows, phases)
+            return NodeAnswer(closed, point, inner, neuron, radius, ray, over and not closed)
         better = _proof(*net, found)
         if better.bound > 0.0:
             return NodeAnswer(True, None, None, None, case.ball.radius, better)
@@ -180,6 +182,12 @@ def solve_node(case: Subproblem, phases: NDArray[np.int8], deadline: float = np.
         if nearest is not None and nearest[0] > radius:
             radius, point = nearest
     return NodeAnswer(False, point, inner, neuron, radius, proof)
+
+
+def _widest(rows: CondensedRows, phases: NDArray[np.int8]) -> int | None:
+    """Return the unsplit neuron with the most room on both sides of 0, if any."""
+    room = np.where(phases == 0, np.minimum(-rows.lower, rows.upper), 0.0)
+    return int(np.argmax(room)) if np.any(room > 0.0) else None
 
 
 def most_wrong(rows: CondensedRows, basis: Floats, phases: NDArray[np.int8]) -> int | None:

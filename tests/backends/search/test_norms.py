@@ -100,3 +100,21 @@ def test_a_norm_without_a_compiled_form_is_refused(
         gp.distance(tiny, images[0], norm=norm)
     with pytest.raises(gp.GraphpruneError, match="certificate .* the checker knows, and foreign"):
         norm.require_certifiable()
+
+
+def test_a_case_without_points_is_split_where_no_proof_of_that_is_found() -> None:
+    """A search ended at [0.87, 1.02]: it took such a case for an adversarial point."""
+    weights = [
+        [[0.5, -1.5, -0.5], [0.5, 2.5, -0.5], [0.0, 1.5, 1.0]],
+        [[1.5, -0.5, 2.5]],
+        [[0.0], [1.5], [-1.0]],
+        [[-0.5, -2.0, -1.0], [0.5, 0.0, 1.5], [-0.5, 2.5, 0.0]],
+    ]
+    biases = [[0.0, 0.0, 0.0], [0.5], [0.0, 0.0, -1.0], [-0.5, 0.5, 0.0]]
+    net = Perceptron([np.array(w) for w in weights], [np.array(b) for b in biases])
+    x = np.array([0.90756196, 0.23290142, 0.6054365], np.float32)
+    nowhere = gp.Domain(-np.inf, np.inf)
+    truth = brute_force_distance(net, x.astype(float), 2, -np.inf, np.inf, NORMS["l2"])
+    found = gp.distance(gp.from_proto(net.model()), gp.Anchor(x, 2), domain=nowhere, norm="l2")
+    assert found.status == "exact"
+    assert found.upper == pytest.approx(truth, rel=1e-4)
