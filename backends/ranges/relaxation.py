@@ -172,16 +172,11 @@ class RangeRelaxation:
         center = np.zeros(width)
         if self.radius is not None:
             center = self.region.center.astype(np.float64).reshape(-1)[order]
-        kernel = 0 if self.boxes.center is None else self.boxes.norm.kernel or 0
-        balls = [
-            kernels.Balls(center[None].copy(), np.array([self.radius or 0.0]), kernel)
-            for _ in range(2)
-        ]
-        if self.boxes.center is not None and self.boxes.radius is not None:
-            balls[0].center[0], balls[0].radius[0] = (
-                self.boxes.center[0, order],
-                self.boxes.radius[0],
-            )
+        kernel = self.boxes.norm.kernel
+        balls: list[kernels.Balls | None] = [None, None]
+        if self.boxes.center is not None and self.boxes.radius is not None and kernel is not None:
+            middle = np.ascontiguousarray(self.boxes.center[:, order])
+            balls = [kernels.Balls(middle, self.boxes.radius.copy(), kernel) for _ in range(2)]
         return cases.Inputs(
             self.state, balls[0], center, int(self.radius is not None),
             kernels.LayerState.empty(1, width), balls[1],

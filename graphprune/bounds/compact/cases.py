@@ -146,7 +146,7 @@ class Inputs(NamedTuple):
     state
         The inputs' `low` and `high`, and magnitudes that hold in all cases.
     balls
-        The ball that the box surrounds, where it is one of another norm.
+        The ball that the box surrounds; None where the box is all there is.
     center
         (inputs,) in layout order.
     known
@@ -156,11 +156,11 @@ class Inputs(NamedTuple):
     """
 
     state: LayerState
-    balls: Balls
+    balls: Balls | None
     center: Floats
     known: int
     trial: LayerState
-    within: Balls
+    within: Balls | None
 
 
 class CaseResults(NamedTuple):
@@ -335,6 +335,13 @@ def _ascend(
 
 
 @fast_part
+def _set_radius(balls: Balls | None, radius: float) -> None:
+    """Give a ball another radius, where there is one."""
+    if balls is not None:
+        balls.radius[0] = radius
+
+
+@fast_part
 def _least_within(inputs: Inputs, row: Floats, radius: float, point: Floats) -> tuple[float, float]:
     """The least value of a row in the part of the region within a radius of the centre; terms."""
     state, trial, center = inputs.state, inputs.trial, inputs.center
@@ -342,7 +349,7 @@ def _least_within(inputs: Inputs, row: Floats, radius: float, point: Floats) -> 
         side = radius + 4e-16 * (abs(center[j]) + radius) + LEAST
         trial.low[0, j] = max(state.low[0, j], center[j] - side)
         trial.high[0, j] = min(state.high[0, j], center[j] + side)
-    inputs.within.radius[0] = radius
+    _set_radius(inputs.within, radius)
     return input_minimum(trial, inputs.within, 0, row, point)
 
 
