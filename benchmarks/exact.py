@@ -31,7 +31,7 @@ from graphprune.attacks.attack import Attack
 from graphprune.backends import search
 from graphprune.backends.relaxation import kernels, tighten
 from graphprune.backends.relaxation.kernels import ascent, tightening
-from graphprune.backends.relaxation.tighten import LateLayerSettings
+from graphprune.backends.relaxation.tighten import ConstrainedSettings, LateLayerSettings
 from graphprune.backends.scip import solve as scip_solve
 from graphprune.backends.scip import solve_target
 from graphprune.backends.scip.formulate import layer
@@ -94,8 +94,11 @@ ABLATIONS: dict[str, Patches] = {
     "cuts folded into planes": lambda: with_cuts(0.0),
     "cuts: half of the rounds": lambda: with_cuts(0.5),
     "output-constrained bounds at roots": lambda: [
-        patch.object(tighten, "constrain_root", lambda root, *_: (root, False))
+        patch.object(tighten, "constrain_root", lambda root, *_, **__: (root, False))
     ],
+    "the limit on them: of all neurons": lambda: with_step(
+        constrained=ConstrainedSettings(neurons=1 << 30)
+    ),
     "late layers by branch and bound": lambda: with_step(late=LateLayerSettings(first=1 << 30)),
     "strong branching (first candidate only)": lambda: with_tree(rule=StrongBranching(1)),
     "optimiser steps in nodes": lambda: with_tree(steps=0),
@@ -103,7 +106,8 @@ ABLATIONS: dict[str, Patches] = {
     "primal heuristic": lambda: [patch.object(radius_step, "search_near", lambda *_: False)],
     "linear programs in nodes": lambda: [patch.object(tree.Tree, "_lp_due", lambda *_: False)],
     "bounds and box anew in nodes": lambda: with_tree(refresh_neurons=0),
-    "the limit on them: anew in wide networks too": lambda: with_tree(refresh_neurons=1 << 30),
+    "the limit on these: anew in wide networks too": lambda: with_tree(refresh_neurons=1 << 30),
+    "neurons clipped in nodes": lambda: with_step(clipped=0),
     "box shrinking": lambda: [patch.object(tighten, "_cut_box", lambda *_: None)],
     "first radius attempt": lambda: [patch.object(distance, "first_attempt", lambda *_: None)],
 }

@@ -23,6 +23,7 @@ from graphprune.backends.relaxation.kernels import (
     AscentSettings,
     CondensedRows,
     CuttingPlanes,
+    InputRows,
     NetworkRelaxation,
     Parameters,
     RegionBox,
@@ -117,6 +118,8 @@ class Subproblem:
         The best ones known; neurons that the bounds have fixed are split.
     bound, radius
         Proven with them: of the row on the ball, and that no point with a row <= 0 is nearer.
+    input_rows
+        Linear bounds of neurons over the inputs, of the root: nodes are clipped with them.
     """
 
     row: Floats
@@ -126,6 +129,7 @@ class Subproblem:
     parameters: Parameters
     bound: float = -np.inf
     radius: float = 0.0
+    input_rows: InputRows | None = None
 
     @classmethod
     def of(

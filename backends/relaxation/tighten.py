@@ -16,7 +16,12 @@ from graphprune.backends.relaxation.arrays import (
     with_own_bounds,
 )
 from graphprune.backends.relaxation.branching import BranchingRule, bound_node
-from graphprune.backends.relaxation.kernels import AscentSettings, NetworkRelaxation, Parameters
+from graphprune.backends.relaxation.kernels import (
+    AscentSettings,
+    InputRows,
+    NetworkRelaxation,
+    Parameters,
+)
 from graphprune.backends.relaxation.subproblem import (
     RATE,
     CondensedRegion,
@@ -68,6 +73,9 @@ class ConstrainedSettings:
         The row's multiplier at the start.
     gain
         Rounds go on while the widths fall by this share.
+    neurons
+        So many at most in a round, those that cost the row's bound most: a few of them carry most
+        of the loss, and each takes as long as twenty nodes.
     block
         Neurons between two looks at the clock.
     """
@@ -75,6 +83,7 @@ class ConstrainedSettings:
     steps: int = 12
     multiplier: float = 0.5
     gain: float = 0.02
+    neurons: int = 128
     block: int = 32
 
 
@@ -170,8 +179,9 @@ def constrained(
     resources: Resources,
     first: int = 0,
     progress: Progress = quiet,
+    settings: ConstrainedSettings = CONSTRAINED,
 ) -> Subproblem | None:
-    """Bound the unsplit neurons from `first` on under the output constraint, layer by layer.
+    """Bound the heaviest neurons from `first` on under the output constraint, layer by layer.
 
     The box first: the row's own linear bound cuts it.
 
@@ -182,19 +192,62 @@ def constrained(
     """
     relaxation = with_own_bounds(case.relaxation)
     _cut_box(case, relaxation, parameters)
-    ascent, block = AscentSettings(CONSTRAINED.steps, RATE, 0.0), CONSTRAINED.block
+    ascent = AscentSettings(settings.steps, RATE, 0.0)
+    neurons = np.arange(first, case.neurons)
+    if len(neurons) > settings.neurons:
+        loss = relaxation_loss(replace(case, parameters=parameters))[first:]
+        neurons = first + np.sort(np.argsort(-loss, kind="stable")[: settings.neurons])
     workspace = kernels.workspace_for(relaxation.rows)
     # In blocks, so that a limit is heard.
-    for start in range(first, case.neurons, block):
+    for start in range(0, len(neurons), settings.block):
         if resources.over:
             break
-        progress(f"bounding neuron {start} of {case.neurons}")
+        progress(f"bounding neuron {start} of {len(neurons)}")
         if not kernels.tighten_neurons(
-            relaxation, case.specification.goal, CONSTRAINED.multiplier, start,
-            min(start + block, case.neurons), parameters, ascent, workspace,
+            relaxation, case.specification.goal, settings.multiplier,
+            neurons[start : start + settings.block], parameters, ascent, workspace,
         ):  # fmt: skip
             return None
     return replace(case, relaxation=relaxation)
+
+
+def with_input_rows(root: Subproblem, neurons: int) -> Subproblem:
+    """Return a root with linear bounds of its heaviest neurons over the inputs, for `clipped`."""
+    loss = relaxation_loss(root)
+    heaviest = np.argsort(-loss, kind="stable")[:neurons]
+    chosen = np.sort(heaviest[loss[heaviest] > 0.0])
+    count = 2 * len(chosen)
+    rows = InputRows(
+        chosen, np.zeros((count, root.inputs)), np.zeros(count), np.zeros(count),
+        np.zeros(count, np.int64), np.zeros(count, np.int64),
+    )  # fmt: skip
+    # Multipliers of the root's splits say nothing about its neurons.
+    phases, slopes, weights = root.parameters
+    own = Parameters(phases, np.where(phases == 0, slopes, 0.0), weights)
+    kernels.input_rows(root.relaxation, own, rows, kernels.workspace_for(root.rows))
+    return replace(root, input_rows=rows)
+
+
+def clipped(case: Subproblem, parameters: Parameters) -> Subproblem | None:
+    """Clip a node's box and the bounds of its root's heaviest neurons by the row's own bound.
+
+    Parameters
+    ----------
+    parameters
+        The node's, whose phases the bounds hold for.
+
+    Returns
+    -------
+    Subproblem
+        With these bounds; None where they prove that the row is positive in all of the case.
+    """
+    assert case.input_rows is not None
+    relaxation = with_own_bounds(case.relaxation)
+    kept = kernels.clip_neurons(
+        relaxation, case.specification.goal, case.input_rows, parameters,
+        kernels.workspace_for(relaxation.rows),
+    )  # fmt: skip
+    return replace(case, relaxation=relaxation) if kept else None
 
 
 def _cut_box(case: Subproblem, relaxation: NetworkRelaxation, parameters: Parameters) -> None:
@@ -206,9 +259,10 @@ def _cut_box(case: Subproblem, relaxation: NetworkRelaxation, parameters: Parame
 
 
 def constrain_root(
-    root: Subproblem, resources: Resources, rounds: int, first: int = 0, progress: Progress = quiet
-) -> tuple[Subproblem, bool]:
-    """Repeat output-constrained bounds of the neurons from `first` on while they gain.
+    root: Subproblem, resources: Resources, rounds: int, first: int = 0,
+    progress: Progress = quiet, settings: ConstrainedSettings = CONSTRAINED,
+) -> tuple[Subproblem, bool]:  # fmt: skip
+    """Repeat output-constrained bounds of the heaviest neurons from `first` on while they gain.
 
     Neurons that they fix stay rows, split at the root: that z >= 0 (or <= 0) holds only for points
     with a row <= 0, so leaving the neuron's row out would lose the constraint.
@@ -222,13 +276,13 @@ def constrain_root(
     for _ in range(rounds):
         before = root.width
         parameters = copied(root.parameters)
-        case = constrained(root, parameters, resources, first, progress)
+        case = constrained(root, parameters, resources, first, progress, settings)
         if case is None:
             return root, True
         fix_stable(case.rows, parameters)
         root = replace(case, parameters=parameters).optimised()
         if root.bound > 0.0:
             return root, True
-        if resources.over or root.width > (1.0 - CONSTRAINED.gain) * before:
+        if resources.over or root.width > (1.0 - settings.gain) * before:
             break
     return root, False

@@ -257,7 +257,10 @@ class RadiusProof:
         settings, level = self.settings.step, self.settings.step.levels[self.level]
         few = targets[0].neurons <= settings.few
         rounds = settings.rounds_few if few else settings.rounds_many
-        effort = RootEffort(rounds if few or level.constrained else 0, level.cuts)
+        rounds = rounds if few or level.constrained else 0
+        # Proofs repeat what bounds of the whole tree prove, not what was clipped in single nodes.
+        clipped = 0 if self.trace is not None else settings.clipped
+        effort = RootEffort(rounds, level.cuts, settings.constrained, clipped)
         if not effort.rounds and not effort.cuts:
             return targets
 

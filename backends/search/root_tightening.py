@@ -7,6 +7,7 @@ from functools import partial
 from graphprune.backends.relaxation import tighten
 from graphprune.backends.relaxation.cuts import with_planes
 from graphprune.backends.relaxation.subproblem import Subproblem
+from graphprune.backends.relaxation.tighten import CONSTRAINED, ConstrainedSettings
 from graphprune.backends.search.worker_group import WorkerGroup
 from graphprune.runtime.process import WorkerProcess
 from graphprune.runtime.resources import Resources
@@ -17,10 +18,22 @@ PAUSE = 0.2
 
 @dataclass(frozen=True)
 class RootEffort:
-    """Rounds of output-constrained bounds at a root, and of cuts."""
+    """Effort for one root.
+
+    Attributes
+    ----------
+    rounds, cuts
+        Rounds of output-constrained bounds, and of cuts.
+    constrained
+        Constants of the first.
+    clipped
+        Neurons whose bounds are clipped in every node of the tree.
+    """
 
     rounds: int
     cuts: int
+    constrained: ConstrainedSettings = CONSTRAINED
+    clipped: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,9 +64,13 @@ def tighten_root(root: Subproblem, resources: Resources, effort: RootEffort) -> 
     """Tighten a root's bounds under its output constraint, then fold cuts into planes."""
     excluded = False
     if effort.rounds:
-        root, excluded = tighten.constrain_root(root, resources, effort.rounds)
+        root, excluded = tighten.constrain_root(
+            root, resources, effort.rounds, settings=effort.constrained
+        )
     if effort.cuts and not excluded:
         root, _ = with_planes(root, resources, effort.cuts)
+    if effort.clipped and not excluded and not root.bound > 0.0:
+        root = tighten.with_input_rows(root, effort.clipped)
     return TightenedRoot(root, excluded or root.bound > 0.0)
 
 

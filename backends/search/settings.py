@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from graphprune.backends.relaxation.branching import BranchingRule
-from graphprune.backends.relaxation.tighten import LateLayerSettings
+from graphprune.backends.relaxation.tighten import ConstrainedSettings, LateLayerSettings
 from graphprune.backends.search.branching import StrongBranching
 
 
@@ -88,6 +88,11 @@ class StepSettings:
         So few neurons are bounded under the output constraint at once: it costs next to nothing.
     rounds_few, rounds_many
         Rounds of output-constrained bounds at a root with few neurons, and with many.
+    constrained
+        Constants of these bounds.
+    clipped
+        From the second level on, so many neurons' bounds are clipped in every node, those that cost
+        a root's bound most: each takes some 1,500 multiplications a node.
     look
         Nodes between two looks at the interval.
     tries, nodes_per_try
@@ -111,6 +116,8 @@ class StepSettings:
     few: int = 64
     rounds_few: int = 4
     rounds_many: int = 2
+    constrained: ConstrainedSettings = field(default_factory=ConstrainedSettings)
+    clipped: int = 384
     look: int = 32
     tries: int = 24
     nodes_per_try: int = 256

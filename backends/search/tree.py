@@ -15,7 +15,7 @@ from graphprune.backends.relaxation.branching import NodeBound, bound_node
 from graphprune.backends.relaxation.kernels import AscentSettings, Parameters
 from graphprune.backends.relaxation.node_lp import NodeAnswer, relax, solve_node
 from graphprune.backends.relaxation.subproblem import RATE, Subproblem, fix_stable
-from graphprune.backends.relaxation.tighten import constrained
+from graphprune.backends.relaxation.tighten import clipped, constrained
 from graphprune.backends.search.node import Singles, TreeNode, root_of
 from graphprune.backends.search.settings import DEFAULT, TreeSettings
 from graphprune.backends.trace import Path
@@ -248,6 +248,8 @@ class Tree:
         self.nodes += 1
         parameters = node.parameters()
         case = self._refreshed(node, parameters)
+        if case is not None:
+            case = self._clipped(case, parameters)
         if case is None:
             self._note(node, parameters)
             return None
@@ -323,6 +325,18 @@ class Tree:
         if tightened is not None:
             fix_stable(tightened.rows, parameters)
             node.case, node.since_bounds = tightened, 0
+        return tightened
+
+    def _clipped(self, case: Subproblem, parameters: Parameters) -> Subproblem | None:
+        """Return a node's subproblem with bounds clipped by its row's own; None: nothing is left.
+
+        Only the signs that they fix are kept for the children, which clip again.
+        """
+        if case.input_rows is None:
+            return case
+        tightened = clipped(case, parameters)
+        if tightened is not None:
+            fix_stable(tightened.rows, parameters)
         return tightened
 
     def _lp_first(self, parameters: Parameters) -> bool:

@@ -185,7 +185,12 @@ class _NeuronSearch:
         """
         first = _first_tightened(target, self.settings.tightened)
         root, excluded = constrain_root(
-            target, self.resources, self.settings.rounds, first, self.progress
+            target,
+            self.resources,
+            self.settings.rounds,
+            first,
+            self.progress,
+            self.settings.constrained,
         )
         return [] if excluded else [root]
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from graphprune.backends.relaxation.tighten import ConstrainedSettings
 from graphprune.backends.search.settings import EffortLevel, TreeSettings
 
 
@@ -26,6 +27,8 @@ class NeuronSettings:
     tightened, rounds
         So many neurons get output-constrained bounds, layer by layer from the last one down (the
         last one whole), in at most so many rounds.
+    constrained
+        Constants of these bounds: of the layers chosen, all neurons are bounded.
     first_attack, attack_growth
         Nodes until an attack starts from their minimisers, and the growth between two attacks.
     starts
@@ -45,6 +48,9 @@ class NeuronSettings:
     cut_share: float = 0.3
     tightened: int = 200
     rounds: int = 4
+    constrained: ConstrainedSettings = field(
+        default_factory=lambda: ConstrainedSettings(neurons=1 << 30)
+    )
     first_attack: int = 32
     attack_growth: float = 1.5
     starts: int = 16

@@ -39,6 +39,11 @@ arithmetic, so that only what is computed *from* them counts.
 6.  `root_radius` returns a radius: each Newton step from below is made shorter by 1e-12 and 4 n u,
     more than what the quotient of value and slope (a sum of n terms of one sign) is wrong by.
 
+7.  `clip_neurons` sums products of (c + g a) with the box: n + 3 roundings of |c| |x| + g |a| |x|,
+    paid by ``box.error`` of both, the row's once at the root. Its differences of sums over all
+    inputs before a range need 3 n u g |a| |x| more, also paid by g times that error; the few
+    additions of totals as in 5.
+
 Results that only guide (candidates, the children's estimates, gradients, `evaluate_network`) carry
 no error terms: a child closed by an estimate is bounded by a pass of its own, and points are
 confirmed by the network itself. A NaN closes nothing, as no comparison with it is true.
@@ -69,6 +74,7 @@ from graphprune.backends.relaxation.kernels.branching import (
     standing_of,
     strong_branching,
 )
+from graphprune.backends.relaxation.kernels.clipping import clip_neurons, input_rows
 from graphprune.backends.relaxation.kernels.planes import mix_cuts
 from graphprune.backends.relaxation.kernels.tightening import cut_box, tighten_neurons
 from graphprune.backends.relaxation.kernels.types import (
@@ -80,6 +86,7 @@ from graphprune.backends.relaxation.kernels.types import (
     ChildBounds,
     CondensedRows,
     CuttingPlanes,
+    InputRows,
     LinearRow,
     NetworkRelaxation,
     NormBall,
@@ -101,6 +108,7 @@ __all__ = [
     "ChildBounds",
     "CondensedRows",
     "CuttingPlanes",
+    "InputRows",
     "LinearRow",
     "NetworkRelaxation",
     "NormBall",
@@ -115,8 +123,10 @@ __all__ = [
     "candidates",
     "child_change",
     "climb_from",
+    "clip_neurons",
     "cut_box",
     "evaluate_network",
+    "input_rows",
     "linear_bound",
     "mix_cuts",
     "optimise",

@@ -1,6 +1,7 @@
 """Smaller boxes of inputs and tighter pre-activation bounds."""
 
 import numpy as np
+from numpy.typing import NDArray
 
 from graphprune.backends.relaxation.kernels.ascent import ascend
 from graphprune.backends.relaxation.kernels.ball import ball_cut
@@ -67,20 +68,19 @@ def tighten_neurons(
     relaxation: NetworkRelaxation,
     margin: LinearRow,
     multiplier: float,
-    first: int,
-    last: int,
+    neurons: NDArray[np.int64],
     parameters: Parameters,
     ascent: AscentSettings,
     workspace: Workspace,
 ) -> bool:
-    """Bound neurons first..last-1 anew, in place; False: no point of the region has margin <= 0.
+    """Bound some neurons anew, in place; False: no point of the region has margin <= 0.
 
     With a `multiplier` > 0 the bounds hold for the points with margin <= 0 only (output-constrained
     bounds, Kotha et al. 2023, INVPROP), the multiplier optimised together with the slopes. Bounds
     that pass 0 stop there: the lines of a neuron that is stable by then are exact.
     """
     rows = relaxation.rows
-    for j in range(first, last):
+    for j in neurons:
         for sign in (1.0, -1.0):
             if parameters.phases[j] != 0 or rows.lower[j] >= -TINY or rows.upper[j] <= TINY:
                 continue

@@ -91,6 +91,31 @@ class NetworkRelaxation(NamedTuple):
     box: RegionBox
 
 
+class InputRows(NamedTuple):
+    """Linear bounds of neurons over the inputs: ``values . x + offset`` <= z, then <= -z, of each.
+
+    Attributes
+    ----------
+    neurons
+        (k,) ascending.
+    values
+        (2k, inputs).
+    offset
+        (2k,) with everything that they can be wrong by taken off.
+    error
+        (2k,) the largest error of evaluating a row anywhere in the region's box.
+    first, last
+        (2k,) range of inputs outside which a row is 0.
+    """
+
+    neurons: NDArray[np.int64]
+    values: Floats
+    offset: Floats
+    error: Floats
+    first: NDArray[np.int64]
+    last: NDArray[np.int64]
+
+
 class LinearRow(NamedTuple):
     """row . v + offset over the basis v, known up to `error`."""
 

@@ -17,8 +17,13 @@ from graphprune.backends.relaxation.arrays import (
 )
 from graphprune.backends.relaxation.condensed import bounds_of, condense
 from graphprune.backends.relaxation.kernels import AscentSettings
-from graphprune.backends.relaxation.subproblem import Subproblem
-from graphprune.backends.relaxation.tighten import constrained
+from graphprune.backends.relaxation.subproblem import CondensedRegion, Subproblem
+from graphprune.backends.relaxation.tighten import (
+    ConstrainedSettings,
+    clipped,
+    constrained,
+    with_input_rows,
+)
 from graphprune.bounds import Boxes, pre_activation_bounds
 from graphprune.bounds.certify import margin_rows
 from graphprune.pipeline.verify import samples_in
@@ -91,12 +96,50 @@ def test_a_childs_bound_by_the_change_equals_a_pass_of_its_own(
             assert direct - short <= bound + change <= direct + 1e-9
 
 
-@given(subproblems(radii=st.floats(0.05, 0.4)), seeds)
-def test_constrained_bounds_hold_where_the_margin_is_negative(
+@given(subproblems(radii=st.floats(0.05, 0.5)), seeds)
+def test_strong_branching_takes_what_bounding_all_children_would(
     floor: Floor, case: Subproblem, seed: int
 ) -> None:
+    """Children that are not bounded could not have been the best ones."""
+    parameters = some_parameters(case, np.random.default_rng(seed))
+    workspace = kernels.workspace_for(case.rows)
+    found = kernels.optimise(
+        case.relaxation, case.specification, 0.0, parameters, AscentSettings(3, 0.3, 0.0), workspace
+    )
+    delta = np.zeros(len(workspace.coefficients))
+    standing = kernels.standing_of(case.relaxation, workspace)
+
+    def score(neuron: int) -> float:
+        changes = [
+            kernels.child_change(
+                case.relaxation, parameters, workspace, neuron, phase, delta, standing
+            )
+            for phase in (1, -1)
+        ]
+        return sum(min(found.value + change, 0.0) for change in changes)
+
+    split = kernels.strong_branching(
+        case.relaxation, parameters, workspace, found.value, 0.0, case.neurons
+    )
+    every = kernels.candidates(case.rows, parameters.phases, workspace, case.neurons)
+    assert (split.neuron < 0) == (len(every) == 0)
+    if len(every) and case.box.ball is None:
+        floor.checked(1, least=20)
+        assert score(split.neuron) >= max(score(int(j)) for j in every) - 1e-9
+
+
+@given(subproblems(radii=st.floats(0.05, 0.4)), seeds, st.sampled_from([2, 128]))
+def test_constrained_bounds_hold_where_the_margin_is_negative(
+    floor: Floor, case: Subproblem, seed: int, neurons: int
+) -> None:
     case = case.optimised()
-    tightened = constrained(case, case.parameters, Resources())
+    settings = ConstrainedSettings(neurons=neurons)
+    tightened = constrained(case, case.parameters, Resources(), settings=settings)
+    if tightened is not None:
+        changed = (tightened.rows.lower > case.rows.lower) | (
+            tightened.rows.upper < case.rows.upper
+        )
+        assert np.count_nonzero(changed) <= neurons
     for x in samples_in(case.ball, 60, seed):
         v = basis_at(case, x)
         if value_at(case, v) <= 0:
@@ -108,6 +151,52 @@ def test_constrained_bounds_hold_where_the_margin_is_negative(
                 goal = neuron_row(case.rows, j, 1.0)
                 z = goal.row @ v + goal.offset
                 assert tightened.rows.lower[j] - 1e-9 <= z <= tightened.rows.upper[j] + 1e-9
+
+
+@given(subproblems(radii=st.floats(0.05, 0.4)), seeds, st.sampled_from([2, 128]))
+def test_clipped_bounds_hold_where_the_margin_is_negative_and_the_phases_are_these(
+    floor: Floor, case: Subproblem, seed: int, neurons: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    case = with_input_rows(case.optimised(), neurons)
+    points = [basis_at(case, x) for x in samples_in(case.ball, 60, seed)]
+    adversarial = [v for v in points if value_at(case, v) <= 0]
+    if not adversarial:
+        return
+    # Some neurons are split as they are at one of these points.
+    split = rng.random(case.neurons) < 0.3
+    active = adversarial[0][case.inputs :] > 0
+    parameters = copied(case.parameters)
+    parameters.phases[split] = np.where(active, 1, -1)[split]
+    parameters.slopes[split] = rng.exponential(1, case.neurons)[split]
+    tightened = clipped(case, parameters)
+    for v in adversarial:
+        if np.any(split & ((v[case.inputs :] > 0) != active)):
+            continue
+        floor.checked(1, least=100)
+        assert tightened is not None
+        x = v[: case.inputs]
+        assert np.all((x >= tightened.box.lower) & (x <= tightened.box.upper))
+        for j in range(case.neurons):
+            goal = neuron_row(case.rows, j, 1.0)
+            z = goal.row @ v + goal.offset
+            assert tightened.rows.lower[j] - 1e-9 <= z <= tightened.rows.upper[j] + 1e-9
+
+
+def test_clipping_tightens_what_the_margin_all_but_excludes(
+    mnist_a: gp.Network, images: list[gp.Anchor]
+) -> None:
+    """On a ball where the margin is hardly negative."""
+    ball = images[0].ball(0.031, gp.Domain())
+    bounds = bounds_of(pre_activation_bounds(mnist_a, Boxes.of(ball)))
+    region = CondensedRegion.of(mnist_a, ball, bounds)
+    targets = [
+        Subproblem.of(region, row).optimised() for row in margin_rows(mnist_a, images[0].label)
+    ]
+    case = max((t for t in targets if t.bound <= 0), key=lambda t: t.bound)
+    tightened = clipped(with_input_rows(case, 1000), case.parameters)
+    assert tightened is not None
+    assert tightened.width < 0.9 * case.width
 
 
 @given(subproblems(), seeds, st.integers(0, 30))
