@@ -11,6 +11,8 @@ a bound there takes a few sums over the inputs, a hundredth of an ascent (`tight
 a row is 0 outside a range of inputs, sums over the rest are the same for all neurons.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 
 from graphprune.backends.relaxation.kernels.backward import dot, linear_bound
@@ -23,6 +25,7 @@ from graphprune.backends.relaxation.kernels.types import (
     LinearRow,
     NetworkRelaxation,
     Parameters,
+    RegionBox,
     Specification,
     Workspace,
 )
@@ -99,6 +102,88 @@ def input_rows(
         rows.first[q], rows.last[q] = min(first, last), last
 
 
+class InputConstraint(NamedTuple):
+    """A row's linear bound over the inputs, at most 0 at the points of interest.
+
+    Attributes
+    ----------
+    row, constant
+        The bound.
+    least
+        (inputs + 1,) the row's least value over the inputs before each one.
+    point
+        Where the least value is taken.
+    error
+        The largest error of differences of `least`.
+    """
+
+    row: Floats
+    constant: float
+    least: Floats
+    point: Floats
+    error: float
+
+
+@kernel_part
+def constraint_over(row: Floats, constant: float, box: RegionBox) -> InputConstraint:
+    """Return a linear bound with its least value over a box."""
+    n = len(box.lower)
+    least, point, error = np.zeros(n + 1), np.empty(n), 0.0
+    for i in range(n):
+        point[i] = box.lower[i] if row[i] > 0.0 else box.upper[i]
+        least[i + 1] = least[i] + row[i] * point[i]
+        error += abs(row[i]) * box.error[i]
+    return InputConstraint(row, constant, least, point, error)
+
+
+@kernel_part
+def clipped_bound(
+    rows: InputRows,
+    q: int,
+    constraint: InputConstraint,
+    needed: float,
+    box: RegionBox,
+    terms: Floats,
+) -> float:
+    """Bound row q under a constraint; -inf where the bound seems to be no higher than needed."""
+    a, constant, least, point, error = constraint
+    n = len(point)
+    # Slices of one length: loops over them become vector instructions.
+    first, last = rows.first[q], rows.last[q]
+    c, part = rows.values[q, first:last], a[first:last]
+    lower, upper = box.lower[first:last], box.upper[first:last]
+    outside = constant + least[first] + (least[n] - least[last])
+    needed -= rows.offset[q]
+    # Tangents of the dual at multipliers on both sides of the best one, at 0 and infinity first; it
+    # is nowhere above where they meet.
+    left, slope = dual_at(c, part, 0.0, lower, upper)
+    slope += outside
+    right, other = dot(c, point[first:last]), constant + least[n]
+    best, multiplier = left, 0.0
+    for _ in range(LOOKS):
+        at = (left - right) / (other - slope)
+        if not (at > 0.0 and at < FAR and left + slope * at > max(needed, best)):
+            break
+        found, turn = dual_at(c, part, at, lower, upper)
+        found, turn = found + at * outside, turn + outside
+        if found > best:
+            best, multiplier = found, at
+        if turn > 0.0:
+            left, slope = found - turn * at, turn
+        else:
+            right, other = found - turn * at, turn
+    if not best > needed:
+        return -np.inf
+    value = least_at(c, part, multiplier, lower, upper, terms)
+    wrong = rows.error[q] + multiplier * error
+    wrong += 1e-13 * (
+        multiplier * (abs(constant) + abs(least[first]) + abs(least[n]) + abs(least[last]))
+        + abs(rows.offset[q]) + abs(value)
+    )  # fmt: skip
+    bound: float = value + multiplier * outside + rows.offset[q] - wrong
+    return bound
+
+
 @kernel
 def clip_neurons(
     relaxation: NetworkRelaxation,
@@ -122,15 +207,8 @@ def clip_neurons(
         return False
     a = workspace.coefficients
     cut_in(a, constant, box, box.ball, box.lower, box.upper)
-    # The margin's least value over the inputs before each one, where it is taken, and what
-    # differences of these can be wrong by.
-    least, point, error = np.zeros(n + 1), np.empty(n), 0.0
+    constraint = constraint_over(a, constant, box)
     terms = np.empty(n)
-    for i in range(n):
-        point[i] = box.lower[i] if a[i] > 0.0 else box.upper[i]
-        least[i + 1] = least[i] + a[i] * point[i]
-        error += abs(a[i]) * box.error[i]
-    below = constant + least[n]
     for q in range(len(rows.offset)):
         j = rows.neurons[q // 2]
         low, high = own.lower[j], own.upper[j]
@@ -139,39 +217,8 @@ def clip_neurons(
         width = high - low
         if abs(a[n + j]) * -low * high < LIGHT * width * -value:
             continue
-        # Slices of one length: loops over them become vector instructions.
-        first, last = rows.first[q], rows.last[q]
-        c, part = rows.values[q, first:last], a[first:last]
-        lower, upper = box.lower[first:last], box.upper[first:last]
-        outside = constant + least[first] + (least[n] - least[last])
-        needed = (low if q % 2 == 0 else -high) + GAIN * width - rows.offset[q]
-        # Tangents of the dual at multipliers on both sides of the best one, at 0 and infinity
-        # first; it is nowhere above where they meet.
-        left, slope = dual_at(c, part, 0.0, lower, upper)
-        slope += outside
-        right, other = dot(c, point[first:last]), below
-        best, multiplier = left, 0.0
-        for _ in range(LOOKS):
-            at = (left - right) / (other - slope)
-            if not (at > 0.0 and at < FAR and left + slope * at > max(needed, best)):
-                break
-            found, turn = dual_at(c, part, at, lower, upper)
-            found, turn = found + at * outside, turn + outside
-            if found > best:
-                best, multiplier = found, at
-            if turn > 0.0:
-                left, slope = found - turn * at, turn
-            else:
-                right, other = found - turn * at, turn
-        if not best > needed:
-            continue
-        bound = least_at(c, part, multiplier, lower, upper, terms)
-        wrong = rows.error[q] + multiplier * error
-        wrong += 1e-13 * (
-            multiplier * (abs(constant) + abs(least[first]) + abs(least[n]) + abs(least[last]))
-            + abs(rows.offset[q]) + abs(bound)
-        )  # fmt: skip
-        bound += multiplier * outside + rows.offset[q] - wrong
+        needed = (low if q % 2 == 0 else -high) + GAIN * width
+        bound = clipped_bound(rows, q, constraint, needed, box, terms)
         if q % 2 == 0:
             if bound > high:
                 return False
