@@ -99,20 +99,19 @@ class BranchAndBound:
 
     def run(self, interval: DistanceInterval, resources: Resources) -> None:
         """Run the search that knows the network."""
-        linear = interval.problem.network.piecewise_linear
-        if linear and not _by_halving(interval):
+        if _by_halving(interval):
+            from graphprune.backends.boxes import BoxSearch
+
+            _say_of_jumps(interval.problem.network)
+            BoxSearch().run(interval, resources)
+        elif interval.problem.network.piecewise_linear:
             from graphprune.backends.search import Search
 
             Search().run(interval, resources)
-            return
-        from graphprune.backends.boxes import BoxSearch, few_inputs
-
-        _say_of_jumps(interval.problem.network)
-        if linear or few_inputs(interval.problem.query):
-            BoxSearch().run(interval, resources)
         else:
             from graphprune.backends.ranges import RangeSearch
 
+            _say_of_jumps(interval.problem.network)
             RangeSearch().run(interval, resources)
 
 

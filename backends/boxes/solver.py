@@ -54,9 +54,9 @@ def few_inputs(query: Query) -> bool:
 
 
 def by_halving(query: Query) -> bool:
-    """True where the search is one of boxes of the input, whatever the network's functions."""
+    """True where the search is one of boxes of the input."""
     if not query.network.piecewise_linear:
-        return True
+        return few_inputs(query)
     entry = query.network.source.entry
     return entry is not None and entry.front.mixes and _changing(query) <= FEWER
 

@@ -25,7 +25,7 @@ from graphprune.backends.trace import Trace
 from graphprune.bounds.certify import Certificate, certified_margins, certified_radius
 from graphprune.bounds.warm import warm_bounds
 from graphprune.errors import GraphpruneError, check_options
-from graphprune.evaluate.warm import warm_search
+from graphprune.evaluate.warm import warm_ranges, warm_search
 from graphprune.ir import Network, Query
 from graphprune.ir.query import Target, classes_of, classes_text
 from graphprune.notebook import shown
@@ -338,7 +338,12 @@ def exact_distance(
     settings = settings or DistanceSettings()
     settings.require(query)
     start = monotonic()
-    warm_search(resources.progress, query.norm)
+    if by_halving(query):
+        warm_bounds("crown", resources.progress, query.norm)
+    elif query.network.piecewise_linear:
+        warm_search(resources.progress, query.norm)
+    else:
+        warm_ranges(resources.progress, query.norm)
     if settings.solver == "scip":
         warm_bounds("alpha-crown", resources.progress, query.norm)
     seconds, start = monotonic() - start, monotonic()
@@ -449,7 +454,7 @@ def _first(interval: DistanceInterval, resources: Resources, settings: DistanceS
 
     if settings.certificate is not None:
         interval.raise_lower(settings.certificate.radius, certified=True)
-    if settings.solver == "scip" or by_halving(query):
+    if settings.solver == "scip" or not query.network.piecewise_linear or by_halving(query):
         take("standard")
         return prove()
     if not fits:

@@ -12,6 +12,7 @@ from time import monotonic
 import numpy as np
 
 from graphprune.backends.protocol import DistanceInterval, DistanceProblem
+from graphprune.backends.ranges import RangeRelaxation, RangeTree
 from graphprune.backends.relaxation.condensed import bounds_of
 from graphprune.backends.relaxation.node_lp import solve_node
 from graphprune.backends.relaxation.subproblem import CondensedRegion, Subproblem
@@ -50,6 +51,7 @@ def warm_up(progress: Progress = quiet) -> None:
     """Compile the kernels of all metrics and norms, or read them from disk; once per process."""
     for each in NORMS.values():
         warm_for(("rob", "bnd"), "alpha-crown", progress, each)
+        warm_ranges(progress, each)
 
 
 def warm_search(progress: Progress = quiet, norm: Norm = LINF) -> None:
@@ -57,6 +59,23 @@ def warm_search(progress: Progress = quiet, norm: Norm = LINF) -> None:
     warm_bounds("crown", progress, norm)
     with told_of_compiling(progress):
         _search(norm)
+
+
+def warm_ranges(progress: Progress = quiet, norm: Norm = LINF) -> None:
+    """Compile what exact distances of networks with other functions than ReLU need."""
+    warm_bounds("alpha-crown", progress, norm)
+    with told_of_compiling(progress):
+        _ranges(norm)
+
+
+@cache
+def _ranges(norm: Norm) -> None:
+    network, anchor = tiny()
+    ball = anchor.ball(RADIUS, Domain(), norm)
+    layers = pre_activation_bounds(network, Boxes.of(ball))
+    rows = margin_rows(network, 0)
+    relaxation = RangeRelaxation(network, ball, layers, RADIUS)
+    RangeTree(relaxation, rows, np.zeros(len(rows)), Resources()).add_roots([0])
 
 
 @cache
