@@ -1,21 +1,26 @@
 """Attacks side by side: mean distance, seconds, failures; ours and those of other libraries.
 
-    python benchmarks/attacks.py [--model NAME]... [--anchors N] [--only TEXT]... [--norm NORM]
-        [--images FILE [--labels FILE]] [--skip N]
+    python -m benchmarks.attacks [--model NAME]... [--anchors N] [--only TEXT]... [--norm NORM]
+        [--images FILE [--labels FILE]] [--skip N] [--cifar DIR]
+
+A model is a name of `models/` or a file. ``--cifar`` adds the CIFAR networks of a folder as
+:mod:`benchmarks.wide` finds them, at the centres of their properties and without a domain (peers
+get [-10, 10]).
 
 Peers (foolbox, torchattacks, AutoAttack as pyautoattack, a PGD bisection in torch) run on a copy
 of the model in PyTorch and are left out, with a message, when their library is not installed. One
 thread; seconds are processor time for all anchors; every point of every attack is judged by the
-file's own model in ONNX Runtime, and a point that is not adversarial there, or outside [0, 1], is
-a failure. The ratios are to `PGD bisection` (seconds) and to the best of all peers image by image
-(distance).
+file's own model in ONNX Runtime, and a point that is not adversarial there, or outside the domain,
+is a failure. The ratios are to `PGD bisection` (seconds) and to the best of all peers image by
+image (distance).
 """
 
 import argparse
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from importlib import import_module
+from itertools import groupby
 from pathlib import Path
 from time import process_time
 from typing import Any
@@ -26,21 +31,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 import graphprune as gp
+from benchmarks.wide import NOWHERE, cifar_tasks
 from graphprune.region import norm_of
+from graphprune.region.anchor import PREDICTED
 from graphprune.runtime.original import run_original
 
 MODELS = Path(__file__).parent.parent / "models"
 Array = NDArray[Any]
 Attack = Callable[[Array, Array], Array]
 NORMS = {"linf": np.inf, "l2": 2, "l1": 1}
+# Where peers look that need a domain, where there is none.
+WIDE = (-10.0, 10.0)
 
 
 def torch_model(path: Path) -> Any:
-    """A PyTorch copy of a sequential Conv, Gemm, Relu, Flatten model."""
+    """A PyTorch copy: by onnx2torch where it is installed, else of a sequential Conv, Gemm, Relu,
+    Flatten model."""
     import onnx
     from onnx import numpy_helper
 
     torch: Any = import_module("torch")
+    try:
+        found = import_module("onnx2torch").convert(onnx.load(path)).eval()
+        return found.requires_grad_(False)
+    except ImportError:
+        pass
     nn = torch.nn
 
     graph = onnx.load(path).graph
@@ -74,7 +89,13 @@ def torch_model(path: Path) -> Any:
 
 
 def pgd_bisection(
-    model: Any, norm: str, *, radii: int = 12, steps: int = 40, starts: int = 5
+    model: Any,
+    norm: str,
+    ends: tuple[float, float],
+    *,
+    radii: int = 12,
+    steps: int = 40,
+    starts: int = 5,
 ) -> Attack:
     """Bisection over the radius, PGD on the margin of the best other class inside it."""
     torch: Any = import_module("torch")
@@ -91,7 +112,7 @@ def pgd_bisection(
             box = radius.reshape(shape)
             for _ in range(starts):
                 noise = 2 * torch.rand(x.shape, generator=generator) - 1
-                point = (inputs + box * noise).clamp(0, 1)
+                point = (inputs + box * noise).clamp(*ends)
                 for _ in range(steps):
                     point.requires_grad_(True)
                     logits = model(point)
@@ -101,7 +122,7 @@ def pgd_bisection(
                     best[found], broken = point.detach()[found], broken | found
                     gradient = torch.autograd.grad((mine - other).sum(), point)[0]
                     point = point.detach() - box / 10 * gradient.sign()
-                    point = torch.min(torch.max(point, inputs - box), inputs + box).clamp(0, 1)
+                    point = torch.min(torch.max(point, inputs - box), inputs + box).clamp(*ends)
             high, low = torch.where(broken, radius, high), torch.where(broken, low, radius)
         return np.asarray(best.numpy())
 
@@ -110,7 +131,7 @@ def pgd_bisection(
     return run
 
 
-def foolbox(model: Any, norm: str, name: str, **options: Any) -> Attack:
+def foolbox(model: Any, norm: str, ends: tuple[float, float], name: str, **options: Any) -> Attack:
     fb: Any = import_module("foolbox")
     torch: Any = import_module("torch")
 
@@ -119,7 +140,7 @@ def foolbox(model: Any, norm: str, name: str, **options: Any) -> Attack:
     if not known:
         raise ImportError(f"foolbox has no {name} for {norm}")
     attack = known[0]
-    wrapped = fb.PyTorchModel(model, bounds=(0, 1), device="cpu")
+    wrapped = fb.PyTorchModel(model, bounds=ends, device="cpu")
 
     def run(x: Array, y: Array) -> Array:
         inputs, labels = torch.from_numpy(x), torch.from_numpy(y)
@@ -129,10 +150,12 @@ def foolbox(model: Any, norm: str, name: str, **options: Any) -> Attack:
     return run
 
 
-def fab(model: Any, norm: str) -> Attack:
+def fab(model: Any, norm: str, ends: tuple[float, float]) -> Attack:
     """FAB-T by torchattacks, or in l1, where that fails, by AutoAttack."""
     torch: Any = import_module("torch")
     attack: Any
+    if ends == WIDE:
+        raise ImportError("it knows no domain but [0, 1]")
     # Points farther than eps are given up: one that holds the unit cube.
     if norm == "l1":
         autoattack: Any = import_module("pyautoattack.fab_pt")
@@ -154,10 +177,10 @@ def fab(model: Any, norm: str) -> Attack:
     return run
 
 
-def ours(network: gp.Network, norm: Any, effort: Any) -> Attack:
+def ours(network: gp.Network, norm: Any, domain: gp.Domain, effort: Any) -> Attack:
     def run(x: Array, y: Array) -> Array:
         found = [
-            gp.attack(network, gp.Anchor(p, int(label), i), norm=norm, effort=effort)
+            gp.attack(network, gp.Anchor(p, int(label), i), norm=norm, effort=effort, domain=domain)
             for i, (p, label) in enumerate(zip(x, y, strict=True))
         ]
         points = [
@@ -170,10 +193,11 @@ def ours(network: gp.Network, norm: Any, effort: Any) -> Attack:
 
 
 def attacks(
-    path: Path, network: gp.Network, norm: str
+    path: Path, network: gp.Network, norm: str, domain: gp.Domain
 ) -> Iterator[tuple[str, bool, Callable[[], Attack]]]:
     """(name, whether it is a peer, how to make it)."""
     model: list[Any] = []
+    ends = (0.0, 1.0) if domain.bounded else WIDE
 
     def torch_copy() -> Any:
         torch: Any = import_module("torch")
@@ -183,18 +207,22 @@ def attacks(
         model[:] = model or [torch_model(path)]
         return model[0]
 
-    yield "PGD bisection 12x40x5", True, lambda: pgd_bisection(torch_copy(), norm)
-    yield "foolbox FMN 1000", True, lambda: foolbox(torch_copy(), norm, "FMNAttack", steps=1000)
-    yield "foolbox FMN 200", True, lambda: foolbox(torch_copy(), norm, "FMNAttack", steps=200)
-    yield "foolbox DeepFool", True, lambda: foolbox(torch_copy(), norm, "DeepFoolAttack")
+    yield "PGD bisection 12x40x5", True, lambda: pgd_bisection(torch_copy(), norm, ends)
+    yield (
+        "foolbox FMN 1000",
+        True,
+        lambda: foolbox(torch_copy(), norm, ends, "FMNAttack", steps=1000),
+    )
+    yield "foolbox FMN 200", True, lambda: foolbox(torch_copy(), norm, ends, "FMNAttack", steps=200)
+    yield "foolbox DeepFool", True, lambda: foolbox(torch_copy(), norm, ends, "DeepFoolAttack")
     yield (
         "foolbox Brendel-Bethge", True,
-        lambda: foolbox(torch_copy(), norm, "BrendelBethgeAttack", steps=1000),
+        lambda: foolbox(torch_copy(), norm, ends, "BrendelBethgeAttack", steps=1000),
     )  # fmt: skip
     library = "AutoAttack" if norm == "l1" else "torchattacks"
-    yield f"{library} FAB-T", True, lambda: fab(torch_copy(), norm)
+    yield f"{library} FAB-T", True, lambda: fab(torch_copy(), norm, ends)
     for effort in ("fast", "standard", "thorough"):
-        yield f"graphprune {effort}", False, partial(ours, network, norm, effort)
+        yield f"graphprune {effort}", False, partial(ours, network, norm, domain, effort)
 
 
 def main() -> None:
@@ -208,25 +236,41 @@ def main() -> None:
     parser.add_argument("--labels", help="of an IDX file of images")
     parser.add_argument("--only", action="append", help="attacks whose name contains this")
     parser.add_argument("--norm", choices=list(NORMS), default="linf")
+    parser.add_argument("--cifar", type=Path, help="a folder with vnncomp and vnncomp2")
     options = parser.parse_args()
-    for name in options.model or ("mnist-a", "mnist-c-robust", "mnist-c"):
-        measure(name, options)
+    default = () if options.cifar else ("mnist-a", "mnist-c-robust", "mnist-c")
+    for name in options.model or default:
+        path = MODELS / f"{name}.onnx" if not name.endswith(".onnx") else Path(name)
+        network = gp.load(path)
+        anchors = gp.load_anchors(options.images, network, labels=options.labels)[options.skip :]
+        measure(path, network, anchors, gp.Domain(), options)
+    if options.cifar:
+        tasks = cifar_tasks(options.cifar, lambda _: True, options.skip + options.anchors, 0.0)
+        for path, found in groupby(tasks, lambda task: task.network):
+            network = gp.load(path)
+            anchors = [task.anchor(network) for task in found][options.skip :]
+            measure(path, network, anchors, NOWHERE, options)
 
 
-def measure(name: str, options: argparse.Namespace) -> None:
+def measure(
+    path: Path,
+    network: gp.Network,
+    anchors: Sequence[gp.Anchor],
+    domain: gp.Domain,
+    options: argparse.Namespace,
+) -> None:
     """One table."""
-    path = MODELS / f"{name}.onnx"
-    network = gp.load(path)
-    anchors = gp.load_anchors(options.images, network, labels=options.labels)[options.skip :]
     x = np.stack([a.x for a in anchors]).astype(np.float32)
-    y = np.array([a.label for a in anchors])
-    right = np.flatnonzero(run_original(network, x).argmax(axis=1) == y)[: options.anchors]
+    said = run_original(network, x).argmax(axis=1)
+    labels = np.array([a.label for a in anchors])
+    y = np.where(labels == PREDICTED, said, labels)
+    right = np.flatnonzero(said == y)[: options.anchors]
     x, y = x[right], y[right]
 
     distances: dict[str, Array] = {}
     seconds: dict[str, float] = {}
     peers: list[str] = []
-    for label, peer, make in attacks(path, network, options.norm):
+    for label, peer, make in attacks(path, network, options.norm, domain):
         if options.only and not any(part in label for part in options.only):
             continue
         try:
@@ -241,14 +285,13 @@ def measure(name: str, options: argparse.Namespace) -> None:
         logits = run_original(network, points.astype(np.float32))
         own = logits[np.arange(len(y)), y]
         logits[np.arange(len(y)), y] = -np.inf
-        good = (logits.max(axis=1) >= own) & np.all(
-            (points >= 0) & (points <= 1), axis=tuple(range(1, points.ndim))
-        )
+        inside = np.array([domain.contains(point) for point in points])
+        good = (logits.max(axis=1) >= own) & inside
         away = norm_of(options.norm).lengths(points.astype(np.float64) - x)
         distances[label] = np.where(good, away, np.inf)
         if peer:
             peers.append(label)
-    report(name, options.norm, distances, seconds, peers)
+    report(path.stem, options.norm, distances, seconds, peers)
 
 
 def report(

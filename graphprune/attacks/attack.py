@@ -40,7 +40,7 @@ Floats = NDArray[np.float64]
 Effort = Literal["fast", "standard", "thorough"]
 AttackMethod = Literal["descent", "pgd"]
 
-# Targets of one batch: of many classes, those with the largest logits at the anchor.
+# Targets of one batch: of many classes, those that a first step says are nearest.
 TARGETS = 12
 # Steps of one minimum-norm descent.
 ITERATIONS = 16
@@ -48,6 +48,8 @@ ITERATIONS = 16
 AFAR = 48
 # Where a point is sought between an end and what the polish made of it.
 BACK = np.array([0.0, 0.5, 0.9, 0.99, 0.999, 0.9999])
+# The share of the distance that a round gains at least where another one follows.
+GAIN = 0.01
 # Linearisations that a candidate gets to show what it is worth, and then as the best.
 TRIAL, FINISH = 1, 2
 
@@ -75,8 +77,28 @@ class Round:
     keep: int
 
 
-_STANDARD = (Round(2, 8, 5.0, 1), Round(1, 24, 8.0, 1))
-_MORE = (
+@dataclass(frozen=True)
+class Stage:
+    """Rounds, and those that go on where the last one still gained.
+
+    Attributes
+    ----------
+    rounds
+        All of these.
+    more
+        Each of these, until one gains less than `GAIN`.
+    """
+
+    rounds: Sequence[Round]
+    more: Sequence[Round] = ()
+
+
+# All targets first: descents from the anchor often miss the nearest class, or its region.
+_STANDARD = Stage(
+    (Round(TARGETS, 2, 5.0, 1), Round(2, 12, 8.0, 1)),
+    2 * (Round(1, 16, 5.0, 1), Round(2, 12, 8.0, 1)),
+)
+_MORE = Stage((
     Round(1, 16, 8.0, 8),
     Round(4, 8, 5.0, 8),
     Round(1, 16, 3.0, 8),
@@ -84,10 +106,10 @@ _MORE = (
     Round(1, 32, 5.0, 12),
     Round(2, 16, 8.0, 12),
     Round(1, 8, 1.0, 4),
-)
+))  # fmt: skip
 # Stages of rounds; the best point is polished to the end after each, so that what a stage finds is
 # never farther than what the effort below it does.
-STAGES: dict[Effort, Sequence[Sequence[Round]]] = {
+STAGES: dict[Effort, Sequence[Stage]] = {
     "fast": (),
     "standard": (_STANDARD,),
     "thorough": (_STANDARD, _MORE),
@@ -264,11 +286,21 @@ class _Search:
         if not np.all(np.isfinite(logits)):
             raise GraphpruneError("the network's logits at the anchor are not finite")
         order = np.argsort(-logits[problem.targets], kind="stable")
-        self.targets = problem.targets[order[:TARGETS]]
+        self.targets = self._nearest(problem.targets[order])
         self.reached = dict.fromkeys(self.targets.tolist(), np.inf)
 
     def in_time(self) -> bool:
         return not self.resources.over
+
+    def _nearest(self, targets: Indices) -> Indices:
+        """As many targets as a batch has room for; of more those nearest to the linear model.
+
+        A large logit may have a flat difference, and a small one a steep one.
+        """
+        if len(targets) <= TARGETS or not self.in_time():
+            return targets[:TARGETS]
+        sizes = attack_descent.first_lengths(self.problem, targets, self.resources.deadline)
+        return targets[np.argsort(sizes, kind="stable")[:TARGETS]]
 
     @property
     def distance(self) -> float:
@@ -286,7 +318,7 @@ class _Search:
         self.offer(confirm(query, query.anchor.x[None]))
         return self.best is not None
 
-    def descend(self, stages: Sequence[Sequence[Round]], rng: np.random.Generator) -> None:
+    def descend(self, stages: Sequence[Stage], rng: np.random.Generator) -> None:
         """Descents from the anchor, then the stages."""
         self._descents(np.zeros((len(self.targets), self.problem.start.size)), self.targets)
         if self.best is None and self.in_time():
@@ -294,7 +326,14 @@ class _Search:
         if self.best is None and self.in_time():
             self._from_pgd()
         for stage in stages:
-            for round_ in stage:
+            before = self.distance
+            for round_ in stage.rounds:
+                before = self.distance
+                self._round(round_, rng)
+            for round_ in stage.more:
+                if self.distance > (1.0 - GAIN) * before:
+                    break
+                before = self.distance
                 self._round(round_, rng)
             self._finish()
 

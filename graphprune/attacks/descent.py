@@ -62,6 +62,23 @@ def descend(
     return np.where(shorter[:, None], found, round_steps), np.where(shorter, lengths, sizes)
 
 
+def first_lengths(problem: AttackProblem, targets: Indices, deadline: float) -> Floats:
+    """Lengths (N,) of the shortest steps to where the margins of targets vanish, were they linear
+    as at the anchor; inf for those that time was too short for."""
+    network, norm = problem.network, problem.norm
+    run = compiled(network, ("descent", norm), lambda: step_graphs.descent(network, norm))
+    count, lengths = step_graphs.rows_at_once(network), np.full(len(targets), np.inf)
+    for start in range(0, len(targets), count):
+        if start and monotonic() >= deadline:
+            break
+        part = slice(start, start + count)
+        state = _begin(problem, np.zeros((len(targets[part]), problem.start.size)), targets[part])
+        one = {"trips": np.array(1), "paces": np.ones(1, np.float32)}
+        step = run.resident({**state, **one, **problem.held})[0]
+        lengths[part] = problem.lengths(_wide(step))
+    return lengths
+
+
 def walk(
     problem: AttackProblem, steps: Floats, targets: Indices, iterations: int, deadline: float
 ) -> tuple[Floats, Floats]:
@@ -97,11 +114,7 @@ def _walk(
             state = state | {"step": step, "best": best, "length": length}
         return state
 
-    step = Resident.of(steps.astype(np.float32))
-    far = np.full((len(targets), 1), step_graphs.FAR, np.float32)
-    rows = Resident.of(problem.rows(targets))
-    state = {"step": step, "best": step, "length": Resident.of(far), "rows": rows}
-    state = advance(state, shares[:AHEAD])
+    state = advance(_begin(problem, steps, targets), shares[:AHEAD])
     found, sizes = _ends(problem, state)
     ahead = np.minimum(sizes, problem.lengths(_wide(state["step"]))) <= BEHIND * sizes.min()
     if not ahead.all():
@@ -113,6 +126,14 @@ def _walk(
         state = state | {"best": best, "length": length}
     found[ahead], sizes[ahead] = _ends(problem, state)
     return found, sizes
+
+
+def _begin(problem: AttackProblem, steps: Floats, targets: Indices) -> State:
+    """The state of descents that know nothing yet, at steps (N, n)."""
+    step = Resident.of(steps.astype(np.float32))
+    far = np.full((len(targets), 1), step_graphs.FAR, np.float32)
+    rows = Resident.of(problem.rows(targets))
+    return {"step": step, "best": step, "length": Resident.of(far), "rows": rows}
 
 
 def _ends(problem: AttackProblem, state: State) -> tuple[Floats, Floats]:

@@ -144,6 +144,19 @@ def test_many_classes_are_attacked_through_the_nearest() -> None:
     assert exact * (1 - 1e-5) <= found.distance <= exact * 1.05
 
 
+@pytest.mark.parametrize("norm", NORMS.values())
+def test_a_steep_class_counts_more_than_a_large_logit(norm: Norm) -> None:
+    """Of 40 classes 38 have a larger logit than the nearest one, and hardly depend on the input."""
+    slopes = np.zeros((40, 5))
+    slopes[1:39, 0], slopes[39] = 2.0**-6, 2.0
+    logits = np.linspace(2.0, 1.0, 40)
+    network = gp.from_proto(Perceptron([slopes], [logits]).model())
+    found = gp.attack(network, gp.Anchor(np.zeros(5, np.float32), 0), norm=norm, domain=FREE)
+    assert found.witness is not None
+    assert found.witness.target == 39
+    assert found.distance == pytest.approx(1.0 / norm.dual_length(slopes[39]), rel=1e-2)
+
+
 def test_ctrl_c_gives_what_is_found(mnist_a: gp.Network, images: list[gp.Anchor]) -> None:
     def press(text: str) -> None:
         raise KeyboardInterrupt
