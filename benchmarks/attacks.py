@@ -54,6 +54,8 @@ def torch_model(path: Path) -> Any:
     try:
         found = import_module("onnx2torch").convert(onnx.load(path)).eval()
         return found.requires_grad_(False)
+    except NotImplementedError as error:
+        raise ImportError(f"onnx2torch: {error}") from None
     except ImportError:
         pass
     nn = torch.nn
