@@ -18,7 +18,7 @@ from graphprune.canonical.fold import SHAPES, count, fold, fold_repeated, fold_s
 from graphprune.canonical.heads import Head, SeveralOutputsError, check_axis, choose
 from graphprune.canonical.inputs import Point, point_of, track_parts
 from graphprune.canonical.memory import NUMBER, VALUE, constant_too_large, value_too_large
-from graphprune.canonical.patterns import Jumps, recognise
+from graphprune.canonical.patterns import recognise
 from graphprune.canonical.refusals import folds, reason
 from graphprune.canonical.restore import islands_of
 from graphprune.errors import GraphpruneError, ModelError, UnsupportedError
@@ -157,14 +157,8 @@ class Begun:
     point: Point
 
 
-def begin(file: ModelFile, head: Head, jumps: Jumps | None = None) -> Begun:
-    """Infer shapes and recognise patterns.
-
-    Parameters
-    ----------
-    jumps
-        Told of choices that jump; without it the first one is raised.
-    """
+def begin(file: ModelFile, head: Head) -> Begun:
+    """Infer shapes and recognise patterns."""
     inputs = inputs_of(head.proto.graph)
     if not inputs:
         raise UnsupportedError(
@@ -173,7 +167,7 @@ def begin(file: ModelFile, head: Head, jumps: Jumps | None = None) -> Begun:
     if halves := half_precision(head.proto):
         log.info("%s: %s; computed in wider types", file.label, halves)
     point = point_of(file.label, inputs, head.proto)
-    model = _infer(file, head.proto, point.shapes, jumps)
+    model = _infer(file, head.proto, point.shapes)
     builder = NetworkBuilder(point.name, point.layout.sample)
     context = Context(file.label, builder, point.layout, model.opset_imports)
     track_parts(context, point)
@@ -230,7 +224,6 @@ def _infer(
     file: ModelFile,
     proto: onnx.ModelProto,
     shapes: dict[str, tuple[int, ...]],
-    jumps: Jumps | None,
 ) -> ir.Model:
     """The model with its batch bound and every shape inferred."""
     bound = onnx.ModelProto()
@@ -256,7 +249,7 @@ def _infer(
     model = ir.from_proto(bound)
     if file.path is not None:  # of tensors that were left outside
         ir.external_data.set_base_dir(model.graph, file.path.parent)
-    recognise(model, file.label, jumps)
+    recognise(model)
     model.graph.sort()
     return model
 

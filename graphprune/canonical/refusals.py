@@ -12,13 +12,7 @@ _INTEGER = "integer arithmetic rounds computed values: load the float model it w
 _STATE = (
     "a recurrent layer "
     + _STEPS.format("1024 steps")
-    + "; samples must not have lengths of their own, nor activations jump"
-)
-
-_CHOICE = (
-    "compares computed values: only Max, Min, Softplus and a Where between two lines of the"
-    " compared value that meet are understood, other choices may jump; write it with Relu,"
-    " LeakyRelu, Max or Clip"
+    + "; samples must not have lengths of their own"
 )
 
 _TREES = (
@@ -45,16 +39,10 @@ _RANDOM = "draws random numbers; export the model with eval()"
 
 REASONS: dict[str, str] = {
     **dict.fromkeys(RANDOM, _RANDOM),
-    "Greater": _CHOICE,
-    "GreaterOrEqual": _CHOICE,
-    "Less": _CHOICE,
-    "LessOrEqual": _CHOICE,
-    "Equal": _CHOICE,
     "Loop": f"a loop {_STEPS.format('16384 nodes')}; its trip count must be a"
     " constant above 0, and its condition one that is always true",
     "If": f"chooses between subgraphs: {_CONTROL}",
     "Scan": f"a scan {_STEPS.format('16384 nodes')}",
-    "ThresholdedRelu": f"jumps from 0 to alpha: {_JUMP}; use Relu or LeakyRelu",
     "Hardmax": f"jumps where the maximum changes: {_JUMP}; end the model at its input",
     "ArgMax": f"only as the last layer, where it is cut; here {_JUMP}",
     "QuantizeLinear": _INTEGER,
@@ -74,7 +62,6 @@ REASONS: dict[str, str] = {
     "SVMRegressor": _KERNEL,
     "LinearClassifier": _LINEAR_MODEL,
     "LinearRegressor": _LINEAR_MODEL,
-    "Binarizer": f"jumps at its threshold: {_JUMP}",
 }
 
 REMEDY = "the operator is not supported; docs/operators.md lists what is"

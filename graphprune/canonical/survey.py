@@ -147,12 +147,8 @@ def _heads(file: ModelFile, output: str | None, found: Survey) -> Iterator[Head]
 
 def _begun(file: ModelFile, head: Head, found: Survey, name: str) -> Begun | None:
     """The legalisation; of an input with dynamic axes that of the first sizes that fit."""
-
-    def jumps(error: UnsupportedError, node: ir.Node) -> None:
-        found.refuse(file.label, node, unbound(str(error), name))
-
     try:
-        return begin(file, head, jumps)
+        return begin(file, head)
     except GraphpruneError as error:
         found.say(file.label, error, name)
     inputs = inputs_of(head.proto.graph)
@@ -167,7 +163,7 @@ def _begun(file: ModelFile, head: Head, found: Survey, name: str) -> Begun | Non
                 if axis and length is None:
                     dims[axis].dim_value = size
         try:
-            return begin(file, replace(head, proto=guessed), jumps)
+            return begin(file, replace(head, proto=guessed))
         except GraphpruneError:
             continue
     return None

@@ -34,6 +34,7 @@ from graphprune.functions.sinh import Sinh
 from graphprune.functions.softplus import Softplus
 from graphprune.functions.softsign import Softsign
 from graphprune.functions.sqrt import Sqrt
+from graphprune.functions.step import Step
 from graphprune.functions.tanh import Tanh
 
 __all__ = [
@@ -65,5 +66,6 @@ __all__ = [
     "Softplus",
     "Softsign",
     "Sqrt",
+    "Step",
     "Tanh",
 ]

@@ -228,7 +228,7 @@ def test_double_models_stay_double() -> None:
 
 @pytest.mark.parametrize(
     ("op", "said"),
-    [("ThresholdedRelu", "jumps"), ("Hardmax", "jumps")],
+    [("RandomNormalLike", "random numbers"), ("Hardmax", "jumps")],
 )  # fmt: skip
 def test_unsupported_operators_say_why(op: str, said: str) -> None:
     with pytest.raises(UnsupportedError, match=f"the {op}.*{said}"):

@@ -97,11 +97,12 @@ def test_a_bias_that_is_put_together() -> None:
         recurrent("GRU", "t W R", outputs="_ Y_h"),
         recurrent("GRU", "t W R", linear_before_reset=1),
         recurrent("RNN", activations=["LeakyRelu"], activation_alpha=[0.3]),
+        recurrent("RNN", activations=["ThresholdedRelu"], activation_alpha=[0.2]),
         recurrent("RNN", activations=["Affine"], activation_alpha=[0.3], activation_beta=[0.1]),
     ],
     ids=[
         "peepholes", "input_forget", "no bias", "cells", "clip", "LSTM's activations",
-        "late reset", "GRU without bias", "late reset without bias", "LeakyRelu", "Affine",
+        "late reset", "GRU without bias", "late reset without bias", "LeakyRelu", "ThresholdedRelu", "Affine",
     ],
 )  # fmt: skip
 def test_options(model: onnx.ModelProto) -> None:
@@ -176,11 +177,6 @@ def test_a_sequence_of_unknown_length_is_refused_and_given_one_read() -> None:
     with pytest.raises(UnsupportedError, match="steps"):
         gp.from_proto(model)
     assert gp.from_proto(model, fix_shape={"x": (-1, 5, 2)}).input_shape == (5, 2)
-
-
-def test_an_activation_that_jumps_is_refused() -> None:
-    with pytest.raises(UnsupportedError, match="the RNN Y.*written out"):
-        gp.from_proto(recurrent("RNN", activations=["ThresholdedRelu"]))
 
 
 def subgraph(

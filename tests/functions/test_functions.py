@@ -33,6 +33,7 @@ from graphprune.functions import (
     Softplus,
     Softsign,
     Sqrt,
+    Step,
     Tanh,
 )
 from graphprune.ir import GraphBuilder
@@ -50,7 +51,15 @@ PARTLY: list[ScalarFunction] = [
     Log(), Reciprocal(), Sqrt(), Power(-1.0), Power(-2.0), Power(0.5), Power(1.5), Power(-0.5),
     Power(-3.0),
 ]  # fmt: skip
-JUMPS: list[ScalarFunction] = [Softplus(1.0), Ceil(), Floor(), NearestInteger(), Sign()]
+JUMPS: list[ScalarFunction] = [
+    Softplus(1.0),
+    Ceil(),
+    Floor(),
+    NearestInteger(),
+    Sign(),
+    Step(),
+    Step(1.0),
+]
 CONTINUOUS = [*EVERYWHERE, *PARTLY]
 ALL = [*CONTINUOUS, *JUMPS]
 

@@ -13,7 +13,7 @@ from graphprune.runtime.reference import forward64
 from graphprune.vnnlib import parse_property
 from tests.canonical.models import model_of, node
 
-OPS = ["Sign", "Floor", "Ceil", "Round"]
+OPS = ["Sign", "Floor", "Ceil", "Round", "ThresholdedRelu"]
 
 
 def network_of(op: str) -> gp.Network:

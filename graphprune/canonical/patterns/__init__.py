@@ -6,42 +6,19 @@ say beyond that stands in attributes that begin with ``graphprune.``, which the 
 Read first: ``algebra.py`` (numbers and polynomials in a graph), ``gelu.py``, ``choice.py``.
 """
 
-from collections.abc import Callable
-
 import onnx_ir as ir
 
 from graphprune.canonical.patterns import choice, gate, gelu, softplus
-from graphprune.errors import UnsupportedError
-
-# Told of a choice that jumps, and of its node.
-Jumps = Callable[[UnsupportedError, ir.Node], None]
 
 
-def recognise(model: ir.Model, label: str, jumps: Jumps | None = None) -> None:
-    """Replace written out activations of a graph by the operators they are.
-
-    Parameters
-    ----------
-    jumps
-        Told of choices between two lines that jump; without it the first one is raised.
-
-    Raises
-    ------
-    UnsupportedError
-        A choice between two lines jumps.
-    """
+def recognise(model: ir.Model) -> None:
+    """Replace written out activations of a graph by the operators they are."""
     computed = _computed(model.graph)
     # A chosen Softplus may itself be written out, and stand in a Mish.
-    patterns = (gelu.recognise, softplus.recognise, choice.recognise, gate.recognise)
-    for pattern in patterns:
+    for pattern in (gelu.recognise, softplus.recognise, choice.recognise, gate.recognise):
         for node in tuple(model.graph):
             if node in computed and node.graph is not None and node.domain in ("", "ai.onnx"):
-                try:
-                    pattern(model.graph, node, label)
-                except UnsupportedError as error:
-                    if jumps is None:
-                        raise
-                    jumps(error, node)
+                pattern(model.graph, node)
 
 
 def _computed(graph: ir.Graph) -> set[ir.Node]:

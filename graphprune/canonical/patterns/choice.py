@@ -1,8 +1,9 @@
 """Choices by a comparison, Where(a > b, c, d) or (a > b) * c, that are activations.
 
 The larger or smaller of two values is Max or Min. With a > b standing for x > t, two lines of x
-that meet at t are one hinge; PyTorch's Softplus, x above a threshold, is kept with its jump of
-log(1 + exp(-t)). All other choices jump or are not understood, and are refused.
+are one hinge at t, with a jump where they do not meet; PyTorch's Softplus, x above a threshold, is
+kept where its jump of log(1 + exp(-t)) is below rounding. All other choices are left to the rules,
+as products with a step.
 """
 
 from dataclasses import dataclass
@@ -11,12 +12,11 @@ from math import isclose
 import numpy as np
 import onnx_ir as ir
 
-from graphprune.canonical.context import describe
 from graphprune.canonical.patterns.algebra import line, multiple, roots, scalar, substitute
 from graphprune.canonical.patterns.gelu import OUTER
-from graphprune.errors import UnsupportedError
 
-# A hinge: (place, height there, slope below, slope above). A Softplus: above this, its input.
+# A hinge: (place, height there from below, slope below, slope above, jump at the place, and 1 where
+# the place itself is above the jump). A Softplus: above this, its input.
 HINGE, THRESHOLD = "graphprune.hinge", "graphprune.threshold"
 GREATER, LESS = ("Greater", "GreaterOrEqual"), ("Less", "LessOrEqual")
 # Rounding of the file's constants when lines are computed from them.
@@ -25,20 +25,24 @@ ROUNDING = 1e-14
 
 @dataclass(frozen=True, eq=False)
 class _Choice:
-    """`above` where large > small, `below` elsewhere (None: 0)."""
+    """`above` where large > small, `below` elsewhere (None: 0).
+
+    Unless `strict`, `above` where they are equal too.
+    """
 
     large: ir.Value
     small: ir.Value
     above: ir.Value | None
     below: ir.Value | None
+    strict: bool
 
 
-def recognise(graph: ir.Graph, node: ir.Node, label: str) -> None:
+def recognise(graph: ir.Graph, node: ir.Node) -> None:
     """Replace a choice by the activation it is."""
     choice = _choice(node)
     if choice is None:
         return
-    new = _extreme(choice) or _chosen_softplus(choice, node, label) or _hinge(choice, node, label)
+    new = _extreme(choice) or _chosen_softplus(choice) or _hinge(choice, node)
     if new is not None:
         new.name = node.name
         substitute(graph, node, new)
@@ -68,11 +72,9 @@ def _compared(
     left, right = node.inputs
     if left is None or right is None:
         return None
-    # At the place of the change itself either side may hold: what is accepted is continuous
-    # there, or enclosed with both values.
-    return (
-        _Choice(left, right, yes, no) if node.op_type in GREATER else _Choice(right, left, yes, no)
-    )
+    if node.op_type in LESS:
+        left, right = right, left
+    return _Choice(left, right, yes, no, not node.op_type.endswith("OrEqual"))
 
 
 def _extreme(choice: _Choice) -> ir.Node | None:
@@ -99,7 +101,7 @@ def _roots(choice: _Choice) -> list[ir.Value]:
     return [v for side in (choice.large, choice.small) if scalar(side) is None for v in roots(side)]
 
 
-def _chosen_softplus(choice: _Choice, node: ir.Node, label: str) -> ir.Node | None:
+def _chosen_softplus(choice: _Choice) -> ir.Node | None:
     """Where(k x > t, x, softplus(k x) / k)."""
     for straight, curved, flip in (
         (choice.above, choice.below, False),
@@ -117,7 +119,7 @@ def _chosen_softplus(choice: _Choice, node: ir.Node, label: str) -> ir.Node | No
             jump = float(np.logaddexp(0.0, -threshold))
             # A jump below the rounding of float32 is enclosed; a solver sees no such jump.
             if jump > float(np.spacing(np.float32(threshold))):
-                raise _jumps(node, label, abs(outer) * jump, threshold)
+                continue
             return ir.node("Softplus", [inner], {THRESHOLD: threshold, OUTER: outer})
     return None
 
@@ -136,15 +138,8 @@ def _threshold(
     return None
 
 
-def _jumps(node: ir.Node, label: str, height: float, place: float) -> UnsupportedError:
-    return UnsupportedError(
-        f"{label}: {describe(node)}: jumps by {height:.3g} where its condition changes (at"
-        f" {place:.6g}), so no distance can be computed through it; use Relu, LeakyRelu or Clip"
-    )
-
-
-def _hinge(choice: _Choice, node: ir.Node, label: str) -> ir.Node | None:
-    """Two lines of one value that meet where the comparison changes."""
+def _hinge(choice: _Choice, node: ir.Node) -> ir.Node | None:
+    """Two lines of one value, one on either side of the place where the comparison changes."""
     for root in _roots(choice):
         turn = _turn(choice, root)
         yes = line(choice.above, root)
@@ -154,8 +149,9 @@ def _hinge(choice: _Choice, node: ir.Node, label: str) -> ir.Node | None:
         place, up = turn
         ends = yes[0] + yes[1] * place, no[0] + no[1] * place
         size = sum(abs(offset) + abs(slope * place) for offset, slope in (yes, no))
-        if abs(ends[0] - ends[1]) > ROUNDING * size:
-            raise _jumps(node, label, abs(ends[0] - ends[1]), place)
-        slopes = (no[1], yes[1]) if up else (yes[1], no[1])
-        return ir.node("Where", [root], {HINGE: (place, ends[1], *slopes)})
+        (low, high), slopes = (ends[::-1], (no[1], yes[1])) if up else (ends, (yes[1], no[1]))
+        jump = 0.0 if abs(high - low) <= ROUNDING * size else high - low
+        # At the place itself the condition holds unless it is strict.
+        closed = float(up != choice.strict)
+        return ir.node("Where", [root], {HINGE: (place, low, *slopes, jump, closed)})
     return None

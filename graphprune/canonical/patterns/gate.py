@@ -26,7 +26,7 @@ SATURATED = 20.0
 Found = tuple[str, float, float]
 
 
-def recognise(graph: ir.Graph, node: ir.Node, label: str) -> None:
+def recognise(graph: ir.Graph, node: ir.Node) -> None:
     """Replace a product that is one of these functions."""
     if node.op_type != "Mul":
         return

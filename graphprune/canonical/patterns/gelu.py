@@ -23,7 +23,7 @@ from graphprune.functions.gelu import CUBES, ROOT
 INNER, OUTER, CUBE = "graphprune.inner", "graphprune.outer", "graphprune.cube"
 
 
-def recognise(graph: ir.Graph, node: ir.Node, label: str) -> None:
+def recognise(graph: ir.Graph, node: ir.Node) -> None:
     """Replace the product of an Erf or Tanh that is a Gelu."""
     if node.op_type not in ("Erf", "Tanh"):
         return

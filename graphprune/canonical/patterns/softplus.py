@@ -5,7 +5,7 @@ import onnx_ir as ir
 from graphprune.canonical.patterns.algebra import scalar, substitute
 
 
-def recognise(graph: ir.Graph, node: ir.Node, label: str) -> None:
+def recognise(graph: ir.Graph, node: ir.Node) -> None:
     """Replace log(1 + exp(x))."""
     total = node.inputs[0].producer() if node.op_type == "Log" and node.inputs[0] else None
     if total is None or total.op_type != "Add":

@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 
 from graphprune.canonical.context import Context, Tracked, legalises
 from graphprune.canonical.rules.arithmetic import negate, plus, scale, shift, times, total
+from graphprune.canonical.rules.comparison import step
 from graphprune.operators import Relu
 
 
@@ -50,21 +51,44 @@ def magnitude(context: Context, node: ir.Node, x: Tracked) -> Tracked:
 
 @legalises("Shrink")
 def shrink(context: Context, node: ir.Node) -> Tracked:
-    """relu(x - l) - relu(-x - l), the soft form with bias = lambd = l."""
+    """f(x) - f(-x), f(x) = relu(x - l) and a step of l - bias at l = lambd."""
     bias = context.number(node, "bias", 0.0)
     limit = context.number(node, "lambd", 0.5)
-    if bias != limit or limit < 0:
-        raise context.fail(
-            node, f"jumps by {limit - bias:g} at its limit {limit:g}; only the soft form is"
-            " continuous, with bias = lambd >= 0"
-        )  # fmt: skip
+    if limit < 0:
+        raise context.fail(node, f"its limit is below 0: {limit:g}")
     x = context.computed(node, 0)
     sides = []
     for sign in (1.0, -1.0):
-        beyond = shift(context, node, scale(context, node, x, np.array(sign)), np.array(-limit))
-        positive = context.emit(Relu(), beyond, layout=x.layout)
-        sides.append(scale(context, node, positive, np.array(sign)))
+        turned = scale(context, node, x, np.array(sign))
+        one = _beyond(context, node, turned, limit, limit - bias)
+        sides.append(scale(context, node, one, np.array(sign)))
     return total(context, node, *sides)
+
+
+@legalises("ThresholdedRelu")
+def thresholded(context: Context, node: ir.Node) -> Tracked:
+    """relu(x - a) and a step of a at a = alpha."""
+    limit = context.number(node, "alpha", 1.0)
+    return _beyond(context, node, context.computed(node, 0), limit, limit)
+
+
+def _beyond(
+    context: Context, node: ir.Node, x: Tracked, limit: float, jump: float
+) -> Tracked:  # fmt: skip
+    """relu(x - limit), and `jump` where x > limit."""
+    over = shift(context, node, x, np.array(-limit)) if limit else x
+    positive = context.emit(Relu(), over, layout=over.layout)
+    if not jump:
+        return positive
+    return total(context, node, positive, scale(context, node, step(context, over), np.array(jump)))
+
+
+@legalises("Binarizer", domain="ai.onnx.ml")
+def binarizer(context: Context, node: ir.Node) -> Tracked:
+    """A step of x - threshold."""
+    limit, x = context.number(node, "threshold", 0.0), context.computed(node, 0)
+    over = shift(context, node, x, np.array(-limit)) if limit else x
+    return step(context, over, node=node)
 
 
 def clip_to(

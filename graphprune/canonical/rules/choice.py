@@ -5,17 +5,22 @@ import onnx_ir as ir
 
 from graphprune.canonical.context import Array, Context, Tracked, legalises
 from graphprune.canonical.patterns.choice import HINGE
-from graphprune.canonical.rules.arithmetic import plus, scale, shift, times, total
+from graphprune.canonical.rules.arithmetic import negate, plus, scale, shift, times, total
+from graphprune.canonical.rules.comparison import step
+from graphprune.canonical.rules.products import product
 from graphprune.operators import Relu
 
 
 @legalises("Where")
 def where(context: Context, node: ir.Node) -> Tracked:
-    """m x + (1 - m) y for a constant mask m; Where(x > t, ..., ...) of two lines that meet at t is
-    h + s (x - t) + d relu(x - t), the larger or smaller of two values is Max or Min."""
+    """m x + (1 - m) y for a constant mask m; Where(x > t, ..., ...) of two lines of x is
+    h + s (x - t) + d relu(x - t), and a step where they do not meet; the larger or smaller of two
+    values is Max or Min; y + m (x - y) for a mask m of other comparisons."""
     if HINGE in node.attributes:
         return _hinge(context, node)
-    mask = context.need_constant(node, 0, "condition (a choice by computed values jumps)")
+    mask = context.constant(node, 0)
+    if mask is None:
+        return _chosen(context, node, context.computed(node, 0))
     parts = []
     offset: Array | None = None
     for i, side in ((1, mask.astype(bool)), (2, ~mask.astype(bool))):
@@ -32,8 +37,29 @@ def where(context: Context, node: ir.Node) -> Tracked:
     return x if offset is None else plus(context, node, x, offset)
 
 
+def _chosen(context: Context, node: ir.Node, mask: Tracked) -> Tracked:
+    """y + m (x - y) of a computed mask."""
+    constants = [context.constant(node, i) for i in (1, 2)]
+    if any(c is not None and not np.all(np.isfinite(c.astype(np.float64))) for c in constants):
+        raise context.fail(node, "chooses a number that is not finite")
+    yes, no = (None if c is None else c.astype(np.float64) for c in constants)
+    if yes is not None and no is not None:
+        return plus(context, node, times(context, node, mask, yes - no), no)
+    if no is not None:
+        x = context.computed(node, 1)
+        rise = plus(context, node, x, -no) if np.any(no) else x
+        return plus(context, node, product(context, node, mask, rise), no)
+    y = context.computed(node, 2)
+    minus = negate(context, node, y)
+    if yes is not None:
+        rise = plus(context, node, minus, yes) if np.any(yes) else minus
+    else:
+        rise = total(context, node, context.computed(node, 1), minus)
+    return total(context, node, product(context, node, mask, rise), y)
+
+
 def _hinge(context: Context, node: ir.Node) -> Tracked:
-    place, height, below, above = node.attributes.get_floats(HINGE)
+    place, height, below, above, jump, closed = node.attributes.get_floats(HINGE)
     x = context.computed(node, 0)
     if place:
         x = shift(context, node, x, np.array(-place))
@@ -41,4 +67,7 @@ def _hinge(context: Context, node: ir.Node) -> Tracked:
     out = scale(context, node, positive, np.array(above - below))
     if below:
         out = total(context, node, out, scale(context, node, x, np.array(below)))
+    if jump:
+        risen = scale(context, node, step(context, x, at=closed), np.array(jump))
+        out = total(context, node, out, risen)
     return shift(context, node, out, np.array(height)) if height else out

@@ -18,7 +18,7 @@ STEPS = 1024
 # Parameters that activations take, and their defaults; None: ONNX has none.
 PARAMETERS: dict[str, tuple[float | None, ...]] = {
     "Relu": (), "Tanh": (), "Sigmoid": (), "Softsign": (), "Softplus": (),
-    "LeakyRelu": (0.01,), "Elu": (1.0,), "HardSigmoid": (0.2, 0.5),
+    "LeakyRelu": (0.01,), "ThresholdedRelu": (1.0,), "Elu": (1.0,), "HardSigmoid": (0.2, 0.5),
     "Affine": (None, None), "ScaledTanh": (None, None),
 }  # fmt: skip
 
