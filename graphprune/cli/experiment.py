@@ -25,6 +25,8 @@ Examples:
   graphprune experiment run --out runs/paper --recipe paper --limit 20
 
   graphprune experiment run --out runs/paper --only mnist-c,mnist-d --recipe best --domain none
+
+  graphprune experiment run --out runs/l2 --only mnist-a-stable --norm l2 --radius 4
 """
 PLOT_EXAMPLES = """
 
@@ -56,6 +58,7 @@ class ExperimentOptions:
     radius: float = again(
         Settings, "radius", default=0.5, help="Where d_bnd searches end.", check="finite"
     )
+    norm: str = again(Settings, "norm")
     milp: int = field(default=5, metadata=option("Anchors of the plain MILP.", "--milp", least=0))
     workers: int = again(Settings, "workers")
     new: bool = again(EvaluateOptions, "new")
@@ -87,7 +90,7 @@ def register(app: typer.Typer) -> None:
 def run(options: ExperimentOptions) -> int:
     """Measure; the same command again goes on where it stopped, with more anchors too."""
     from graphprune.evaluate.experiment import PANELS, RECIPES, Experiment
-    from graphprune.region import Domain
+    from graphprune.region import Domain, norm_of
 
     if not Path(options.models).is_dir():
         raise GraphpruneError(
@@ -101,7 +104,7 @@ def run(options: ExperimentOptions) -> int:
         one_of("--only", network, every)
     experiment = Experiment(
         Path(options.out), Path(options.models), options.limit, options.time_limit, options.step,
-        options.radius, options.milp, options.workers, options.new,
+        options.radius, options.milp, options.workers, options.new, norm_of(options.norm),
     )  # fmt: skip
     box = Domain(*parse_domain(options.domain))
     for name in names:

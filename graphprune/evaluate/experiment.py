@@ -27,7 +27,7 @@ from graphprune.evaluate.settings import Metric, Settings, domain_of
 from graphprune.evaluate.store import FILE, Store
 from graphprune.ir import Network
 from graphprune.ir.export import write_bytes
-from graphprune.region import Anchor, Domain
+from graphprune.region import LINF, Anchor, Domain, Norm, norm_of
 
 GAMMAS = (0.5, 0.75, 0.9, 0.95)
 PLAN = "panel.json"
@@ -154,6 +154,8 @@ class Experiment:
         Anchors that the plain MILP is measured on (its time limit is its own).
     new
         Set what a panel has aside, and start again.
+    norm
+        Norm of every distance, of `radius` too.
     """
 
     out: Path
@@ -165,6 +167,7 @@ class Experiment:
     milp: int = 5
     workers: int = 1
     new: bool = False
+    norm: Norm = LINF
 
     def run(
         self, panel: Panel, name: str, domain: Domain, watch: Watch | None = None
@@ -180,7 +183,7 @@ class Experiment:
             metrics=("adv", panel.metric), method=recipe.method,
             attack=recipe.attack, effort=recipe.effort, solver=recipe.solver,
             radius=self.radius if panel.metric == "bnd" else None, time_limit=self.time_limit,
-            estimates=specs, domain=domain, workers=self.workers,
+            estimates=specs, domain=domain, workers=self.workers, norm=self.norm,
         )  # fmt: skip
         folder = self.folder(panel, name, domain)
         plan = {
@@ -188,6 +191,9 @@ class Experiment:
             "recipe": name, "step": self.step,
             "settings": settings.to_json(), "curves": [asdict(c) for c in curves],
         }  # fmt: skip
+        if settings.norm is not LINF:
+            limits = [domain.search_limit(a.x, settings.norm, settings.radius) for a in anchors]
+            plan["limit"] = max(limits)
         # The first anchors are measured with the plain MILP too: a run of its own.
         split = self.milp if panel.metric == "bnd" and recipe.ours else 0
         parts = (
@@ -211,7 +217,12 @@ class Experiment:
                     return
 
     def folder(self, panel: Panel, name: str, domain: Domain) -> Path:
-        return self.out / f"{name}-{domain.option}" / panel.network
+        return self.out / f"{name}-{_measured_in(domain, norm_of(self.norm))}" / panel.network
+
+
+def _measured_in(domain: Domain, norm: Norm) -> str:
+    """The domain as the command line has it, and the norm where it is another than ``linf``."""
+    return domain.option if norm is LINF else f"{domain.option} {norm}"
 
 
 def _require_same(folder: Path, network: Network) -> None:
@@ -232,8 +243,9 @@ def _write_plan(folder: Path, plan: dict[str, Any]) -> None:
 
 def _warm_up(network: Network, anchor: Anchor, settings: Settings) -> None:
     """Have everything imported and compiled before anything is timed."""
-    distance(network, anchor, domain=settings.domain, time_limit=2.0)
-    certify(network, anchor, domain=settings.domain, method=settings.method, time_limit=2.0)
+    same: dict[str, Any] = {"domain": settings.domain, "norm": settings.norm, "time_limit": 2.0}
+    distance(network, anchor, **same)
+    certify(network, anchor, method=settings.method, **same)
 
 
 @dataclass(frozen=True)
@@ -300,7 +312,7 @@ class Measured:
 
     @property
     def domain(self) -> str:
-        """As the command line has it: ``0,1``, or ``none``."""
+        """As the command line has it: ``0,1``, or ``none``; with a norm other than ``linf``."""
         return panel_of(self.plan)["domain"]
 
     def to_json(self) -> dict[str, Any]:
@@ -315,7 +327,9 @@ def panel_of(plan: dict[str, Any]) -> dict[str, str]:
     """The panel of a plan, as every one of its rows names it."""
     return {
         "network": plan["network"], "metric": f"d_{plan['metric']}", "recipe": plan["recipe"],
-        "domain": domain_of(plan["settings"]).option,
+        "domain": _measured_in(
+            domain_of(plan["settings"]), norm_of(plan["settings"].get("norm", LINF))
+        ),
     }  # fmt: skip
 
 
@@ -371,7 +385,7 @@ def summarise(plan: dict[str, Any], records: Sequence[AnchorRecord]) -> Measured
     if not cases:
         return None
     # A search without a stated limit ends at the domain's reach, at most 1 for images.
-    limit = plan["settings"]["radius"] or 1.0
+    limit = plan.get("limit") or plan["settings"]["radius"] or 1.0
     full = mean(c.seconds for c in cases)
     rows: list[dict[str, Any]] = []
     for case in cases:

@@ -21,13 +21,14 @@ from graphprune.evaluate.experiment import (
     Panel,
     families,
     in_order,
+    panel_of,
     pareto,
     read_experiment,
     summarise,
 )
 from graphprune.evaluate.reading import read_record
 from graphprune.evaluate.settings import Metric
-from graphprune.region import Domain
+from graphprune.region import Domain, norm_of
 from tests.conftest import MODELS
 from tests.measurements import measured_on, on_three_domains, plan_of, record_of
 
@@ -197,6 +198,14 @@ def test_a_substitute_certified_everywhere_counts_at_the_search_limit() -> None:
 def test_domains_keep_apart() -> None:
     assert [p.domain for p in in_order(on_three_domains())] == ["-1,1", "0,1", "none"]
     assert measured_on([0.0, None], 0.1).domain == "0,inf"
+
+
+def test_norms_keep_apart(tmp_path: Path) -> None:
+    made = [Experiment(tmp_path, MODELS, norm=norm_of(n)) for n in ("linf", "l2", "l1")]
+    assert len({one.folder(TOY, "best", Domain()) for one in made}) == 3
+    plan = plan_of("best", [0.0, 1.0])
+    plan["settings"] |= {"norm": "l2", "radius": 4.0}
+    assert panel_of(plan)["domain"] == "0,1 l2"
 
 
 def test_anchors_that_changed_their_part_count_once(tmp_path: Path) -> None:
