@@ -1,7 +1,7 @@
 """d_rob: the largest radius that a linear relaxation certifies, by root finding on the margin."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from time import monotonic
@@ -17,8 +17,10 @@ from graphprune.bounds import (
     LayerBounds,
     Method,
     linear_bounds,
+    optimised_bounds,
     pre_activation_bounds,
 )
+from graphprune.bounds.bracket import Bracket
 from graphprune.bounds.lipschitz import lipschitz_radius
 from graphprune.bounds.warm import warm_bounds
 from graphprune.errors import GraphpruneError, OutOfTimeError, check_known, check_options
@@ -33,16 +35,16 @@ from graphprune.threats import ThreatLike, asked
 
 log = logging.getLogger("graphprune")
 
-# The search stops when failed / certified radius is at most this.
-PRECISION = 1.001
-# Before anything is certified: the share of a failed radius from which on halving it is quick
-# enough, and the least share that is tried next.
-STEEP, LEAP = 0.2, 0.1
 # Networks of at most so many neurons gain from two radii in one pass on a CPU: much of what a pass
 # costs does not depend on its balls.
 SMALL = 3000
 # From so many neurons on, one pass may take longer than there is time.
 LARGE = 50_000
+# The first radius with optimised bounds of all layers, in radii that the others certify.
+BEYOND = 1.08
+# Steps by which the lines of neurons' bounds are optimised: in a search for the radius, and for
+# margins on one ball; margins get twice as many, and no fewer than they would have alone.
+SEARCHING, ONCE = 5, 20
 # The share of the time left that bounds of layers may take: the margins need some.
 LAYERS = 0.7
 # The share of the time that spectral norms of large networks may take, and the seconds that they
@@ -127,7 +129,9 @@ def margin_rows(network: Network, label: int, target: Target = None) -> NDArray[
 
 def certified_margins(query: Query, radius: float, method: Method = "crown") -> NDArray[np.float64]:
     """Proven lower bounds (targets,) of the margins on a ball, targets increasing."""
-    margins: NDArray[np.float64] = margins_on(query, [query.ball(radius)], method)[0][0]
+    optimise = ONCE if method == "alpha-crown" else 0
+    margins: NDArray[np.float64]
+    margins = margins_on(query, [query.ball(radius)], method, optimise=optimise)[0][0]
     return margins
 
 
@@ -139,6 +143,7 @@ def margins_on(
     enough: float = np.inf,
     *,
     below: Method | None = None,
+    optimise: int = 0,
 ) -> tuple[NDArray[np.float64], list[LayerBounds]]:
     """Margins (B, targets) and bounds of layers.
 
@@ -148,6 +153,9 @@ def margins_on(
         Bounds of layers on a ball around all of these.
     below
         The method of the layers' bounds, where it is another one.
+    optimise
+        Steps by which the lines of all layers' bounds are optimised too, for all targets
+        together, where margins are not above `enough` without.
 
     Raises
     ------
@@ -165,14 +173,28 @@ def margins_on(
         layers = pre_activation_bounds(network, boxes, below or method, outer=outer, until=until)
     if monotonic() >= until:
         raise OutOfTimeError("time was over before the margins had bounds")
-    rows = margin_rows(network, query.anchor.label, query.target if query.top_k == 1 else None)
-    margins = linear_bounds(network, boxes, layers, rows, method, ascent=Ascent(enough=enough))
+    ascent = Ascent(max(Ascent.steps, 2 * optimise), enough)
+    margins = _margins(query, boxes, layers, method, ascent)
+    if optimise and not current().over and np.min(margins) <= enough:
+        layers = optimised_bounds(network, boxes, layers, steps=optimise)
+        margins = np.maximum(margins, _margins(query, boxes, layers, method, ascent))
+    return margins, layers
+
+
+def _margins(
+    query: Query, boxes: Boxes, layers: Sequence[LayerBounds], method: Method, ascent: Ascent
+) -> NDArray[np.float64]:
+    """Margins (B, targets) from the bounds of the layers."""
+    rows = margin_rows(
+        query.network, query.anchor.label, query.target if query.top_k == 1 else None
+    )
+    margins = linear_bounds(query.network, boxes, layers, rows, method, ascent=ascent)
     if query.top_k > 1:
         # Where the label leaves the K best, K others win at one point: fewer margins that may be
         # negative exclude it too, mostly before the comparisons of classes do.
         single = np.sort(margins[:, :-1], axis=1)[:, query.top_k - 1]
         margins = np.maximum(single, margins[:, -1])[:, None]
-    return margins, layers
+    return margins
 
 
 class CertifyOptions(TypedDict, total=False):
@@ -275,7 +297,7 @@ def certified_radius(
     first = _first_radius(limit, upper)
     if radius is not None and (upper is None or upper > limit):
         first = limit  # mostly the only one that is needed
-    bracket = _Bracket(min(upper or np.inf, limit), limit, partial(_clearance, query))
+    bracket = Bracket(min(upper or np.inf, limit), limit, partial(_clearance, query))
 
     by_norms = 0.0
 
@@ -296,6 +318,11 @@ def certified_radius(
             if large and method in ("crown", "alpha-crown", "fastlin-ibp"):
                 first = _start(bracket, query, resources, first)
             stopped = not _close(bracket, query, resources, method, first)
+            eager = method == "alpha-crown" and query.network.piecewise_linear and not large
+            if eager and not stopped and bracket.open_above:
+                # The same once more with optimised bounds of all layers, which take long.
+                first = bracket.reopen(BEYOND)
+                stopped = not _close(bracket, query, resources, method, first, optimise=SEARCHING)
             if bracket.low == by_norms == 0.0 and not large:
                 # At most a moment, whatever the limit is.
                 moment = replace(resources, deadline=monotonic() + GRACE)
@@ -320,7 +347,7 @@ def _first_radius(limit: float, upper: float | None) -> float:
     return min(0.5 * upper if upper else 0.01, limit)
 
 
-def _start(bracket: "_Bracket", query: Query, resources: Resources, first: float) -> float:
+def _start(bracket: Bracket, query: Query, resources: Resources, first: float) -> float:
     """Certify a first radius with interval bounds of the layers; the radius to go on with.
 
     Such a pass takes a moment where linear bounds of all layers take minutes, and is the result
@@ -344,7 +371,13 @@ def _start(bracket: "_Bracket", query: Query, resources: Resources, first: float
 
 
 def _close(
-    bracket: "_Bracket", query: Query, resources: Resources, method: Method, first: float
+    bracket: Bracket,
+    query: Query,
+    resources: Resources,
+    method: Method,
+    first: float,
+    *,
+    optimise: int = 0,
 ) -> bool:
     """Narrow the bracket to the precision, beginning with a radius; False when time was over."""
     outer: list[LayerBounds] | None = None
@@ -355,7 +388,7 @@ def _close(
         balls = [query.ball(radius) for radius in radii]
         try:
             # At a radius above 0 a proof needs no better margin than a positive one.
-            margins, layers = margins_on(query, balls, method, outer, 0.0)
+            margins, layers = margins_on(query, balls, method, outer, 0.0, optimise=optimise)
             least = margins.min(axis=1).tolist()
         except OutOfTimeError:
             return False
@@ -376,90 +409,3 @@ def _close(
             return True
         radii = bracket.next(together)
     return False
-
-
-class _Bracket:
-    """Root finding on the certified margin: [low, high] and a model through points.
-
-    Parameters
-    ----------
-    limit
-        Radii beyond it are of no interest.
-    end
-        The largest radius that may be tried at all.
-    clearance
-        Gives the margin at radius 0.
-    """
-
-    def __init__(self, limit: float, end: float, clearance: Callable[[], float]) -> None:
-        self.limit, self.end, self.clearance = limit, end, clearance
-        self.low, self.high = 0.0, np.inf
-        self.points: list[tuple[float, float]] = []
-        # The last radius whose ball has no bounds, and why.
-        self.refused: tuple[float, str] | None = None
-
-    @property
-    def obstacle(self) -> str | None:
-        """Why no larger radius has bounds; None where margins end the search, or nothing does."""
-        return self.refused[1] if self.refused and self.refused[0] == self.high else None
-
-    @property
-    def closed(self) -> bool:
-        """The root is known to the precision, or beyond what may be tried."""
-        known = self.high <= PRECISION * self.low or self.high < 1e-9
-        return self.low >= self.end or known
-
-    def add(self, radius: float, margin: float) -> None:
-        if margin > 0:
-            self.low = max(self.low, radius)
-        else:
-            self.high = min(self.high, radius)
-        if np.isfinite(margin):
-            self.points.append((radius, margin))
-
-    def next(self, count: int = 1) -> list[float]:
-        """Grow, shrink, or the model's root kept inside the bracket: up to `count` radii."""
-        low, high = self.low, self.high
-        if not np.isfinite(high):
-            return [min(2.0 * low, self.limit) if low < self.limit else low * 2.0]
-        if low == 0.0 and (far := self._far_below()) is not None:
-            return [far]
-        root = self._root() if len(self.points) > 1 else None
-        if root is None or not np.isfinite(root):
-            return [0.5 * (low + high)]
-        # A little to the side of the root: one evaluation on each side closes the bracket.
-        below, above = root * 0.9996, root * 1.0004
-        if count > 1 and len(self.points) > 2 and low < below and above < high:
-            return [below, above]
-        aim = below if low < below and below - low > 0.3 * (high - low) else above
-        width = high - low
-        return [float(np.clip(aim, low + 0.05 * width, high - 0.05 * width))]
-
-    def _far_below(self) -> float | None:
-        """A much smaller radius where bounds are so bad that halving would take long; else None.
-
-        Margins fall ever faster: where a line from the margin at the anchor vanishes, the radius
-        is mostly certified.
-        """
-        known = [margin for radius, margin in self.points if radius == self.high]
-        if not known:  # the bounds overflow
-            return LEAP * self.high
-        clearance = self.clearance()
-        share = clearance / (clearance - known[0]) if clearance > 0.0 else 0.0
-        return None if share >= STEEP else max(share, LEAP) * self.high
-
-    def _root(self) -> float | None:
-        """Where the line or parabola through the points nearest to the bracket vanishes.
-
-        Inverse interpolation: the radius as a polynomial of the margin, taken at 0.
-        """
-        middle = 0.5 * (self.low + self.high)
-        nearest = sorted(self.points, key=lambda point: abs(point[0] - middle))[:3]
-        radii, margins = (np.array(part) for part in zip(*nearest, strict=True))
-        if len(np.unique(margins)) < len(margins):
-            return None
-        total = 0.0
-        for i, r in enumerate(radii):
-            others = np.delete(margins, i)
-            total += r * np.prod(others / (others - margins[i]))
-        return total if self.low < total < self.high else None

@@ -45,6 +45,8 @@ from graphprune.transforms.replace import Replacement
 STANDARD = Ascent()
 # Arrays of one number per box and neuron that are held at a time, at most.
 ARRAYS = 24
+# Neurons whose lines are optimised between two looks at the clock.
+TOGETHER = 128
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,6 +139,10 @@ def optimised_bounds(
         Bounds to start from.
     steps
         Adam steps per neuron and side.
+
+    Notes
+    -----
+    Where time is over, the layers that are left keep their bounds.
     """
     tighter: list[LayerBounds] = []
     for index, (activation, layer) in enumerate(zip(network.activations, layers, strict=True)):
@@ -151,16 +157,21 @@ def optimised_bounds(
         if not len(chosen) or not ancestors(network, index):
             tighter.append(layer)
             continue
-        units = np.zeros((len(chosen), layer.lower.shape[1]))
-        units[np.arange(len(chosen)), chosen] = 1.0
-        found = linear_bounds(
-            network, boxes, tighter, np.concatenate([units, -units]), "alpha-crown",
-            segment=index, ascent=Ascent(steps, 0.0 if piecewise_linear else np.inf),
-        )  # fmt: skip
         lower, upper = layer.lower.copy(), layer.upper.copy()
-        below, above = np.split(found, 2, axis=1)
-        lower[:, chosen] = np.maximum(lower[:, chosen], round_down(below))
-        upper[:, chosen] = np.minimum(upper[:, chosen], round_up(-above))
+        ascent = Ascent(steps, 0.0 if piecewise_linear else np.inf)
+        for start in range(0, len(chosen), TOGETHER):
+            if current().over:
+                break
+            part = chosen[start : start + TOGETHER]
+            units = np.zeros((len(part), layer.lower.shape[1]))
+            units[np.arange(len(part)), part] = 1.0
+            found = linear_bounds(
+                network, boxes, tighter, np.concatenate([units, -units]), "alpha-crown",
+                segment=index, ascent=ascent,
+            )  # fmt: skip
+            below, above = np.split(found, 2, axis=1)
+            lower[:, part] = np.maximum(lower[:, part], round_down(below))
+            upper[:, part] = np.minimum(upper[:, part], round_up(-above))
         tighter.append(LayerBounds(lower, upper, layer.magnitude))
     return tighter
 

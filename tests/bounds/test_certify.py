@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 import graphprune as gp
 from graphprune.bounds import certify
-from graphprune.bounds.certify import _Bracket, certified_margins
+from graphprune.bounds.bracket import Bracket
+from graphprune.bounds.certify import certified_margins
 from graphprune.ir import Query
 from graphprune.runtime.original import run_original
 from graphprune.runtime.reference import forward64
@@ -126,7 +127,7 @@ def test_a_radius_that_fails_by_far_is_followed_by_a_much_smaller_one() -> None:
     """Halving 1 down to what attention allows would take ten passes."""
 
     def following(margin: float) -> float:
-        bracket = _Bracket(1.0, 1.0, lambda: 2.0)
+        bracket = Bracket(1.0, 1.0, lambda: 2.0)
         bracket.add(0.8, margin)
         return bracket.next()[0]
 
@@ -135,3 +136,16 @@ def test_a_radius_that_fails_by_far_is_followed_by_a_much_smaller_one() -> None:
     assert following(-30.0) == pytest.approx(0.08)
     assert following(-14.0) == pytest.approx(0.1)
     assert following(-np.inf) == pytest.approx(0.08)
+
+
+def test_alpha_crown_optimises_the_bounds_of_all_layers_too(
+    monkeypatch: pytest.MonkeyPatch, mnist_a: gp.Network, images: list[gp.Anchor]
+) -> None:
+    found = gp.certify(mnist_a, images[0], method="alpha-crown")
+    query = Query(mnist_a, images[0])
+    assert np.min(certified_margins(query, found.radius, "alpha-crown")) > 0
+    upper = gp.attack(mnist_a, images[0], effort="fast").distance
+    assert upper is not None
+    monkeypatch.setattr(Bracket, "open_above", False)
+    alone = gp.certify(mnist_a, images[0], method="alpha-crown").radius
+    assert 1.01 * alone < found.radius <= upper
