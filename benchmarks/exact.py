@@ -42,6 +42,7 @@ from graphprune.bounds import Boxes, pre_activation_bounds
 from graphprune.clock import processor_seconds
 from graphprune.evaluate import distance
 from graphprune.evaluate.distance import DistanceOptions
+from graphprune.runtime.jit import named
 from graphprune.runtime.original import run_original
 from graphprune.runtime.resources import Resources
 
@@ -51,21 +52,32 @@ T = TypeVar("T")
 
 
 def recompiled(**constants: object) -> list[AbstractContextManager[object]]:
-    """The search's kernels compiled anew, and not kept, with other constants.
+    """The search's kernels compiled anew, and not kept, with other constants of the ascent.
 
-    Those that are called from outside, the callees first, so that each finds the new ones.
+    The callees first, so that each finds the new ones.
     """
+
+    def again(kernel: Any) -> Any:
+        return numba.njit(nogil=True, error_model="numpy")(kernel.py_func)
+
     with ExitStack() as stack:
         for name, value in constants.items():
             stack.enter_context(patch.object(ascent, name, value))
-        made = {}
-        for name in ("optimise", "tighten_neurons"):
-            old = getattr(kernels, name)
-            made[name] = numba.njit(nogil=True, error_model="numpy")(old.py_func)
-            stack.enter_context(patch.object(tightening, name, made[name]))
+        stack.enter_context(patch.object(ascent, "climb_step", again(ascent.climb_step)))
+        ascend = again(ascent.ascend)
+        stack.enter_context(patch.object(tightening, "ascend", ascend))
+        tighten_neurons = again(kernels.tighten_neurons)
+        pairs: list[tuple[Any, Any]] = [
+            (ascent.ascend, ascend), (kernels.tighten_neurons, tighten_neurons)
+        ]  # fmt: skip
+        for old, new in pairs:
             for signature in old.signatures:
-                made[name].compile(signature)
-    return [patch.object(kernels, name, function) for name, function in made.items()]
+                new.compile(signature)
+    optimise = named(kernels.OptimisedBound)(ascend)
+    return [
+        patch.object(kernels, "optimise", optimise),
+        patch.object(kernels, "tighten_neurons", tighten_neurons),
+    ]
 
 
 def with_settings(settings: SearchSettings) -> list[AbstractContextManager[object]]:
@@ -249,7 +261,7 @@ def main() -> None:
         anchors = [a for a in anchors if a.index in asked]
     anchors = anchors[: options.anchors]
     # Compiling (once per machine) is not measured.
-    gp.distance(network, anchors[0], norm=options.norm, solver="search", time_limit=60.0)
+    gp.distance(network, anchors[0], norm=options.norm, solver="search", time_limit=1.0)
     with ExitStack() as stack:
         for one in processor_limits() if options.processor else ():
             stack.enter_context(one)
