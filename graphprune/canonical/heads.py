@@ -119,6 +119,12 @@ def choose(file: ModelFile, output: str | None = None, *, whole: bool = False) -
     }
     name = output or _score_output(file.label, graph, {n: cut.scores for n, cut in found.items()})
     cut = found[name]
+    kinds = {value.name: value.type.tensor_type.elem_type for value in graph.output}
+    if kinds[name] == onnx.TensorProto.BOOL and cut.argmax is None:
+        raise UnsupportedError(
+            f"{file.label}: the output '{name}' holds truths, which are no scores: end the model"
+            " below the last comparison"
+        )
     scores, softmax, kept = cut.scores, cut.softmax, cut.kept
     if not kept and (pair := two_class(proto, scores)) is not None:
         proto, scores, softmax = pair

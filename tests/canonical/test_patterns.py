@@ -270,3 +270,12 @@ def test_a_survey_knows_the_patterns(tmp_path: Path) -> None:
     """Parts of a Gelu are not listed."""
     onnx.save(written(ERF["pytorch"]), tmp_path / "gelu")
     assert survey(read_model(tmp_path / "gelu")).lines == []
+
+
+def test_an_output_of_truths_is_refused() -> None:
+    model = model_of(
+        [node("Greater", "x one")], ["n", 5], kind=1, kinds={"y": onnx.TensorProto.BOOL},
+        constants={"one": np.array(1, np.float32)},
+    )  # fmt: skip
+    with pytest.raises(UnsupportedError, match="the output 'y' holds truths"):
+        gp.from_proto(model)
