@@ -22,6 +22,12 @@ def inlined(proto: onnx.ModelProto, label: str) -> onnx.ModelProto:
             return found
         # The definitions hang on the types of what they read.
         found = onnx.shape_inference.infer_shapes(found)
+        known = {value.name for value in (*found.graph.input, *found.graph.value_info)}
+        found.graph.value_info.extend(
+            onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
+            for tensor in found.graph.initializer
+            if tensor.name not in known
+        )
         return onnx.inliner.inline_selected_functions(
             found, [("", name) for name in DEFINED], inline_schema_functions=True
         )

@@ -122,3 +122,21 @@ def test_attention_is_written_out(attributes: dict[str, Any]) -> None:
     x = RNG.normal(size=(3, 2, 3, 4)).astype(np.float32)
     expected = run_original(network, x)
     assert close(forward64(network, x)[0], expected, 1e-5)
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.bool_])
+def test_attention_under_a_stored_mask(kind: type) -> None:
+    """Its type is not among those that inference tells of."""
+    mask = np.tril(np.ones((3, 3), np.float32))
+    held = {"mask": mask.astype(np.bool_) if kind is np.bool_ else np.where(mask, 0, -np.inf)}
+    held["mask"] = held["mask"].astype(kind)
+    nodes = between(node("Sin", "x", "k"), node("Attention", "x k k mask", "s"))
+    network = gp.from_proto(model_of(nodes, ["n", 2, 3, 4], opset=23, constants=held))
+    x = RNG.normal(size=(3, 2, 3, 4)).astype(np.float32)
+    assert close(forward64(network, x)[0], run_original(network, x), 1e-5)
+
+
+@pytest.mark.parametrize("axes", [[1], [1, 2], [2]])
+def test_logarithms_of_sums_of_powers(axes: list[int]) -> None:
+    nodes = between(node("ReduceLogSumExp", "x", "s", axes=axes, keepdims=1))
+    agrees(model_of(nodes, ["n", 3, 4], opset=17))

@@ -7,10 +7,10 @@ import onnx_ir as ir
 
 from graphprune.canonical.context import Context, Tracked, legalises
 from graphprune.canonical.rules.activation import magnitude
-from graphprune.canonical.rules.arithmetic import scale, summed
+from graphprune.canonical.rules.arithmetic import negate, scale, summed, total
 from graphprune.canonical.rules.linear import along_axis
 from graphprune.canonical.rules.products import squared
-from graphprune.functions import Log, Sqrt
+from graphprune.functions import Exp, Log, Sqrt
 from graphprune.ir.network import Activation
 from graphprune.ir.source import Layout
 
@@ -63,6 +63,21 @@ def reduce_sum(context: Context, node: ir.Node) -> Tracked:
         count = prod(x.layout.shape[a] for a in axes)
         out = scale(context, node, out, np.array(1.0 / count))
     return context.relayout(out, layout)
+
+
+@legalises("ReduceLogSumExp")
+def reduce_log_sum_exp(context: Context, node: ir.Node) -> Tracked:
+    """m + log(sum of exp(x - m)) over axes, with the mean m."""
+    x = context.computed(node, 0)
+    axes, layout = reduced_axes(context, node, x)
+    if not axes:
+        return context.relayout(x, layout)
+    count = prod(x.layout.shape[a] for a in axes)
+    mean = scale(context, node, summed(context, node, x, axes), np.array(1.0 / count))
+    y = total(context, node, x, negate(context, node, mean))
+    whole = summed(context, node, context.emit(Exp(), y, layout=y.layout), axes)
+    log = context.emit(Log(), whole, layout=whole.layout)
+    return context.relayout(total(context, node, log, mean), layout)
 
 
 @legalises("CumSum")
