@@ -37,7 +37,13 @@ from graphprune.bounds.problem import (
 from graphprune.bounds.protocol import Ascent, Engine
 from graphprune.errors import OutOfTimeError
 from graphprune.ir import Network
-from graphprune.ir.network import activation_of, interval_suffices, operator, size
+from graphprune.ir.network import (
+    activation_of,
+    interval_suffices,
+    operator,
+    pre_activation,
+    size,
+)
 from graphprune.runtime.resources import current
 from graphprune.transforms.relaxation import ancestors
 from graphprune.transforms.replace import Replacement
@@ -121,7 +127,9 @@ def pre_activation_bounds(
     for index in range(len(network.activations)):
         if monotonic() >= until:
             raise OutOfTimeError("time was over before the layers had bounds")
-        problem.add(_layer(problem, engine, index, every, outer))
+        twin = _twin(problem, index)
+        known = _layer(problem, engine, index, every, outer) if twin is None else twin
+        problem.add(known)
     return list(problem.layers)
 
 
@@ -184,6 +192,24 @@ def _parts(network: Network, boxes: Boxes) -> list[slice] | None:
     if batch <= at_once:
         return None
     return [slice(start, start + at_once) for start in range(0, batch, at_once)]
+
+
+def _twin(problem: BoundsProblem, index: int) -> LayerBounds | None:
+    """The bounds of a layer below that has the same pre-activation, if all of it was bounded."""
+    network = problem.network
+    node = network.activations[index]
+    for below, layer in enumerate(problem.layers):
+        other = network.activations[below]
+        # Relaxations may have bounded only some neurons of others.
+        smooth = not activation_of(other).piecewise_linear and below not in problem.replaced
+        if pre_activation(other) is not pre_activation(node) or not smooth:
+            continue
+        if interval_suffices(operator(other)) and not interval_suffices(operator(node)):
+            continue
+        if np.all(network.live(other) | ~network.live(node)):
+            # Another object: it keeps the lines of its own activation.
+            return LayerBounds(layer.lower, layer.upper, layer.magnitude)
+    return None
 
 
 def _layer(

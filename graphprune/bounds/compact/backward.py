@@ -113,6 +113,9 @@ def push(net: Net, batch: RowBatch, target: int, scratch: Floats) -> None:
         here[:] = 0.0
         free = count * n
         for e in range(net.edge_start[target - 1], net.edge_start[target]):
+            if net.edge_pick[e] >= 0:
+                _pick(net, net.edge_pick[e] + number * block, live[:count], rows, x, flags)
+                continue
             first = net.edge_group[e] + number * (1 if net.edge_block[e] == block else block)
             if net.edge_block[e] == block:  # the neurons of a block form one group
                 width = net.group_width[first]
@@ -131,6 +134,18 @@ def push(net: Net, batch: RowBatch, target: int, scratch: Floats) -> None:
                     for r in range(n):
                         into[j * n + r] = weight * rows[k, r]
                 _scatter(net, group, n, into, x, flags)
+
+
+@fast_part
+def _pick(net: Net, first: int, live: Ints, rows: Floats, x: Floats, flags: Flags) -> None:
+    """Add rows (live, n) to the one element that each neuron reads; `first` is the block's pick."""
+    n = rows.shape[1]
+    for k in range(len(live)):
+        column, weight = net.pick_column[first + live[k]], net.pick_weight[first + live[k]]
+        if column >= 0:
+            flags[net.pick_block[first + live[k]]] = 1
+            for r in range(n):
+                x[column * n + r] += weight * rows[k, r]
 
 
 @fast_part

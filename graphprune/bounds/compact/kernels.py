@@ -29,6 +29,10 @@ class Net(NamedTuple):
     edge_source: Ints
     edge_block: Ints
     edge_group: Ints
+    edge_pick: Ints
+    pick_column: Ints
+    pick_block: Ints
+    pick_weight: Floats
     group_run: Ints
     group_width: Ints
     group_weight: Ints

@@ -16,6 +16,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import onnx_ir as ir
 from numpy.typing import NDArray
 
 from graphprune.ir.network import Network, Shape, is_paired, operator, sample_shape, size
@@ -58,6 +59,12 @@ class Compact:
     edge_source, edge_block, edge_group
         Per edge (a segment's matrix from one source): the value it reads, target neurons per
         block, its first *group* (a block of an edge).
+    edge_pick
+        Per edge, where each of its neurons reads one element at most, the first of its picks; else
+        -1.
+    pick_column, pick_block, pick_weight
+        Per neuron of such an edge: the index it reads (-1: none), that element's block (among all
+        blocks), and its weight.
     group_run, group_width, group_weight
         Per group: its first run (one entry more than groups), the elements of all its runs, the
         place of its matrix in `weights`.
@@ -83,6 +90,10 @@ class Compact:
     edge_source: Ints
     edge_block: Ints
     edge_group: Ints
+    edge_pick: Ints
+    pick_column: Ints
+    pick_block: Ints
+    pick_weight: Floats
     group_run: Ints
     group_width: Ints
     group_weight: Ints
@@ -130,9 +141,44 @@ def _order(shape: Shape) -> tuple[Ints, int]:
     return order, line if line <= LINE else BLOCK
 
 
+def _lines(shape: Shape) -> tuple[Ints, int]:
+    """`_order` of tokens: the elements of the last axis stand side by side."""
+    line = next((n for n in reversed(shape) if n > 1), 1)
+    return np.arange(int(np.prod(shape)), dtype=np.int64), line if line <= LINE else BLOCK
+
+
+def _layouts(network: Network, values: Sequence[ir.Value]) -> list[tuple[Ints, int]]:
+    """The order of every value: as an image or as tokens, whichever blocks fill better.
+
+    Where both are alike, that of most of the values it is computed from.
+    """
+    found = [_order(sample_shape(values[0]))]
+    as_tokens = {id(values[0]): False}
+    paired = [False, *(is_paired(operator(a)) for a in network.activations), False]
+    for target, segment in enumerate(network.segments, start=1):
+        shape = sample_shape(values[target])
+        image, tokens = _order(shape), _lines(shape) if shape else _order(shape)
+        sizes = segment_matrix(segment).sizes
+        costs = [
+            sum(_cost(part[order], block) for part in sizes) for order, block in (image, tokens)
+        ]
+        like = sum(1 if as_tokens[id(source)] else -1 for source in segment.sources)
+        better = costs[1] < costs[0] or (costs[1] == costs[0] and like > 0)
+        chosen = better and len(shape) > 1 and not paired[target]
+        found.append(tokens if chosen else image)
+        as_tokens[id(values[target])] = chosen or (paired[target] and like > 0)
+    return found
+
+
+def _cost(sizes: "csr_array[Any]", block: int) -> int:
+    """About the work of an edge in blocks of this many neurons."""
+    stored = _stored(sizes, block)
+    return stored if stored <= WASTE * sizes.nnz else WASTE * sizes.nnz
+
+
 def _build(network: Network) -> Compact:
     values = [network.input, *(a.outputs[0] for a in network.activations), network.output]
-    layouts = [_order(sample_shape(v)) for v in values]
+    layouts = _layouts(network, values)
     widths = np.array([size(v) for v in values], dtype=np.int64)
     blocks = np.array([b for _, b in layouts], dtype=np.int64)
     start = np.concatenate([[0], np.cumsum(widths)[:-1]])
@@ -204,6 +250,9 @@ class _Store:
         self.sizes: list[Floats] = []
         self.used = 0
         self.known: dict[bytes, int] = {}
+        self.edge_pick: list[int] = []
+        self.picks: list[Ints] = [np.zeros((2, 0), np.int64)]
+        self.pick_weights: list[Floats] = [np.zeros(0)]
 
     def add(
         self, weight: "csr_array[Any]", sizes: "csr_array[Any]", block: int,
@@ -216,6 +265,7 @@ class _Store:
         if block > 1 and _stored(sizes, block) > WASTE * max(sizes.nnz, 1):
             block = 1
         rows, n = sizes.shape
+        self._pick(weight, block, start, width, first_block)
         group, column = _row_of(sizes) // block, sizes.indices.astype(np.int64)
         # Every element a group reads, once; keys of one group are consecutive.
         keys = np.unique(group * n + column)
@@ -248,6 +298,22 @@ class _Store:
             self.places.append(self._place(values[0][a:b], values[1][a:b]))
         return block
 
+    def _pick(
+        self, weight: "csr_array[Any]", block: int, start: int, width: int, first_block: int
+    ) -> None:
+        """Note the elements that neurons read where that is one each: no products are needed."""
+        entries = np.diff(weight.indptr)
+        if block > 1 or not len(entries) or entries.max() > 1:
+            self.edge_pick.append(-1)
+            return
+        self.edge_pick.append(sum(part.shape[1] for part in self.picks))
+        place, value = np.full((2, len(entries)), -1, np.int64), np.zeros(len(entries))
+        column = weight.indices.astype(np.int64)
+        place[:, entries > 0] = start + column, first_block + column // width
+        value[entries > 0] = weight.data
+        self.picks.append(place)
+        self.pick_weights.append(value)
+
     def _place(self, weights: Floats, sizes: Floats) -> int:
         """Where a group's matrix lies, equal ones being stored once."""
         key = weights.tobytes() + sizes.tobytes()
@@ -260,9 +326,13 @@ class _Store:
 
     def arrays(self) -> dict[str, Any]:
         """The arrays collected so far, by the names of `Compact`."""
-        nothing = np.zeros(0)
+        nothing, picks = np.zeros(0), np.ascontiguousarray(np.concatenate(self.picks, axis=1))
         column, length, first, last = np.ascontiguousarray(np.concatenate(self.runs, axis=1))
         return {
+            "edge_pick": _ints(self.edge_pick),
+            "pick_column": picks[0],
+            "pick_block": picks[1],
+            "pick_weight": np.concatenate(self.pick_weights),
             "group_run": _ints(self.group_run),
             "group_width": _ints(self.widths),
             "group_weight": _ints(self.places),
