@@ -26,6 +26,7 @@ from graphprune.attacks import (
 )
 from graphprune.attacks.confirm import Witness, closest_on_ray, confirm, told
 from graphprune.attacks.problem import AttackProblem, Indices
+from graphprune.attacks.step_graphs import rows_at_once
 from graphprune.errors import GraphpruneError, check_known, check_options
 from graphprune.ir import Network, Query
 from graphprune.ir.query import Target
@@ -293,10 +294,12 @@ class _Search:
         return not self.resources.over
 
     def _nearest(self, targets: Indices) -> Indices:
-        """As many targets as a batch has room for; of more those nearest to the linear model.
+        """As many targets, in the order of their logits, as a batch has room for: of more, as many
+        as take about a second, those that are nearest in the linear model.
 
         A large logit may have a flat difference, and a small one a steep one.
         """
+        targets = targets[: max(TARGETS, rows_at_once(self.problem.network))]
         if len(targets) <= TARGETS or not self.in_time():
             return targets[:TARGETS]
         sizes = attack_descent.first_lengths(self.problem, targets, self.resources.deadline)
