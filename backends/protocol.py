@@ -91,8 +91,8 @@ class DistanceInterval:
         Unstable neurons on the ball that was searched last; None: no ball was.
     record
         True: the search keeps a `trace` of the proof of `proven`, for a certificate.
-    fruitless
-        Runs of the primal heuristic since one found a closer point.
+    primal_seconds
+        Time that the primal heuristic took.
     busy_elsewhere
         Number of the resources' workers that another backend uses.
     poll
@@ -110,11 +110,16 @@ class DistanceInterval:
     improved: Callable[[Witness], None] | None = None
     record: bool = False
     trace: Trace | None = None
-    fruitless: int = 0
+    primal_seconds: float = 0.0
     busy_elsewhere: int = 0
     poll: Callable[[], None] | None = None
-    _start: float = field(default_factory=monotonic)
+    _start: float = field(default_factory=lambda: monotonic())
     _reported: float = 0.0
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the question was asked."""
+        return monotonic() - self._start
 
     @property
     def upper(self) -> float:

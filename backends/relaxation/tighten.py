@@ -130,6 +130,12 @@ def late_layers(
     return region.tightened(rows), used
 
 
+def late_steps(settings: LateLayerSettings) -> float:
+    """Estimate late layers' bounds in optimiser steps over all rows."""
+    # A node's branching takes about as long as its steps; a neuron has half of the rows below it.
+    return float(settings.neurons * 2 * settings.nodes * settings.steps)
+
+
 def relaxation_loss(case: Subproblem) -> Floats:
     """(neurons,) offsets of the neurons' upper lines as they count in a case's bound."""
     workspace = kernels.workspace_for(case.rows)
@@ -248,6 +254,15 @@ def clipped(case: Subproblem, parameters: Parameters) -> Subproblem | None:
         kernels.workspace_for(relaxation.rows),
     )  # fmt: skip
     return replace(case, relaxation=relaxation) if kept else None
+
+
+def constrained_steps(case: Subproblem, settings: ConstrainedSettings) -> float:
+    """Estimate a round of output-constrained bounds in optimiser steps over all rows.
+
+    Both bounds of every neuron that is taken, each with half of the rows below it.
+    """
+    neurons = min(int(np.count_nonzero(case.parameters.phases == 0)), settings.neurons)
+    return float(neurons * (settings.steps + 1))
 
 
 def _cut_box(case: Subproblem, relaxation: NetworkRelaxation, parameters: Parameters) -> None:

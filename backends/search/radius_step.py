@@ -9,6 +9,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import compress
 from time import monotonic
 
 import numpy as np
@@ -20,8 +21,14 @@ from graphprune.backends.protocol import ABSOLUTE, RELATIVE, DistanceInterval
 from graphprune.backends.relaxation import tighten
 from graphprune.backends.relaxation.arrays import box_of
 from graphprune.backends.relaxation.condensed import bounds_of
-from graphprune.backends.relaxation.subproblem import CondensedRegion, Subproblem
-from graphprune.backends.search.root_tightening import RootEffort, tighten_roots
+from graphprune.backends.relaxation.subproblem import ROOT_STEPS, CondensedRegion, Subproblem
+from graphprune.backends.search.cases import Case, ClosedCases, KnownCases, open_cases
+from graphprune.backends.search.node import root_of
+from graphprune.backends.search.root_tightening import (
+    RootEffort,
+    TightenedRoot,
+    tighten_roots,
+)
 from graphprune.backends.search.scheduler import TreeScheduler
 from graphprune.backends.search.settings import DEFAULT, SearchSettings, StepSettings
 from graphprune.backends.search.tree import Tree
@@ -88,6 +95,7 @@ def prove_radius(
     *,
     fine: bool = False,
     least: float | None = None,
+    known: KnownCases | None = None,
     settings: SearchSettings = DEFAULT,
 ) -> RadiusStep:
     """Prove as much of the ball of `radius` as the resources allow, starting at an effort `level`.
@@ -99,12 +107,22 @@ def prove_radius(
     least
         Given: an attempt. It ends after its first level, and before that where the roots prove
         less than this share of the radius.
+    known
+        The cases of earlier steps, to begin with; those of this step afterwards.
     """
     before, start = interval.lower, monotonic()
     workers = resources.workers - interval.busy_elsewhere
     with WorkerGroup(workers, resources.worker_memory) as group:
-        proof = RadiusProof(interval, resources, radius, group, settings, fine=fine, least=least)
+        proof = RadiusProof(
+            interval, resources, radius, group, settings, fine=fine, least=least, known=known
+        )
+        earlier = proof.known.copy()
         proven = proof.run(level)
+        proof.known.prefer(earlier, proof.ball.radius)
+        proof.known.seconds.update(proof.seconds)
+        if proven >= proof.ball.radius:
+            proof.known.late = proof.late
+            proof.known.constrained |= proof.constrained
     complete = proven >= proof.ball.radius
     if interval.record and max(proven, interval.lower) > before:
         interval.trace = proof.trace if complete else proof.kept
@@ -125,6 +143,7 @@ class RadiusProof:
     def __init__(
         self, interval: DistanceInterval, resources: Resources, radius: float, group: WorkerGroup,
         settings: SearchSettings = DEFAULT, *, fine: bool = False, least: float | None = None,
+        known: KnownCases | None = None,
     ) -> None:  # fmt: skip
         problem = interval.problem
         self.interval = interval
@@ -134,6 +153,7 @@ class RadiusProof:
         self.least = least
         self.points = CandidateSink(interval, resources, settings.step, fine)
         self.group = group
+        self.known = known or KnownCases()
         self.settings = settings
         self.nodes = 0
         self.level = 0
@@ -143,6 +163,17 @@ class RadiusProof:
         self.kept: Trace | None = None
         self.reached = 0.0
         self.tree_seconds = 0.0
+        # Effort levels and seconds of trees, by target; seconds of an optimiser step; whether late
+        # layers are bounded, and which targets' bounds are output-constrained.
+        self.levels: dict[int, int] = {}
+        self.seconds: dict[int, float] = {}
+        self.pass_seconds = 0.0
+        # Targets whose tree is being expanded, and since when.
+        self.running: dict[int, float] = {}
+        self.late = False
+        self.constrained: set[int] = set()
+        # Cases that are closed on this ball already, by target.
+        self.aside: dict[int, list[Case]] = {}
         # The share of the ball that the roots alone prove, at each level.
         self.reaches: list[float] = []
 
@@ -155,34 +186,37 @@ class RadiusProof:
             targets = self._targets()
         except OutOfTimeError:
             return 0.0
-        self.level = level
-        if targets and level >= 1:
-            targets = self._late_layers(targets)
+        attempt, last = self.least is not None, self.settings.step.last
+        known = {} if attempt else self.known.levels
+        self.levels = {t.label: min(max(level, known.get(t.label, 0)), last) for t in targets}
         while targets:
+            self.level = max(self.levels[target.label] for target in targets)
+            if self._late_due():
+                self.late, targets = True, self._late_layers(targets)
             targets = self._tightened(targets)
             if not targets:
                 break
-            last = self.level == self.settings.step.last
             # A target that closes in a few nodes is not to pay for the preparation that another
-            # one needs: each has a tree of its own, until effort cannot rise any more.
-            groups = [targets] if last or self.least is not None else by_ease(targets)
-            trees = [self._build_tree(group) for group in groups]
-            reached = min(tree.radius for tree in trees)
-            self.reaches.append(round(reached / self.ball.radius, 3) if reached else 0.0)
-            hopeless = self.least is not None and reached < self.least * self.ball.radius
-            if not hopeless:
+            # one needs: each has a tree of its own.
+            groups = [targets] if attempt else by_ease(targets)
+            closed = ClosedCases(self.region.neurons, self.trace, self.resources.memory // 4)
+            trees = [self._build_tree(group, closed) for group in groups]
+            reached = min(target.radius for target in targets)
+            self.reaches.append(round(reached / self.ball.radius, 3))
+            if not attempt or reached >= (self.least or 0.0) * self.ball.radius:
                 self._expand_each(trees, groups)
             self.ball = self.ball.shrunk(min(tree.ball.radius for tree in trees))
             reached = min(self.ball.radius, *(tree.radius for tree in trees))
             self._keep(trees, reached)
+            self._remember(trees, groups, closed)
             still = {label for tree in trees if len(tree) for label in tree.open_targets()}
-            closed = self.interval.closed and not self.fine
-            if not still or closed or self.resources.over or self.least is not None or last:
+            over = self.resources.over or (self.interval.closed and not self.fine)
+            if not still or over or attempt or any(self.levels[t] >= last for t in still):
                 return reached
             targets = [target for target in targets if target.label in still]
-            self.level += 1
-            if self.level == 1:
-                targets = self._late_layers(targets)
+            if not self._late_due():
+                for label in still:
+                    self.levels[label] += 1
         return self.ball.radius
 
     def _keep(self, trees: Sequence[Tree], reached: float) -> None:
@@ -223,15 +257,23 @@ class RadiusProof:
         self.region = CondensedRegion.of(network, self.ball, bounds, self.resources.deadline)
         self.interval.unstable = self.region.condensed.unstable
         rows = margin_rows(network, problem.anchor.label, problem.target)
-        return self._open([Subproblem.of(self.region, row) for row in rows])
+        targets = [Subproblem.of(self.region, row) for row in rows]
+        if self.trace is None:
+            # A trace has every target's tree.
+            known, ball = self.known, self.ball
+            targets = [t for t in targets if known.radius(t.label) < ball.radius]
+        return self._open(targets)
 
     def _open(self, targets: list[Subproblem]) -> list[Subproblem]:
         """Bound targets while there is time; return those that this does not exclude."""
         kept = []
         for target in targets:
             if not self.resources.over:
+                start = monotonic()
                 target = target.optimised()
+                self.pass_seconds = (monotonic() - start) / ROOT_STEPS
                 if target.bound > 0.0:
+                    self._exclude(target)
                     continue
             kept.append(target)
         return kept
@@ -254,26 +296,68 @@ class RadiusProof:
 
     def _tightened(self, targets: list[Subproblem]) -> list[Subproblem]:
         """Return targets with better bounds and planes; those that are left."""
-        settings, level = self.settings.step, self.settings.step.levels[self.level]
-        few = targets[0].neurons <= settings.few
-        rounds = settings.rounds_few if few else settings.rounds_many
-        rounds = rounds if few or level.constrained else 0
-        # Proofs repeat what bounds of the whole tree prove, not what was clipped in single nodes.
-        clipped = 0 if self.trace is not None else settings.clipped
-        effort = RootEffort(rounds, level.cuts, settings.constrained, clipped)
-        if not effort.rounds and not effort.cuts:
-            return targets
+        efforts = [self._effort(target) for target in targets]
+        worth = [effort.rounds > 0 or effort.cuts > 0 for effort in efforts]
+        due = list(compress(targets, worth))
 
         def report() -> None:
             self.interval.report(f"bounding at {self.ball.radius:.5f}")
 
-        done = tighten_roots(targets, self.resources, self.group, effort, report)
+        done = tighten_roots(
+            due, self.resources, self.group, list(compress(efforts, worth)), report
+        )
+        done += [TightenedRoot(target, excluded=False) for target in targets if target not in due]
         for target in (found.root for found in done if found.excluded):
             if self.trace is not None and target.bound > 0.0 and target.has_planes:
                 self._begin(self.trace, target)
                 _, slopes, weights = target.parameters
                 self.trace.note(target.label, None, slopes, weights)
+        for found in done:
+            if found.excluded:
+                self._exclude(found.root)
         return [found.root for found in done if not found.excluded]
+
+    def _effort(self, target: Subproblem) -> RootEffort:
+        """Return what a target's root is worth at its level.
+
+        Output-constrained bounds of many neurons: as long as its trees took before.
+        """
+        settings = self.settings.step
+        level = settings.levels[self.levels.get(target.label, 0)]
+        # Proofs repeat what bounds of the whole tree prove, not what was clipped in single nodes.
+        clipped = 0 if self.trace is not None else settings.clipped
+        effort = RootEffort(0, level.cuts, settings.constrained, clipped)
+        if target.neurons <= settings.few:
+            return effort._replace(rounds=settings.rounds_few)
+        steps = tighten.constrained_steps(target, settings.constrained)
+        seconds = settings.rounds_many * steps * self.pass_seconds
+        label = target.label
+        paid = label in self.known.constrained
+        if not level.constrained or not (paid or seconds <= settings.worth * self._spent(label)):
+            return effort
+        self.constrained.add(label)
+        return effort._replace(rounds=settings.rounds_many)
+
+    def _late_due(self) -> bool:
+        """Return whether late layers' bounds take no longer than trees did, or paid before."""
+        if self.late or self.level < 1 or self.least is not None:
+            return False
+        settings = self.settings.step
+        most = settings.worth * sum(map(self._spent, self.levels))
+        return self.known.late or tighten.late_steps(settings.late) * self.pass_seconds <= most
+
+    def _spent(self, label: int) -> float:
+        """Return the seconds of a target's trees, in this step or the last."""
+        own = self.seconds.get(label, 0.0)
+        if label in self.running:
+            own += monotonic() - self.running[label]
+        return max(own, self.known.seconds.get(label, 0.0))
+
+    def _exclude(self, target: Subproblem) -> None:
+        """Remember that a target's root proves this ball."""
+        root = root_of(target, target.radius)
+        root.radius = self.ball.radius
+        self.known.put(target.label, open_cases([root], self.region.neurons)[target.label])
 
     def _begin(self, trace: Trace, root: Subproblem) -> None:
         """Tell a trace of a root."""
@@ -290,20 +374,46 @@ class RadiusProof:
         phases = root.parameters.phases.copy()
         trace.begin(root.label, TargetTrace(self.region.neurons, phases, planes))
 
-    def _build_tree(self, targets: list[Subproblem]) -> Tree:
-        tree = Tree(self.ball, self.resources, self.trace, settings=self.settings.tree)
-        if self.trace is not None:
-            for target in targets:
+    def _build_tree(self, targets: list[Subproblem], closed: ClosedCases) -> Tree:
+        tree = Tree(self.ball, self.resources, closed, settings=self.settings.tree)
+        for target in targets:
+            if self.trace is not None:
                 self._begin(self.trace, target)
-        tree.add_roots(targets)
+            nodes, aside = self.known.carried(target, self.region, self.trace is not None)
+            self.aside[target.label] = aside
+            tree.add(nodes) if nodes or aside else tree.add_roots([target])
         return tree
 
+    def _remember(
+        self, trees: Sequence[Tree], groups: Sequence[list[Subproblem]], closed: ClosedCases
+    ) -> None:
+        """Keep the cases of trees for the next ones of their targets."""
+        for tree, group in zip(trees, groups, strict=True):
+            left = open_cases(tree.all_nodes(), self.region.neurons)
+            for target in group:
+                label = target.label
+                cases = [*self.aside[label], *closed.of(label, tree.ball.radius)]
+                cases += left.get(label, [])
+                if closed.full:
+                    cases = []
+                self.known.put(label, cases)
+                if label not in left:
+                    self.known.levels[label] = self.levels[label]
+
     def _expand_each(self, trees: Sequence[Tree], groups: Sequence[list[Subproblem]]) -> None:
-        """Expand one tree after the other; those that come later have the nodes that are left."""
-        left = self.settings.step.levels[self.level].nodes * sum(map(len, groups))
-        for place, (tree, group) in enumerate(zip(trees, groups, strict=True)):
-            self._expand(tree, group, trees, left / (len(trees) - place))
-            left -= tree.nodes
+        """Expand one tree after the other; those that come later have the nodes that are left.
+
+        Cases of earlier trees are to be bounded once without being counted.
+        """
+        levels, left = self.settings.step.levels, 0.0
+        for tree, group in zip(trees, groups, strict=True):
+            left += len(tree) + sum(levels[self.levels[target.label]].nodes for target in group)
+            self.running = dict.fromkeys((target.label for target in group), monotonic())
+            self._expand(tree, group, trees, left)
+            left = max(left - tree.nodes, 0.0) if left < np.inf else 0.0
+            for label, start in self.running.items():
+                self.seconds[label] = self.seconds.get(label, 0.0) + monotonic() - start
+            self.running = {}
 
     def _expand(
         self, tree: Tree, targets: list[Subproblem], trees: Sequence[Tree], budget: float
@@ -349,7 +459,7 @@ class RadiusProof:
             if tree.nodes >= looked + self.settings.step.look:
                 looked = tree.nodes
                 self._raise(trees)
-                if interval.closed and not self.fine:
+                if (interval.closed and not self.fine) or self._late_due():
                     return
             interval.report(f"search at {tree.ball.radius:.5f}, {len(tree)} open")
 
@@ -376,8 +486,8 @@ class CandidateSink:
         self.interval.add_candidate(x, deadline=self.resources.deadline)
 
     def search_near(self, target: int, x: Floats) -> None:
-        interval, settings = self.interval, self.settings
-        if interval.fruitless > settings.tries + interval.nodes // settings.nodes_per_try:
-            return
-        found = search_near(interval, target, x, self.resources.deadline)
-        interval.fruitless = 0 if found else interval.fruitless + 1
+        interval, settings, start = self.interval, self.settings, monotonic()
+        most = settings.primal_seconds + settings.primal_share * interval.elapsed
+        if interval.primal_seconds <= most:
+            search_near(interval, target, x, self.resources.deadline)
+            interval.primal_seconds += monotonic() - start

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 from graphprune.backends.relaxation import tighten
 from graphprune.backends.relaxation.cuts import with_planes
@@ -16,8 +17,7 @@ from graphprune.runtime.resources import Resources
 PAUSE = 0.2
 
 
-@dataclass(frozen=True)
-class RootEffort:
+class RootEffort(NamedTuple):
     """Effort for one root.
 
     Attributes
@@ -78,13 +78,15 @@ def tighten_roots(
     roots: Sequence[Subproblem],
     resources: Resources,
     group: WorkerGroup,
-    effort: RootEffort,
+    efforts: Sequence[RootEffort],
     report: Callable[[], None],
 ) -> list[TightenedRoot]:
     """Tighten every root, side by side where there are workers.
 
     Parameters
     ----------
+    efforts
+        One for every root.
     report
         Called now and then.
     """
@@ -92,7 +94,7 @@ def tighten_roots(
     waiting = list(range(len(roots)))[::-1]
 
     def lend(worker: WorkerProcess, place: int) -> None:
-        task = RootTask(roots[place], effort, resources.remaining())
+        task = RootTask(roots[place], efforts[place], resources.remaining())
         back, lost = partial(found.__setitem__, place), partial(waiting.append, place)
         group.lend(worker, "tighten", task, back, lost)
 
@@ -106,7 +108,7 @@ def tighten_roots(
             group.hear(PAUSE)
         else:
             place = waiting.pop()
-            found[place] = tighten_root(roots[place], resources, effort)
+            found[place] = tighten_root(roots[place], resources, efforts[place])
     group.recall()
     # Those that time was too short for are as they were.
     return [found.get(i, TightenedRoot(root, False)) for i, root in enumerate(roots)]

@@ -28,15 +28,17 @@ class TreeSettings:
     depth_first
         Share of the memory limit from which on a tree goes depth first; the rest is for the nodes
         that it needs to be as deep as it gets.
-    refresh_splits, refresh_neurons
+    refresh_splits, refresh_share
         Splits after which a node's bounds and box are computed anew, per 32 neurons: the cost of
-        that grows with their square, a node's with their number. Never with more neurons than
-        `refresh_neurons`: a round costs as much as hundreds of nodes there, and closes few.
+        that grows with their square, a node's with their number. All of it takes at most so many
+        times what bounding nodes takes: a round may cost as much as hundreds of them.
     lp_splits, most_lp_splits
         Splits after which a node gets a linear program: at first, and at most, as it becomes more
         often where it closes nodes and less often where it does not.
     lp_share
         No program before one in so many neurons is split: the ascent does as well there.
+    lp_most
+        Programs that close nothing take at most so many times what bounding nodes takes.
     lp_first
         Programs come before a node's ascent, at every `lp_splits` splits: their points may be
         adversarial, which is worth their time where no upper bound is known.
@@ -49,10 +51,11 @@ class TreeSettings:
     primal_growth: int = 4
     depth_first: float = 0.9
     refresh_splits: int = 4
-    refresh_neurons: int = 128
+    refresh_share: float = 0.5
     lp_splits: int = 4
     most_lp_splits: int = 64
     lp_share: int = 8
+    lp_most: float = 0.5
     lp_first: bool = False
     by_bound: bool = False
 
@@ -93,11 +96,14 @@ class StepSettings:
     clipped
         From the second level on, so many neurons' bounds are clipped in every node, those that cost
         a root's bound most: each takes some 1,500 multiplications a node.
+    worth
+        Output-constrained bounds of more neurons, and late layers', may take this many times as
+        long as the trees of their targets took so far, in this step or the last.
     look
         Nodes between two looks at the interval.
-    tries, nodes_per_try
-        The primal heuristic may run so often without finding a closer point, and once more per so
-        many nodes: every target of every radius step asks for it anew.
+    primal_seconds, primal_share
+        The primal heuristic may take so long, and that share of the time of the whole question:
+        every target of every radius step asks for it anew.
     late
         Constants of the late layers' bounds.
     wide
@@ -111,6 +117,7 @@ class StepSettings:
         EffortLevel(60),
         EffortLevel(400, cuts=40),
         EffortLevel(3000, cuts=80, constrained=True),
+        EffortLevel(12000, cuts=120, constrained=True),
         EffortLevel(np.inf, cuts=120, constrained=True),
     )
     few: int = 64
@@ -118,9 +125,10 @@ class StepSettings:
     rounds_many: int = 2
     constrained: ConstrainedSettings = field(default_factory=ConstrainedSettings)
     clipped: int = 384
+    worth: float = 1.0
     look: int = 32
-    tries: int = 24
-    nodes_per_try: int = 256
+    primal_seconds: float = 0.5
+    primal_share: float = 0.1
     late: LateLayerSettings = field(default_factory=LateLayerSettings)
     wide: int = 512
     promising: float = 0.7
@@ -147,23 +155,34 @@ class ScheduleSettings:
         roots prove this share of it.
     easy
         A step that took at most this many nodes was easy: the next share is skipped.
-    slow
-        Seconds from which on the next radius is chosen by what it should cost.
+    slow, trial
+        Seconds from which on the next radius is chosen by what it should cost; the share of the
+        time left after which a step before that is given up.
     nearest
         Attempts end where what is proven and what failed are this share of the closing radius
         apart.
-    tenfold
-        Trees grow tenfold over this share of the radius.
-    budget
-        The share of the time that is left after its roots that a step's trees should take.
-    limit
-        The share of the time left after which a step is given up, and a smaller one taken.
+    growth, slowest, floor, quick
+        Trees grow tenfold over the inverse of this, as a share of the radius, until steps tell how
+        they grow on the network at hand, never less than `slowest` in an estimate. A tree of less
+        than `floor` seconds counts as that; steps of less than `quick` tell nothing.
+    kept, beyond
+        The part of this guess that a complete step leaves; by what factor a step that was given up
+        shows that trees grow faster.
+    part, limit
+        The share of the time that is left after its roots that a step's trees should take, and that
+        after which they are given up, and a smaller step taken.
+    all, worth
+        The share that they take where another step could hardly follow: where `part` of the time
+        would add less than `worth` of the closing radius.
+    below
+        The share of the way to the smallest radius that failed which a step goes at most.
     smallest, largest
         Shares of the closing radius that a step adds.
     few
         So few unstable neurons are solved to the absolute tolerance: it costs nothing.
-    growth
-        Without an upper bound, radii grow by this factor.
+    factor, near
+        Without an upper bound, radii grow by this factor; where the radius that is asked for is
+        less than `near` times what is proven, that one is what is to be closed.
     """
 
     closing: float = 0.85
@@ -172,14 +191,24 @@ class ScheduleSettings:
     promising: float = 0.25
     easy: int = 40
     slow: float = 1.0
+    trial: float = 0.5
     nearest: float = 0.03
-    tenfold: float = 0.04
-    budget: float = 0.5
-    limit: float = 0.8
+    growth: float = 25.0
+    slowest: float = 12.0
+    floor: float = 0.05
+    quick: float = 0.2
+    kept: float = 0.5
+    beyond: float = 1.2
+    part: float = 0.35
+    limit: float = 0.75
+    all: float = 0.7
+    worth: float = 0.01
+    below: float = 0.7
     smallest: float = 0.008
     largest: float = 0.06
     few: int = 12
-    growth: float = 1.3
+    factor: float = 1.3
+    near: float = 3.0
 
 
 @dataclass(frozen=True)

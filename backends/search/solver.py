@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from graphprune.backends.protocol import RELATIVE, DistanceInterval
+from graphprune.backends.search.cases import KnownCases
 from graphprune.backends.search.radius_step import (
     RadiusStep,
     closing_radius,
@@ -61,14 +62,12 @@ class Search:
     def run(self, interval: DistanceInterval, resources: Resources) -> None:
         """Prove one radius after the other until the interval is closed or a limit is reached."""
         settings = self.settings
-        prove = self.prove or partial(prove_radius, settings=settings)
+        prove = self.prove or partial(prove_radius, known=KnownCases(), settings=settings)
         schedule = RadiusSchedule(settings.schedule)
         while not interval.closed and not resources.over:
             plan = schedule.next(interval, resources.remaining())
             before = interval.lower
-            step = prove(
-                interval, resources.within(plan.seconds), plan.radius, plan.level, least=plan.least
-            )
+            step = prove(interval, resources.within(plan.seconds), plan.radius, 0, least=plan.least)
             before = min(before, interval.lower)  # a point may have refuted what was known
             interval.raise_lower(step.radius, certified=True)
             interval.report(f"radius {plan.radius:.5f}", always=True)
@@ -76,7 +75,7 @@ class Search:
                 limit = resources.memory >> 20
                 log.warning("the search stopped at its memory limit of %d MiB", limit)
                 break
-            more = schedule.took(plan, step, resources.remaining())
+            more = schedule.took(plan, step)
             if not more and interval.lower <= before and not interval.closed:
                 log.warning(
                     "the search ended at %.6g, short of its limits: what is open is adversarial up"
@@ -100,19 +99,16 @@ class PlannedStep:
 
     Attributes
     ----------
-    level
-        The effort level to start at.
     least
         An attempt (see :func:`prove_radius`); None: with all the effort it takes.
     seconds
         After which it is given up.
     share
         The share of the closing radius that it adds to what is proven; of the proven radius where
-        there is no upper bound.
+        there is no end to close at.
     """
 
     radius: float
-    level: int
     least: float | None
     seconds: float
     share: float
@@ -124,67 +120,104 @@ class RadiusSchedule:
     On wide networks attempts come first, which roots and small trees decide: they find the largest
     radius that is cheap, from above and below. Others go through fixed shares of the closing
     radius while that is a matter of moments. From there on every step pays for its roots anew,
-    whatever its radius; its trees are what grows, and what the next step is chosen by.
+    whatever its radius; its trees are what grows, and the next step is chosen by what that was on
+    this network so far.
+
+    Attributes
+    ----------
+    growth
+        Trees grow tenfold over the inverse of this, a share of the closing radius.
     """
 
     def __init__(self, settings: ScheduleSettings = DEFAULT.schedule) -> None:
         self.settings = settings
-        # The smallest radius whose attempt failed.
+        self.growth = settings.growth
+        # The smallest radius that failed.
         self.failed = inf
-        # Shares to be skipped, and the effort level that a step starts at.
+        # Shares to be skipped.
         self.skip = 0
-        self.level = 0
-        # The share that a step adds to what is proven; None: the next fixed one.
-        self.step: float | None = None
+        # Seconds that the last complete step took for its trees and its roots, while radii are
+        # chosen by them; None before.
+        self.trees: float | None = None
+        self.roots = 0.0
+        # The largest share that a step may add.
+        self.most = settings.largest
 
     def next(self, interval: DistanceInterval, remaining: float) -> PlannedStep:
         """Return the step to be taken."""
         s, last, lower = self.settings, closing_radius(interval), interval.lower
-        known = interval.witness is not None
+        known = interval.witness is not None or last < s.near * lower
         scale = last if known else max(lower, 1e-3)
-        if self.step is None:
-            radius = self._share(lower, last) if known else min(last, s.growth * scale)
+        if self.trees is None:
+            radius = self._share(lower, last) if known else min(last, s.factor * scale)
+            share = (radius - lower) / scale
             if interval.at_most_unstable(s.wide):
-                share = (radius - lower) / scale
-                return PlannedStep(radius, self.level, None, s.limit * remaining, share)
+                return PlannedStep(radius, None, s.trial * remaining, share)
             if self.failed < inf:
                 radius = min(radius, 0.5 * (lower + self.failed))
-            if radius - lower > 0.5 * s.nearest * scale:
                 share = (radius - lower) / scale
-                return PlannedStep(radius, 0, s.promising, remaining, share)
-            self.step = min(max((self.failed - lower) / scale, s.smallest), s.largest)
-        radius = min(last, lower + self.step * scale)
-        # The last resort has all the time that is left.
-        limit = s.limit if self.step > s.smallest else 1.0
-        return PlannedStep(radius, self.level, None, limit * remaining, self.step)
+            if share > 0.5 * s.nearest:
+                return PlannedStep(radius, s.promising, remaining, share)
+            self.trees = 0.0
+        share, seconds = self.affordable(remaining)
+        if lower < self.failed:
+            share = min(share, max(s.below * (self.failed - lower) / scale, s.smallest))
+        if share <= s.smallest:
+            seconds = remaining  # the last resort
+        return PlannedStep(min(last, lower + share * scale), None, seconds, share)
 
     def _share(self, lower: float, last: float) -> float:
         """Return the first fixed share above what is proven, or a later one where they are easy."""
         higher = [share for share in self.settings.shares if share * last > lower * 1.005] or [1.0]
         return last * higher[min(self.skip, len(higher) - 1)]
 
-    def took(self, plan: PlannedStep, step: RadiusStep, remaining: float) -> bool:
-        """Note a step and the seconds left; return False where no smaller one is left to take."""
+    def affordable(self, remaining: float) -> tuple[float, float]:
+        """Return the share that a step is to add, and the seconds after which it is given up.
+
+        Some time is left for another step, unless that one could hardly prove more.
+        """
+        s, room = self.settings, remaining - self.roots
+        if not isfinite(room):
+            return self.most, inf
+        share, limit = self._share_within(s.part * room), s.limit
+        if share < s.worth:
+            share, limit = self._share_within(s.all * room), 1.0
+        seconds = remaining if room <= 0.0 else self.roots + limit * room
+        return min(max(share, s.smallest), self.most), seconds
+
+    def _share_within(self, seconds: float) -> float:
+        """Return the share over which trees grow until they take so long."""
+        before = max(self.trees or 0.0, self.settings.floor)
+        return log10(max(seconds / before, 1.0)) / self.growth
+
+    def took(self, plan: PlannedStep, step: RadiusStep) -> bool:
+        """Note a step; return False where no smaller one is left to take."""
         s = self.settings
-        easy = step.complete and step.nodes <= s.easy and step.level <= plan.level
+        easy = step.complete and step.nodes <= s.easy
         self.skip = self.skip + 1 if easy else 0
+        if not step.complete:
+            self.failed = min(self.failed, plan.radius)
         if plan.least is not None:
-            if not step.complete:
-                self.failed = min(self.failed, plan.radius)
             return True
+        measured = self._measured(plan, step)
+        self.roots = step.root_seconds
         if step.complete:
-            # The effort that a step needed is where the next one starts.
-            self.level = step.level
-            self.step = self.affordable(step, remaining)
+            self.most = s.largest
+            if self.trees is not None and measured is not None:
+                self.growth = s.kept * self.growth + (1.0 - s.kept) * measured
+            if self.trees is not None or step.root_seconds + step.tree_seconds > s.slow:
+                self.trees = step.tree_seconds
             return True
-        self.step = max(0.5 * plan.share, s.smallest)
+        self.trees = self.trees or 0.0
+        self.most = max(0.5 * plan.share, s.smallest)
+        if measured is not None:
+            self.growth = max(self.growth, s.beyond * measured)
         return step.stopped or plan.share > s.smallest
 
-    def affordable(self, step: RadiusStep, remaining: float) -> float | None:
-        """Return the share to be added after a step, from what its roots and trees took."""
-        s = self.settings
-        if step.root_seconds + step.tree_seconds <= s.slow or not isfinite(remaining):
-            # The attempts that failed say nothing any more where what is proven is beyond them.
-            return None if self.failed == inf else s.largest
-        room = s.budget * (remaining - step.root_seconds) / max(step.tree_seconds, 1e-3)
-        return min(max(s.tenfold * log10(max(room, 1.0)), s.smallest), s.largest)
+    def _measured(self, plan: PlannedStep, step: RadiusStep) -> float | None:
+        """Return the growth from the step before to this one; None where they tell nothing."""
+        s, before = self.settings, max(self.trees or 0.0, self.settings.floor)
+        # Where they took less, it was more effort at the roots.
+        if plan.share < 0.5 * s.worth or step.tree_seconds < max(before, s.quick):
+            return None
+        return max(log10(step.tree_seconds / before) / plan.share, s.slowest)

@@ -4,6 +4,7 @@ import heapq
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from time import monotonic
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -35,10 +36,16 @@ class HeuristicSchedule:
         Splits after which a node gets a linear program.
     next_primal
         Nodes until the primal heuristic is run.
+    refresh_seconds, lp_seconds, node_seconds
+        Time so far: for new bounds of neurons, for linear programs that closed nothing, and for
+        bounding nodes.
     """
 
     splits_per_lp: int
     next_primal: int = 1
+    refresh_seconds: float = 0.0
+    lp_seconds: float = 0.0
+    node_seconds: float = 0.0
 
     def primal_due(self, nodes: int, growth: int) -> bool:
         """Return True where the primal heuristic is due, and put it off."""
@@ -209,6 +216,11 @@ class Tree:
         yield from self._unresolved()
         yield from (node for node in self._resolved if node.radius < self.ball.radius)
 
+    def all_nodes(self) -> Iterator[TreeNode]:
+        """Yield the open nodes, and those that hold an adversarial point at the ball's end."""
+        yield from self._unresolved()
+        yield from self._resolved
+
     def _unresolved(self) -> Iterator[TreeNode]:
         yield from (node for _, _, node in self._heap)
         yield from self._stack
@@ -260,10 +272,12 @@ class Tree:
             node.radius = max(node.radius, answer.radius)
             parameters = copied(answer.proof.parameters)
         workspace = kernels.workspace_for(case.rows)
+        start = monotonic()
         found = bound_node(
             case.relaxation, case.specification, parameters,
             AscentSettings(self.settings.steps, RATE, 0.0), self.settings.rule, workspace,
         )  # fmt: skip
+        self.schedule.node_seconds += monotonic() - start
         if found.children is None:
             self._note(node, parameters)
             return None
@@ -288,9 +302,10 @@ class Tree:
         bound, best = found.bound, parameters
         # In the ball of another norm a program takes a hundred ascents, and does not pay.
         if case.box.ball is None and self._lp_due(node, parameters):
-            start = case.parameters._replace(phases=parameters.phases)
-            proof = relax(case.relaxation, case.specification, start, self.resources.deadline)
+            own, start = case.parameters._replace(phases=parameters.phases), monotonic()
+            proof = relax(case.relaxation, case.specification, own, self.resources.deadline)
             closed = proof is not None and proof.bound > 0.0
+            self.schedule.lp_seconds += 0.0 if closed else monotonic() - start
             self.schedule.lp_done(closed, self.settings.most_lp_splits)
             node.since_lp = 0
             if proof is not None and closed:
@@ -319,9 +334,12 @@ class Tree:
         settings = self.settings
         case = node.case.shrunk(self.ball, self._box)
         every = settings.refresh_splits * max(1, case.neurons // 32)
-        if case.neurons > settings.refresh_neurons or node.since_bounds < every:
+        most = settings.refresh_share * self.schedule.node_seconds
+        if node.since_bounds < every or self.schedule.refresh_seconds >= most:
             return case
+        start = monotonic()
         tightened = constrained(case, parameters, self.resources)
+        self.schedule.refresh_seconds += monotonic() - start
         if tightened is not None:
             fix_stable(tightened.rows, parameters)
             node.case, node.since_bounds = tightened, 0
@@ -348,8 +366,11 @@ class Tree:
     def _lp_due(self, node: TreeNode, parameters: Parameters) -> bool:
         """Return whether a node gets a linear program after its ascent."""
         settings, splits = self.settings, int(np.count_nonzero(parameters.phases))
-        due = not settings.lp_first and node.since_lp >= self.schedule.splits_per_lp
-        return due and settings.lp_share * splits >= len(parameters.phases)
+        if settings.lp_first or node.since_lp < self.schedule.splits_per_lp:
+            return False
+        if self.schedule.lp_seconds >= settings.lp_most * self.schedule.node_seconds:
+            return False
+        return settings.lp_share * splits >= len(parameters.phases)
 
     def _note(
         self, node: TreeNode, parameters: Parameters, split: tuple[int, int] | None = None

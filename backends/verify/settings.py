@@ -42,7 +42,7 @@ class NeuronSettings:
         EffortLevel(np.inf, cuts=80),
     )
     tree: TreeSettings = field(
-        default_factory=lambda: TreeSettings(refresh_neurons=0, lp_first=True, by_bound=True)
+        default_factory=lambda: TreeSettings(refresh_share=0.0, lp_first=True, by_bound=True)
     )
     most_entries: int = 2_000_000
     cut_share: float = 0.3

@@ -29,7 +29,7 @@ from graphprune.progress import Interrupted
 from graphprune.runtime.process import WorkerProcess
 from graphprune.runtime.resources import Resources, using
 from tests.backends.relaxation.subproblems import subproblem
-from tests.backends.test_trace import _examine, _splits
+from tests.backends.test_trace import _splits, examine
 from tests.oracles import Perceptron
 
 EFFORT = SearchSettings(step=StepSettings((EffortLevel(np.inf, cuts=3),)))
@@ -144,7 +144,7 @@ def test_the_same_tree_and_a_whole_trace(ready: ProcessPool, lent: list[str], ha
     assert found.radius == serial.radius == hard.radius
     assert serial.nodes / 2 < found.nodes < 2 * serial.nodes
     assert interval.trace is not None
-    _examine(interval.trace, hard.network, hard.anchor)
+    examine(interval.trace, hard.network, hard.anchor)
 
 
 @pytest.mark.parametrize(
@@ -171,7 +171,7 @@ def test_a_worker_that_dies_or_hangs(
     assert 0.0 <= found.radius <= hard.radius
     if found.radius > 0.0:
         assert interval.trace is not None
-        _examine(interval.trace, hard.network, hard.anchor)
+        examine(interval.trace, hard.network, hard.anchor)
 
 
 def test_a_worker_that_raises_leaves_the_rest_to_this_process(

@@ -13,6 +13,7 @@ import graphprune as gp
 from graphprune.backends.protocol import DistanceInterval, DistanceProblem
 from graphprune.backends.relaxation.node_lp import solve_node
 from graphprune.backends.relaxation.subproblem import CondensedRegion, Subproblem
+from graphprune.backends.search.cases import ClosedCases
 from graphprune.backends.search.node import root_of
 from graphprune.backends.search.radius_step import RadiusProof, prove_radius
 from graphprune.backends.search.scheduler import TreeScheduler
@@ -213,13 +214,15 @@ def test_a_network_is_not_condensed_with_bounds_that_time_ended(
 def test_the_trees_of_all_targets_share_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each may take what the open nodes of the others leave."""
     trees: list[Tree] = []
+    seen: list[ClosedCases] = []
     limits: list[tuple[int, int]] = []
     build, expand = RadiusProof._build_tree, Tree.expand
 
-    def built(proof: RadiusProof, targets: list[Subproblem]) -> Tree:
-        if proof.level:  # the last level has one tree, those before are gone
+    def built(proof: RadiusProof, targets: list[Subproblem], closed: ClosedCases) -> Tree:
+        if proof.nodes and closed not in seen:  # the trees of the level before are gone
             trees.clear()
-        trees.append(build(proof, targets))
+        seen.append(closed)
+        trees.append(build(proof, targets, closed))
         return trees[-1]
 
     def expanded(tree: Tree, points: CandidateReceiver) -> Minimiser | None:

@@ -13,7 +13,7 @@ import graphprune as gp
 from graphprune.backends.primal_heuristic import search_near
 from graphprune.backends.protocol import DistanceInterval, DistanceProblem
 from graphprune.backends.search.radius_step import RadiusStep
-from graphprune.backends.search.solver import RadiusSchedule, Search
+from graphprune.backends.search.solver import PlannedStep, RadiusSchedule, Search
 from graphprune.evaluate.distance import Distance
 from graphprune.progress import Interrupted
 from graphprune.runtime.resources import Resources
@@ -170,14 +170,35 @@ def took(trees: float, *, roots: float = 5.0, complete: bool = True) -> RadiusSt
 def test_radius_steps_are_small_only_where_trees_are_large() -> None:
     """Seconds that went into roots say nothing of how a tree grows with the radius."""
     schedule = RadiusSchedule()
-    largest, smallest = schedule.settings.largest, schedule.settings.smallest
-    assert schedule.affordable(took(0.01), remaining=60.0) == largest
-    assert schedule.affordable(took(0.5, roots=0.1), remaining=10.0) is None
-    assert schedule.affordable(took(5.0), remaining=np.inf) is None
-    assert schedule.affordable(took(5.0), remaining=-1.0) == smallest
-    slower = [schedule.affordable(took(seconds), 60.0) or 1.0 for seconds in (2.0, 8.0, 20.0)]
+    s = schedule.settings
+
+    def share(trees: float, remaining: float = 60.0) -> float:
+        schedule.trees = trees
+        return schedule.affordable(remaining)[0]
+
+    assert share(0.01) == share(5.0, np.inf) == s.largest
+    assert share(5.0, -1.0) == s.smallest
+    slower = [share(seconds) for seconds in (2.0, 8.0, 20.0)]
     assert slower == sorted(slower, reverse=True)
-    assert slower[-1] < slower[0] <= largest
+    assert slower[-1] < slower[0] < s.largest
+
+
+def test_steps_tell_how_trees_grow_on_a_network() -> None:
+    schedule = RadiusSchedule()
+    plan = PlannedStep(0.5, None, 60.0, 0.02)
+    assert schedule.took(plan, took(2.0))
+    before = schedule.growth
+    # Tenfold over 0.02 of the radius.
+    assert schedule.took(plan, took(20.0))
+    assert before < schedule.growth < 50.0
+    # Less than before is no sign of slow growth: more was done at the roots.
+    before = schedule.growth
+    assert schedule.took(plan, took(1.0))
+    assert schedule.growth == before
+    # One that was given up grew faster than it shows.
+    assert schedule.took(plan, took(40.0, complete=False))
+    assert schedule.growth > 1.6 / 0.02
+    assert schedule.affordable(60.0)[0] <= 0.01
 
 
 def interval_for(network: gp.Network, anchor: gp.Anchor, unstable: int) -> DistanceInterval:
@@ -197,19 +218,22 @@ def test_attempts_close_in_on_the_largest_cheap_radius(
     radii = []
     while (plan := schedule.next(interval, 60.0)).least is not None:
         radii.append(plan.radius)
-        assert schedule.took(plan, took(0.0, complete=False), 60.0)
+        assert schedule.took(plan, took(0.0, complete=False))
     assert len(radii) > 2
     gaps = np.array(radii) - interval.lower
     np.testing.assert_allclose(gaps[1:], 0.5 * gaps[:-1], rtol=1e-9)
     assert plan.radius <= radii[-1]
     # A step that its limit ended is followed by smaller ones, and the last has all the time.
+    shares = [plan.share]
     while plan.share > schedule.settings.smallest:
-        assert plan.seconds < 60.0
-        assert schedule.took(plan, took(9.0, complete=False), 60.0)
+        assert schedule.took(plan, took(9.0, complete=False))
         plan = schedule.next(interval, 60.0)
+        shares.append(plan.share)
+    assert shares == sorted(shares, reverse=True)
     assert plan.seconds == 60.0
     # Beyond what failed the steps are as large as they may be, without a limit too.
-    assert schedule.took(plan, took(0.1), np.inf)
+    assert schedule.took(plan, took(0.1))
+    interval.lower = schedule.failed
     assert schedule.next(interval, np.inf).share == schedule.settings.largest
 
 
