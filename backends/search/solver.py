@@ -63,11 +63,15 @@ class Search:
         """Prove one radius after the other until the interval is closed or a limit is reached."""
         settings = self.settings
         prove = self.prove or partial(prove_radius, known=KnownCases(), settings=settings)
-        schedule = RadiusSchedule(settings.schedule)
+        schedule, level = RadiusSchedule(settings.schedule), 0
         while not interval.closed and not resources.over:
             plan = schedule.next(interval, resources.remaining())
             before = interval.lower
-            step = prove(interval, resources.within(plan.seconds), plan.radius, 0, least=plan.least)
+            step = prove(
+                interval, resources.within(plan.seconds), plan.radius, level, least=plan.least
+            )
+            if self.prove is not None and step.complete:
+                level = step.level  # trees remember theirs by class
             before = min(before, interval.lower)  # a point may have refuted what was known
             interval.raise_lower(step.radius, certified=True)
             interval.report(f"radius {plan.radius:.5f}", always=True)
