@@ -398,7 +398,7 @@ class RadiusProof:
                     cases = []
                 self.known.put(label, cases)
                 if label not in left:
-                    self.known.levels[label] = self.levels[label]
+                    self.known.levels[label] = self.levels.get(label, 0)
 
     def _expand_each(self, trees: Sequence[Tree], groups: Sequence[list[Subproblem]]) -> None:
         """Expand one tree after the other; those that come later have the nodes that are left.
@@ -407,7 +407,9 @@ class RadiusProof:
         """
         levels, left = self.settings.step.levels, 0.0
         for tree, group in zip(trees, groups, strict=True):
-            left += len(tree) + sum(levels[self.levels[target.label]].nodes for target in group)
+            left += len(tree) + sum(
+                levels[self.levels.get(target.label, 0)].nodes for target in group
+            )
             self.running = dict.fromkeys((target.label for target in group), monotonic())
             self._expand(tree, group, trees, left)
             left = max(left - tree.nodes, 0.0) if left < np.inf else 0.0

@@ -89,15 +89,14 @@ def test_carried_cases_cover_their_ball(
     before, after = proof(radius), proof(min(other * radius, 1.0))
     first, second = before._targets(), after._targets()
     rng = np.random.default_rng(seed)
+    closed, groups = ClosedCases(before.region.neurons), [[target] for target in first]
+    trees = [before._build_tree(group, closed) for group in groups]
+    before._expand_each(trees, groups)
+    before._remember(trees, groups, closed)
     for root in second:
-        target = next((t for t in first if t.label == root.label), None)
-        if target is None or not target.neurons:
-            continue
-        closed = ClosedCases(before.region.neurons)
-        tree = before._build_tree([target], closed)
-        before._expand_each([tree], [[target]])
-        before._remember([tree], [[target]], closed)
         cases = before.known.cases(root.label)
+        if not cases:
+            continue
         nodes = carried(cases, root, after.region)
         width = after.ball.upper - after.ball.lower
         x = after.ball.lower + width * rng.random((200, *width.shape))
