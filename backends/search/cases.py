@@ -17,7 +17,7 @@ from graphprune.backends.trace import Path, Trace
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Case:
+class CarriedCase:
     """Splits of a target's ball, and how far they are known to hold nothing adversarial.
 
     Attributes
@@ -74,9 +74,9 @@ class ClosedCases:
         self._kept.setdefault(target, []).append(one)
         self.memory -= OBJECTS + one[1].nbytes + one[2].nbytes
 
-    def of(self, target: int, radius: float) -> list[Case]:
+    def of(self, target: int, radius: float) -> list[CarriedCase]:
         """Return a target's cases, which are closed on the ball of a radius."""
-        return [Case(self.neurons, *one, radius) for one in self._kept.get(target, ())]
+        return [CarriedCase(self.neurons, *one, radius) for one in self._kept.get(target, ())]
 
 
 class KnownCases:
@@ -92,7 +92,7 @@ class KnownCases:
         ones.
     """
 
-    def __init__(self, cases: Mapping[int, list[Case]] | None = None) -> None:
+    def __init__(self, cases: Mapping[int, list[CarriedCase]] | None = None) -> None:
         self._cases = dict(cases or {})
         self.levels: dict[int, int] = {}
         self.seconds: dict[int, float] = {}
@@ -117,17 +117,17 @@ class KnownCases:
         """Return the radius up to which a target is excluded."""
         return min([case.radius for case in self._cases.get(target, ())], default=0.0)
 
-    def cases(self, target: int) -> list[Case]:
+    def cases(self, target: int) -> list[CarriedCase]:
         """Return a target's cases."""
         return self._cases.get(target, [])
 
-    def put(self, target: int, cases: Iterable[Case]) -> None:
+    def put(self, target: int, cases: Iterable[CarriedCase]) -> None:
         """Replace a target's cases by others, which are all of them."""
         self._cases[target] = list(cases)
 
     def carried(
         self, root: Subproblem, region: CondensedRegion, again: bool = False
-    ) -> tuple[list[TreeNode], list[Case]]:
+    ) -> tuple[list[TreeNode], list[CarriedCase]]:
         """Return a target's cases as nodes of a tree with this root, and those closed on its ball.
 
         Parameters
@@ -141,26 +141,28 @@ class KnownCases:
         return carried([case for case in cases if case.radius < radius], root, region), closed
 
 
-def carried(cases: Sequence[Case], root: Subproblem, region: CondensedRegion) -> list[TreeNode]:
+def carried(
+    cases: Sequence[CarriedCase], root: Subproblem, region: CondensedRegion
+) -> list[TreeNode]:
     """Return cases as nodes below a root on a region.
 
     Splits of neurons that are stable there are left out, and cases that contradict them are empty:
     where the root's bounds fix a neuron, the other phase holds nothing with a row <= 0.
     """
-    maps: dict[int, _Rows] = {}
+    maps: dict[int, _CaseRows] = {}
     known: dict[tuple[int, int, int], Path] = {}
     nodes = []
     for case in cases:
         rows = maps.get(id(case.neurons))
         if rows is None:
-            rows = maps[id(case.neurons)] = _Rows(case.neurons, root, region)
+            rows = maps[id(case.neurons)] = _CaseRows(case.neurons, root, region)
         node = rows.node(case, known)
         if node is not None:
             nodes.append(node)
     return nodes
 
 
-class _Rows:
+class _CaseRows:
     """Neurons of earlier cases, and their rows in a region."""
 
     def __init__(
@@ -175,7 +177,7 @@ class _Rows:
         self.phases = np.where(low[neurons] >= 0.0, 1, -1)
         self.phases[self.both] = root.parameters.phases[self.place[self.both]]
 
-    def node(self, case: Case, known: dict[tuple[int, int, int], Path]) -> TreeNode | None:
+    def node(self, case: CarriedCase, known: dict[tuple[int, int, int], Path]) -> TreeNode | None:
         """Return a case as a node; None where it is empty."""
         root, both = self.root, self.both
         phases, own, own_weights = root.parameters
@@ -204,10 +206,12 @@ class _Rows:
         return TreeNode(root, case.radius, case.radius, phases, slopes, weights, deep, made, deep)
 
 
-def open_cases(nodes: Iterable[TreeNode], neurons: NDArray[np.intp]) -> Mapping[int, list[Case]]:
+def open_cases(
+    nodes: Iterable[TreeNode], neurons: NDArray[np.intp]
+) -> Mapping[int, list[CarriedCase]]:
     """Return nodes as cases, by class."""
-    found: dict[int, list[Case]] = {}
+    found: dict[int, list[CarriedCase]] = {}
     for node in nodes:
-        case = Case(neurons, node.path, node.slopes, node.cut_weights, node.radius)
+        case = CarriedCase(neurons, node.path, node.slopes, node.cut_weights, node.radius)
         found.setdefault(node.case.label, []).append(case)
     return found

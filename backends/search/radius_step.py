@@ -22,7 +22,7 @@ from graphprune.backends.relaxation import tighten
 from graphprune.backends.relaxation.arrays import box_of
 from graphprune.backends.relaxation.condensed import bounds_of
 from graphprune.backends.relaxation.subproblem import ROOT_STEPS, CondensedRegion, Subproblem
-from graphprune.backends.search.cases import Case, ClosedCases, KnownCases, open_cases
+from graphprune.backends.search.cases import CarriedCase, ClosedCases, KnownCases, open_cases
 from graphprune.backends.search.node import root_of
 from graphprune.backends.search.root_tightening import (
     RootEffort,
@@ -173,7 +173,7 @@ class RadiusProof:
         self.late = False
         self.constrained: set[int] = set()
         # Cases that are closed on this ball already, by target.
-        self.aside: dict[int, list[Case]] = {}
+        self.aside: dict[int, list[CarriedCase]] = {}
         # The share of the ball that the roots alone prove, at each level.
         self.reaches: list[float] = []
 

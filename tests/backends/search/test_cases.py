@@ -91,7 +91,8 @@ def test_carried_cases_cover_their_ball(
     rng = np.random.default_rng(seed)
     closed, groups = ClosedCases(before.region.neurons), [[target] for target in first]
     trees = [before._build_tree(group, closed) for group in groups]
-    before._expand_each(trees, groups)
+    if trees:
+        before._expand_each(trees, groups)
     before._remember(trees, groups, closed)
     for root in second:
         cases = before.known.cases(root.label)
