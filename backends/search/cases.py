@@ -88,8 +88,7 @@ class KnownCases:
         By target: the effort level that the last complete step ended on, and the time of the trees
         in the last one.
     late, constrained
-        Whether that complete step had late layers' bounds, and the targets with output-constrained
-        ones.
+        That complete step had late layers' bounds; the targets that had output-constrained ones.
     """
 
     def __init__(self, cases: Mapping[int, list[CarriedCase]] | None = None) -> None:
