@@ -13,8 +13,8 @@ class RangeSettings:
         Steps of the ascent in a case, which starts from its parent's parameters: as many as a
         number of multiplications allows, within limits. On small networks they cost little, and
         multipliers of deep cases need them: 557 cases at 60 steps where 7,000 at 30 did not do.
-    root_steps
-        Steps at a root.
+    root_steps, root_work
+        Steps at a root, and the product of steps and neurons that they do not exceed.
     rate
         Size of a case's first step, relative to the range of a mixture: less than that of a root's,
         which would leave the parent's optimum.
@@ -33,6 +33,7 @@ class RangeSettings:
     work: float = 2.5e6
     rate: float = 0.12
     root_steps: int = 60
+    root_work: int = 1_200_000
     again: int = 400
     first: int = 32
     layer_steps: int = 8

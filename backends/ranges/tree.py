@@ -81,6 +81,9 @@ class RangeTree:
         cost = max(relaxation.network.multiply_adds, 1)
         most, least = settings.most_steps, settings.least_steps
         self._steps = int(min(max(settings.work / cost, least), most))
+        # No deadline ends a pass: on networks of very many neurons few have to do.
+        few = settings.root_work // max(relaxation.neurons, 1)
+        self._root_steps = int(min(max(few, 4), settings.root_steps))
 
     def add_roots(self, rows: Sequence[int]) -> Minimisers:
         """Bound the whole region for some rows."""
@@ -88,7 +91,7 @@ class RangeTree:
         for start in range(0, len(rows), at_once):
             part = np.array(rows[start : start + at_once], np.int64)
             roots = [self.relaxation.root() for _ in part]
-            seen.append(self._add(roots, part, self.settings.root_steps, np.zeros(len(part), bool)))
+            seen.append(self._add(roots, part, self._root_steps, np.zeros(len(part), bool)))
         return _joined(seen, self.relaxation)
 
     def __len__(self) -> int:

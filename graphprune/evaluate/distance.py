@@ -448,8 +448,10 @@ def _first(interval: DistanceInterval, resources: Resources, settings: DistanceS
     def prove() -> bool:
         if settings.certificate is not None:
             return False
-        # Where no search follows, certificates have the time for it.
-        seconds = share if fits else ALONE * resources.remaining()
+        # Where no search follows, certificates have the time for it; that of ranges goes on from
+        # the certified radius, and proves nothing on networks whose certificates take long.
+        linear = fits and query.network.piecewise_linear
+        seconds = share if linear else ALONE * resources.remaining()
         return _certify(interval, resources.within(seconds))
 
     if settings.certificate is not None:
