@@ -39,6 +39,8 @@ class TreeSettings:
         No program before one in so many neurons is split: the ascent does as well there.
     lp_most
         Programs that close nothing take at most so many times what bounding nodes takes.
+    free
+        With so few neurons neither new bounds nor programs are limited: they decide there.
     lp_first
         Programs come before a node's ascent, at every `lp_splits` splits: their points may be
         adversarial, which is worth their time where no upper bound is known.
@@ -56,6 +58,7 @@ class TreeSettings:
     most_lp_splits: int = 64
     lp_share: int = 8
     lp_most: float = 0.5
+    free: int = 64
     lp_first: bool = False
     by_bound: bool = False
 

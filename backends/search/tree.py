@@ -335,6 +335,8 @@ class Tree:
         case = node.case.shrunk(self.ball, self._box)
         every = settings.refresh_splits * max(1, case.neurons // 32)
         most = settings.refresh_share * self.schedule.node_seconds
+        if 0.0 < most and case.neurons <= settings.free:
+            most = np.inf
         if node.since_bounds < every or self.schedule.refresh_seconds >= most:
             return case
         start = monotonic()
@@ -368,7 +370,8 @@ class Tree:
         settings, splits = self.settings, int(np.count_nonzero(parameters.phases))
         if settings.lp_first or node.since_lp < self.schedule.splits_per_lp:
             return False
-        if self.schedule.lp_seconds >= settings.lp_most * self.schedule.node_seconds:
+        many = len(parameters.phases) > settings.free
+        if many and self.schedule.lp_seconds >= settings.lp_most * self.schedule.node_seconds:
             return False
         return settings.lp_share * splits >= len(parameters.phases)
 
