@@ -379,6 +379,9 @@ class RadiusProof:
         for target in targets:
             if self.trace is not None:
                 self._begin(self.trace, target)
+            # Small trees are found anew sooner than old cases are bounded.
+            if target.neurons <= self.settings.step.few:
+                self.known.put(target.label, [])
             nodes, aside = self.known.carried(target, self.region, self.trace is not None)
             self.aside[target.label] = aside
             tree.add(nodes) if nodes or aside else tree.add_roots([target])
