@@ -335,7 +335,7 @@ class Tree:
         case = node.case.shrunk(self.ball, self._box)
         every = settings.refresh_splits * max(1, case.neurons // 32)
         most = settings.refresh_share * self.schedule.node_seconds
-        if 0.0 < most and case.neurons <= settings.free:
+        if most > 0.0 and case.neurons <= settings.free:
             most = np.inf
         if node.since_bounds < every or self.schedule.refresh_seconds >= most:
             return case
