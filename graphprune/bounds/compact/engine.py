@@ -15,7 +15,6 @@ from graphprune.bounds.problem import (
     round_up,
 )
 from graphprune.bounds.protocol import Ascent, EngineName
-from graphprune.ir.network import activation_of
 from graphprune.runtime.resources import Resources, current
 from graphprune.transforms.optimisation import ADAM
 from graphprune.transforms.rounding import gamma64
@@ -50,8 +49,9 @@ class CompactEngine:
         self.state.low[:, self.compact.place(0)] = problem.boxes.lower[:, order]
         self.state.high[:, self.compact.place(0)] = problem.boxes.upper[:, order]
         self._balls = self._ball_arrays()
-        self._known = self._carried = 0
-        self._middle: Floats | None = None
+        self._known = 0
+        # Middles of the last layer's intervals, by its index.
+        self._middles: dict[int, Floats] = {}
         self._other: kernels.LayerState | None = None
 
     @staticmethod
@@ -74,6 +74,7 @@ class CompactEngine:
         self.kernels.interval(self.net, self.state, index + 1, self.gamma, lower, upper)
         place = self.compact.place(index + 1)
         magnitude = self.state.magnitude[:, place]
+        self._middles = {index: 0.5 * lower[:, place] + 0.5 * upper[:, place]}
         finite(lower[:, place], upper[:, place])
         if not np.all(magnitude < LARGEST):
             finite(np.full(1, np.inf))
@@ -90,8 +91,10 @@ class CompactEngine:
         upper = np.full(chosen.shape, np.inf)
         sign = np.ones(len(box))
         if until_stable:
-            # Only one side can show the sign of a neuron: that of its value at the middle.
-            sign[self._at_middle(index)[box, neuron] < 0.0] = -1.0
+            # One side can show the sign of a neuron: most likely that of its interval's middle.
+            if index not in self._middles:
+                self._interval(index)
+            sign[self._middles[index][box, neuron] < 0.0] = -1.0
         for _ in range(2):
             out = self._unit_rows(index, box, neuron, sign, until_stable=until_stable)
             up = sign > 0.0
@@ -121,30 +124,6 @@ class CompactEngine:
             out[part] = self._bounds(index, given, until_stable=until_stable)
             finite(out[part])
         return out
-
-    def _at_middle(self, index: int) -> Floats:
-        """About the values (B, n) of a pre-activation at the middles of the boxes."""
-        points = self._middle
-        if points is None:
-            points = self._middle = np.zeros_like(self.state.low)
-            place = self.compact.place(0)
-            points[:, place] = 0.5 * self.state.low[:, place] + 0.5 * self.state.high[:, place]
-        scratch = np.empty_like(points)
-        for below in range(self._carried, index + 1):
-            place = self.compact.place(below + 1)
-            # The interval image of boxes without width is their points' image: no kernel besides.
-            narrow = self.state._replace(low=points, high=points, magnitude=scratch)
-            self.kernels.interval(self.net, narrow, below + 1, 0.0, points, points)
-            if below < index:
-                activation = activation_of(self.problem.network.activations[below])
-                order = self.compact.order[below + 1]
-                here = self._flat(below, points[:, place])
-                image = activation.interval(here, here)[0][:, order]
-                points[:, place] = np.clip(
-                    image, self.state.low[:, place], self.state.high[:, place]
-                )
-        self._carried = index
-        return points[:, self.compact.place(index + 1)]
 
     def rows(self, index: int, rows: Floats) -> Floats:
         """Lower bounds (B, R) of rows (R, n) times the target of a segment."""
