@@ -132,7 +132,8 @@ def require_rank(network: Network, top_k: int) -> None:
     """
     if isinstance(top_k, bool) or not isinstance(top_k, int | np.integer):
         raise GraphpruneError(f"top-k is no integer, but {top_k!r}")
-    if not 1 <= top_k < network.classes:
+    # Of one output the query itself says what is missing.
+    if not 1 <= top_k < max(network.classes, 2):
         raise GraphpruneError(
             f"top-k {top_k}: the network has {network.classes} classes, of which a label can leave"
             f" the 1 to {network.classes - 1} best"

@@ -52,7 +52,7 @@ def peaks(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
 # Hypothesis draws many examples per call of the fixture: every one empties the list.
 @settings(max_examples=8)
 @given(
-    labelled([6, 20, 20, 3]).map(lambda drawn: DistanceProblem(*drawn[1:], gp.Domain(), 1.0)),
+    labelled([6, 24, 24, 4]).map(lambda drawn: DistanceProblem(*drawn[1:], gp.Domain(), 1.0)),
     st.sampled_from([0, 4_000, 15_000, 40_000, 100_000]),
 )
 def test_a_small_memory_is_kept_and_the_interval_stays_valid(
@@ -77,7 +77,7 @@ def test_a_small_memory_is_kept_and_the_interval_stays_valid(
 
 @settings(max_examples=12)
 @given(
-    labelled([2, 4, 2], [3, 3, 3, 3], [2, 4, 4, 2]),
+    labelled([2, 8, 2], [3, 5, 4, 3], [3, 4, 5, 2]),
     tree_settings(),
 )
 def test_no_order_of_nodes_proves_more_or_less_than_brute_force(
