@@ -132,7 +132,7 @@ def require_rank(network: Network, top_k: int) -> None:
     """
     if isinstance(top_k, bool) or not isinstance(top_k, int | np.integer):
         raise GraphpruneError(f"top-k is no integer, but {top_k!r}")
-    # Of one output the query itself says what is missing.
+    # The query itself says what a network of one output lacks.
     if not 1 <= top_k < max(network.classes, 2):
         raise GraphpruneError(
             f"top-k {top_k}: the network has {network.classes} classes, of which a label can leave"
