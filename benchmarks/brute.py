@@ -25,14 +25,12 @@ from unittest.mock import patch
 
 import numpy as np
 import onnx
-from hypothesis import HealthCheck, Phase, given, seed, settings
-from hypothesis import strategies as st
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 import graphprune as gp
 from benchmarks.exact import processor_limits, with_settings
-from benchmarks.hunt import rescaled
+from benchmarks.hunt import BLOCK, block, rescaled
 from benchmarks.milp import MOST, Program
 from graphprune.backends.relaxation.tighten import ConstrainedSettings
 from graphprune.backends.search import process_pool, scheduler, worker_group
@@ -42,8 +40,6 @@ from graphprune.runtime.reference import forward64
 from graphprune.testing import many_operator_models, models
 
 Floats = NDArray[np.float64]
-# Networks drawn together: one seed of Hypothesis.
-BLOCK = 40
 # A margin above this share of the largest number in a network is no rounding of float64.
 CLEAR = 1e-9
 LIMIT = 10.0
@@ -136,23 +132,6 @@ class Writer:
         y = helper.make_tensor_value_info(self.last, TensorProto.FLOAT, ["n", self.width])
         graph = helper.make_graph(self.nodes, "dense", [x], [y], self.tensors)
         return helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 17)])
-
-
-def block(number: int, base: int) -> list[onnx.ModelProto]:
-    """The models of a block of exporters' operators, always the same ones."""
-    found: list[onnx.ModelProto] = []
-
-    @seed(base * 1_000_003 + number)
-    @settings(
-        max_examples=BLOCK, database=None, deadline=None, phases=[Phase.generate],
-        suppress_health_check=list(HealthCheck),
-    )  # fmt: skip
-    @given(st.one_of(many_operator_models(), models()))
-    def collect(model: onnx.ModelProto) -> None:
-        found.append(model)
-
-    collect()
-    return found
 
 
 def domain_for(rng: np.random.Generator, x0: Floats) -> gp.Domain:
@@ -277,11 +256,12 @@ def main() -> int:
     first = options.first if options.only is None else options.only
     last = first + (options.count if options.only is None else 1)
     drawn: list[onnx.ModelProto] = []
+    kinds = many_operator_models(), models()
     for number in range(first, last):
         if process_time() - start > options.seconds:
             break
         if not drawn or number % BLOCK == 0:
-            drawn = block(number // BLOCK, options.seed)
+            drawn = block(number // BLOCK, options.seed, kinds)
         began = monotonic()
         model = None if number % 3 else drawn[number % BLOCK % len(drawn)]
         try:

@@ -15,6 +15,7 @@ import sys
 import traceback
 import warnings
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from time import monotonic, process_time
 
@@ -46,6 +47,7 @@ from tests.oracles import original64
 Floats = NDArray[np.float64]
 # Networks drawn together: one seed of Hypothesis.
 BLOCK = 40
+KINDS = (many_operator_models(smooth=True), many_operator_models(), models())
 # Operators whose constants may be of any scale.
 WEIGHTED = ("Conv", "Gemm", "MatMul", "ConvTranspose", "Add", "Sub")
 # A margin above this share of the largest number in a network is no rounding of float64.
@@ -114,8 +116,10 @@ class Case:
         self.check(component, lower <= self.nearest * (1 + 1e-9), f"{lower!r} > {self.nearest!r}")
 
 
-def block(number: int, base: int) -> list[onnx.ModelProto]:
-    """The models of a block, always the same ones."""
+def block(
+    number: int, base: int, kinds: Sequence[st.SearchStrategy[onnx.ModelProto]] = KINDS
+) -> list[onnx.ModelProto]:
+    """The models of a block, always the same ones, of some kinds."""
     found: list[onnx.ModelProto] = []
 
     @seed(base * 1_000_003 + number)
@@ -123,7 +127,7 @@ def block(number: int, base: int) -> list[onnx.ModelProto]:
         max_examples=BLOCK, database=None, deadline=None, phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
     )  # fmt: skip
-    @given(st.one_of(many_operator_models(smooth=True), many_operator_models(), models()))
+    @given(st.one_of(*kinds))
     def collect(model: onnx.ModelProto) -> None:
         found.append(model)
 

@@ -54,6 +54,12 @@ class Perceptron:
         return np.asarray(self.weights[-1] @ x + self.biases[-1])
 
 
+def of_classes(net: Perceptron, classes: list[int]) -> Perceptron:
+    """The network of the scores of some classes."""
+    weights = [*net.weights[:-1], net.weights[-1][classes]]
+    return Perceptron(weights, [*net.biases[:-1], net.biases[-1][classes]])
+
+
 def brute_force_distance(
     net: Perceptron, x0: Floats, label: int, low: float | Floats, high: float | Floats,
     norm: Norm = LINF, top_k: int = 1,

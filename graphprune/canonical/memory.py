@@ -12,6 +12,8 @@ NUMBER = 8
 VALUE = 512 << 20
 # Constants that are computed from constants, all of a file together.
 FOLDED = 3 << 29
+# A recurrent layer has no more steps where it is written out, and a graph then no more nodes.
+STEPS, NODES = 1024, 1 << 14
 
 
 def bytes_of(shape: Iterable[int]) -> int:

@@ -2,6 +2,8 @@
 
 from collections.abc import Container, Iterable
 
+from graphprune.canonical.memory import NODES, STEPS
+
 _JUMP = "its value jumps, so no distance can be computed through it"
 _CONTROL = "control flow is not supported: export one fixed branch or an unrolled graph"
 _STEPS = (
@@ -11,7 +13,7 @@ _STEPS = (
 _INTEGER = "integer arithmetic rounds computed values: load the float model it was quantised from"
 _STATE = (
     "a recurrent layer "
-    + _STEPS.format("1024 steps")
+    + _STEPS.format(f"{STEPS} steps")
     + "; samples must not have lengths of their own"
 )
 
@@ -39,10 +41,10 @@ _RANDOM = "draws random numbers; export the model with eval()"
 
 REASONS: dict[str, str] = {
     **dict.fromkeys(RANDOM, _RANDOM),
-    "Loop": f"a loop {_STEPS.format('16384 nodes')}; its trip count must be a"
+    "Loop": f"a loop {_STEPS.format(f'{NODES} nodes')}; its trip count must be a"
     " constant above 0, and its condition one that is always true",
     "If": f"chooses between subgraphs: {_CONTROL}",
-    "Scan": f"a scan {_STEPS.format('16384 nodes')}",
+    "Scan": f"a scan {_STEPS.format(f'{NODES} nodes')}",
     "Hardmax": f"jumps where the maximum changes: {_JUMP}; end the model at its input",
     "ArgMax": f"only as the last layer, where it is cut; here {_JUMP}",
     "QuantizeLinear": _INTEGER,

@@ -14,7 +14,7 @@ from graphprune.check.container import Point, Prefix, Proof, Refused
 from graphprune.check.forms import UNIT, Floats
 from graphprune.check.norms import BallNorm, norm_of
 from graphprune.check.points import Points
-from graphprune.check.reader import diagonal, selection
+from graphprune.check.reader import diagonal, negative, selection
 from graphprune.check.steps import AffineStep, Model, ReluStep
 
 # Names of the tensors that are put in front of the file's and behind them: no tensor is called so.
@@ -261,7 +261,7 @@ def _directed(model: Model, steps: Floats, x: Floats, low: float, high: float) -
         made.append(ReluStep(name, last))
         last = name
 
-    back = diagonal(np.full(n, -1.0))
+    back = negative((n,))
     if np.isfinite(low):
         add(None, np.full(n, -low))
         relu()

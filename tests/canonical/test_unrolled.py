@@ -109,25 +109,27 @@ def test_options(model: onnx.ModelProto) -> None:
     agrees(model)
 
 
-def test_states_of_zeros_for_a_batch_of_any_size() -> None:
-    """What PyTorch writes where no first state is given."""
-    held = weights("LSTM", 1)
-    held = {name: held[name] for name in ("W", "R", "B")}
-    held |= {
-        "one": i64(1),
-        "wide": i64(HIDDEN),
-        "zero": i64(0),
-        "two": i64(2),
-        "last": np.ones((3, 2), np.float32),
-    }
+def of_the_batch(
+    kind: str, inputs: str, *made: onnx.NodeProto, **held: np.ndarray
+) -> onnx.ModelProto:
+    """A layer with an input that nodes make of the batch's size ``n``, and its last state."""
     nodes = [
         node("Transpose", "x", "t", perm=[1, 0, 2]), node("Shape", "x", "size"),
-        node("Slice", "size zero one", "n"), node("Concat", "one n wide", "shape", axis=0),
-        node("ConstantOfShape", "shape", "z"),
-        node("LSTM", "t W R B _ z z", "_ h", hidden_size=HIDDEN),
+        node("Slice", "size zero one", "n"), *made,
+        node(kind, inputs, "_ h", hidden_size=HIDDEN),
         node("Squeeze", "h zero", "s"), node("MatMul", "s last", "y"),
     ]  # fmt: skip
-    agrees(model_of(nodes, ["n", STEPS, INPUTS], constants=held))
+    own = {name: array for name, array in weights(kind, 1).items() if name in ("W", "R", "B")}
+    held |= {"one": i64(1), "zero": i64(0), "last": np.ones((HIDDEN, 2), np.float32)}
+    return model_of(nodes, ["n", STEPS, INPUTS], constants=own | held)
+
+
+def test_states_of_zeros_for_a_batch_of_any_size() -> None:
+    """What PyTorch writes where no first state is given."""
+    made = [
+        node("Concat", "one n wide", "shape", axis=0), node("ConstantOfShape", "shape", "z"),
+    ]  # fmt: skip
+    agrees(of_the_batch("LSTM", "t W R B _ z z", *made, wide=i64(HIDDEN)))
 
 
 def test_a_layer_whose_length_is_computed_from_the_one_below() -> None:
@@ -151,24 +153,14 @@ def test_a_layer_whose_length_is_computed_from_the_one_below() -> None:
 
 def test_lengths_that_are_the_whole_sequence() -> None:
     """What tf2onnx writes: the length, repeated for the batch."""
-    held = weights("GRU", 1)
-    held = {name: held[name] for name in ("W", "R", "B")}
-    held |= {
-        "one": i64(1),
-        "zero": i64(0),
-        "long": np.array([STEPS], np.int32),
-        "last": np.ones((3, 2), np.float32),
-    }
-    nodes = [
-        node("Transpose", "x", "t", perm=[1, 0, 2]), node("Shape", "x", "size"),
-        node("Slice", "size zero one", "n"), node("Expand", "long n", "lengths"),
-        node("GRU", "t W R B lengths", "_ h", hidden_size=HIDDEN),
-        node("Squeeze", "h zero", "s"), node("MatMul", "s last", "y"),
-    ]  # fmt: skip
-    agrees(model_of(nodes, ["n", STEPS, INPUTS], constants=held))
-    held["long"] = np.array([STEPS - 1], np.int32)
+
+    def of_length(steps: int) -> onnx.ModelProto:
+        made = node("Expand", "long n", "lengths")
+        return of_the_batch("GRU", "t W R B lengths", made, long=np.array([steps], np.int32))
+
+    agrees(of_length(STEPS))
     with pytest.raises(UnsupportedError, match="the GRU h.*written out"):
-        gp.from_proto(model_of(nodes, ["n", STEPS, INPUTS], constants=held))
+        gp.from_proto(of_length(STEPS - 1))
 
 
 def test_a_sequence_of_unknown_length_is_refused_and_given_one_read() -> None:

@@ -1,29 +1,21 @@
 """Several classes that count, and the K best: every metric against brute force."""
 
-import json
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import graphprune as gp
-from graphprune.cli.app import run as main
 from graphprune.evaluate.settings import Settings
 from graphprune.region import NORMS
 from graphprune.runtime.original import run_original
 from tests.drawn import labelled
-from tests.oracles import Perceptron, brute_force_distance
+from tests.evaluate.linear import run_about, write_linear
+from tests.oracles import Perceptron, brute_force_distance, of_classes
 
 nets = labelled([2, 3, 4], [2, 3, 2, 5])
-
-
-def kept(net: Perceptron, classes: list[int]) -> Perceptron:
-    """The network of the scores of some classes."""
-    weights = [*net.weights[:-1], net.weights[-1][classes]]
-    return Perceptron(weights, [*net.biases[:-1], net.biases[-1][classes]])
 
 
 @settings(max_examples=6)
@@ -62,7 +54,9 @@ def test_the_distance_of_several_classes_is_that_of_their_network(
     net, network, anchor = drawn
     others = [t for t in range(network.classes) if t != anchor.label]
     targets = data.draw(st.lists(st.sampled_from(others), min_size=1, unique=True))
-    truth = brute_force_distance(kept(net, [anchor.label, *targets]), anchor.center, 0, 0.0, 1.0)
+    truth = brute_force_distance(
+        of_classes(net, [anchor.label, *targets]), anchor.center, 0, 0.0, 1.0
+    )
     # Anchors of one of the classes are asked about the others.
     found = gp.distance(network, anchor, target=(*targets, anchor.label, *targets))
     assert gp.certify(network, anchor, target=targets).radius <= truth + 1e-6
@@ -133,25 +127,13 @@ def test_what_is_known_of_another_rank_is_not_taken(
 @pytest.fixture
 def linear(tmp_path: Path) -> Path:
     """Scores x_0 to x_3 of four classes; the third anchor's label is second best."""
-    net = Perceptron([np.eye(4)], [np.zeros(4)])
-    onnx.save(net.model(), tmp_path / "m.onnx")
-    x = np.array([[0.9, 0.7, 0.3, 0.1], [0.2, 0.8, 0.4, 0.0], [0.5, 0.6, 0.1, 0.0]], np.float32)
-    np.savez(tmp_path / "a.npz", x=x, y=[0, 1, 0])
-    return tmp_path
-
-
-def ask(folder: Path, command: str, *more: str) -> tuple[int, dict[str, object]]:
-    out = folder / "out.json"
-    code = main([
-        command, str(folder / "m.onnx"), "--anchors", str(folder / "a.npz"), "--quiet",
-        "--json", str(out), *more,
-    ])  # fmt: skip
-    return code, json.loads(out.read_text()) if out.exists() else {}
+    x = [[0.9, 0.7, 0.3, 0.1], [0.2, 0.8, 0.4, 0.0], [0.5, 0.6, 0.1, 0.0]]
+    return write_linear(tmp_path, x, [0, 1, 0])
 
 
 def test_every_command_asks_about_ranks_and_several_classes(linear: Path) -> None:
     for command, metric in (("attack", "adv"), ("certify", "rob"), ("distance", "bnd")):
-        _, document = ask(linear, command, "--top-k", "2")
+        _, document = run_about(linear, command, "--top-k", "2")
         records, asked = document["anchors"], document["settings"]
         assert isinstance(records, list)
         assert isinstance(asked, dict)
@@ -161,7 +143,7 @@ def test_every_command_asks_about_ranks_and_several_classes(linear: Path) -> Non
             value = record[f"d_{metric}"]
             assert value.get("upper", value.get("value")) == pytest.approx(truth, rel=2e-3)
             assert value.get("target", 2) in (0, 1, 2)
-        _, document = ask(linear, command, "--targets", "2-3,1", "--limit", "2")
+        _, document = run_about(linear, command, "--targets", "2-3,1", "--limit", "2")
         records, asked = document["anchors"], document["settings"]
         assert isinstance(records, list)
         assert isinstance(asked, dict)
@@ -169,7 +151,7 @@ def test_every_command_asks_about_ranks_and_several_classes(linear: Path) -> Non
         for record, truth in zip(records, (0.1, 0.2), strict=True):
             value = record[f"d_{metric}"]
             assert value.get("upper", value.get("value")) == pytest.approx(truth, rel=2e-3)
-    _, document = ask(linear, "evaluate", "--top-k", "2", "--estimate", "extrapolate",
+    _, document = run_about(linear, "evaluate", "--top-k", "2", "--estimate", "extrapolate",
                       "--estimate", "milp", "--html", str(linear / "r.html"))  # fmt: skip
     records = document["anchors"]
     assert isinstance(records, list)
@@ -177,7 +159,7 @@ def test_every_command_asks_about_ranks_and_several_classes(linear: Path) -> Non
         for found in record["estimates"]:
             assert found["value"] == pytest.approx(truth, rel=0.05)
     assert "2 best" in (linear / "r.html").read_text()
-    code, document = ask(linear, "certify", "--targets", "0", "--limit", "2")
+    code, document = run_about(linear, "certify", "--targets", "0", "--limit", "2")
     records = document["anchors"]
     assert isinstance(records, list)
     assert (code, [r["status"] for r in records]) == (0, ["skipped", "ok"])
@@ -196,7 +178,7 @@ def test_wrong_ranks_have_one_message(linear: Path, capsys: pytest.CaptureFixtur
         (["--targets", "1;2"], "--targets"),
         (["--targets", "0", "--limit", "1"], "own label"),
     ):
-        assert ask(linear, "distance", *more)[0] == 2
+        assert run_about(linear, "distance", *more)[0] == 2
         said_there = capsys.readouterr().err
         assert said in said_there, more
         assert "Traceback" not in said_there

@@ -1,17 +1,14 @@
 """One class alone: every metric against brute force on the network of the two classes."""
 
-import json
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import graphprune as gp
 from graphprune.attacks.attack import AttackMethod
-from graphprune.cli.app import run as main
 from graphprune.evaluate.reading import read_document
 from graphprune.evaluate.settings import Settings
 from graphprune.evaluate.tasks import classify
@@ -19,14 +16,8 @@ from graphprune.report.curves import curves
 from graphprune.report.table import summary_line
 from graphprune.runtime.original import run_original
 from tests.drawn import labelled
-from tests.oracles import Perceptron, brute_force_distance
-
-
-def only(net: Perceptron, label: int, target: int) -> Perceptron:
-    """The network of the scores of two classes."""
-    kept = [label, target]
-    weights = [*net.weights[:-1], net.weights[-1][kept]]
-    return Perceptron(weights, [*net.biases[:-1], net.biases[-1][kept]])
+from tests.evaluate.linear import run_about, write_linear
+from tests.oracles import Perceptron, brute_force_distance, of_classes
 
 
 @pytest.mark.parametrize("solver", ["search", "scip"])
@@ -41,7 +32,7 @@ def test_the_exact_distance_is_that_of_the_two_classes(
         if target == anchor.label:
             continue
         x0 = anchor.x.astype(float)
-        truth = brute_force_distance(only(net, anchor.label, target), x0, 0, 0.0, 1.0)
+        truth = brute_force_distance(of_classes(net, [anchor.label, target]), x0, 0, 0.0, 1.0)
         result = gp.distance(network, anchor, target=target, solver=solver)
         found[target] = result
         assert result.lower <= truth + 1e-6
@@ -69,7 +60,7 @@ def test_attack_and_certificate_bracket_the_distance_of_one_class(
         if target == anchor.label:
             continue
         x0 = anchor.x.astype(float)
-        truth = brute_force_distance(only(net, anchor.label, target), x0, 0, 0.0, 1.0)
+        truth = brute_force_distance(of_classes(net, [anchor.label, target]), x0, 0, 0.0, 1.0)
         found = gp.attack(network, anchor, target=target, method=method, effort="fast")
         assert found.witness is None or found.witness.target == target
         assert found.distance is None or found.distance >= truth - 1e-6
@@ -119,25 +110,12 @@ def test_anchors_of_the_target_cannot_be_asked_about(
 @pytest.fixture
 def linear(tmp_path: Path) -> Path:
     """Scores x_0, x_1, x_2 of three classes."""
-    net = Perceptron([np.eye(3)], [np.zeros(3)])
-    onnx.save(net.model(), tmp_path / "m.onnx")
-    x = np.array([[0.9, 0.7, 0.3], [0.2, 0.8, 0.4]], np.float32)
-    np.savez(tmp_path / "a.npz", x=x, y=[0, 1])
-    return tmp_path
-
-
-def ask(folder: Path, command: str, *more: str) -> tuple[int, dict[str, object]]:
-    out = folder / "out.json"
-    code = main([
-        command, str(folder / "m.onnx"), "--anchors", str(folder / "a.npz"), "--quiet",
-        "--json", str(out), *more,
-    ])  # fmt: skip
-    return code, json.loads(out.read_text()) if out.exists() else {}
+    return write_linear(tmp_path, [[0.9, 0.7, 0.3], [0.2, 0.8, 0.4]], [0, 1])
 
 
 def test_every_command_asks_about_one_class(linear: Path) -> None:
     for command, metrics in (("attack", "adv"), ("certify", "rob"), ("distance", "bnd")):
-        _, document = ask(linear, command, "--target", "2")
+        _, document = run_about(linear, command, "--target", "2")
         anchors, asked = document["anchors"], document["settings"]
         assert isinstance(anchors, list)
         assert isinstance(asked, dict)
@@ -146,7 +124,7 @@ def test_every_command_asks_about_one_class(linear: Path) -> None:
             value = record[f"d_{metrics}"]
             assert value.get("upper", value.get("value")) == pytest.approx(truth, rel=2e-3)
             assert value.get("target", 2) == 2
-    _, document = ask(
+    _, document = run_about(
         linear, "evaluate", "--target", "2", "--estimate", "extrapolate", "--estimate", "nearest"
     )
     anchors = document["anchors"]
@@ -159,7 +137,7 @@ def test_every_command_asks_about_one_class(linear: Path) -> None:
 def test_an_anchor_of_the_class_is_skipped_and_a_file_of_them_refused(
     linear: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    code, document = ask(linear, "certify", "--target", "0", "--radius", "0.1")
+    code, document = run_about(linear, "certify", "--target", "0", "--radius", "0.1")
     assert code == 0
     anchors = document["anchors"]
     assert isinstance(anchors, list)
@@ -180,5 +158,5 @@ def test_an_anchor_of_the_class_is_skipped_and_a_file_of_them_refused(
         (["--target", "3"], "out of range"),
         (["--target", "-1"], "--target"),
     ):
-        assert ask(linear, "certify", *more)[0] == 2
+        assert run_about(linear, "certify", *more)[0] == 2
         assert said in capsys.readouterr().err

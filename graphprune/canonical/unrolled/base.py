@@ -11,10 +11,9 @@ from onnx import helper, numpy_helper
 from graphprune.canonical.branches import settled
 from graphprune.canonical.evaluate import Array
 from graphprune.canonical.known import OWN, Facts, constants_of
+from graphprune.canonical.memory import NODES
 from graphprune.canonical.names import fresh, names_of, renamed
 
-# A graph has no more nodes than this when it is written out.
-MOST = 1 << 14
 # The first opset whose arithmetic broadcasts as it does today.
 BROADCASTS = 7
 
@@ -212,7 +211,7 @@ def _round(proto: onnx.ModelProto) -> onnx.ModelProto | None:
             changed = True
         else:
             nodes.append(node)
-        if len(nodes) > MOST:
+        if len(nodes) > NODES:
             return None
     if not changed:
         return None

@@ -3,8 +3,8 @@
 import numpy as np
 import onnx
 
+from graphprune.canonical.memory import NODES
 from graphprune.canonical.unrolled.base import (
-    MOST,
     Body,
     StepWriter,
     all_attributes,
@@ -28,7 +28,7 @@ def loop(node: onnx.NodeProto, writer: StepWriter) -> bool:
     steps = int(known[trips].reshape(-1)[0])
     carried = list(node.input[2:])
     # Without a step what it collects is empty, and has no shape.
-    if steps < 1 or steps * len(body.node) > MOST:
+    if steps < 1 or steps * len(body.node) > NODES:
         return False
     written, seen = Body(body, writer), []
     going = condition or writer.constant(np.array(True))

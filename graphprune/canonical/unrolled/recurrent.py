@@ -11,10 +11,9 @@ from typing import Any
 import numpy as np
 import onnx
 
+from graphprune.canonical.memory import STEPS
 from graphprune.canonical.unrolled.base import StepWriter, all_attributes, constants, given, wanted
 
-# A longer sequence is not written out.
-STEPS = 1024
 # Parameters that activations take, and their defaults; None: ONNX has none.
 PARAMETERS: dict[str, tuple[float | None, ...]] = {
     "Relu": (), "Tanh": (), "Sigmoid": (), "Softsign": (), "Softplus": (),

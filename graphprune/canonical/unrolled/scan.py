@@ -4,8 +4,8 @@ from typing import Any
 
 import onnx
 
+from graphprune.canonical.memory import NODES
 from graphprune.canonical.unrolled.base import (
-    MOST,
     Body,
     StepWriter,
     all_attributes,
@@ -34,7 +34,7 @@ def scan(node: onnx.NodeProto, writer: StepWriter) -> bool:
         writer.facts.length(name, axis) for name, axis in zip(inputs, axes, strict=True)
     }  # fmt: skip
     steps = lengths.pop() if len(lengths) == 1 else None
-    if writer.opset < WITHOUT_BATCH or not steps or steps * len(body.node) > MOST:
+    if writer.opset < WITHOUT_BATCH or not steps or steps * len(body.node) > NODES:
         return False
     backward = per("scan_input_directions", scanned)
     written, seen = Body(body, writer), []
