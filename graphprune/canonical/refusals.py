@@ -14,7 +14,7 @@ _INTEGER = "integer arithmetic rounds computed values: load the float model it w
 _STATE = (
     "a recurrent layer "
     + _STEPS.format(f"{STEPS} steps")
-    + "; samples must not have lengths of their own"
+    + "; samples must not have lengths of their own, and its weights must fit"
 )
 
 _TREES = (

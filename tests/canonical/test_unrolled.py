@@ -296,6 +296,24 @@ def test_the_distance_of_a_recurrent_network_is_an_interval() -> None:
     assert 0.0 < found.lower <= found.upper
 
 
+@pytest.mark.parametrize(
+    ("name", "shape"), [("W", (1, 9, INPUTS)), ("R", (1, 12, 4)), ("B", (1, 9)), ("R", (2, 12, 3))]
+)
+def test_weights_that_do_not_fit_are_refused(name: str, shape: tuple[int, ...]) -> None:
+    model = recurrent("LSTM")
+    (tensor,) = (t for t in model.graph.initializer if t.name == name)
+    tensor.CopyFrom(onnx.numpy_helper.from_array(np.zeros(shape, np.float32), name))
+    with pytest.raises(UnsupportedError, match="the LSTM Y.*weights must fit"):
+        gp.from_proto(model)
+
+
+def test_a_scan_whose_parts_do_not_fit_is_refused() -> None:
+    empty = helper.make_graph([], "body", [], [])
+    model = model_of([node("Scan", "x", "y", num_scan_inputs=3, body=empty)], ["n", 4])
+    with pytest.raises(gp.GraphpruneError, match="Scan"):
+        gp.from_proto(model)
+
+
 def test_a_scan_of_the_batch_is_refused() -> None:
     model = model_of([scan()], ["n", 2], "last", constants={"ones": np.ones(2, np.float32)})
     Executable(model)  # a valid file

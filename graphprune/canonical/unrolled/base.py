@@ -45,6 +45,7 @@ class StepWriter:
         """Write in the place of this node from here on."""
         self._prefix = node.name or next(filter(None, node.output))
         self._made = {}
+        self.nodes = []
 
     def name(self, end: str) -> str:
         """Return a free name, taken from now on."""
@@ -192,6 +193,15 @@ def constants(writer: StepWriter, names: Iterable[str]) -> Mapping[str, Array]:
     return constants_of(writer.proto, set(names), writer.facts)
 
 
+def _written(node: onnx.NodeProto, writer: StepWriter) -> bool:
+    """Write a node out; False where it cannot be, as in a file whose parts do not fit."""
+    writer.begin(node)
+    try:
+        return UNROLLED[node.op_type](node, writer)
+    except (ValueError, KeyError, IndexError, TypeError, AssertionError):
+        return False
+
+
 def _round(proto: onnx.ModelProto) -> onnx.ModelProto | None:
     """The model with every operator written out that can be; None where none can."""
     own = [node.domain in OWN and node.op_type in UNROLLED for node in proto.graph.node]
@@ -203,10 +213,7 @@ def _round(proto: onnx.ModelProto) -> onnx.ModelProto | None:
         return None
     nodes, changed = [], False
     for node, ours in zip(proto.graph.node, own, strict=True):
-        writer.nodes = []
-        if ours:
-            writer.begin(node)
-        if ours and UNROLLED[node.op_type](node, writer):
+        if ours and _written(node, writer):
             nodes += writer.nodes
             changed = True
         else:

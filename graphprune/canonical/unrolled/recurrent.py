@@ -106,6 +106,14 @@ class Layer:
             return None
         direction = attributes.get("direction", "forward")
         directions = ("forward", "reverse") if direction == "bidirectional" else (direction,)
+        if attributes.get("hidden_size", hidden) != hidden:
+            return None
+        rows = gates * hidden
+        for index, sizes in ((1, (rows,)), (2, (rows, hidden)), (3, (2 * rows,))):
+            name = given(node, index)
+            found = [writer.facts.length(name, axis) for axis in range(1 + len(sizes))]
+            if name and found != [len(directions), *sizes]:
+                return None
         activations = _activations(attributes, usual, len(directions))
         if activations is None or not _whole(writer, given(node, 4), steps):
             return None
