@@ -8,10 +8,11 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from graphprune.errors import GraphpruneError
+from graphprune.errors import GraphpruneError, OutOfTimeError
 from graphprune.ir import Network
-from graphprune.ir.network import Activation, activation_of
+from graphprune.ir.network import Activation, activation_of, is_paired
 from graphprune.region import LINF, Norm, Region
+from graphprune.runtime.resources import current
 from graphprune.transforms.replace import Replacement
 
 Floats = NDArray[np.float64]
@@ -19,6 +20,8 @@ Singles = NDArray[np.float32]
 Lines = tuple[Floats, Floats, Floats, Floats]
 Method = Literal["ibp", "fastlin", "fastlin-ibp", "crown", "alpha-crown"]
 METHODS: tuple[Method, ...] = get_args(Method)
+# Neurons whose lines are found between two looks at the clock: half a second's.
+LINES_AT_ONCE = 1 << 14
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,9 +89,9 @@ class LayerBounds:
         if kind in self._lines:
             return self._lines[kind]
         lower, upper = self.lower.astype(np.float64), self.upper.astype(np.float64)
-        found = activation.lines(lower, upper, kind)
-        if not activation.piecewise_linear:
-            self._lines[kind] = found
+        if activation.piecewise_linear:
+            return activation.lines(lower, upper, kind)
+        found = self._lines[kind] = _curved_lines(activation, lower, upper, kind)
         return found
 
     def know_lines(self, method: str, lines: Lines) -> None:
@@ -234,6 +237,21 @@ class BoundsProblem:
             np.where(replacement.removed, new, line) for line, new in zip(lines, exact, strict=True)
         )
         return ls, lo, us, uo
+
+
+def _curved_lines(activation: Activation, lower: Floats, upper: Floats, kind: str) -> Lines:
+    """Lines of a curved activation, of very many neurons part by part: millions take minutes."""
+    count = lower.shape[1]
+    if count <= LINES_AT_ONCE or is_paired(activation):
+        return activation.lines(lower, upper, kind)
+    found = []
+    for start in range(0, count, LINES_AT_ONCE):
+        if current().over:
+            raise OutOfTimeError("time was over before the activations had lines")
+        part = slice(start, start + LINES_AT_ONCE)
+        found.append(activation.lines(lower[:, part], upper[:, part], kind))
+    ls, lo, us, uo = (np.concatenate(sides, axis=1) for sides in zip(*found, strict=True))
+    return ls, lo, us, uo
 
 
 def finite(*arrays: NDArray[np.floating]) -> None:

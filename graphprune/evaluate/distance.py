@@ -456,13 +456,13 @@ def _first(interval: DistanceInterval, resources: Resources, settings: DistanceS
 
     if settings.certificate is not None:
         interval.raise_lower(settings.certificate.radius, certified=True)
-    if settings.solver == "scip" or not query.network.piecewise_linear or by_halving(query):
-        take("standard")
-        return prove()
     if not fits:
         hurried = prove()
         take("standard")
         return hurried
+    if settings.solver == "scip" or not query.network.piecewise_linear or by_halving(query):
+        take("standard")
+        return prove()
     take("fast")
     wide = query.network.neurons > WIDE
     hurried = wide and prove()

@@ -14,7 +14,7 @@ from graphprune.attacks.confirm import searched, told
 from graphprune.bounds import Boxes, pre_activation_bounds
 from graphprune.bounds.certify import Certificate, certified_radius
 from graphprune.clock import processor_seconds
-from graphprune.errors import GraphpruneError
+from graphprune.errors import GraphpruneError, OutOfTimeError
 from graphprune.evaluate.distance import Distance, DistanceSettings, exact_distance
 from graphprune.evaluate.estimates import estimate, estimated
 from graphprune.evaluate.proofs import prove
@@ -35,12 +35,14 @@ from graphprune.ir.query import Target, classes_of, own_target
 from graphprune.progress import Interrupted, Progress, quiet
 from graphprune.region import Anchor, Norm
 from graphprune.runtime.original import run_original
-from graphprune.runtime.resources import Resources
+from graphprune.runtime.resources import Resources, using
 
 log = logging.getLogger("graphprune")
 
 # Anchors of one fixed-size batch: 1,000 large images are no reason for 1,000 times the memory.
 BATCH = 64
+# Seconds beyond the limit that counts of stable neurons may take.
+MOMENT = 1.0
 # Margins at the anchor are kept for so many classes.
 TOLD = 100
 
@@ -152,13 +154,23 @@ def _rob(query: Query, settings: Settings, known: Known, resources: Resources) -
     upper = None if known.attack is None else known.attack.distance
     found = certified_radius(query, resources, settings.method, upper, settings.radius)
     seconds = processor_seconds() - start
-    return Result(CertifiedRadius(found, _stability(query, found.radius)), seconds)
+    # Counts of neurons are no reason to overrun a limit by more than a moment.
+    soon = replace(resources, deadline=resources.deadline + MOMENT)
+    with using(soon):
+        return Result(CertifiedRadius(found, _stability(query, found.radius)), seconds)
 
 
-def _stability(query: Query, radius: float) -> tuple[LayerStability, ...]:
-    """Per activation layer, how many neurons are on, off or neither over the certified ball."""
+def _stability(query: Query, radius: float) -> tuple[LayerStability, ...] | None:
+    """Per activation layer, how many neurons are on, off or neither over the certified ball.
+
+    Neurons whose bounds time was too short for may be called neither; None where it was over
+    before any layer had bounds.
+    """
     network = query.network
-    layers = pre_activation_bounds(network, Boxes.of(query.ball(radius)))
+    try:
+        layers = pre_activation_bounds(network, Boxes.of(query.ball(radius)))
+    except OutOfTimeError:
+        return None
     counts = []
     for activation, layer in zip(network.activations, layers, strict=True):
         lower, upper = layer.lower[0], layer.upper[0]

@@ -21,6 +21,8 @@ from graphprune.bounds import (
     using_engine,
 )
 from graphprune.bounds.certify import certified_margins, margin_rows
+from graphprune.errors import OutOfTimeError
+from graphprune.functions import Silu
 from graphprune.ir import Query
 from graphprune.region import NORMS, Ball, Norm
 from graphprune.runtime.reference import forward64
@@ -306,3 +308,18 @@ def test_bounds_that_a_deadline_ends_hold(data: st.DataObject) -> None:
             below = linear_bounds(network, boxes, layers, rows, method)
         assert_encloses(network, layers, ball)
         assert np.all(logits >= below[0] - 1e-9)
+
+
+def test_lines_of_many_curved_neurons_are_found_part_by_part(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The same lines, and the clock is looked at between the parts: millions took minutes."""
+    rng = np.random.default_rng(0)
+    low, high = np.sort(rng.normal(0, 2, (2, 3, 10)), axis=0).astype(np.float32)
+    whole = LayerBounds(low, high, high).lines(Silu(), "crown")
+    monkeypatch.setattr("graphprune.bounds.problem.LINES_AT_ONCE", 4)
+    parts = LayerBounds(low, high, high).lines(Silu(), "crown")
+    for one, other in zip(whole, parts, strict=True):
+        assert np.array_equal(one, other)
+    with using(Resources(deadline=0.0)), pytest.raises(OutOfTimeError):
+        LayerBounds(low, high, high).lines(Silu(), "crown")

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from math import inf, nan
+from time import monotonic
 from typing import Literal
 
 import numpy as np
@@ -18,6 +19,7 @@ from graphprune.evaluate.serialise import Record, record_of, start_of, value_of
 from graphprune.evaluate.settings import Metric, Settings
 from graphprune.evaluate.tasks import needs, perform, tasks_of
 from graphprune.region import Domain
+from graphprune.runtime.resources import Resources
 
 OK = Classified(4, 1, 1, "ok")
 ADV, ROB, BND = (Task("m", 4, metric) for metric in (Metric.ADV, Metric.ROB, Metric.BND))
@@ -132,3 +134,19 @@ def test_a_misclassified_anchor_has_every_field_of_others(
         known = Known.of([perform(tiny, good, ADV, settings, Known())])
         result = perform(tiny, good, task, settings, known)
         assert set(record[task.name]) == set(value_of(result))
+
+
+def test_neurons_are_counted_within_the_limit(
+    mnist_a: gp.Network, images: list[gp.Anchor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Counts took minutes beyond it on large images."""
+    monkeypatch.setattr(tasks, "MOMENT", -200.0)
+    query = Settings(metrics=("rob",)).query(mnist_a, images[0])
+    counted = tasks._stability(query, 0.01)
+    found = tasks._rob(query, Settings(), Known(), Resources(deadline=monotonic() + 100)).found
+    assert isinstance(found, CertifiedRadius)
+    hurried = found.layers
+    assert counted is not None
+    assert hurried is not None
+    assert [layer.neurons for layer in hurried] == [layer.neurons for layer in counted]
+    assert sum(layer.unstable for layer in hurried) > sum(layer.unstable for layer in counted)
