@@ -41,7 +41,7 @@ class BallNorm(ABC):
     def least(self, c: Floats, a: Floats, b: Floats, radius: float) -> tuple[Floats, Floats]:
         """Least values (R,) of rows c (R, n) over a <= d <= b (n,) in the ball, before rounding.
 
-        And the sums (R,) of the absolute terms that rounding is relative to.
+        The sums (R,) of the absolute terms that rounding is relative to are the second result.
         """
 
 

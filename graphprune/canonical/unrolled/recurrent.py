@@ -24,7 +24,7 @@ PARAMETERS: dict[str, tuple[float | None, ...]] = {
 
 @dataclass(frozen=True)
 class GateActivation:
-    """An activation of a recurrent layer, `ALPHA` and `BETA` where it has them."""
+    """An activation of a recurrent layer, with its alpha and beta where it has them."""
 
     name: str
     parameters: tuple[float, ...]
