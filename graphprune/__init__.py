@@ -1,4 +1,4 @@
-"""graphprune: how far is the decision boundary of a ReLU network in ONNX?
+"""graphprune: how far is the decision boundary of a network in ONNX?
 
     import graphprune as gp
 
