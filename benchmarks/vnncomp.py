@@ -1,7 +1,7 @@
 """Verdicts on properties of VNN-COMP: what is decided in the time limit, and is any wrong?
 
     GRAPHPRUNE_TRUTH=DIR python benchmarks/vnncomp.py [--time-limit S] [--only TEXT]...
-                                 [--set NAME] [--load FACTOR] [--out FILE.csv]
+                                 [--set NAME] [--load FACTOR | --processor] [--out FILE.csv]
 
 DIR/NAME/index.csv (``vnncomp``, or ``vnncomp2``: families of 2022 to 2025) names networks,
 properties and the verdict that the competition's tools
@@ -9,17 +9,24 @@ agree on. Every property runs in a process of its own, one thread. With ``--out`
 are kept, and the same command goes on where it stopped. Exits with 1 on a wrong verdict.
 
 On a busy machine wall clock says little: ``--load 4`` gives four times the time and counts what was
-decided within S seconds of CPU.
+decided within S seconds of CPU; with ``--processor`` limits are CPU seconds themselves.
 """
 
 import argparse
 import csv
 import os
+import pkgutil
 import subprocess
 import sys
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from importlib import import_module
 from pathlib import Path
 from time import monotonic
+
+import graphprune
+from benchmarks.exact import processor_limits
+from graphprune.cli.verify_worker import Decider
 
 DECIDED = ("sat", "unsat")
 
@@ -41,12 +48,13 @@ class Row:
         return self.verdict in DECIDED and self.agreed in DECIDED and self.verdict != self.agreed
 
 
-def measure(folder: Path, entry: dict[str, str], time_limit: float) -> Row:
-    """Run the command line on one property."""
-    command = [
-        sys.executable, "-m", "graphprune", "verify", str(folder / entry["onnx"]),
-        str(folder / entry["vnnlib"]), "--timeout", str(time_limit), "--quiet",
-    ]  # fmt: skip
+def measure(folder: Path, entry: dict[str, str], time_limit: float, *, processor: bool) -> Row:
+    """Run the command line on one property, or the same by processor seconds."""
+    files = [str(folder / entry[kind]) for kind in ("onnx", "vnnlib")]
+    command = [sys.executable, "-m", "graphprune", "verify", *files, "--quiet"]
+    if processor:
+        command = [sys.executable, "-m", "benchmarks.vnncomp", "--one", *files]
+    command += ["--time-limit", str(time_limit)]
     before = os.times()
     start = monotonic()
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -60,6 +68,24 @@ def measure(folder: Path, entry: dict[str, str], time_limit: float) -> Row:
         entry["benchmark"], entry["onnx"], entry["vnnlib"], entry["agreed_verdict"],
         verdict, round(seconds, 2), round(cpu, 2),
     )  # fmt: skip
+
+
+def decide(model: str, question: str, time_limit: float) -> None:
+    """Print the verdict on one property, with limits in processor seconds."""
+    # Clocks of modules that are imported later would be the wall's.
+    for module in pkgutil.walk_packages(graphprune.__path__, "graphprune."):
+        if not module.name.endswith("__main__") and ".testing" not in module.name:
+            import_module(module.name)
+    options: dict[str, object] = {
+        "model": model, "output": None, "fix_shape": [], "save_images": None, "seed": 0,
+        "threads": 1, "provider": "auto", "threat": None,
+    }  # fmt: skip
+    with ExitStack() as stack:
+        for one in processor_limits():
+            stack.enter_context(one)
+        record = Decider(options).record(question, time_limit, lambda _: None)
+    print(record["verdict"])
+    print({k: v for k, v in record.items() if k not in ("verdict", "x", "y")}, file=sys.stderr)
 
 
 def kept(path: Path | None) -> dict[tuple[str, str], Row]:
@@ -105,7 +131,13 @@ def main() -> int:
     parser.add_argument("--only", action="append", help="part of a network's or property's path")
     parser.add_argument("--set", default="vnncomp", help="folder of networks and properties")
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--processor", action="store_true", help="limits in CPU seconds")
+    parser.add_argument("--one", nargs=2, metavar=("ONNX", "VNNLIB"), help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.one:
+        model, question = options.one
+        decide(model, question, options.time_limit)
+        return 0
     truth = os.environ.get("GRAPHPRUNE_TRUTH")
     folder = Path(truth or ".") / options.set
     if truth is None or not (folder / "index.csv").exists():
@@ -121,7 +153,8 @@ def main() -> int:
             continue
         row = results.get((entry["onnx"], entry["vnnlib"]))
         if row is None:
-            row = measure(folder, entry, options.time_limit * options.load)
+            limit = options.time_limit * options.load
+            row = measure(folder, entry, limit, processor=options.processor)
             mark = "  WRONG" if row.wrong else ""
             print(f"{row.onnx} {row.vnnlib}: {row.verdict} {row.cpu} CPU s{mark}", flush=True)
             if options.out is not None:

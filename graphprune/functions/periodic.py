@@ -23,6 +23,11 @@ class Periodic(ScalarFunction):
         whole = _whole(lower, upper)
         return np.where(whole, -1.0, low), np.where(whole, 1.0, high)
 
+    def slope_range(self, lower: Floats, upper: Floats) -> tuple[Floats, Floats]:
+        least, largest = super().slope_range(lower, upper)
+        whole = _whole(lower, upper)
+        return np.where(whole, -1.0, least), np.where(whole, 1.0, largest)
+
     def lines(
         self, lower: Floats, upper: Floats, method: str
     ) -> tuple[Floats, Floats, Floats, Floats]:

@@ -30,7 +30,13 @@ class Softplus(ScalarFunction):
         return curve if np.isinf(self.threshold) else above(z, self.threshold, z, curve)
 
     def slope(self, z: T) -> T:
-        return logistic(z)
+        curve = logistic(z)
+        return curve if np.isinf(self.threshold) else above(z, self.threshold, 1.0, curve)
+
+    def slope_range(self, lower: Floats, upper: Floats) -> tuple[Floats, Floats]:
+        """As everywhere; without a lower end where the value jumps down in between."""
+        jumps = (lower <= self.threshold) & (self.threshold < upper)
+        return np.where(jumps, -np.inf, self.slope(lower)), self.slope(upper)
 
     def interval(self, lower: Floats, upper: Floats) -> tuple[Floats, Floats]:
         low, high = softplus(lower), softplus(upper)

@@ -44,10 +44,10 @@ PARTS = {
 PAIRS = list(zip(list(PARTS)[::2], list(PARTS)[1::2], strict=True))
 
 
-def network_of(*kinds: str) -> gp.Network:
-    """Two inputs, a layer of each function, three classes; a tie at (0.55, 0.45)."""
-    rng = np.random.default_rng(0)
-    net = Perceptron.random(rng, [2, 6, 5, 3])
+def network_of(*kinds: str, seed: int = 0, count: int = 2) -> gp.Network:
+    """A layer of each function, three classes; a tie at (0.55, 0.45), or 0.55."""
+    rng = np.random.default_rng(seed)
+    net = Perceptron.random(rng, [count, 6, 5, 3])
     net.weights[1] *= 0.5
     model = net.model()
     model.opset_import[0].version, model.ir_version = 20, 9
@@ -67,7 +67,7 @@ def network_of(*kinds: str) -> gp.Network:
             onnx.numpy_helper.from_array(np.array(number, np.float32), name)
         )
     bias = next(t for t in model.graph.initializer if t.name == "b2")
-    tie = forward64(gp.from_proto(model), np.array([[0.55, 0.45]]))[0][0]
+    tie = forward64(gp.from_proto(model), np.array([[0.55, 0.45]])[:, :count])[0][0]
     shifted = onnx.numpy_helper.to_array(bias) - tie
     bias.CopyFrom(onnx.numpy_helper.from_array(shifted.astype(np.float32), "b2"))
     return gp.from_proto(model)
