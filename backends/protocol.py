@@ -149,7 +149,7 @@ class DistanceInterval:
             self.proven = max(self.proven, value)
         self.lower = max(self.lower, self.proven, value)
 
-    def at_most_unstable(self, count: int) -> bool:
+    def at_most_unstable(self, count: float) -> bool:
         """Return True where at most so many neurons are known to be unstable."""
         return self.unstable is not None and self.unstable <= count
 
@@ -160,14 +160,14 @@ class DistanceInterval:
         found = closest_on_ray(p.query, x, self.upper, deadline=deadline)
         return found is not None and self.accept(found, deadline=deadline)
 
-    def accept(self, found: Witness, *, deadline: float = np.inf) -> bool:
-        """Take a confirmed point, polished; True when it is the closest so far."""
+    def accept(self, found: Witness, *, deadline: float = np.inf, polished: bool = False) -> bool:
+        """Take a confirmed point, polished if it is not; True when it is the closest so far."""
         p = self.problem
         self._note(found)
         if found.distance >= self.upper:
             return False
         self.witness = found
-        better = polish(p.query, found, deadline=deadline)
+        better = found if polished else polish(p.query, found, deadline=deadline)
         if better.distance < found.distance:
             self.witness = better
         self._sharpen(deadline)

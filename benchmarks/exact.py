@@ -35,7 +35,7 @@ from graphprune.backends.relaxation.tighten import ConstrainedSettings, LateLaye
 from graphprune.backends.scip import solve as scip_solve
 from graphprune.backends.scip import solve_target
 from graphprune.backends.scip.formulate import layer
-from graphprune.backends.search import radius_step, tree
+from graphprune.backends.search import candidates, tree
 from graphprune.backends.search.branching import StrongBranching
 from graphprune.backends.search.settings import DEFAULT, SearchSettings
 from graphprune.bounds import Boxes, pre_activation_bounds
@@ -115,7 +115,7 @@ ABLATIONS: dict[str, Patches] = {
     "strong branching (first candidate only)": lambda: with_tree(rule=StrongBranching(1)),
     "optimiser steps in nodes": lambda: with_tree(steps=0),
     "step cap (Polyak's rule)": lambda: recompiled(CONSTANTS=ascent.CONSTANTS._replace(aim=np.inf)),
-    "primal heuristic": lambda: [patch.object(radius_step, "search_near", lambda *_: False)],
+    "primal heuristic": lambda: [patch.object(candidates, "search_near", lambda *_: False)],
     "linear programs in nodes": lambda: [patch.object(tree.Tree, "_lp_due", lambda *_: False)],
     "bounds and box anew in nodes": lambda: with_tree(refresh_share=0.0),
     "the limit on their time": lambda: with_tree(refresh_share=1e9),

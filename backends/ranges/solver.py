@@ -11,7 +11,8 @@ from graphprune.backends.ranges.relaxation import RangeRelaxation, require_range
 from graphprune.backends.ranges.settings import DEFAULT, RangeSettings
 from graphprune.backends.ranges.tree import Minimisers, RangeTree
 from graphprune.backends.search import Search
-from graphprune.backends.search.radius_step import CandidateSink, RadiusStep
+from graphprune.backends.search.candidates import CandidateSink
+from graphprune.backends.search.radius_step import RadiusStep
 from graphprune.backends.search.settings import DEFAULT as SEARCH
 from graphprune.backends.search.tree import HeuristicSchedule
 from graphprune.bounds import Boxes, LayerBounds, optimised_bounds, pre_activation_bounds
@@ -48,10 +49,10 @@ class RangeSearch:
 
     def prove(
         self, interval: DistanceInterval, resources: Resources, radius: float, level: int, *,
-        fine: bool = False, least: float | None = None,
+        fine: float = 0.0, least: float | None = None,
     ) -> RadiusStep:  # fmt: skip
         """Prove as much of the ball of `radius` as the resources allow; see `prove_radius`."""
-        return _RangeProof(self.settings, interval, resources, fine).run(radius, level, least)
+        return _RangeProof(self.settings, interval, resources, fine > 0.0).run(radius, level, least)
 
 
 class _RangeProof:

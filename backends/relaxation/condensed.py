@@ -2,7 +2,8 @@
 
 Neurons that the bounds prove inactive are 0, active ones are the affine map below them, so only
 unstable neurons remain as variables. Every segment is materialised once per network as a sparse
-matrix; a condensation is then a sparse product per layer.
+matrix; a condensation is then a sparse product per layer, compiled where rows are sparse: on small
+networks scipy takes five times as long, which is most of a question that roots decide.
 """
 
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from graphprune.backends.relaxation.kernels.condensing import NOWHERE, CompressedRows, pushed_rows
 from graphprune.backends.relaxation.runs import RowRuns, as_runs
 from graphprune.bounds import LayerBounds
 from graphprune.errors import OutOfTimeError, UnsupportedError
@@ -106,14 +108,23 @@ class _Form:
     """A value as rows over the basis so far.
 
     `rows` are those of the elements `alive` alone, a dense array where few numbers are 0; the
-    others are 0. `magnitude` bounds the sum of absolute terms of every row over the ball, products
-    of weights along stable neurons included: what rounding errors are proportional to.
+    others are 0. Sparse ones are read through `places` (see :func:`pushed_rows`), where elements
+    may be of the basis themselves. `magnitude` bounds the sum of absolute terms of every row over
+    the ball, products of weights along stable neurons included: what rounding errors are
+    proportional to.
     """
 
-    rows: sparse.csr_array | Floats
+    rows: CompressedRows | Floats
     alive: Indices
+    places: Indices
     offset: Floats
     magnitude: Floats
+
+    def matrix(self, basis: int) -> sparse.csr_array:
+        """Return the rows as a sparse matrix."""
+        if isinstance(self.rows, np.ndarray):
+            return sparse.csr_array(self.rows)
+        return _matrix(self.rows, basis)
 
 
 def bounds_of(layers: Sequence[LayerBounds]) -> list[tuple[Floats, Floats]]:
@@ -142,8 +153,9 @@ def condense(
     """
     inputs = size(network.input)
     extent = np.maximum(np.abs(ball.lower), np.abs(ball.upper)).reshape(-1)
-    eye = sparse.csr_array(sparse.eye_array(inputs, format="csr"))
-    forms = {id(network.input): _Form(eye, np.arange(inputs), np.zeros(inputs), extent)}
+    every = np.arange(inputs)
+    nothing = CompressedRows(np.zeros(1, np.int32), np.zeros(0, np.int32), np.zeros(0))
+    forms = {id(network.input): _Form(nothing, every, -2 - every, np.zeros(inputs), extent)}
     basis = inputs
     roundings = 64 + inputs
     layers = []
@@ -163,15 +175,19 @@ def condense(
         place = np.searchsorted(z.alive, unstable)
         layers.append(
             UnstableLayer(
-                sparse.csr_array(z.rows[place]), z.offset[unstable],
+                _taken(z.rows, place, basis), z.offset[unstable],
                 lower[unstable], upper[unstable], z.magnitude[unstable], basis, unstable,
             )
         )  # fmt: skip
         magnitude = np.where(active, z.magnitude, 0.0)
         magnitude[unstable] = upper[unstable]
         out = activation.outputs[0]
-        rows = _through(z.rows, place)
-        forms[id(out)] = _Form(rows, z.alive, np.where(active, z.offset, 0.0), magnitude)
+        rows, places = z.rows, z.places
+        if isinstance(rows, np.ndarray):
+            rows = _through(rows, place)
+        places[unstable] = -2 - basis - np.arange(len(unstable))
+        offset = np.where(active, z.offset, 0.0)
+        forms[id(out)] = _Form(rows, z.alive, places, offset, magnitude)
         basis += len(unstable)
     roundings += _roundings(network, len(network.activations)) + basis
     every = np.arange(size(network.output))
@@ -187,7 +203,7 @@ def condense(
             )
             for layer in layers
         ),
-        z.rows if isinstance(z.rows, np.ndarray) else z.rows.toarray(),
+        z.rows if isinstance(z.rows, np.ndarray) else z.matrix(basis).toarray(),
         z.offset,
         gamma * z.magnitude + 1e-300,
     )  # fmt: skip
@@ -201,8 +217,27 @@ def _place_by_place(neurons: Indices, shape: tuple[int, ...]) -> Indices:
 
 def _roundings(network: Network, index: int) -> int:
     matrix = matrix_of(network, index)
-    widths = [int(np.max(np.diff(w.indptr), initial=0)) for w in matrix.weights]
-    return matrix.roundings + sum(widths)
+
+    def widths() -> int:
+        return sum(int(np.max(np.diff(w.indptr), initial=0)) for w in matrix.weights)
+
+    return matrix.roundings + network.cached(("widths", index), widths)
+
+
+def _matrix(rows: CompressedRows, width: int) -> sparse.csr_array:
+    parts = (rows.values, rows.indices, rows.indptr)
+    return sparse.csr_array(parts, shape=(len(rows.indptr) - 1, width))
+
+
+def _taken(rows: CompressedRows | Floats, places: Indices, width: int) -> sparse.csr_array:
+    """Some of the rows as a sparse matrix."""
+    if isinstance(rows, np.ndarray):
+        return sparse.csr_array(rows[places])
+    starts = rows.indptr[places]
+    counts = rows.indptr[places + 1] - starts
+    indptr = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
+    chosen = np.arange(indptr[-1]) + np.repeat(starts - indptr[:-1], counts)
+    return _matrix(CompressedRows(indptr, rows.indices[chosen], rows.values[chosen]), width)
 
 
 def widened(matrix: sparse.csr_array, width: int) -> sparse.csr_array:
@@ -211,22 +246,14 @@ def widened(matrix: sparse.csr_array, width: int) -> sparse.csr_array:
     return sparse.csr_array(parts, shape=(matrix.shape[0], width))
 
 
-def _through(rows: sparse.csr_array | Floats, unstable: Indices) -> sparse.csr_array | Floats:
+def _through(rows: Floats, unstable: Indices) -> Floats:
     """Rows of pre-activations become those of a ReLU's outputs: units where it is unstable."""
     count, basis = rows.shape
-    if isinstance(rows, np.ndarray):
-        wider = np.zeros((count, basis + len(unstable)))
-        wider[:, :basis] = rows
-        wider[unstable] = 0.0
-        wider[unstable, basis + np.arange(len(unstable))] = 1.0
-        return wider
-    kept = np.ones(count)
-    kept[unstable] = 0.0
-    stable = sparse.csr_array(sparse.diags_array(kept) @ rows)
-    stable.eliminate_zeros()
-    entries = (np.ones(len(unstable)), (unstable, np.arange(len(unstable))))
-    units = sparse.csr_array(entries, shape=(count, len(unstable)))
-    return sparse.csr_array(sparse.hstack([stable, units], format="csr"))
+    wider = np.zeros((count, basis + len(unstable)))
+    wider[:, :basis] = rows
+    wider[unstable] = 0.0
+    wider[unstable, basis + np.arange(len(unstable))] = 1.0
+    return wider
 
 
 def _push(
@@ -236,35 +263,68 @@ def _push(
     """Some elements of the target of a segment over the basis so far."""
     segment = matrix_of(network, index)
     offset, magnitude = segment.offset.copy(), segment.offset_size.copy()
-    below: list[tuple[sparse.csr_array, sparse.csr_array | Floats]] = []
-    for weight, absolute, source in zip(
-        segment.weights, segment.sizes, network.segments[index].sources, strict=True
-    ):
-        form = forms[id(source)]
-        below.append((sparse.csr_array(weight[neurons][:, form.alive]), form.rows))
+    sources = [forms[id(source)] for source in network.segments[index].sources]
+    for weight, absolute, form in zip(segment.weights, segment.sizes, sources, strict=True):
         offset += weight @ form.offset
         magnitude += absolute @ form.magnitude
-    dense = any(isinstance(rows, np.ndarray) for _, rows in below)
+    places = np.full(len(offset), NOWHERE)
+    places[neurons] = np.arange(len(neurons))
+    dense = any(isinstance(form.rows, np.ndarray) for form in sources)
     dense = dense and len(neurons) * basis <= HELD
     whole = np.zeros((len(neurons) if dense else 0, basis))
-    parts = [sparse.csr_array((0, basis))]
+    parts = []
     step = max(1, CHUNK // max(basis, 1))
-    for start in range(0, len(neurons), step):
+    for start in range(0, max(len(neurons), 1), step):
         if monotonic() >= deadline:
             raise OutOfTimeError("time was over before the network was condensed")
         part = slice(start, start + step)
+        products = [
+            _product(weight, form, neurons[part], basis)
+            for weight, form in zip(segment.weights, sources, strict=True)
+        ]
         if dense:
-            for weight, rows in below:
-                product = weight[part] @ rows
-                product = product if isinstance(product, np.ndarray) else product.toarray()
+            for product in products:
+                if not isinstance(product, np.ndarray):
+                    product = _matrix(product, basis).toarray()
                 whole[part, : product.shape[1]] += product
-            continue
-        total = sparse.csr_array((len(neurons[part]), basis))
-        for weight, rows in below:
-            total = sparse.csr_array(total + widened(sparse.csr_array(weight[part] @ rows), basis))
-        parts.append(total)
+        else:
+            parts.append(_summed(products, len(neurons[part]), basis))
     if dense:
-        return _Form(whole, neurons, offset, magnitude)
-    found = sparse.csr_array(sparse.vstack(parts, format="csr"))
-    full = DENSE * len(neurons) * basis < found.nnz and len(neurons) * basis <= HELD
-    return _Form(found.toarray() if full else found, neurons, offset, magnitude)
+        return _Form(whole, neurons, places, offset, magnitude)
+    rows = parts[0]
+    if len(parts) > 1:
+        joined = sparse.vstack([_matrix(part, basis) for part in parts], format="csr")
+        rows = _rows_of(sparse.csr_array(joined))
+    full = DENSE * len(neurons) * basis < len(rows.values) and len(neurons) * basis <= HELD
+    return _Form(
+        _matrix(rows, basis).toarray() if full else rows, neurons, places, offset, magnitude
+    )
+
+
+def _summed(products: Sequence[CompressedRows | Floats], count: int, basis: int) -> CompressedRows:
+    """The sum of so many rows each, sparse or dense ones that are too many to be kept so."""
+    if len(products) == 1 and not isinstance(products[0], np.ndarray):
+        return products[0]
+    total = sparse.csr_array((count, basis))
+    for product in products:
+        own = product if isinstance(product, np.ndarray) else _matrix(product, basis)
+        total = sparse.csr_array(total + widened(sparse.csr_array(own), basis))
+    total.sort_indices()
+    return _rows_of(total)
+
+
+def _rows_of(matrix: sparse.csr_array) -> CompressedRows:
+    """A matrix as kernels take it."""
+    return CompressedRows(
+        matrix.indptr.astype(np.int32, copy=False), matrix.indices.astype(np.int32, copy=False),
+        np.asarray(matrix.data, np.float64),
+    )  # fmt: skip
+
+
+def _product(
+    weight: sparse.csr_array, form: _Form, neurons: Indices, basis: int
+) -> CompressedRows | Floats:
+    """Return some rows of a weight times a form: dense where its rows are."""
+    if isinstance(form.rows, np.ndarray):
+        return np.asarray(sparse.csr_array(weight[neurons][:, form.alive]) @ form.rows)
+    return CompressedRows(*pushed_rows(_rows_of(weight), neurons, form.places, form.rows, basis))

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from math import inf
 
 import numpy as np
@@ -17,6 +18,7 @@ from graphprune.backends.relaxation.arrays import (
     nothing_assumed,
     output_row,
     rows_of,
+    with_own_bounds,
 )
 from graphprune.backends.relaxation.condensed import Condensed, condense
 from graphprune.backends.relaxation.kernels import (
@@ -78,10 +80,14 @@ class CondensedRegion:
         own = [s + x.neurons for s, x in zip(starts, self.condensed.layers, strict=False)]
         return np.concatenate([np.zeros(0, np.intp), *own])
 
-    def relaxation(self) -> NetworkRelaxation:
-        """Return the network's relaxation, with bounds and a box of its own."""
+    @cached_property
+    def _relaxation(self) -> NetworkRelaxation:
         rows = rows_of(self.condensed)
         return NetworkRelaxation(rows, no_planes(rows), box_of(self.ball))
+
+    def relaxation(self) -> NetworkRelaxation:
+        """Return the network's relaxation, with bounds and a box of its own."""
+        return with_own_bounds(self._relaxation)
 
     def tightened(self, rows: CondensedRows) -> "CondensedRegion":
         """Return the same with the bounds of rows, which must hold on the whole ball."""

@@ -16,12 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from graphprune.backends.primal_heuristic import search_near
-from graphprune.backends.protocol import ABSOLUTE, RELATIVE, DistanceInterval
+from graphprune.backends.protocol import DistanceInterval
 from graphprune.backends.relaxation import tighten
 from graphprune.backends.relaxation.arrays import box_of
 from graphprune.backends.relaxation.condensed import bounds_of
 from graphprune.backends.relaxation.subproblem import ROOT_STEPS, CondensedRegion, Subproblem
+from graphprune.backends.search.candidates import CandidateSink, closing_radius
 from graphprune.backends.search.cases import CarriedCase, ClosedCases, KnownCases, open_cases
 from graphprune.backends.search.node import root_of
 from graphprune.backends.search.root_tightening import (
@@ -30,7 +30,7 @@ from graphprune.backends.search.root_tightening import (
     tighten_roots,
 )
 from graphprune.backends.search.scheduler import TreeScheduler
-from graphprune.backends.search.settings import DEFAULT, SearchSettings, StepSettings
+from graphprune.backends.search.settings import DEFAULT, SearchSettings
 from graphprune.backends.search.tree import Tree
 from graphprune.backends.search.worker_group import WorkerGroup
 from graphprune.backends.trace import TargetTrace, Trace
@@ -78,22 +78,13 @@ class RadiusStep:
     full: bool = False
 
 
-def closing_radius(interval: DistanceInterval, *, fine: bool = False) -> float:
-    """The radius whose proof closes the interval; `fine`: to the absolute tolerance alone."""
-    if interval.upper > interval.problem.cutoff:
-        return interval.problem.cutoff
-    relative = min(RELATIVE, interval.problem.gap)
-    gap = ABSOLUTE if fine else max(ABSOLUTE, relative * interval.upper)
-    return max(0.0, interval.upper - 0.9 * gap)
-
-
 def prove_radius(
     interval: DistanceInterval,
     resources: Resources,
     radius: float,
     level: int,
     *,
-    fine: bool = False,
+    fine: float = 0.0,
     least: float | None = None,
     known: KnownCases | None = None,
     settings: SearchSettings = DEFAULT,
@@ -103,7 +94,9 @@ def prove_radius(
     Parameters
     ----------
     fine
-        Better points shrink the ball to the absolute tolerance alone.
+        Where no more neurons are unstable than this, better points shrink the ball to the absolute
+        tolerance alone; elsewhere to the relative one, and the ball is no larger than the radius
+        that closes the interval.
     least
         Given: an attempt. It ends after its first level, and before that where the roots prove
         less than this share of the radius.
@@ -142,16 +135,18 @@ class RadiusProof:
 
     def __init__(
         self, interval: DistanceInterval, resources: Resources, radius: float, group: WorkerGroup,
-        settings: SearchSettings = DEFAULT, *, fine: bool = False, least: float | None = None,
+        settings: SearchSettings = DEFAULT, *, fine: float = 0.0, least: float | None = None,
         known: KnownCases | None = None,
     ) -> None:  # fmt: skip
         problem = interval.problem
         self.interval = interval
         self.resources = resources
         self.ball: Region = problem.query.ball(radius)
-        self.fine = fine
+        # The last digits: where so few neurons are unstable, and whether they are.
+        self.digits = fine
+        self.fine = fine > 0.0
         self.least = least
-        self.points = CandidateSink(interval, resources, settings.step, fine)
+        self.points = CandidateSink(interval, resources, settings.step, self.fine)
         self.group = group
         self.known = known or KnownCases()
         self.settings = settings
@@ -182,6 +177,11 @@ class RadiusProof:
         # Where time ends the bounds, a network condensed with them would be huge.
         if not self._promising() or self.resources.over:
             return 0.0
+        if self.fine and not self.interval.at_most_unstable(self.digits):
+            # Bounds of the larger ball hold on this one.
+            self.ball = self.ball.shrunk(closing_radius(self.interval))
+            self.fine = False
+            self.points = replace(self.points, fine=False)
         try:
             targets = self._targets()
         except OutOfTimeError:
@@ -472,27 +472,3 @@ class RadiusProof:
 def by_ease(targets: Sequence[Subproblem]) -> list[list[Subproblem]]:
     """Return every target on its own, the one that lacks least first."""
     return [[target] for target in sorted(targets, key=lambda target: -target.bound)]
-
-
-@dataclass(frozen=True)
-class CandidateSink:
-    """A tree's points go to the interval, where the original model confirms them."""
-
-    interval: DistanceInterval
-    resources: Resources
-    settings: StepSettings
-    fine: bool
-
-    @property
-    def radius(self) -> float:
-        return closing_radius(self.interval, fine=self.fine)
-
-    def add_candidate(self, x: Floats) -> None:
-        self.interval.add_candidate(x, deadline=self.resources.deadline)
-
-    def search_near(self, target: int, x: Floats) -> None:
-        interval, settings, start = self.interval, self.settings, monotonic()
-        most = settings.primal_seconds + settings.primal_share * interval.elapsed
-        if interval.primal_seconds <= most:
-            search_near(interval, target, x, self.resources.deadline)
-            interval.primal_seconds += monotonic() - start

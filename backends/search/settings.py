@@ -23,8 +23,8 @@ class TreeSettings:
     steps
         Optimiser steps at a node: a child starts from its parent's parameters.
     primal_growth
-        The primal heuristic is run at the first node, and whenever the tree has grown by this
-        factor.
+        The primal heuristic is run after so many nodes, and whenever the tree has grown by this
+        factor: a small tree is finished sooner.
     depth_first
         Share of the memory limit from which on a tree goes depth first; the rest is for the nodes
         that it needs to be as deep as it gets.

@@ -9,12 +9,9 @@ from typing import Protocol
 import numpy as np
 
 from graphprune.backends.protocol import RELATIVE, DistanceInterval
+from graphprune.backends.search.candidates import closing_radius
 from graphprune.backends.search.cases import KnownCases
-from graphprune.backends.search.radius_step import (
-    RadiusStep,
-    closing_radius,
-    prove_radius,
-)
+from graphprune.backends.search.radius_step import RadiusStep, prove_radius
 from graphprune.backends.search.settings import DEFAULT, ScheduleSettings, SearchSettings
 from graphprune.runtime.resources import Resources
 
@@ -24,13 +21,24 @@ log = logging.getLogger("graphprune")
 def first_attempt(
     interval: DistanceInterval, resources: Resources, settings: SearchSettings = DEFAULT
 ) -> None:
-    """Try the closing radius first, with little effort: it settles easy questions at once."""
+    """Try the closing radius first, with little effort: it settles easy questions at once.
+
+    The last digits too, where few neurons are unstable.
+    """
     if np.isfinite(interval.upper) and not interval.closed and not resources.over:
+        digits = asks_for_digits(interval)
         step = prove_radius(
-            interval, resources, closing_radius(interval), 0,
-            least=settings.schedule.closing, settings=settings,
+            interval, resources, closing_radius(interval, fine=digits), 0,
+            fine=settings.schedule.few if digits else 0.0, least=settings.schedule.closing,
+            settings=settings,
         )  # fmt: skip
         interval.raise_lower(step.radius, certified=True)
+
+
+def asks_for_digits(interval: DistanceInterval) -> bool:
+    """Return whether an interval is to be closed as far as that costs nothing."""
+    fully = interval.problem.gap <= RELATIVE
+    return fully and interval.upper <= interval.problem.cutoff
 
 
 class RadiusProver(Protocol):
@@ -38,7 +46,7 @@ class RadiusProver(Protocol):
 
     def __call__(
         self, interval: DistanceInterval, resources: Resources, radius: float, level: int, *,
-        fine: bool = False, least: float | None = None,
+        fine: float = 0.0, least: float | None = None,
     ) -> RadiusStep: ...  # fmt: skip
 
 
@@ -88,12 +96,11 @@ class Search:
                 break
         # A few neurons more cost nothing: then the last digits too.
         few = interval.at_most_unstable(settings.schedule.few)
-        fully = interval.problem.gap <= RELATIVE
-        if few and fully and interval.upper <= interval.problem.cutoff and not resources.over:
+        if few and asks_for_digits(interval) and not resources.over:
             radius = closing_radius(interval, fine=True)
             if radius > interval.lower:
                 last = settings.step.last
-                step = prove(interval, resources, radius, last, fine=True)
+                step = prove(interval, resources, radius, last, fine=inf)
                 interval.raise_lower(step.radius, certified=True)
 
 

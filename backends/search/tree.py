@@ -151,7 +151,8 @@ class Tree:
         self.trace = trace
         self.nodes = 0
         self.bytes = 0
-        self.schedule = schedule or HeuristicSchedule(settings.lp_splits)
+        first = HeuristicSchedule(settings.lp_splits, settings.primal_growth)
+        self.schedule = schedule or first
         self._heap: list[tuple[float, int, TreeNode]] = []
         # Taken before those of the heap.
         self._stack: list[TreeNode] = []

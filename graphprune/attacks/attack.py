@@ -248,8 +248,16 @@ def closest_adversarial(
     resources: Resources,
     method: AttackMethod = "descent",
     effort: Effort = "standard",
+    *,
+    to_end: bool = False,
 ) -> Attack:
-    """`attack` on a query: the form that the rest of the package calls."""
+    """`attack` on a query: the form that the rest of the package calls.
+
+    Parameters
+    ----------
+    to_end
+        The point of descents is polished to its end at every effort, not only where stages follow.
+    """
     check_known("attack", method, get_args(AttackMethod))
     check_known("effort", effort, STAGES)
     start = monotonic()
@@ -262,7 +270,7 @@ def closest_adversarial(
                     search.offer(attack_pgd.bisect(problem, search.targets, search.in_time))
                 else:
                     rng = np.random.default_rng([query.seed, query.anchor.index])
-                    search.descend(STAGES[effort], rng)
+                    search.descend(STAGES[effort], rng, to_end=to_end)
         except KeyboardInterrupt:
             if search.best is None:
                 raise
@@ -321,13 +329,19 @@ class _Search:
         self.offer(confirm(query, query.anchor.x[None]))
         return self.best is not None
 
-    def descend(self, stages: Sequence[Stage], rng: np.random.Generator) -> None:
+    def descend(
+        self, stages: Sequence[Stage], rng: np.random.Generator, *, to_end: bool = False
+    ) -> None:
         """Descents from the anchor, then the stages."""
-        self._descents(np.zeros((len(self.targets), self.problem.start.size)), self.targets)
+        zeros = np.zeros((len(self.targets), self.problem.start.size))
+        to_end = to_end and not stages
+        self._descents(zeros, self.targets, rounds=attack_polish.ROUNDS if to_end else 0)
         if self.best is None and self.in_time():
             self._from_afar(rng)
-        if self.best is None and self.in_time():
-            self._from_pgd()
+            if self.best is None and self.in_time():
+                self._from_pgd()
+            if to_end:
+                self._finish()
         for stage in stages:
             before = self.distance
             for round_ in stage.rounds:
@@ -340,13 +354,13 @@ class _Search:
                 self._round(round_, rng)
             self._finish()
 
-    def _descents(self, steps: Floats, targets: Indices, *, keep: int = 1) -> None:
+    def _descents(self, steps: Floats, targets: Indices, *, keep: int = 1, rounds: int = 0) -> None:
         """Descents from `steps`, the best ends of which are polished."""
         problem, deadline = self.problem, self.resources.deadline
         ends, sizes = attack_descent.descend(problem, steps, targets, ITERATIONS, deadline)
         for target, size in zip(targets.tolist(), sizes.tolist(), strict=True):
             self.reached[target] = min(self.reached[target], size)
-        self._polish(ends, sizes, targets, keep=keep)
+        self._polish(ends, sizes, targets, keep=keep, rounds=rounds)
 
     def _round(self, round_: Round, rng: np.random.Generator) -> None:
         """Descents from random points around the anchor, for the targets reached nearest."""
@@ -357,7 +371,9 @@ class _Search:
         chosen = np.repeat(order[: round_.targets], round_.starts)
         random = rng.uniform(-1.0, 1.0, (len(chosen), problem.start.size))
         scale = round_.spread * self.distance / problem.lengths(random).max()
-        self._descents(problem.clip(scale * random), chosen, keep=round_.keep)
+        keep = round_.keep
+        rounds = FINISH if keep > 1 else 0
+        self._descents(problem.clip(scale * random), chosen, keep=keep, rounds=rounds)
 
     def _from_afar(self, rng: np.random.Generator) -> None:
         """Descents from all over the domain, where none from the anchor arrives: a network that
@@ -371,7 +387,7 @@ class _Search:
         # A domain tells how far; without one not even the order of magnitude is known.
         scales = np.ones(AFAR) if domain.bounded else np.geomspace(1.0, 1e-5, AFAR)
         steps = scales[:, None] * random * np.minimum(sides, reach)
-        self._descents(steps, np.resize(self.targets, AFAR), keep=2)
+        self._descents(steps, np.resize(self.targets, AFAR), keep=2, rounds=FINISH)
 
     def _finish(self) -> None:
         """Polish the best point to the end."""
@@ -379,8 +395,10 @@ class _Search:
             step = self.best.x.astype(np.float64).reshape(-1) - self.problem.start
             self._confirm(self._polished(step, self.best.target, attack_polish.ROUNDS))
 
-    def _polish(self, steps: Floats, sizes: Floats, targets: Indices, *, keep: int) -> None:
-        """Polish the shortest steps a little; finish the best of several; confirm it."""
+    def _polish(
+        self, steps: Floats, sizes: Floats, targets: Indices, *, keep: int, rounds: int
+    ) -> None:
+        """Polish the shortest steps a little; the best one for more rounds; confirm it."""
         order = [i for i in np.argsort(sizes, kind="stable")[:keep] if np.isfinite(sizes[i])]
         problem, trials = self.problem, []
         for i in order:
@@ -390,8 +408,8 @@ class _Search:
             return
         length, i, step = min(trials, key=lambda trial: trial[0])
         # A step that is far from the best after its trial stays behind it.
-        if keep > 1 and length < 1.05 * self.distance:
-            step = self._polished(step, int(targets[i]), FINISH)
+        if rounds and length < 1.05 * self.distance:
+            step = self._polished(step, int(targets[i]), rounds)
         before = self.distance
         self._confirm(step)
         # A polished step may end where float32 sees a tie and float64 does not: at the tip of a

@@ -441,9 +441,11 @@ def _first(interval: DistanceInterval, resources: Resources, settings: DistanceS
     def take(effort: Effort) -> None:
         seconds = share if fits else resources.remaining()
         own = _callers(resources.within(seconds))
-        found = settings.attack or closest_adversarial(query, own, effort=effort)
+        known = settings.attack
+        found = known or closest_adversarial(query, own, effort=effort, to_end=True)
         if found.witness is not None:
-            interval.accept(found.witness, deadline=resources.deadline)
+            deadline = resources.deadline
+            interval.accept(found.witness, deadline=deadline, polished=known is None)
 
     def prove() -> bool:
         if settings.certificate is not None:

@@ -103,8 +103,11 @@ def _run(
 
 def _at_once(network: Network) -> int:
     """Points whose widest value fits into `ELEMENTS` elements."""
-    widest = max(size(v) for v in (network.input, *(n.outputs[0] for n in network.nodes)))
-    return max(1, ELEMENTS // max(widest, 1))
+
+    def widest() -> int:
+        return max(size(v) for v in (network.input, *(n.outputs[0] for n in network.nodes)))
+
+    return max(1, ELEMENTS // max(network.cached("widest value", widest), 1))
 
 
 def _executable(source: Source, proto: onnx.ModelProto) -> "Executable | _Reference":

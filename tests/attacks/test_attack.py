@@ -10,11 +10,14 @@ from hypothesis import strategies as st
 
 import graphprune as gp
 from graphprune.attacks import descent as attack_descent
-from graphprune.attacks.attack import AttackMethod, Effort
+from graphprune.attacks.attack import AttackMethod, Effort, closest_adversarial
+from graphprune.backends.protocol import DistanceInterval, DistanceProblem
+from graphprune.ir import Query
 from graphprune.progress import Interrupted
 from graphprune.region import NORMS, Norm
 from graphprune.runtime.original import run_original
 from graphprune.runtime.reference import forward64
+from graphprune.runtime.resources import Resources
 from graphprune.testing import anchors, networks
 from tests.conftest import Floor
 from tests.oracles import Perceptron, brute_force_distance
@@ -22,6 +25,26 @@ from tests.oracles import Perceptron, brute_force_distance
 FREE = gp.Domain(-np.inf, np.inf)
 EFFORTS: tuple[Effort, ...] = ("fast", "standard", "thorough")
 METHODS: tuple[AttackMethod, ...] = ("descent", "pgd")
+
+
+@given(data=st.data(), norm=st.sampled_from(list(NORMS.values())))
+def test_a_point_polished_to_its_end_is_no_farther(
+    floor: Floor, data: st.DataObject, norm: Norm
+) -> None:
+    network = data.draw(networks())
+    query = Query(network, data.draw(anchors(network)), norm=norm)
+    found, ended = (
+        closest_adversarial(query, Resources(), effort="fast", to_end=to_end)
+        for to_end in (False, True)
+    )
+    assert (found.witness is None) == (ended.witness is None)
+    floor.checked(found.distance is not None, least=10)
+    if found.distance is None or ended.distance is None or ended.witness is None:
+        return
+    assert ended.distance <= found.distance * (1.0 + 1e-3)
+    interval = DistanceInterval(DistanceProblem(network, query.anchor, gp.Domain(), 1.0, norm=norm))
+    assert interval.accept(ended.witness, polished=True)
+    assert interval.upper <= ended.distance
 
 
 @pytest.mark.parametrize("method", METHODS)

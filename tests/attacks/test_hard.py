@@ -104,7 +104,7 @@ def test_a_polish_into_a_tip_loses_nothing() -> None:
     problem = AttackProblem(Query(gp.from_proto(net.model()), anchor))
     search = attack._Search(problem, Resources())
     end = np.array([[0.03056305, 0.31684378]])
-    search._polish(end, problem.lengths(end), np.array([2]), keep=1)
+    search._polish(end, problem.lengths(end), np.array([2]), keep=1, rounds=0)
     exact = brute_force_distance(net, anchor.x.astype(float), anchor.label, 0.0, 1.0)
     assert exact * (1 - 1e-6) <= search.distance <= exact * 1.05
 

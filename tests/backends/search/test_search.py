@@ -2,6 +2,7 @@
 
 import csv
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,10 @@ from hypothesis import strategies as st
 
 import graphprune as gp
 from graphprune.backends.primal_heuristic import search_near
-from graphprune.backends.protocol import DistanceInterval, DistanceProblem
+from graphprune.backends.protocol import ABSOLUTE, DistanceInterval, DistanceProblem
+from graphprune.backends.search import first_attempt
 from graphprune.backends.search.radius_step import RadiusStep
+from graphprune.backends.search.settings import DEFAULT
 from graphprune.backends.search.solver import PlannedStep, RadiusSchedule, Search
 from graphprune.evaluate.distance import Distance
 from graphprune.progress import Interrupted
@@ -51,6 +54,29 @@ def test_search_scip_and_brute_force_agree(
                 assert result.lower == pytest.approx(expected, rel=3e-6, abs=1e-6)
         elif box == (0.0, 1.0):
             assert (result.status, result.upper) == ("robust", None), solver
+
+
+@settings(max_examples=15)
+@given(labelled([2, 4, 2], [3, 3, 3, 3], [4, 6, 4, 4, 3], [4, 9, 9, 9, 3]))
+def test_a_first_attempt_has_the_last_digits_where_few_neurons_are_unstable(
+    floor: Floor, drawn: tuple[Perceptron, gp.Network, gp.Anchor]
+) -> None:
+    net, network, anchor = drawn
+    found = gp.attack(network, anchor)
+    floor.checked(found.witness is not None, least=5)
+    if found.witness is None:
+        return
+    for few in (0, 100):
+        interval = DistanceInterval(DistanceProblem(network, anchor, gp.Domain(), 1.0))
+        interval.accept(found.witness)
+        schedule = replace(DEFAULT.schedule, few=few, closing=0.0)
+        first_attempt(interval, Resources(), replace(DEFAULT, schedule=schedule))
+        expected = brute_force_distance(net, anchor.x.astype(float), anchor.label, 0.0, 1.0)
+        assert interval.lower <= expected * (1 + 1e-6) + 1e-7
+        if not interval.closed:
+            continue
+        digits = interval.upper - interval.lower <= ABSOLUTE
+        assert digits or not interval.at_most_unstable(few)
 
 
 def test_an_opening_settles_easy_questions_without_a_certificate(
@@ -258,7 +284,7 @@ def test_a_search_that_rounding_ends_says_so(caplog: pytest.LogCaptureFixture) -
     interval = DistanceInterval(problem)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(DistanceInterval, "add_candidate", lambda *_, **__: False)
-        patch.setattr("graphprune.backends.search.radius_step.search_near", lambda *_: False)
+        patch.setattr("graphprune.backends.search.candidates.search_near", lambda *_: False)
         Search().run(interval, Resources(time.monotonic() + 20.0))
     assert interval.lower == pytest.approx(0.125, rel=1e-2)
     assert interval.lower <= 0.125
