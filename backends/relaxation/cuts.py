@@ -14,6 +14,7 @@ A plane is valid whatever its share in each cut: nothing rests on how they were 
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy import sparse
 
 from graphprune.backends.relaxation import kernels
 from graphprune.backends.relaxation.arrays import copied
@@ -91,3 +92,16 @@ def with_planes(
     cut = replace(root, relaxation=relaxation, parameters=parameters).optimised()
     # The radius is proven either way.
     return (replace(root, radius=cut.radius) if cut.bound < root.bound else cut), count
+
+
+def plane_rows(root: Subproblem) -> sparse.csr_array | None:
+    """Return the coefficients (neurons, basis) of a root's planes; None where it has none."""
+    if not root.has_planes:
+        return None
+    rows = root.rows
+    has = np.repeat(root.planes.has, np.diff(rows.indptr)).astype(bool)
+    values = np.where(has, root.planes.values, 0.0)
+    shape = (root.neurons, root.basis)
+    planes = sparse.csr_array((values, rows.indices.copy(), rows.indptr.copy()), shape=shape)
+    planes.eliminate_zeros()
+    return planes

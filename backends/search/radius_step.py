@@ -14,15 +14,16 @@ from time import monotonic
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 
 from graphprune.backends.protocol import DistanceInterval
 from graphprune.backends.relaxation import tighten
 from graphprune.backends.relaxation.arrays import box_of
 from graphprune.backends.relaxation.condensed import bounds_of
+from graphprune.backends.relaxation.cuts import plane_rows
 from graphprune.backends.relaxation.subproblem import ROOT_STEPS, CondensedRegion, Subproblem
 from graphprune.backends.search.candidates import CandidateSink, closing_radius
 from graphprune.backends.search.cases import CarriedCase, ClosedCases, KnownCases, open_cases
+from graphprune.backends.search.forecast import Outlook
 from graphprune.backends.search.node import root_of
 from graphprune.backends.search.root_tightening import (
     RootEffort,
@@ -66,6 +67,8 @@ class RadiusStep:
         A time limit ended it.
     full
         Memory was short.
+    forecast
+        Seconds that its trees should take, where they were given up for that; else None.
     """
 
     radius: float
@@ -76,6 +79,7 @@ class RadiusStep:
     tree_seconds: float = 0.0
     stopped: bool = False
     full: bool = False
+    forecast: float | None = None
 
 
 def prove_radius(
@@ -127,7 +131,10 @@ def prove_radius(
         radius, interval.upper, proven, proof.level, interval.unstable or 0, roots,
         proof.reaches, trees, proof.nodes,
     )  # fmt: skip
-    return RadiusStep(proven, complete, proof.nodes, proof.level, roots, trees, stopped, proof.full)
+    forecast = proof.outlook.total if proof.outlook.hopeless and not complete else None
+    return RadiusStep(
+        proven, complete, proof.nodes, proof.level, roots, trees, stopped, proof.full, forecast
+    )
 
 
 class RadiusProof:
@@ -160,15 +167,13 @@ class RadiusProof:
         self.tree_seconds = 0.0
         # Effort levels and seconds of trees, by target; seconds of an optimiser step; whether late
         # layers are bounded, and which targets' bounds are output-constrained.
-        self.levels: dict[int, int] = {}
-        self.seconds: dict[int, float] = {}
+        self.levels, self.seconds = dict[int, int](), dict[int, float]()
         self.pass_seconds = 0.0
-        # Targets whose tree is being expanded, and since when.
-        self.running: dict[int, float] = {}
+        self.running: dict[int, float] = {}  # targets whose tree is being expanded, since when
         self.late = False
         self.constrained: set[int] = set()
-        # Cases that are closed on this ball already, by target.
-        self.aside: dict[int, list[CarriedCase]] = {}
+        self.aside: dict[int, list[CarriedCase]] = {}  # closed on this ball already, by target
+        self.outlook = Outlook(settings.step)
         # The share of the ball that the roots alone prove, at each level.
         self.reaches: list[float] = []
 
@@ -211,6 +216,7 @@ class RadiusProof:
             self._remember(trees, groups, closed)
             still = {label for tree in trees if len(tree) for label in tree.open_targets()}
             over = self.resources.over or (self.interval.closed and not self.fine)
+            over = over or self.outlook.hopeless
             if not still or over or attempt or any(self.levels[t] >= last for t in still):
                 return reached
             targets = [target for target in targets if target.label in still]
@@ -347,11 +353,11 @@ class RadiusProof:
         return self.known.late or tighten.late_steps(settings.late) * self.pass_seconds <= most
 
     def _spent(self, label: int) -> float:
-        """Return the seconds of a target's trees, in this step or the last."""
+        """Return the seconds of a target's trees: in this step, forecast, or in the last one."""
         own = self.seconds.get(label, 0.0)
         if label in self.running:
             own += monotonic() - self.running[label]
-        return max(own, self.known.seconds.get(label, 0.0))
+        return max(own, self.known.seconds.get(label, 0.0), self.outlook.seconds.get(label, 0.0))
 
     def _exclude(self, target: Subproblem) -> None:
         """Remember that a target's root proves this ball."""
@@ -361,18 +367,8 @@ class RadiusProof:
 
     def _begin(self, trace: Trace, root: Subproblem) -> None:
         """Tell a trace of a root."""
-        planes = None
-        if root.has_planes:
-            rows = root.rows
-            has = np.repeat(root.planes.has, np.diff(rows.indptr)).astype(bool)
-            values = np.where(has, root.planes.values, 0.0)
-            shape = (root.neurons, root.basis)
-            planes = sparse.csr_array(
-                (values, rows.indices.copy(), rows.indptr.copy()), shape=shape
-            )
-            planes.eliminate_zeros()
         phases = root.parameters.phases.copy()
-        trace.begin(root.label, TargetTrace(self.region.neurons, phases, planes))
+        trace.begin(root.label, TargetTrace(self.region.neurons, phases, plane_rows(root)))
 
     def _build_tree(self, targets: list[Subproblem], closed: ClosedCases) -> Tree:
         tree = Tree(self.ball, self.resources, closed, settings=self.settings.tree)
@@ -404,21 +400,45 @@ class RadiusProof:
                     self.known.levels[label] = self.levels.get(label, 0)
 
     def _expand_each(self, trees: Sequence[Tree], groups: Sequence[list[Subproblem]]) -> None:
-        """Expand one tree after the other; those that come later have the nodes that are left.
-
-        Cases of earlier trees are to be bounded once without being counted.
-        """
-        levels, left = self.settings.step.levels, 0.0
-        for tree, group in zip(trees, groups, strict=True):
-            left += len(tree) + sum(
-                levels[self.levels.get(target.label, 0)].nodes for target in group
-            )
+        """Expand one tree after the other; those that come later have the nodes that are left."""
+        budgets, left = self._budgets(trees, groups), 0.0
+        for tree, group, budget in zip(trees, groups, budgets, strict=True):
+            if budget is None or self.outlook.hopeless:
+                self.nodes += tree.nodes
+                self.interval.nodes += tree.nodes
+                continue
+            left += budget
             self.running = dict.fromkeys((target.label for target in group), monotonic())
             self._expand(tree, group, trees, left)
             left = max(left - tree.nodes, 0.0) if left < np.inf else 0.0
             for label, start in self.running.items():
                 self.seconds[label] = self.seconds.get(label, 0.0) + monotonic() - start
             self.running = {}
+        self._raise(trees)
+
+    def _budgets(
+        self, trees: Sequence[Tree], groups: Sequence[list[Subproblem]]
+    ) -> Sequence[float | None]:
+        """Return the nodes that each tree is to have; None where its next level comes first.
+
+        Cases of earlier trees are to be bounded once without being counted.
+        """
+        every, start = self.settings.step.levels, monotonic()
+        own = [[every[self.levels.get(t.label, 0)] for t in group] for group in groups]
+        if not self._forecasts:
+            return [len(t) + sum(x.nodes for x in each) for t, each in zip(trees, own, strict=True)]
+        found = self.outlook.budgets(
+            trees, [group[0].label for group in groups], [each[0] for each in own], self.points,
+            self.resources, self.group.workers,
+        )  # fmt: skip
+        self.tree_seconds += monotonic() - start
+        return found
+
+    @property
+    def _forecasts(self) -> bool:
+        """Trees are forecast, except where few nodes or neurons decide."""
+        many = self.region.condensed.unstable > self.settings.step.few
+        return many and self.least is None and not self.fine
 
     def _expand(
         self, tree: Tree, targets: list[Subproblem], trees: Sequence[Tree], budget: float
@@ -454,8 +474,9 @@ class RadiusProof:
     def _work(
         self, tree: Tree, scheduler: TreeScheduler, budget: float, trees: Sequence[Tree]
     ) -> None:
-        interval, looked = self.interval, 0
-        before = interval.nodes
+        interval, looked = self.interval, tree.nodes
+        before, start = interval.nodes, monotonic()
+        again = self.outlook.first_look(self.running)
         while len(tree):
             if self.resources.over or tree.nodes >= budget or tree.full:
                 return
@@ -466,6 +487,11 @@ class RadiusProof:
                 self._raise(trees)
                 if (interval.closed and not self.fine) or self._late_due():
                     return
+                spent = monotonic() - start
+                if self._forecasts and spent > again and tree.waiting and not self.group.leases:
+                    again = self.outlook.look_again(tree, spent, self.resources, self.points)
+                    if self.outlook.hopeless:
+                        return
             interval.report(f"search at {tree.ball.radius:.5f}, {len(tree)} open")
 
 

@@ -75,11 +75,14 @@ class EffortLevel:
         Rounds of cuts at a root.
     constrained
         Roots get output-constrained bounds; those with few neurons get them at every level.
+    kept
+        The part of a forecast on this level that a tree takes on those above.
     """
 
     nodes: float
     cuts: int = 0
     constrained: bool = False
+    kept: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -102,6 +105,10 @@ class StepSettings:
     worth
         Output-constrained bounds of more neurons, and late layers', may take this many times as
         long as the trees of their targets took so far, in this step or the last.
+    dives, ahead, soon
+        Dives of a forecast. Where a tree is forecast to need this many times the nodes of its
+        level, the next level comes at once; where it takes longer than forecast, and than this many
+        seconds, it is forecast again.
     look
         Nodes between two looks at the interval.
     primal_seconds, primal_share
@@ -117,8 +124,8 @@ class StepSettings:
     """
 
     levels: tuple[EffortLevel, ...] = (
-        EffortLevel(60),
-        EffortLevel(400, cuts=40),
+        EffortLevel(60, kept=0.02),
+        EffortLevel(400, cuts=40, kept=0.3),
         EffortLevel(3000, cuts=80, constrained=True),
         EffortLevel(12000, cuts=120, constrained=True),
         EffortLevel(np.inf, cuts=120, constrained=True),
@@ -129,6 +136,9 @@ class StepSettings:
     constrained: ConstrainedSettings = field(default_factory=ConstrainedSettings)
     clipped: int = 384
     worth: float = 1.0
+    dives: int = 32
+    ahead: float = 1.5
+    soon: float = 0.3
     look: int = 32
     primal_seconds: float = 0.5
     primal_share: float = 0.1

@@ -210,6 +210,9 @@ class RadiusSchedule:
             self.failed = min(self.failed, plan.radius)
         if plan.least is not None:
             return True
+        if step.forecast is not None:
+            self._foreseen(plan, step.forecast)
+            return True
         measured = self._measured(plan, step)
         self.roots = step.root_seconds
         if step.complete:
@@ -224,6 +227,13 @@ class RadiusSchedule:
         if measured is not None:
             self.growth = max(self.growth, s.beyond * measured)
         return step.stopped or plan.share > s.smallest
+
+    def _foreseen(self, plan: PlannedStep, seconds: float) -> None:
+        """Note a step whose trees were not worth their time: it tells how they grow."""
+        s, before = self.settings, max(self.trees or 0.0, self.settings.floor)
+        self.trees = self.trees or 0.0
+        self.growth = max(log10(max(seconds / before, 1.0)) / plan.share, s.slowest)
+        self.most = max(s.below * plan.share, s.smallest)
 
     def _measured(self, plan: PlannedStep, step: RadiusStep) -> float | None:
         """Return the growth from the step before to this one; None where they tell nothing."""

@@ -159,6 +159,8 @@ class Tree:
         # Nodes that hold an adversarial point which is as near as they allow.
         self._resolved: list[TreeNode] = []
         self._lent: dict[int, list[TreeNode]] = {}
+        # Takes the children of a node while it is split.
+        self._children: list[TreeNode] | None = None
         # Open nodes of every subproblem.
         self._users: dict[int, int] = {}
         self._count = 0
@@ -255,9 +257,31 @@ class Tree:
 
     def expand(self, points: CandidateReceiver) -> Minimiser | None:
         """Expand one node; None: it is closed, and has no minimiser of interest."""
-        self.shrink(points.radius)
         node = self._pop()
         self._account(node, -1)
+        return self._expanded(node, points)
+
+    def take(self, count: int, rng: np.random.Generator) -> list[TreeNode]:
+        """Take up to so many nodes away by chance: to be split, or added again."""
+        waiting = [*(node for _, _, node in self._heap), *self._stack]
+        chosen = rng.permutation(len(waiting))[:count].tolist()
+        taken, heap = set(chosen), len(self._heap)
+        self._heap = [entry for i, entry in enumerate(self._heap) if i not in taken]
+        heapq.heapify(self._heap)
+        self._stack = [node for i, node in enumerate(self._stack, heap) if i not in taken]
+        for i in chosen:
+            self._account(waiting[i], -1)
+        return [waiting[i] for i in chosen]
+
+    def split(self, node: TreeNode, points: CandidateReceiver) -> list[TreeNode]:
+        """Expand a node that was taken; return its open children, to be split or added."""
+        children = self._children = []
+        self._expanded(node, points)
+        self._children = None
+        return children
+
+    def _expanded(self, node: TreeNode, points: CandidateReceiver) -> Minimiser | None:
+        self.shrink(points.radius)
         self.nodes += 1
         parameters = node.parameters()
         case = self._refreshed(node, parameters)
@@ -444,6 +468,9 @@ class Tree:
             self.add([], [own])
 
     def _push(self, node: TreeNode) -> None:
+        if self._children is not None:
+            self._children.append(node)
+            return
         self._count += 1
         self._account(node)
         if self.deep:

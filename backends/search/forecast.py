@@ -1,0 +1,123 @@
+"""Nodes that a tree is going to need, from dives into it.
+
+A dive goes from an open node down to a closed one, at every split into one of the two children by
+chance. With every node counted as many times as there are ways that lead elsewhere, dives estimate
+the nodes below without bias (Knuth 1975, "Estimating the efficiency of backtrack programs"), and
+well where they begin at many nodes: trees that go on from those of a smaller radius come out within
+some tenths (`benchmarks/PERFORMANCE.md`). Nodes that a dive expands stay expanded: a forecast costs
+next to nothing where the tree is finished afterwards.
+"""
+
+from collections.abc import Iterable, Sequence
+from time import monotonic
+from typing import NamedTuple
+
+import numpy as np
+
+from graphprune.backends.search.settings import EffortLevel, StepSettings
+from graphprune.backends.search.tree import PointReceiver, Tree
+from graphprune.runtime.resources import Resources
+
+# Nodes of all dives of a forecast, times their number, after which no other one is begun.
+LONG = 8
+
+
+class Forecast(NamedTuple):
+    """Nodes that are left, and the seconds that they should take."""
+
+    nodes: float
+    seconds: float
+
+
+def forecast(
+    tree: Tree, points: PointReceiver, dives: int, most: float = np.inf, seed: int = 0
+) -> Forecast:
+    """Estimate what a tree is going to need after what is expanded here.
+
+    Parameters
+    ----------
+    dives
+        Their number; a tree of fewer open nodes is expanded in its usual order first, by up to
+        three times as many.
+    most
+        Nodes after which no other dive is begun.
+    """
+    start, before = monotonic(), tree.nodes
+    while 0 < tree.waiting < dives and tree.nodes < before + 3 * dives and not tree.resources.over:
+        tree.step(points)
+    waiting, here, count, below = tree.waiting, tree.nodes, 0, 0.0
+    rng = np.random.default_rng((seed, tree.nodes))
+    starts = tree.take(dives, rng)
+    while starts and not tree.resources.over and tree.nodes < before + most:
+        count += 1
+        weight, children = 1.0, tree.split(starts.pop(), points)
+        while children and not tree.resources.over:
+            weight *= len(children)
+            node = children.pop(int(rng.integers(len(children))))
+            tree.add(children)
+            children = tree.split(node, points)
+            below += weight
+        tree.add(children)
+    tree.add(starts)
+    every = waiting * (1.0 + below / max(count, 1))
+    left = max(every - (tree.nodes - here), 0.0) if tree.waiting else 0.0
+    used = max(tree.nodes - before, 1)
+    return Forecast(left, left * (monotonic() - start) / used)
+
+
+class Outlook:
+    """Forecasts of the trees of a radius step.
+
+    Attributes
+    ----------
+    seconds
+        By target.
+    total
+        Seconds of all trees, on the levels that they are going to end on.
+    hopeless
+        That is longer than there is time.
+    """
+
+    def __init__(self, settings: StepSettings) -> None:
+        self.settings = settings
+        self.seconds: dict[int, float] = {}
+        self.total = 0.0
+        self.hopeless = False
+
+    def budgets(
+        self, trees: Sequence[Tree], labels: Sequence[int], levels: Sequence[EffortLevel],
+        points: PointReceiver, resources: Resources, workers: int,
+    ) -> list[float | None]:  # fmt: skip
+        """Forecast the trees of some targets; return the nodes that each is to have.
+
+        None: so many more than the level's are needed that the next level comes first.
+        """
+        self.total, found = 0.0, []
+        for tree, label, level in zip(trees, labels, levels, strict=True):
+            found.append(self._budget(tree, label, level, points))
+        self.total /= max(workers, 1)
+        self.hopeless = 0.0 < resources.remaining() < self.total
+        return found
+
+    def _budget(
+        self, tree: Tree, label: int, level: EffortLevel, points: PointReceiver
+    ) -> float | None:
+        budget, dives = len(tree) + level.nodes, self.settings.dives
+        found = forecast(tree, points, dives, min(max(level.nodes, dives), LONG * dives))
+        self.seconds[label] = found.seconds
+        self.total += level.kept * found.seconds
+        nodes = tree.nodes + found.nodes
+        return None if nodes > self.settings.ahead * budget else max(budget, 2.0 * nodes)
+
+    def first_look(self, labels: Iterable[int]) -> float:
+        """Return the seconds after which trees of some targets are to be forecast again."""
+        return max(2.0 * sum(self.seconds.get(t, 0.0) for t in labels), self.settings.soon)
+
+    def look_again(
+        self, tree: Tree, spent: float, resources: Resources, points: PointReceiver
+    ) -> float:
+        """Forecast a tree once more after the seconds spent; return when to do so the next time."""
+        found = forecast(tree, points, self.settings.dives, LONG * self.settings.dives)
+        if 0.0 < resources.remaining() < found.seconds:
+            self.total, self.hopeless = spent + found.seconds, True
+        return spent + max(found.seconds, self.settings.soon)
