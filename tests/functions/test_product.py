@@ -167,10 +167,10 @@ def test_mixtures_find_the_convex_envelope(engine: EngineName) -> None:
 
 
 def test_factors_are_bounded_once() -> None:
-    """The 3 x 2 scores' factors, not 3 x 3 x 2 pairs of them; exponentials are their own."""
+    """The 3 x 2 scores' factors, not 3 x 3 x 2 pairs of them; shares are their own."""
     network = networks()["attention"]
     kinds = [(type(operator(a)).__name__, size(a.outputs[0])) for a in network.activations]
     assert kinds == [
-        ("Relu", 6), ("Product", 36), ("Factor", 9), ("Exp", 18), ("Reciprocal", 9),
+        ("Relu", 6), ("Product", 36), ("Factor", 9), ("Softplus", 6), ("Softplus", 3), ("Share", 9),
         ("Product", 36), ("Factor", 6),
     ]  # fmt: skip
