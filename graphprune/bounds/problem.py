@@ -112,8 +112,8 @@ class LayerBounds:
         """The bounds of numbers that are known to lie in [least, largest]."""
         if np.all(self.lower >= least) and np.all(self.upper <= largest):
             return self
-        ends = (np.clip(end, least, largest) for end in (self.lower, self.upper))
-        return LayerBounds(*ends, self.magnitude)
+        lower, upper = (np.clip(end, least, largest) for end in (self.lower, self.upper))
+        return LayerBounds(lower, upper, self.magnitude)
 
     @classmethod
     def stack(cls, parts: Sequence["LayerBounds"]) -> "LayerBounds":

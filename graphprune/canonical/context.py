@@ -28,12 +28,33 @@ class Tracked:
         Its numbers for a batch of one, where they are the same for every input.
     absent
         Cells of the sample that stand for -inf, below all numbers: only maxima may read them.
+    shared
+        The value once more, where a factor is shared: matrices come before it.
     """
 
     value: ir.Value
     layout: Layout
     number: Array | None = None
     absent: NDArray[np.bool_] | None = None
+    shared: "SharedFactor | None" = None
+
+
+@dataclass(frozen=True, eq=False)
+class SharedFactor:
+    """A value as ``gain values factor + offset``, where many cells have one factor.
+
+    Attributes
+    ----------
+    values, factor
+        Computed; the factor has axes of size 1 that the values do not have.
+    gain, offset
+        Constants that broadcast to the sample.
+    """
+
+    values: Tracked
+    factor: Tracked
+    gain: NDArray[np.float64]
+    offset: NDArray[np.float64]
 
 
 # One result per output of the node; a single one stands for the first output.
@@ -220,7 +241,7 @@ class Context:
     def relayout(self, x: Tracked, layout: Layout, node: ir.Node | None = None) -> Tracked:
         """Row-major reshape to a layout whose batch axis is known."""
         if layout.sample == x.layout.sample:
-            return Tracked(x.value, layout)
+            return Tracked(x.value, layout, shared=x.shared if layout == x.layout else None)
         return self.emit(Reshape(x.layout.sample, layout.sample), x, layout=layout, node=node)
 
     def axis(self, axis: int, layout: Layout, node: ir.Node) -> int:

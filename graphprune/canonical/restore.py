@@ -13,7 +13,6 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import onnx
 import onnx_ir as ir
-from numpy.typing import NDArray
 
 from graphprune.canonical.context import Context, Tracked
 from graphprune.canonical.evaluate import opened
@@ -29,9 +28,11 @@ from graphprune.ir.network import (
 )
 from graphprune.ir.origin import between, form_of, is_form
 from graphprune.ir.rebuild import NetworkBuilder, Values, map_operators
-from graphprune.ir.source import Island
+from graphprune.ir.source import FileNode, Island, Operand
 from graphprune.operators import Reshape
 
+# Operators below one that are written with it at most (a normalisation, and its scale).
+NESTED = 2
 # Points on which an operator and what it became are compared, fewer where they are large.
 POINTS, NUMBERS = 64, 1 << 20
 # Their largest difference, relative to the largest number.
@@ -62,20 +63,28 @@ class FileOperator:
 
     def forward(self, b: GraphBuilder, *inputs: ir.Value) -> ir.Value:
         # A node that reads a value twice has it twice among its inputs.
-        every = [name for name in self.island.operands if isinstance(name, str)]
+        every = self.island.names
         names = every if len(every) == len(inputs) else self.island.inputs
-        known = dict(zip(names, inputs, strict=True))
-        operands = [
-            known[given] if isinstance(given, str) else None if given is None else b.constant(given)
-            for given in self.island.operands
-        ]
-        y = b.op(self.island.op_type, operands, self.island.attributes)
+        y = _written(b, self.island, dict(zip(names, inputs, strict=True)))
         if not self.reshaped:
             return y
         return b.op("Reshape", [y, b.ints([-1, *self.shape])])
 
     def output_shape(self, *shapes: tuple[int, ...]) -> tuple[int, ...]:
         return self.shape
+
+
+def _written(b: GraphBuilder, one: FileNode, known: Mapping[str, ir.Value]) -> ir.Value:
+    """An operator with those among its operands; `known` are the values by name."""
+    operands: list[ir.Value | None] = []
+    for given in one.operands:
+        if isinstance(given, FileNode):
+            operands.append(_written(b, given, known))
+        elif isinstance(given, str):
+            operands.append(known[given])
+        else:
+            operands.append(None if given is None else b.constant(given))
+    return b.op(one.op_type, operands, one.attributes)
 
 
 def islands_of(context: Context, nodes: Sequence[ir.Node], network: Network) -> tuple[Island, ...]:
@@ -98,22 +107,10 @@ def _island(
     context: Context, node: ir.Node, values: Mapping[str, ir.Value], network: Network
 ) -> Island | None:
     result = context.tracked.get(str(node.outputs[0].name)) if node.outputs else None
-    if result is None or node.domain not in ("", "ai.onnx") or not _known(node, context.opset):
+    found = None if result is None else _file_node(context, node, values)
+    if result is None or found is None:
         return None
-    operands: list[str | NDArray[np.generic] | None] = []
-    for value in node.inputs:
-        name = "" if value is None else str(value.name)
-        if value is None:
-            operands.append(None)
-        elif name in context.tracked:
-            if not _plain(below := context.tracked[name], values):
-                return None
-            operands.append(str(below.value.name))
-        elif name in context.constants:
-            operands.append(context.constants[name])
-        else:
-            return None
-    inputs = [values[given] for given in operands if isinstance(given, str)]
+    inputs = [values[name] for name in found.names]
     if not inputs or not _whole(result):
         return None
     # A reshape at its end may be one with those above it.
@@ -122,17 +119,49 @@ def _island(
         node_below = last.producer()
         if node_below is None or not isinstance(operator(node_below), Reshape):
             return None
-        last = data_inputs(node_below)[0]
+        if not (read := data_inputs(node_below)):  # nothing reads it, and it is gone
+            return None
+        last = read[0]
     made = between(network, output := values[str(last.name)], [*dict.fromkeys(inputs)])
     if made is None or len(made) < 2:
         return None
     if not any(isinstance(operator(one), Activation) for one in made):
         return None
-    attributes = {a.name: a.value for a in node.attributes.values() if isinstance(a, ir.Attr)}
     form = form_of(made, [*dict.fromkeys(inputs)])
     return Island(
-        node.op_type, attributes, tuple(operands), str(output.name), result.layout.sample, form
-    )
+        found.op_type, found.attributes, found.operands, str(output.name), result.layout.sample,
+        form,
+    )  # fmt: skip
+
+
+def _file_node(
+    context: Context, node: ir.Node, values: Mapping[str, ir.Value], below: int = NESTED
+) -> FileNode | None:
+    """An operator as the file has it, with operators below whose value the network has not."""
+    if node.domain not in ("", "ai.onnx") or not _known(node, context.opset):
+        return None
+    operands: list[Operand] = []
+    for value in node.inputs:
+        name = "" if value is None else str(value.name)
+        if value is None:
+            operands.append(None)
+        elif name not in context.tracked:
+            if name not in context.constants:
+                return None
+            operands.append(context.constants[name])
+        elif _plain(operand := context.tracked[name], values):
+            operands.append(str(operand.value.name))
+        else:
+            producer = value.producer()
+            nested = producer is not None and below > 0 and _whole(operand)
+            if producer is None or not nested or producer.outputs[0] is not value:
+                return None
+            inner = _file_node(context, producer, values, below - 1)
+            if inner is None:
+                return None
+            operands.append(inner)
+    attributes = {a.name: a.value for a in node.attributes.values() if isinstance(a, ir.Attr)}
+    return FileNode(node.op_type, attributes, tuple(operands))
 
 
 def _plain(value: Tracked, values: Mapping[str, ir.Value]) -> bool:

@@ -64,16 +64,48 @@ Form = tuple[tuple[object, tuple[int, ...]], ...]
 
 
 @dataclass(frozen=True, eq=False)
-class Island:
-    """An operator of the file that became several of the dialect (a maximum, a LeakyRelu).
+class FileNode:
+    """An operator of the file with its inputs.
 
     Attributes
     ----------
     op_type, attributes
         As in the file.
     operands
-        Its inputs in order: names of canonical values, numbers of constants; None where it has
-        none.
+        Its inputs in order: names of canonical values, numbers of constants, operators whose value
+        the canonical network does not have; None where it has none.
+    """
+
+    op_type: str
+    attributes: Mapping[str, Any]
+    operands: "tuple[Operand, ...]"
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The canonical values that it reads, in order."""
+        found: list[str] = []
+        for operand in self.operands:
+            if isinstance(operand, FileNode):
+                found += operand.names
+            elif isinstance(operand, str):
+                found.append(operand)
+        return tuple(found)
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The same, each once."""
+        return tuple(dict.fromkeys(self.names))
+
+
+Operand = str | NDArray[np.generic] | FileNode | None
+
+
+@dataclass(frozen=True, eq=False)
+class Island(FileNode):
+    """An operator of the file that became several of the dialect (a maximum, a LeakyRelu).
+
+    Attributes
+    ----------
     output
         Name of the canonical value that it computes.
     shape
@@ -82,17 +114,9 @@ class Island:
         The operators that stand for it.
     """
 
-    op_type: str
-    attributes: Mapping[str, Any]
-    operands: tuple[str | NDArray[np.generic] | None, ...]
     output: str
     shape: tuple[int, ...]
     form: Form
-
-    @property
-    def inputs(self) -> tuple[str, ...]:
-        """The canonical values that it reads, each once."""
-        return tuple(dict.fromkeys(name for name in self.operands if isinstance(name, str)))
 
 
 @dataclass(frozen=True, eq=False)

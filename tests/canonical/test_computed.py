@@ -8,6 +8,7 @@ import pytest
 
 import graphprune as gp
 from graphprune.errors import UnsupportedError
+from graphprune.ir.network import is_paired, operator, size
 from graphprune.runtime.original import run_original
 from graphprune.runtime.reference import forward64
 from tests.canonical.models import agrees, close, model_of, node
@@ -105,6 +106,25 @@ def test_normalisations(name: str) -> None:
     norm.input[0], norm.output[0] = "t", "s"
     nodes = between(node("Add", "x o", "t"), norm)
     agrees(model_of(nodes, shape, opset=opset, constants={"o": start, **constants}))
+
+
+MIXED: dict[str, tuple[list[onnx.NodeProto], list[Any], int]] = {
+    "layer": ([node("LayerNormalization", "x g b", "a", epsilon=0.1), node("MatMul", "a w", "s")], ["n", 3, 4], 6),
+    "layer, a row": ([node("LayerNormalization", "x g b", "a", epsilon=0.1), node("Gemm", "a w c", "s")], ["n", 4], 2),
+    "layer, also added": ([node("LayerNormalization", "x g b", "a", epsilon=0.1), node("MatMul", "a w", "r"), node("MatMul", "r v", "t"), node("Add", "a t", "s")], ["n", 3, 4], 24),
+    "gate of a row": ([node("ReduceMean", "x", "m", axes=[2]), node("Sigmoid", "m", "g0"), node("Mul", "g0 x", "a"), node("Add", "a b", "h"), node("Mul", "h g", "k"), node("MatMul", "k w", "s")], ["n", 3, 4], 6),
+    "gate of a column": ([node("ReduceMean", "x", "m", axes=[1]), node("Sigmoid", "m", "g0"), node("Mul", "x g0", "a"), node("MatMul", "a w", "s")], ["n", 3, 4], 12),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MIXED)
+def test_matrices_come_before_a_factor_that_their_row_shares(name: str) -> None:
+    """As many products as columns of the matrix, where all of a row have one factor."""
+    nodes, shape, products = MIXED[name]
+    constants = {"w": f32(4, 2), "v": f32(2, 4), "c": f32(2), **PER_CHANNEL}
+    network = agrees(model_of(between(*nodes), shape, constants=constants))
+    sizes = [size(a.outputs[0]) for a in network.activations if is_paired(operator(a))]
+    assert sum(sizes) == 2 * products
 
 
 def test_a_vector_without_a_direction_is_refused_for_the_ball() -> None:

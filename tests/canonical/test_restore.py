@@ -92,3 +92,21 @@ def test_a_pool_that_runtimes_and_inference_see_differently_stays_a_tree() -> No
     network = network_of(pool)
     assert "MaxPool" not in kinds(network)
     assert gp.from_proto(gp.to_proto(network)).classes == network.classes
+
+
+def test_an_operator_whose_own_value_is_gone_is_written_below_another() -> None:
+    """The matrix comes before the factor of a normalisation: no value is the normalised one."""
+    nodes = [
+        node("LayerNormalization", "x g", "n", epsilon=0.1), node("MatMul", "n w", "h"),
+        node("Add", "h b", "a"), node("Relu", "a", "r"), node("Flatten", "r", "y"),
+    ]  # fmt: skip
+    shapes: dict[str, tuple[int, ...]] = {"g": (4,), "w": (4, 3), "b": (3,)}
+    constants = {name: RNG.normal(size=n).astype(np.float32) for name, n in shapes.items()}
+    network = gp.from_proto(model_of(nodes, ["n", 2, 4], constants=constants))
+    assert {"LayerNormalization", "MatMul"} <= set(kinds(network))
+    assert "LayerNormalization" not in kinds(network, lowered=True)
+    x = RNG.normal(size=(20, 2, 4)).astype(np.float32)
+    restored, plain = (
+        Executable(gp.to_proto(network, lowered=lowered))({"x": x})[0] for lowered in (False, True)
+    )
+    assert close(restored, plain, 1e-5)

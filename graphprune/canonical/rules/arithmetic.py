@@ -19,11 +19,18 @@ MASKED = -1e30
 
 
 def shift(context: Context, node: ir.Node, x: Tracked, offset: NDArray[np.float64]) -> Tracked:
-    return context.emit(Shift(offset, x.layout.sample), x, layout=x.layout, node=node)
+    out = context.emit(Shift(offset, x.layout.sample), x, layout=x.layout, node=node)
+    if x.shared is None:
+        return out
+    return replace(out, shared=replace(x.shared, offset=x.shared.offset + offset))
 
 
 def scale(context: Context, node: ir.Node, x: Tracked, factor: NDArray[np.float64]) -> Tracked:
-    return context.emit(Scale(factor, x.layout.sample), x, layout=x.layout, node=node)
+    out = context.emit(Scale(factor, x.layout.sample), x, layout=x.layout, node=node)
+    if x.shared is None:
+        return out
+    gain, offset = (part * factor for part in (x.shared.gain, x.shared.offset))
+    return replace(out, shared=replace(x.shared, gain=gain, offset=offset))
 
 
 def negate(context: Context, node: ir.Node, x: Tracked) -> Tracked:

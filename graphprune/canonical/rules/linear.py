@@ -7,9 +7,9 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from graphprune.canonical.context import Array, Context, Tracked, legalises
+from graphprune.canonical.context import Array, Context, SharedFactor, Tracked, legalises
 from graphprune.canonical.rules.arithmetic import scale, shift
-from graphprune.canonical.rules.products import contracted
+from graphprune.canonical.rules.products import contracted, product
 from graphprune.ir.source import Layout
 from graphprune.operators import Add, Conv, Dense, MatMul
 
@@ -17,7 +17,14 @@ Floats = NDArray[np.float64]
 
 
 def times_matrix(context: Context, node: ir.Node, x: Tracked, weight: Floats) -> Tracked:
-    """x W, contracting the last axis of the file's tensor."""
+    """x W, contracting the last axis of the file's tensor; of x = v s + c with a factor s that is
+    one number along it, (v W) s + c W.
+
+    One relaxation is off then per column of W, where those of all products of a row would be, and
+    add up although the terms of v W cancel.
+    """
+    if x.shared is not None and x.shared.factor.layout.shape[-1:] in ((), (1,)):
+        return _before_factor(context, node, x, x.shared, weight)
     shape, batch = x.layout.shape, x.layout.batch
     if batch == len(shape) - 1:
         raise context.fail(node, "contracts the batch axis")
@@ -26,6 +33,19 @@ def times_matrix(context: Context, node: ir.Node, x: Tracked, weight: Floats) ->
         op = Dense(np.ascontiguousarray(weight.T), np.zeros(weight.shape[1]))
         return context.emit(op, x, layout=layout, node=node)
     return context.emit(MatMul(weight, False, x.layout.sample), x, layout=layout, node=node)
+
+
+def _before_factor(
+    context: Context, node: ir.Node, x: Tracked, shared: SharedFactor, weight: Floats
+) -> Tracked:
+    """(gain v W) s + offset W."""
+    values = shared.values
+    if np.any(shared.gain != 1.0):
+        values = scale(context, node, values, shared.gain)
+    out = product(context, node, times_matrix(context, node, values, weight), shared.factor)
+    if not np.any(shared.offset):
+        return out
+    return shift(context, node, out, (shared.offset * np.ones(len(weight))) @ weight)
 
 
 def _left(context: Context, node: ir.Node, weight: Floats, x: Tracked) -> Tracked:

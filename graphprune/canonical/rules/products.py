@@ -1,9 +1,11 @@
 """Products of computed values, element by element and contracted over axes."""
 
+from dataclasses import replace
+
 import numpy as np
 import onnx_ir as ir
 
-from graphprune.canonical.context import Context, Tracked, legalises
+from graphprune.canonical.context import Context, SharedFactor, Tracked, legalises
 from graphprune.canonical.memory import NUMBER, VALUE, value_too_large
 from graphprune.canonical.rules.arithmetic import operands, summed, times
 from graphprune.functions import Factor, Power, Product, Reciprocal, Sqrt
@@ -38,7 +40,11 @@ def product(context: Context, node: ir.Node, x: Tracked, y: Tracked) -> Tracked:
     joined = context.emit(Concat(0, (rows.sample, rows.sample)), *factors, layout=pair)
     halves = context.emit(Product(pair.sample), joined, layout=pair)
     both = context.emit(ReduceSum((0,), pair.sample), halves, layout=rows)
-    return context.relayout(both, layout, node)
+    out = context.relayout(both, layout, node)
+    for values, gate in ((x, y), (y, x)):
+        if values.layout == layout and gate.layout.size < layout.size:
+            return replace(out, shared=SharedFactor(values, gate, np.array(1.0), np.array(0.0)))
+    return out
 
 
 def factor(context: Context, x: Tracked) -> Tracked:
