@@ -9,7 +9,6 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from graphprune.errors import GraphpruneError, OutOfTimeError
-from graphprune.functions import ScalarFunction
 from graphprune.ir import Network
 from graphprune.ir.network import Activation, activation_of, is_paired
 from graphprune.region import LINF, Norm, Region
@@ -108,13 +107,6 @@ class LayerBounds:
         lower, upper = np.maximum(self.lower, other.lower), np.minimum(self.upper, other.upper)
         return LayerBounds(lower, upper, self.magnitude)
 
-    def clipped(self, least: float, largest: float) -> "LayerBounds":
-        """The bounds of numbers that are known to lie in [least, largest]."""
-        if np.all(self.lower >= least) and np.all(self.upper <= largest):
-            return self
-        lower, upper = (np.clip(end, least, largest) for end in (self.lower, self.upper))
-        return LayerBounds(lower, upper, self.magnitude)
-
     @classmethod
     def stack(cls, parts: Sequence["LayerBounds"]) -> "LayerBounds":
         """The bounds on several batches of boxes, one after the other."""
@@ -191,8 +183,6 @@ class BoundsProblem:
         if activation.piecewise_linear:  # defined everywhere
             self._layers.append(layer)
             return
-        if isinstance(activation, ScalarFunction):
-            layer = layer.clipped(*activation.known)
         beyond = activation.undefined(
             layer.lower.astype(np.float64), layer.upper.astype(np.float64)
         )

@@ -26,7 +26,6 @@ from graphprune.functions.product import Product
 from graphprune.functions.reciprocal import Reciprocal
 from graphprune.functions.scalar import ScalarFunction
 from graphprune.functions.selu import Selu
-from graphprune.functions.share import Share
 from graphprune.functions.sigmoid import Sigmoid
 from graphprune.functions.sign import Sign
 from graphprune.functions.silu import Silu
@@ -59,7 +58,6 @@ __all__ = [
     "Reciprocal",
     "ScalarFunction",
     "Selu",
-    "Share",
     "Sigmoid",
     "Sign",
     "Silu",

@@ -64,8 +64,6 @@ class ScalarFunction(ABC):
         Where it may have a minimum or maximum between the ends of an interval.
     domain
         It is defined on this closed interval, less the `poles`.
-    known
-        Its pre-activation lies in this closed interval for every input, by what it is made of.
     floor
         Its float64 values are exact relative to this where they are smaller.
     onnx
@@ -80,7 +78,6 @@ class ScalarFunction(ABC):
     extrema: ClassVar[tuple[float, ...]] = ()
     domain: ClassVar[tuple[float, float]] = (-np.inf, np.inf)
     poles: ClassVar[tuple[float, ...]] = ()
-    known: ClassVar[tuple[float, float]] = (-np.inf, np.inf)
     floor: ClassVar[float] = 1.0
     onnx: ClassVar[str] = ""
 

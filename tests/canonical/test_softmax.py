@@ -10,8 +10,6 @@ from hypothesis import strategies as st
 import graphprune as gp
 from graphprune.bounds import Boxes, linear_bounds, pre_activation_bounds, using_engine
 from graphprune.bounds.protocol import EngineName
-from graphprune.functions import Share
-from graphprune.ir.network import operator
 from graphprune.region import Ball, Domain
 from graphprune.runtime.reference import forward64
 from tests.canonical.models import model_of, node
@@ -67,9 +65,6 @@ def test_bounds_hold(
         for method in ("crown", "alpha-crown"):
             found = linear_bounds(network, boxes, layers, rows, method)[0]
             assert np.all(found <= least + 1e-12 * (1.0 + np.abs(least)))
-    for activation, layer in zip(network.activations, layers, strict=True):
-        if isinstance(operator(activation), Share):
-            assert layer.upper.max() <= 0.0
 
 
 @pytest.mark.parametrize("engine", ENGINES)

@@ -25,7 +25,6 @@ from graphprune.functions import (
     Reciprocal,
     ScalarFunction,
     Selu,
-    Share,
     Sigmoid,
     Sign,
     Silu,
@@ -45,7 +44,7 @@ from graphprune.runtime.session import Executable
 
 EVERYWHERE: list[ScalarFunction] = [
     Atan(), Cos(), Elu(), Erf(), Gelu(), GeluTanh(), HardSwish(), Mish(), Power(), Selu(),
-    Share(), Sigmoid(), Silu(), Sin(), Softplus(), Softsign(), Tanh(), Power(3.0), Elu(2.0), Elu(0.5, 0.5),
+    Sigmoid(), Silu(), Sin(), Softplus(), Softsign(), Tanh(), Power(3.0), Elu(2.0), Elu(0.5, 0.5),
     Elu(3.0, 3.0), GeluTanh(0.05), GeluTanh(0.04), Exp(), Cosh(), Sinh(),
 ]  # fmt: skip
 PARTLY: list[ScalarFunction] = [

@@ -171,6 +171,6 @@ def test_factors_are_bounded_once() -> None:
     network = networks()["attention"]
     kinds = [(type(operator(a)).__name__, size(a.outputs[0])) for a in network.activations]
     assert kinds == [
-        ("Relu", 6), ("Product", 36), ("Factor", 9), ("Softplus", 6), ("Softplus", 3), ("Share", 9),
-        ("Product", 36), ("Factor", 6),
+        ("Relu", 6), ("Product", 36), ("Factor", 9), ("Softplus", 6), ("Softplus", 9),
+        ("Sigmoid", 9), ("Product", 36), ("Factor", 6),
     ]  # fmt: skip

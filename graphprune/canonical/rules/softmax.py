@@ -1,9 +1,11 @@
 """Softmax and LogSoftmax below other layers.
 
-The softmax is exp(x - log(sum of exp(x))), a number from 0 to 1, and the logarithm of a sum of two
-exponentials is b + softplus(a - b), of more that of the halves' logarithms. Softplus is convex and
-bends by 1/4 at most: its lines are never far off, however wide the range of the scores, where
-those of exponentials are exponentially far; and its tangents make one of the whole sum.
+The softmax is p_i = sigmoid(x_i - log(sum over j != i of exp(x_j))), and the logarithm of a sum of
+two exponentials is b + softplus(a - b), of more that of the halves' logarithms: up a tree for
+the sums over 2, 4, ... cells, down again for those over all others. Softplus is convex and bends
+by 1/4 at most, a sigmoid hardly where it is near 0 or 1: their lines are never far off, however
+wide the range of the scores, where those of exponentials are exponentially far; and tangents make
+a tangent of the whole sum.
 """
 
 import numpy as np
@@ -11,17 +13,18 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from graphprune.canonical.context import Context, Tracked, legalises
-from graphprune.canonical.rules.arithmetic import negate, scale, total
-from graphprune.functions import Share, Sigmoid, Softplus
+from graphprune.canonical.rules.arithmetic import negate, scale, shift, total
+from graphprune.functions import Sigmoid, Softplus
 from graphprune.ir.source import Layout
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
 
 @legalises("Softmax")
 def softmax(context: Context, node: ir.Node) -> Tracked:
-    """Below other layers exp(x - log(sum of exp(x))), the logarithm as b + softplus(a - b) of two
-    halves; of two classes a sigmoid; a cell of -inf is no class."""
+    """Below other layers sigmoid(x_i - log(sum of exp(x_j))) over the others j, the logarithm as
+    b + softplus(a - b) of two halves; a cell of -inf is no class."""
     x, axis = _over_one_axis(context, node)
     return context.relayout(softmax_along(context, node, x, axis), _layout(context, node))
 
@@ -32,34 +35,29 @@ def log_softmax(context: Context, node: ir.Node) -> Tracked:
     x, axis = _over_one_axis(context, node)
     if x.absent is not None:
         raise context.fail(node, "the logarithm of a cell of -inf is not finite")
-    return context.relayout(logarithm(context, node, x, axis)[0], _layout(context, node))
+    return context.relayout(logarithm(context, node, x, axis), _layout(context, node))
 
 
 def softmax_along(context: Context, node: ir.Node, x: Tracked, axis: int) -> Tracked:
     """The softmax along an axis of the file's tensor."""
-    if x.absent is None and x.layout.shape[axis] == 2:
-        return _of_two(context, node, x, axis)
-    logs, present = logarithm(context, node, x, axis)
-    out = context.emit(Share(), logs, layout=logs.layout)
-    return out if present is None else scale(context, node, out, present)
-
-
-def logarithm(
-    context: Context, node: ir.Node, x: Tracked, axis: int
-) -> tuple[Tracked, Floats | None]:
-    """The logarithm of the softmax, and 1 where a cell is a class, 0 where it is -inf.
-
-    Cells that are no class have the logarithm 0.
-    """
-    if x.absent is None:
-        return less(context, node, x, _whole(context, node, x, axis, None)), None
-    place = context.sample_axis(axis, x.layout, node)
-    present = 1.0 - x.absent.astype(np.float64)
-    if np.any(present.sum(axis=place) == 0):
-        raise context.fail(node, "has no class: all cells are -inf")
+    present = _present(context, node, x, axis)
     x = Tracked(x.value, x.layout)
-    ahead = less(context, node, x, _whole(context, node, x, axis, present))
-    return scale(context, node, ahead, present), present
+    others, some = _others(context, node, x, axis, present)
+    if not some.any():
+        return shift(context, node, scale(context, node, x, np.array(0.0)), present)
+    ahead = less(context, node, x, others)
+    share = context.emit(Sigmoid(), ahead, layout=ahead.layout)
+    if np.all(some * present):
+        return share
+    # A class without others has all of it.
+    share = scale(context, node, share, some * present)
+    return shift(context, node, share, (1.0 - some) * present)
+
+
+def logarithm(context: Context, node: ir.Node, x: Tracked, axis: int) -> Tracked:
+    """The logarithm of the softmax."""
+    cells = np.ones(x.layout.sample)
+    return less(context, node, x, _levels(context, node, x, axis, cells)[-1][0])
 
 
 def less(context: Context, node: ir.Node, x: Tracked, y: Tracked) -> Tracked:
@@ -67,38 +65,64 @@ def less(context: Context, node: ir.Node, x: Tracked, y: Tracked) -> Tracked:
     return total(context, node, x, negate(context, node, y))
 
 
-def _whole(
-    context: Context, node: ir.Node, x: Tracked, axis: int, present: Floats | None
-) -> Tracked:
-    """log(sum of exp(x)) over the `present` cells along an axis of the file's tensor.
+def _present(context: Context, node: ir.Node, x: Tracked, axis: int) -> Floats:
+    """1 where a cell is a class, 0 where it is -inf."""
+    if x.absent is None:
+        return np.ones(x.layout.sample)
+    present = 1.0 - x.absent.astype(np.float64)
+    if np.any(present.sum(axis=context.sample_axis(axis, x.layout, node)) == 0):
+        raise context.fail(node, "has no class: all cells are -inf")
+    return present
 
-    Of two terms it is b + softplus(a - b), of more that of the halves' logarithms.
-    """
+
+# Values along an axis, and 1 where they are the logarithm of a sum, 0 where that has no terms.
+Sums = tuple[Tracked, Floats]
+
+
+def _levels(context: Context, node: ir.Node, x: Tracked, axis: int, present: Floats) -> list[Sums]:
+    """log(sum of exp(x)) over one cell, two, four, ... along an axis of the file's tensor."""
     place = context.sample_axis(axis, x.layout, node)
-    cells = np.ones(x.layout.sample) if present is None else present
-    while (count := cells.shape[place]) > 1:
-        first, second = np.arange(0, count, 2), np.minimum(np.arange(1, count + 1, 2), count - 1)
-        a, b = (context.gather(x, axis, index, node) for index in (first, second))
-        in_a, in_b = (cells.take(index, axis=place) for index in (first, second))
-        if count % 2:  # the last one stays alone
-            in_b[(slice(None),) * place + (-1,)] = 0.0
-        gap = less(context, node, a, b)
-        more = context.emit(Softplus(), gap, layout=gap.layout)
-        # One that is alone is the logarithm itself.
-        if np.all(in_a * in_b):
-            x = total(context, node, b, more)
-        else:
-            parts = ((b, in_b), (a, in_a * (1.0 - in_b)), (more, in_a * in_b))
-            x = total(context, node, *(scale(context, node, part, on) for part, on in parts))
-        cells = np.maximum(in_a, in_b)
-    return x
+    found = [(x, present)]
+    while (count := found[-1][1].shape[place]) > 1:
+        pairs = np.arange(0, count, 2)
+        one = _cells(context, node, found[-1], axis, pairs)
+        found.append(_joined(context, node, one, _cells(context, node, found[-1], axis, pairs + 1)))
+    return found
 
 
-def _of_two(context: Context, node: ir.Node, x: Tracked, axis: int) -> Tracked:
-    """sigmoid(x_i - x_j)."""
-    other = context.gather(x, axis, np.array([1, 0]), node)
-    ahead = less(context, node, x, other)
-    return context.emit(Sigmoid(), ahead, layout=ahead.layout)
+def _others(context: Context, node: ir.Node, x: Tracked, axis: int, present: Floats) -> Sums:
+    """log(sum of exp(x_j)) over all other cells, for every cell along an axis."""
+    place = context.sample_axis(axis, x.layout, node)
+    *below, top = _levels(context, node, x, axis, present)
+    found = top[0], np.zeros_like(top[1])
+    for level in reversed(below):
+        index = np.arange(level[1].shape[place])
+        outside = _cells(context, node, found, axis, index // 2)
+        found = _joined(context, node, outside, _cells(context, node, level, axis, index ^ 1))
+    return found
+
+
+def _cells(context: Context, node: ir.Node, sums: Sums, axis: int, index: Ints) -> Sums:
+    """Some cells along an axis; one beyond its end has no terms."""
+    place = context.sample_axis(axis, sums[0].layout, node)
+    count = sums[1].shape[place]
+    inside = np.minimum(index, count - 1)
+    where = (index < count).reshape(-1, *(1,) * (sums[1].ndim - 1 - place))
+    return context.gather(sums[0], axis, inside, node), sums[1].take(inside, axis=place) * where
+
+
+def _joined(context: Context, node: ir.Node, one: Sums, other: Sums) -> Sums:
+    """log(exp(a) + exp(b)) = b + softplus(a - b), where a or b may have no terms."""
+    (a, in_a), (b, in_b) = one, other
+    if not in_a.any() or not in_b.any():
+        return other if in_b.any() else one
+    gap = less(context, node, a, b)
+    more = context.emit(Softplus(), gap, layout=gap.layout)
+    if np.all(in_a * in_b):
+        return total(context, node, b, more), in_b
+    parts = ((b, in_b), (a, in_a * (1.0 - in_b)), (more, in_a * in_b))
+    joined = total(context, node, *(scale(context, node, part, on) for part, on in parts))
+    return joined, np.maximum(in_a, in_b)
 
 
 def _over_one_axis(context: Context, node: ir.Node) -> tuple[Tracked, int]:
