@@ -15,6 +15,9 @@ from graphprune.operators import Add, Conv, Dense, MatMul
 
 Floats = NDArray[np.float64]
 
+# Columns per row of a matrix that comes before a factor, at most: each is a product of its own.
+WIDER = 8
+
 
 def times_matrix(context: Context, node: ir.Node, x: Tracked, weight: Floats) -> Tracked:
     """x W, contracting the last axis of the file's tensor; of x = v s + c with a factor s that is
@@ -23,7 +26,8 @@ def times_matrix(context: Context, node: ir.Node, x: Tracked, weight: Floats) ->
     One relaxation is off then per column of W, where those of all products of a row would be, and
     add up although the terms of v W cancel.
     """
-    if x.shared is not None and x.shared.factor.layout.shape[-1:] in ((), (1,)):
+    along = None if x.shared is None else x.shared.factor.layout.shape[-1:]
+    if x.shared is not None and along in ((), (1,)) and weight.shape[1] <= WIDER * len(weight):
         return _before_factor(context, node, x, x.shared, weight)
     shape, batch = x.layout.shape, x.layout.batch
     if batch == len(shape) - 1:
