@@ -34,6 +34,7 @@ from graphprune.notebook import shown
 from graphprune.progress import Interrupted, Progress, quiet
 from graphprune.region import LINF, Anchor, Domain, Norm
 from graphprune.runtime.original import run_original
+from graphprune.runtime.reference import not_finite
 from graphprune.runtime.resources import Resources, current, using
 from graphprune.threats import ThreatLike, asked
 
@@ -293,7 +294,7 @@ class _Search:
         problem = self.problem
         logits = run_original(problem.network, problem.query.anchor.x[None])[0]
         if not np.all(np.isfinite(logits)):
-            raise GraphpruneError("the network's logits at the anchor are not finite")
+            raise GraphpruneError(not_finite(problem.network, problem.query.anchor.x))
         order = np.argsort(-logits[problem.targets], kind="stable")
         self.targets = self._nearest(problem.targets[order])
         self.reached = dict.fromkeys(self.targets.tolist(), np.inf)

@@ -33,7 +33,8 @@ ELEMENTS, WORK, ROWS = 1 << 23, 256, 4
 
 def row_cost(network: Network) -> int:
     """A step of one row in elements moved, or in multiply-adds that take as long."""
-    return max(size(network.input), network.multiply_adds // WORK, 1)
+    values = network.neurons + network.auxiliary_neurons  # those of attention are many
+    return max(size(network.input), values, network.multiply_adds // WORK, 1)
 
 
 def at_once(steps: int, rows: int, network: Network) -> int:

@@ -31,6 +31,8 @@ from graphprune.ir.network import (
     affine,
     data_inputs,
     is_affine,
+    is_paired,
+    operator,
     sample_shape,
     size,
 )
@@ -341,6 +343,8 @@ def lipschitz_radius(query: Query, resources: Resources, largest: float) -> floa
     resources
         Its deadline makes norms coarser, and ends the search for a larger radius.
     """
+    if any(is_paired(operator(node)) for node in query.network.activations):
+        return 0.0  # the slopes of a product have no bound
     best, radius = 0.0, min(FIRST, largest)
     with np.errstate(all="ignore"):
         try:

@@ -28,6 +28,8 @@ class Tracked:
         Its numbers for a batch of one, where they are the same for every input.
     absent
         Cells of the sample that stand for -inf, below all numbers: only maxima may read them.
+    choice
+        Ones and zeros along one more axis, where it is the number of the cell that holds the one.
     shared
         The value once more, where a factor is shared: matrices come before it.
     """
@@ -36,6 +38,7 @@ class Tracked:
     layout: Layout
     number: Array | None = None
     absent: NDArray[np.bool_] | None = None
+    choice: "Tracked | None" = None
     shared: "SharedFactor | None" = None
 
 
@@ -359,7 +362,7 @@ class Context:
 
 
 def describe(node: ir.Node) -> str:
-    """``node 'name' (Operator)``, with the output's name where the node has none."""
-    name = node.name or (node.outputs[0].name if node.outputs else "")
+    """``node 'name' (Operator)``, with its first named output's name where the node has none."""
+    name = node.name or next((str(out.name) for out in node.outputs if out.name), "")
     domain = f"{node.domain}::" if node.domain else ""
     return f"node '{name}' ({domain}{node.op_type})"

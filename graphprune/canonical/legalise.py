@@ -35,6 +35,8 @@ log = logging.getLogger("graphprune")
 
 # A tensor has no more axes than this: the length of a shape.
 MAX_RANK = 64
+# Operators that round where their numbers are whole.
+ROUNDING = ("Div", "Mean", "ReduceMean", "Pow", "Mod")
 # Domains whose operators ONNX Runtime runs.
 RUNTIME_DOMAINS = ("", "ai.onnx", "ai.onnx.ml", "com.microsoft")
 
@@ -286,11 +288,23 @@ def lower(context: Context, node: ir.Node) -> None:
         context.tracked[str(node.outputs[0].name)] = value
     elif key not in RULES:
         raise context.fail(node, reason(node.op_type, node.domain))
-    else:
+    elif not _empty(context, node):
         results = _apply(context, node, RULES[key])
         for out, value in zip(node.outputs, results, strict=False):
+            if str(out.name) in context.constants:
+                continue
             _check_shape(context, node, out, value.layout)
             context.tracked[str(out.name)] = value
+
+
+def _empty(context: Context, node: ir.Node) -> bool:
+    """True where all outputs are empty; empty ones are constants, with no numbers."""
+    for out in node.outputs:
+        if out.name and out.shape is not None and count(out) == 0:
+            sizes = [int(dim) for dim in out.shape.dims if isinstance(dim, int)]
+            context.constants[out.name] = np.zeros(sizes)
+    named = [out.name for out in node.outputs if out.name]
+    return bool(named) and all(name in context.constants for name in named)
 
 
 def _asked(node: ir.Node) -> list[str]:
@@ -302,6 +316,10 @@ def _asked(node: ir.Node) -> list[str]:
 def _apply(context: Context, node: ir.Node, rule: Rule) -> tuple[Tracked, ...]:
     """Run a rule; what it stumbles over is said of the node."""
     check_batch(context, node)
+    if node.op_type in ROUNDING and node.outputs[0].dtype in (ir.DataType.INT64, ir.DataType.INT32):
+        raise context.fail(
+            node, "rounds what it computes of whole numbers: cast them to float first"
+        )
     for out in node.outputs:
         size = NUMBER * (count(out) or 0) // context.batch_size
         if size > VALUE:

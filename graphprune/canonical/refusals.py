@@ -4,7 +4,6 @@ from collections.abc import Container, Iterable
 
 from graphprune.canonical.memory import NODES, STEPS
 
-_JUMP = "its value jumps, so no distance can be computed through it"
 _CONTROL = "control flow is not supported: export one fixed branch or an unrolled graph"
 _STEPS = (
     "is written out step by step where the number of its steps is known, is the same for every"
@@ -45,8 +44,8 @@ REASONS: dict[str, str] = {
     " constant above 0, and its condition one that is always true",
     "If": f"chooses between subgraphs: {_CONTROL}",
     "Scan": f"a scan {_STEPS.format(f'{NODES} nodes')}",
-    "Hardmax": f"jumps where the maximum changes: {_JUMP}; end the model at its input",
-    "ArgMax": f"only as the last layer, where it is cut; here {_JUMP}",
+    "Hardmax": "jumps where the maximum changes: write it as a OneHot of an ArgMax, which is read"
+    " as comparisons, or end the model at its input",
     "QuantizeLinear": _INTEGER,
     "DequantizeLinear": _INTEGER,
     "DynamicQuantizeLinear": _INTEGER,
@@ -76,6 +75,11 @@ def folds(op_type: str, inputs: Iterable[str], constants: Container[str]) -> boo
 
 def reason(op_type: str, domain: str) -> str:
     """Why an operator without a rule is refused."""
+    if domain == "com.microsoft.nchwc":
+        return (
+            "ONNX Runtime laid this out for the vector instructions of one machine: take the file"
+            " before it was optimised, or optimise it at the level 'extended'"
+        )
     if domain not in ("", "ai.onnx") and not (domain == "ai.onnx.ml" and op_type in REASONS):
         return f"operators of domain '{domain}' are not supported; export with standard operators"
     return REASONS.get(op_type, REMEDY)

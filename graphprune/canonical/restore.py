@@ -170,8 +170,10 @@ def _plain(value: Tracked, values: Mapping[str, ir.Value]) -> bool:
 
 
 def _whole(value: Tracked) -> bool:
-    """True of a value whose canonical one has the same axes, or but for a reshape of the sample."""
-    return value.number is None and value.absent is None and value.layout.batch == 0
+    """True of a value whose canonical one has the same axes, or but for a reshape of the sample;
+    numbers of cells are no whole numbers in a canonical file."""
+    plain = value.number is None and value.absent is None and value.choice is None
+    return plain and value.layout.batch == 0
 
 
 def _known(node: ir.Node, opset: int) -> bool:

@@ -81,7 +81,7 @@ class Survey:
         """Note what was said about a node; the first word counts."""
         said = describe(node)
         operator = f"{node.domain}::{node.op_type}" if node.domain else node.op_type
-        name = str(node.name or (node.outputs[0].name if node.outputs else ""))
+        name = node.name or next((str(out.name) for out in node.outputs if out.name), "")
         text = error.removeprefix(f"{label}: ").removeprefix(f"{said}: ")
         self.nodes.setdefault(said, Refusal(name, operator, text))
 

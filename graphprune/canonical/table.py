@@ -61,7 +61,7 @@ def refused() -> str:
     """Every ONNX operator that is refused, with the reason and the remedy."""
     reasons: dict[str, list[str]] = {}
     for name, text in REASONS.items():
-        if name not in ("Softmax", "LogSoftmax", "ArgMax"):
+        if name not in ("Softmax", "LogSoftmax"):
             reasons.setdefault(text, []).append(name)
     found = sorted((sorted(names), text) for text, names in reasons.items())
     return _table("refused", "why, and the remedy", [(_names(n), text) for n, text in found])

@@ -35,6 +35,7 @@ from graphprune.ir.query import Target, classes_of, own_target
 from graphprune.progress import Interrupted, Progress, quiet
 from graphprune.region import Anchor, Norm
 from graphprune.runtime.original import run_original
+from graphprune.runtime.reference import not_finite
 from graphprune.runtime.resources import Resources, using
 
 log = logging.getLogger("graphprune")
@@ -248,14 +249,18 @@ def classify(
     for start in range(0, len(anchors), BATCH):
         part = anchors[start : start + BATCH]
         logits = run_original(network, np.stack([a.x for a in part]))
-        found += [_classified(a, row, target, top_k) for a, row in zip(part, logits, strict=True)]
+        found += [
+            _classified(network, a, row, target, top_k) for a, row in zip(part, logits, strict=True)
+        ]
     return found
 
 
-def _classified(anchor: Anchor, logits: np.ndarray, target: Target, top_k: int) -> Classified:
+def _classified(
+    network: Network, anchor: Anchor, logits: np.ndarray, target: Target, top_k: int
+) -> Classified:
     predicted = int(np.argmax(logits))
     if not np.all(np.isfinite(logits)):
-        message = "the network's logits at the anchor are not finite"
+        message = not_finite(network, anchor.x)
         return Classified(anchor.index, anchor.label, predicted, "error", message)
     if classes_of(target) == (anchor.label,):
         message = own_target(anchor.label)

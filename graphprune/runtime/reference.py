@@ -13,7 +13,15 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from graphprune.ir.builder import GraphBuilder
-from graphprune.ir.network import BATCH, Network, Segment, affine, data_inputs, sample_shape
+from graphprune.ir.network import (
+    BATCH,
+    Network,
+    Segment,
+    activation_of,
+    affine,
+    data_inputs,
+    sample_shape,
+)
 from graphprune.transforms.forward import Values, emit, forward
 
 Floats = NDArray[np.float64]
@@ -23,17 +31,15 @@ class Reference:
     """A graph run by ``onnx.reference``; same calling convention as the ONNX Runtime one."""
 
     def __init__(self, model: ir.Model | onnx.ModelProto) -> None:
-        from onnx.reference import ReferenceEvaluator
-
-        from graphprune.functions.reference import NEW_OPS
+        from graphprune.functions.evaluator import Evaluator
 
         proto = model if isinstance(model, onnx.ModelProto) else ir.to_proto(model)
-        self._evaluator = ReferenceEvaluator(proto, new_ops=NEW_OPS)
+        self._evaluator = Evaluator(proto)
 
     def __call__(self, feeds: Mapping[str, NDArray[np.generic]]) -> list[NDArray[Any]]:
         # Values beyond a function's domain are NaN here as in ONNX Runtime, without a word.
         with np.errstate(all="ignore"):
-            return list(self._evaluator.run(None, dict(feeds)))
+            return self._evaluator.run(feeds)
 
 
 def forward64(network: Network, x: NDArray[np.floating]) -> list[Floats]:
@@ -46,6 +52,28 @@ def pre_activations(network: Network, *points: NDArray[np.floating]) -> list[Flo
     """Pre-activations (len(points), neurons) of every activation layer, in graph order."""
     stacked = np.stack([np.asarray(p, dtype=np.float64) for p in points])
     return [z.reshape(len(points), -1) for z in forward64(network, stacked)[1:]]
+
+
+def not_finite(network: Network, x: NDArray[np.floating]) -> str:
+    """A sentence that logits at a point (*sample) are not finite, with the node it begins at.
+
+    Numbers that float32 does not hold are not finite: runtimes compute in it.
+    """
+    text = "the network's logits at the anchor are not finite"
+    with np.errstate(all="ignore"):
+        for node, z in zip(network.activations, forward64(network, x[None])[1:], strict=True):
+            inputs, values = z.ravel(), activation_of(node).value(z.reshape(1, -1)).ravel()
+            kind = type(activation_of(node)).__name__
+            for numbers, said in (
+                (inputs, "its input {1} is {0:g}"),
+                (values, "{2:g} makes {0:g}"),
+            ):
+                wrong = np.flatnonzero(~np.isfinite(numbers.astype(np.float32)))
+                if len(wrong):
+                    first = int(wrong[0])
+                    found = said.format(numbers[first], first, inputs[first])
+                    return f"{text}: node '{node.name}' ({kind}): {found}"
+    return text
 
 
 def segment_offset(network: Network, segment: Segment) -> Floats:

@@ -210,14 +210,12 @@ def _run(
     op: AffineOperator, shapes: Sequence[Shape], feeds: Sequence[Floats], *, linear: bool
 ) -> Floats:
     """The operator on values (N, *sample), by the reference implementation of the standard."""
-    from onnx.reference import ReferenceEvaluator
-
-    from graphprune.functions.reference import NEW_OPS
+    from graphprune.functions.evaluator import Evaluator
 
     b = _FeedingBuilder(np.float64)
     inputs = [b.input(f"x{i}", [BATCH, *shape]) for i, shape in enumerate(shapes)]
     b.output((op.linear if linear else op.forward)(b, *inputs), "y")
-    evaluator = ReferenceEvaluator(ir.to_proto(b.build("operator")), new_ops=NEW_OPS)
+    evaluator = Evaluator(ir.to_proto(b.build("operator")))
     named = {f"x{i}": feed for i, feed in enumerate(feeds)} | b.fed
-    outputs: list[Any] = list(evaluator.run(None, named))
+    outputs = evaluator.run(named)
     return np.asarray(outputs[0], dtype=np.float64)

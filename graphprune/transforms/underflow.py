@@ -52,14 +52,12 @@ def slack(network: Network, index: int) -> Slack:
 
 
 def _slack(segment: Segment) -> Slack:
-    from onnx.reference import ReferenceEvaluator
-
-    from graphprune.functions.reference import NEW_OPS
+    from graphprune.functions.evaluator import Evaluator
 
     feeds = {f"source{i}": np.ones((1, *sample_shape(s))) for i, s in enumerate(segment.sources)}
     feeds["target"] = np.ones((1, *sample_shape(segment.target)))
-    evaluator = ReferenceEvaluator(ir.to_proto(_underflow(segment)), new_ops=NEW_OPS)
-    forward, *adjoint = (np.asarray(found).reshape(-1) for found in evaluator.run(None, feeds))
+    evaluator = Evaluator(ir.to_proto(_underflow(segment)))
+    forward, *adjoint = (np.asarray(found).reshape(-1) for found in evaluator.run(feeds))
     return Slack(forward, tuple(adjoint))
 
 

@@ -17,6 +17,7 @@ from graphprune.runtime.original import run_original
 from graphprune.runtime.reference import forward64
 from graphprune.runtime.resources import Resources
 from graphprune.testing.arrays import points
+from tests.canonical.models import model_of, node
 from tests.conftest import Floor
 from tests.drawn import perceptrons
 from tests.oracles import Perceptron, brute_force_distance
@@ -137,6 +138,24 @@ def test_logits_without_numbers_are_refused() -> None:
     network = gp.from_proto(Perceptron([huge, huge], [np.zeros(3), np.zeros(3)]).model())
     with pytest.raises(gp.GraphpruneError, match="logits at the anchor are not finite"):
         gp.attack(network, gp.Anchor(np.full(3, 0.5, np.float32), 0))
+
+
+@pytest.mark.parametrize(
+    ("factor", "op", "said"),
+    [
+        (1e4, "Exp", "5000 makes inf"),
+        (0.0, "Log", "0 makes -inf"),
+        (-1.0, "Sqrt", "-0.5 makes nan"),
+    ],
+)
+def test_numbers_that_are_none_name_the_node_that_makes_them(
+    factor: float, op: str, said: str
+) -> None:
+    nodes = [node("Mul", "x f", "s"), node(op, "s", "h"), node("Gemm", "h w")]
+    weights = {"f": np.array(factor, np.float32), "w": np.eye(2, dtype=np.float32)}
+    network = gp.from_proto(model_of(nodes, ["n", 2], constants=weights))
+    with pytest.raises(gp.GraphpruneError, match=rf"node 'h' \({op}\): {said}"):
+        gp.attack(network, gp.Anchor(np.full(2, 0.5, np.float32), 0))
 
 
 def test_overflow_away_from_the_anchor_gives_no_wrong_point() -> None:

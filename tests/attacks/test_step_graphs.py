@@ -21,6 +21,7 @@ from graphprune.region import NORMS, Norm
 from graphprune.runtime.provider import Provider, cuda_problem
 from graphprune.runtime.resources import Resources, using
 from graphprune.runtime.session import Executable
+from tests.canonical.models import model_of, node
 
 Floats = NDArray[np.float64]
 TARGETS = np.array([0, 3, 8])
@@ -187,3 +188,16 @@ def test_attacks_on_cuda_and_cpu_end_as_close(mnist_a: gp.Network, images: list[
         assert ends[0] is not None
         assert ends[1] is not None
         assert abs(ends[1] / ends[0] - 1) <= 0.02
+
+
+def test_values_of_products_count_among_what_a_step_moves() -> None:
+    """Rows of an attention network are few at a time: seven of them took 9 GB."""
+    nodes = [
+        node("Reshape", "x s", "a"), node("Transpose", "a", "b", perm=[0, 2, 1]),
+        node("MatMul", "a b", "c"), node("Flatten", "c", "d"), node("MatMul", "d w"),
+    ]  # fmt: skip
+    constants = {"s": np.array([-1, 64, 32]), "w": np.ones((64 * 64, 2), np.float32)}
+    network = gp.from_proto(model_of(nodes, ["n", 64 * 32], constants=constants))
+    pairs = 2 * 64 * 64 * 32
+    assert step_graphs.row_cost(network) >= pairs
+    assert step_graphs.rows_at_once(network) <= 4 * step_graphs.ELEMENTS // pairs

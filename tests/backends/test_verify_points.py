@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from graphprune.cli.app import run
@@ -30,3 +31,19 @@ def test_random_points_decide_what_no_network_does(
     if verdict == "sat":
         x0, x1 = (float(out.split(f"(X_{i} ")[1].split(")")[0]) for i in (0, 1))
         assert 0.25 <= x1 <= x0 <= 0.3
+
+
+def test_files_that_cannot_run_are_refused_with_their_reason(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """ONNX Runtime has no memory for it, or its shapes do not fit: that was an internal error."""
+    sizes = {"s": np.array([10**6, 10**6, 2]), "axes": np.array([0])}
+    nodes = [node("Expand", "x s", "e"), node("ReduceSum", "e axes", keepdims=0)]
+    model = model_of(nodes, [1, 2], constants=sizes)
+    (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
+    (tmp_path / "p.vnnlib").write_text(PROPERTY.format(0.25))
+    asked = ["verify", str(tmp_path / "m.onnx"), str(tmp_path / "p.vnnlib"), "--timeout", "60"]
+    assert run(asked) == 2
+    said = capsys.readouterr().err
+    assert "the Expand e" in said
+    assert "internal error" not in said

@@ -9,13 +9,14 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import graphprune as gp
-from graphprune.bounds import certify
+from graphprune.bounds import certify, lipschitz
 from graphprune.bounds.lipschitz import LipschitzBounds, lipschitz_radius, split_product
 from graphprune.ir import Query
 from graphprune.operators import Dense
 from graphprune.runtime.reference import forward64
 from graphprune.runtime.resources import Resources
 from graphprune.testing import anchors, networks
+from tests.canonical.models import model_of, node
 
 NOWHERE = gp.Domain(-np.inf, np.inf)
 
@@ -102,3 +103,14 @@ def test_curved_activations_lose_no_more_than_is_said(function: str) -> None:
         logits = forward64(network, x.astype(np.float64) + radius * steps)[0]
         margins = logits[:, [label]] - logits[:, query.targets]
         assert np.all(margins >= bounds.computed - bounds.losses(radius) - 1e-12)
+
+
+def test_products_have_no_radius_and_cost_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A product's slopes have no bound; a pass over hundreds of millions of them took 10 GB."""
+    nodes = [node("Sigmoid", "x", "s"), node("Gemm", "x w", "g"), node("Mul", "s g")]
+    weights = {"w": np.array([[1, 2], [3, -1]], np.float32)}
+    network = gp.from_proto(model_of(nodes, ["n", 2], constants=weights))
+    query = Query(network, gp.Anchor(np.full(2, 0.5, np.float32), 0), NOWHERE)
+    assert not np.isfinite(LipschitzBounds(query, Resources()).losses(1e-9)).any()
+    monkeypatch.setattr(lipschitz, "LipschitzBounds", None)
+    assert lipschitz_radius(query, Resources(), 1.0) == 0.0

@@ -38,6 +38,8 @@ def model_of(
         nodes, "m", [helper.make_tensor_value_info("x", kind, shape)], out, tensors
     )
     opsets = [helper.make_opsetid("", opset), *([helper.make_opsetid("ai.onnx.ml", 3)] * ml)]
+    own = any(node.domain == "com.microsoft" for node in nodes)
+    opsets += [helper.make_opsetid("com.microsoft", 1)] * own
     return helper.make_model(graph, ir_version=8, opset_imports=opsets)
 
 

@@ -17,7 +17,7 @@ def relu(context: Context, node: ir.Node) -> Tracked:
     return context.emit(Relu(), x, layout=x.layout, node=node)
 
 
-def _leaky(context: Context, node: ir.Node, x: Tracked, slope: NDArray[np.float64]) -> Tracked:
+def leaky(context: Context, node: ir.Node, x: Tracked, slope: NDArray[np.float64]) -> Tracked:
     """a x + (1 - a) relu(x)."""
     positive = context.emit(Relu(), x, layout=x.layout)
     kept, below = times(context, node, positive, 1.0 - slope), times(context, node, x, slope)
@@ -28,14 +28,14 @@ def _leaky(context: Context, node: ir.Node, x: Tracked, slope: NDArray[np.float6
 def leaky_relu(context: Context, node: ir.Node) -> Tracked:
     """a x + (1 - a) relu(x)."""
     alpha = context.number(node, "alpha", 0.01)
-    return _leaky(context, node, context.computed(node, 0), np.array(alpha))
+    return leaky(context, node, context.computed(node, 0), np.array(alpha))
 
 
 @legalises("PRelu")
 def prelu(context: Context, node: ir.Node) -> Tracked:
     """a x + (1 - a) relu(x) with a constant tensor a."""
     slope = context.need_constant(node, 1, "slope").astype(np.float64)
-    return _leaky(context, node, context.computed(node, 0), slope)
+    return leaky(context, node, context.computed(node, 0), slope)
 
 
 @legalises("Abs")
@@ -46,7 +46,7 @@ def absolute(context: Context, node: ir.Node) -> Tracked:
 
 def magnitude(context: Context, node: ir.Node, x: Tracked) -> Tracked:
     """|x| = 2 relu(x) - x."""
-    return _leaky(context, node, x, np.array(-1.0))
+    return leaky(context, node, x, np.array(-1.0))
 
 
 @legalises("Shrink")

@@ -85,6 +85,7 @@ def softplus(context: Context, node: ir.Node) -> Tracked:
 
 
 @legalises("Gelu")
+@legalises("Gelu", domain="com.microsoft")
 def gelu(context: Context, node: ir.Node) -> Tracked:
     """Kept, also where a file writes it as x/2 (1 + erf(x/c)) or x/2 (1 + tanh(a x + b x^3));
     bounded by tangents and chords."""

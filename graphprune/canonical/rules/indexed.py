@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from graphprune.canonical.context import Array, Context, Tracked, legalises
 from graphprune.canonical.rules.cells import NOTHING, Cells, Chosen, choose
+from graphprune.canonical.rules.largest import hot
 
 # An index array per axis, as numpy takes them.
 Places = tuple[NDArray[np.int64], ...]
@@ -121,7 +122,10 @@ def _scattered(
 
 @legalises("OneHot")
 def one_hot(context: Context, node: ir.Node) -> Tracked:
-    """The computed values `off` and `on` at places that constant indices say."""
+    """The computed values `off` and `on` at places that constant indices say; of an ArgMax
+    off + (on - off) h, h 1 at the largest cell below it."""
+    if context.constant(node, 0, whole=True) is None:
+        return hot(context, node, context.computed(node, 0))
     index = context.need_constant(node, 0, "indices", whole=True).astype(np.int64)
     depth = int(np.ravel(context.need_constant(node, 1, "depth"))[0])
     axis = node.attributes.get_int("axis", -1)

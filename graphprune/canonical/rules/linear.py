@@ -98,14 +98,50 @@ def _fits(context: Context, node: ir.Node, inner: int, weight: int) -> None:
 def matmul(context: Context, node: ir.Node) -> Tracked:
     """x W or W x with a constant W, also batches of matrices (as a convolution in groups); of two
     computed values a sum of products."""
-    left, right = context.constant(node, 0), context.constant(node, 1)
-    if left is None and right is None:
-        return matrices(context, node, context.computed(node, 0), context.computed(node, 1))
-    side = 1 if left is None else 0
+    left, right = (context.constant(node, side) for side in (0, 1))
+    return multiplied(
+        context, node,
+        context.computed(node, 0) if left is None else left,
+        context.computed(node, 1) if right is None else right,
+    )  # fmt: skip
+
+
+@legalises("FusedMatMul", "TransposeMatMul", domain="com.microsoft")
+def fused_matmul(context: Context, node: ir.Node) -> Tracked:
+    """alpha op(A) op(B), op transposes the last two axes; each of them constant or computed."""
+    sides: list[Tracked | Array] = []
+    for index, side in enumerate("AB"):
+        if node.attributes.get_int(f"transBatch{side}", 0):
+            raise context.fail(node, f"transBatch{side} is not supported")
+        turned = bool(node.attributes.get_int(f"trans{side}", 0))
+        constant = context.constant(node, index)
+        if constant is not None:
+            turns = turned and constant.ndim > 1
+            sides.append(np.swapaxes(constant, -1, -2) if turns else constant)
+            continue
+        x = context.computed(node, index)
+        rank = len(x.layout.shape)
+        if turned and rank > 1:
+            x = context.transpose(x, (*range(rank - 2), rank - 1, rank - 2), node)
+        sides.append(x)
+    out = multiplied(context, node, *sides)
+    alpha = context.number(node, "alpha", 1.0)
+    return out if alpha == 1.0 else scale(context, node, out, np.array(alpha))
+
+
+def multiplied(
+    context: Context, node: ir.Node, left: Tracked | Array, right: Tracked | Array
+) -> Tracked:
+    """The product of matrices, vectors or batches of them, at most one of which is constant."""
+    if isinstance(left, Tracked) and isinstance(right, Tracked):
+        return matrices(context, node, left, right)
+    side = 1 if isinstance(left, Tracked) else 0
     # The axis of the other operand that the matrices replace.
     axis = -1 if side == 1 else -2
-    x = context.computed(node, 1 - side)
-    weight = context.need_constant(node, side, "operand").astype(np.float64)
+    x, constant = (left, right) if side == 1 else (right, left)
+    assert isinstance(x, Tracked)
+    assert not isinstance(constant, Tracked)
+    weight = constant.astype(np.float64)
     shape, vector = x.layout.shape, weight.ndim == 1
     if vector:
         weight = weight[:, None] if side == 1 else weight[None]

@@ -111,6 +111,32 @@ def rms_normalization(context: Context, node: ir.Node) -> Tracked:
     return _affine(context, node, out, _given(context, node, 1, "scale"), None)
 
 
+@legalises("SkipLayerNormalization", "SkipSimplifiedLayerNormalization", domain="com.microsoft")
+def skip_normalization(context: Context, node: ir.Node) -> tuple[Tracked, ...]:
+    """The normalisation of x + y + c over the last axis; its fourth output is that sum."""
+    simple = node.op_type.startswith("SkipSimplified")
+    if any(out.uses() for out in node.outputs[1:3]):
+        raise context.fail(node, "its mean or deviation is used; only its first and last output are"
+                           " supported")  # fmt: skip
+    constant: Array = np.zeros(())
+    values: list[Tracked] = []
+    for index in (0, 1, 3 if simple else 4):
+        if not context.has(node, index):
+            continue
+        given = context.constant(node, index)
+        if given is None:
+            values.append(context.computed(node, index))
+        else:
+            constant = np.add(constant, given)
+    whole = plus(context, node, total(context, node, *values), constant)
+    axes, epsilon = [len(whole.layout.shape) - 1], context.number(node, "epsilon", 1e-12)
+    context.sample_axis(axes[0], whole.layout, node)
+    out = (by_root if simple else standardised)(context, node, whole, axes, epsilon)
+    beta = None if simple else _given(context, node, 3, "bias")
+    out = _affine(context, node, out, _given(context, node, 2, "scale"), beta)
+    return (out, out, out, whole)[: len(node.outputs)]
+
+
 @legalises("InstanceNormalization")
 def instance_normalization(context: Context, node: ir.Node) -> Tracked:
     """g (x - m) (v + epsilon)^(-1/2) + b with mean m and variance v of every channel."""

@@ -7,6 +7,7 @@ import onnx_ir as ir
 
 from graphprune.canonical.context import Array, Context, Tracked, legalises
 from graphprune.canonical.rules.arithmetic import shift
+from graphprune.canonical.rules.largest import looked_up
 from graphprune.ir.source import Layout
 from graphprune.operators import Concat, Pad, Scale
 
@@ -37,7 +38,9 @@ def slice_(context: Context, node: ir.Node) -> Tracked:
 
 @legalises("Gather")
 def gather(context: Context, node: ir.Node) -> Tracked:
-    """The cells of constant indices along one axis."""
+    """The cells of constant indices along one axis; rows of a constant table by an ArgMax."""
+    if context.constant(node, 0) is not None and context.constant(node, 1) is None:
+        return looked_up(context, node, context.computed(node, 1))
     x = context.computed(node, 0)
     index = context.need_constant(node, 1, "indices").astype(np.int64)
     axis = context.axis(node.attributes.get_int("axis", 0), x.layout, node)
@@ -67,8 +70,9 @@ def split(context: Context, node: ir.Node) -> tuple[Tracked, ...]:
     if sum(sizes) != length or len(sizes) != count:
         raise context.fail(node, f"splits an axis of length {length} into {sizes}")
     cuts = np.cumsum([0, *sizes])
+    # Pieces of nothing are constants, known before.
     return tuple(
-        context.gather(x, axis, np.arange(cuts[i], cuts[i + 1]), node, output=i)
+        context.gather(x, axis, np.arange(cuts[i], cuts[i + 1]), node, output=i) if sizes[i] else x
         for i in range(count)
     )
 

@@ -11,6 +11,8 @@ FLOATS = (
     onnx.TensorProto.FLOAT16,
     onnx.TensorProto.BFLOAT16,
 )
+# Types between which casts keep whole numbers, truths among them, as they are.
+WHOLE = (ir.DataType.INT64, ir.DataType.INT32, ir.DataType.BOOL)
 
 
 @legalises("Identity")
@@ -21,12 +23,14 @@ def identity(context: Context, node: ir.Node) -> Tracked:
 
 @legalises("Cast", "CastLike")
 def cast(context: Context, node: ir.Node) -> Tracked:
-    """x, where both types are floating point."""
+    """x, where both types are floating point, or x is a whole number."""
     x = context.value(node, 0)
     kind = node.attributes.get_int("to", onnx.TensorProto.FLOAT)
     if node.op_type == "CastLike" and (like := node.inputs[1]) is not None:
         kind = onnx.TensorProto.FLOAT if like.dtype is None else int(like.dtype)
-    if kind not in FLOATS:
+    given = None if node.inputs[0] is None else node.inputs[0].dtype
+    whole = given in WHOLE and kind in (int(WHOLE[0]), int(WHOLE[1]))
+    if kind not in FLOATS and not whole:
         name = onnx.TensorProto.DataType.Name(kind)
         raise context.fail(node, f"casts computed values to {name}, which rounds them")
     return x
