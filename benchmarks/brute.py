@@ -158,7 +158,8 @@ def eager(rng: np.random.Generator) -> SearchSettings:
     few = int(rng.choice([0, 64]))
     constrained = ConstrainedSettings(neurons=int(rng.choice([2, 128])))
     tree = replace(DEFAULT.tree, refresh_splits=int(rng.integers(1, 5)), lp_splits=2, lp_share=16)
-    step = replace(DEFAULT.step, levels=levels, few=few, constrained=constrained)
+    wide = int(rng.choice([0, DEFAULT.step.wide]))
+    step = replace(DEFAULT.step, levels=levels, few=few, constrained=constrained, wide=wide)
     return replace(DEFAULT, step=step, tree=tree)
 
 

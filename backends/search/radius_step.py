@@ -21,6 +21,7 @@ from graphprune.backends.relaxation.arrays import box_of
 from graphprune.backends.relaxation.condensed import bounds_of
 from graphprune.backends.relaxation.cuts import plane_rows
 from graphprune.backends.relaxation.subproblem import ROOT_STEPS, CondensedRegion, Subproblem
+from graphprune.backends.search import layers as ball_layers
 from graphprune.backends.search.candidates import CandidateSink, closing_radius
 from graphprune.backends.search.cases import CarriedCase, ClosedCases, KnownCases, open_cases
 from graphprune.backends.search.forecast import Outlook
@@ -35,12 +36,11 @@ from graphprune.backends.search.settings import DEFAULT, SearchSettings
 from graphprune.backends.search.tree import Tree
 from graphprune.backends.search.worker_group import WorkerGroup
 from graphprune.backends.trace import TargetTrace, Trace
-from graphprune.bounds import Boxes, LayerBounds, linear_bounds, pre_activation_bounds
+from graphprune.bounds import LayerBounds
 from graphprune.bounds.certify import margin_rows
 from graphprune.errors import OutOfTimeError
 from graphprune.region import Region
-from graphprune.runtime.original import run_original
-from graphprune.runtime.resources import Resources, current, using
+from graphprune.runtime.resources import Resources
 
 Floats = NDArray[np.float64]
 
@@ -179,15 +179,15 @@ class RadiusProof:
 
     def run(self, level: int) -> float:
         """Return the radius proven."""
-        # Where time ends the bounds, a network condensed with them would be huge.
-        if not self._promising() or self.resources.over:
-            return 0.0
-        if self.fine and not self.interval.at_most_unstable(self.digits):
-            # Bounds of the larger ball hold on this one.
-            self.ball = self.ball.shrunk(closing_radius(self.interval))
-            self.fine = False
-            self.points = replace(self.points, fine=False)
         try:
+            # Where time ends the bounds, a network condensed with them would be huge.
+            if not self._promising() or self.resources.over:
+                return 0.0
+            if self.fine and not self.interval.at_most_unstable(self.digits):
+                # Bounds of the larger ball hold on this one.
+                self.ball = self.ball.shrunk(closing_radius(self.interval))
+                self.fine = False
+                self.points = replace(self.points, fine=False)
             targets = self._targets()
         except OutOfTimeError:
             return 0.0
@@ -234,32 +234,32 @@ class RadiusProof:
 
     @cached_property
     def _layers(self) -> list[LayerBounds]:
-        """Bounds of all pre-activations; where time is over, as interval arithmetic has them."""
-        with using(replace(current(), deadline=self.resources.deadline)):
-            return pre_activation_bounds(self.interval.problem.network, Boxes.of(self.ball))
+        return ball_layers.crown_layers(self.interval.problem, self.ball, self.resources.deadline)
 
     def _promising(self) -> bool:
-        """Return False where the margins alone tell that an attempt's roots prove too little.
-
-        A pass over them costs a small part of condensing a wide network. The radius where they
-        become 0 is guessed along the line from the anchor's own margins, which is too far.
-        """
-        self.interval.unstable = sum(int(np.sum(layer.unstable)) for layer in self._layers)
-        if self.least is None or self.interval.unstable < self.settings.step.wide:
+        """Return False where the margins alone tell that an attempt's roots prove too little."""
+        self.interval.unstable, settings = ball_layers.unstable_in(self._layers), self.settings.step
+        if self.least is None or self.interval.unstable < settings.wide:
             return True
-        problem = self.interval.problem
-        network, anchor = problem.network, problem.anchor
-        rows = margin_rows(network, anchor.label, problem.target)
-        here = rows @ run_original(network, anchor.x[None])[0].astype(np.float64)
-        there = linear_bounds(network, Boxes.of(self.ball), self._layers, rows)[0]
-        least = self.settings.step.promising * self.least
-        return bool(np.all(here >= least * (here - np.minimum(there, 0.0))))
+        share = settings.promising * self.least
+        return ball_layers.promising(self.interval.problem, self.ball, self._layers, share)
+
+    def _tight_layers(self) -> list[LayerBounds]:
+        """Return the bounds that the roots begin from.
+
+        A proof is stated on bounds of its writer's own, and gains nothing by tighter ones.
+        """
+        if self.trace is not None:
+            return self._layers
+        return ball_layers.optimised_layers(
+            self.interval.problem, self.ball, self._layers, self.resources, self.settings.step
+        )
 
     def _targets(self) -> list[Subproblem]:
         """Return the targets that slopes alone do not exclude on the ball."""
         problem = self.interval.problem
         network = problem.network
-        bounds = bounds_of(self._layers)
+        bounds = bounds_of(self._tight_layers())
         self.region = CondensedRegion.of(network, self.ball, bounds, self.resources.deadline)
         self.interval.unstable = self.region.condensed.unstable
         rows = margin_rows(network, problem.anchor.label, problem.target)

@@ -121,6 +121,10 @@ class StepSettings:
         network: on CIFAR networks that takes seconds.
     promising
         The share of what an attempt asks of the roots that the margins must let expect.
+    optimised_steps, optimised_share
+        From `wide` unstable neurons on, the lines of every neuron's bound are optimised by so many
+        steps, for all targets together, in at most that share of the time left. More steps gain
+        hardly anything; the bounds take as long as one or two targets' roots.
     """
 
     levels: tuple[EffortLevel, ...] = (
@@ -145,6 +149,8 @@ class StepSettings:
     late: LateLayerSettings = field(default_factory=LateLayerSettings)
     wide: int = 512
     promising: float = 0.7
+    optimised_steps: int = 5
+    optimised_share: float = 0.25
 
     @property
     def last(self) -> int:

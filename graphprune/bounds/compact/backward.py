@@ -292,6 +292,11 @@ def _stop(net: Net, state: LayerState, balls: Balls | None, batch: RowBatch, val
         _minimum(net, state, batch, v)
 
 
+def most_rows(indices: int, arrays: int = 1) -> int:
+    """Rows of one batch on a network of so many indices, with so many numbers each a row."""
+    return max(1, min(BATCH, MOST // (arrays * indices)))
+
+
 @fast_part
 def batch_end(box: Ints, begin: int, most: int) -> int:
     """The end of the batch of rows from `begin` on: at most so many, all on one box."""

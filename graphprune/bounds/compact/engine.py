@@ -1,11 +1,14 @@
 """Bounds by compiled kernels in float64 on the CPU: rows touch their receptive fields only."""
 
+from collections.abc import Iterator
+from itertools import pairwise
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from graphprune.bounds.compact import Compact, compact, worthwhile
+from graphprune.bounds.compact.pace import Pace
 from graphprune.bounds.problem import (
     BoundsProblem,
     Floats,
@@ -15,7 +18,7 @@ from graphprune.bounds.problem import (
     round_up,
 )
 from graphprune.bounds.protocol import Ascent, EngineName
-from graphprune.runtime.resources import Resources, current
+from graphprune.runtime.resources import Resources
 from graphprune.transforms.optimisation import ADAM
 from graphprune.transforms.rounding import gamma64
 
@@ -26,8 +29,8 @@ if TYPE_CHECKING:
 # than TINY; of what a row multiplies, by less than gamma times the layout's FLOOR times the row.
 LARGEST = 1e100
 TINY = 1e-150
-# Neurons bounded between two looks at the clock: of wide networks a second's worth.
-BLOCK = 1024
+# Rows of a portion between two looks at the clock, at most.
+MANY = 1024
 
 
 class CompactEngine:
@@ -109,24 +112,21 @@ class CompactEngine:
         until_stable: bool,
     ) -> Floats:  # fmt: skip
         """Lower bounds of sign times neurons; -inf for those that time was too short for."""
-        out = np.full(len(box), -np.inf)
-        for start in range(0, len(box), BLOCK):
-            if current().over:
-                break
-            part = slice(start, start + BLOCK)
-            count = len(box[part])
+        out, box, neuron = np.full(len(box), -np.inf), box.copy(), neuron.copy()
+        for part in self._portions(box):
+            count = part.stop - part.start
             given = self.kernels.SparseRows(
-                np.ascontiguousarray(box[part]),
-                np.arange(count + 1),
-                np.ascontiguousarray(neuron[part]),
-                sign[part],
+                box[part], np.arange(count + 1), neuron[part], sign[part]
             )
             out[part] = self._bounds(index, given, until_stable=until_stable)
             finite(out[part])
         return out
 
     def rows(self, index: int, rows: Floats) -> Floats:
-        """Lower bounds (B, R) of rows (R, n) times the target of a segment."""
+        """Lower bounds (B, R) of rows (R, n) times the target of a segment.
+
+        They are -inf for those that time was too short for, which the first ones never are.
+        """
         self._interval(index)
         batch, count = self.problem.batch, len(rows)
         ordered = rows[:, self.compact.order[index + 1]]
@@ -138,11 +138,24 @@ class CompactEngine:
             np.ascontiguousarray(np.tile(column, batch)),
             np.tile(ordered[row, column], batch),
         )
-        out = self._bounds(index, given, until_stable=False)
-        if self.problem.method == "alpha-crown":
-            self._optimise(index, given, out)
-        finite(out)
+        out = np.full(batch * count, -np.inf)
+        for part in self._portions(given.box, sure=True):
+            some = _taken(given, part)
+            found = self._bounds(index, some, until_stable=False)
+            if self.problem.method == "alpha-crown":
+                self._optimise(index, some, found)
+            finite(found)
+            out[part] = found
         return out.reshape(batch, count)
+
+    def _portions(self, box: NDArray[np.intp], *, sure: bool = False) -> Iterator[slice]:
+        """Yield portions of rows, given their boxes, in time: whole batches, whatever it takes.
+
+        Bounds are the same to the last bit however rows are cut.
+        """
+        starts = batch_starts(box, self.backward.most_rows(self.compact.total))
+        for part in Pace(1, MANY // self.backward.BATCH).portions(len(starts) - 1, sure=sure):
+            yield slice(int(starts[part.start]), int(starts[part.stop]))
 
     def _bounds(self, index: int, given: "kernels.SparseRows", *, until_stable: bool) -> Floats:
         out = np.empty(len(given.box))
@@ -159,7 +172,7 @@ class CompactEngine:
 
     def _optimise(self, index: int, given: "kernels.SparseRows", out: Floats) -> None:
         """Improve the bounds `out` of rows by the relaxations that suit each of them best."""
-        from graphprune.bounds.compact.optimise import Adam, optimised_bounds
+        from graphprune.bounds.compact.optimise import ARRAYS, Adam, AscentState, ascend
 
         if self._other is None:
             self._other = self.kernels.LayerState.empty(self.problem.batch, self.compact.total)
@@ -170,7 +183,21 @@ class CompactEngine:
                     whole[:, place] = line[:, order]
         way = self._descent(index, until_stable=False)
         adam = Adam(self.ascent.steps, ADAM.rate, self.ascent.enough)
-        optimised_bounds(self.net, self.state, self._other, self._balls, given, way, adam, out)
+        below, most = (
+            int(self.net.start[way.target]),
+            self.backward.most_rows(self.compact.total, ARRAYS),
+        )
+        state, pace = AscentState.empty(min(most, len(out)), below), Pace(1, adam.steps)
+        for begin, end in pairwise(batch_starts(given.box, most).tolist()):
+            width = end - begin
+            state.begin(begin, width, below)
+            for part in pace.portions(adam.steps):
+                width = ascend(
+                    self.net, self.state, self._other, self._balls, given, way, adam, state,
+                    width, (part.start, part.stop), out,
+                )  # fmt: skip
+                if width == 0:
+                    break
 
     def _update(self) -> None:
         """Take over what the problem has learnt about layers."""
@@ -198,3 +225,21 @@ class CompactEngine:
         result = np.empty((len(array), array.shape[1]))
         result[:, self.compact.order[index + 1]] = array
         return result
+
+
+def batch_starts(box: NDArray[np.intp], most: int) -> NDArray[np.intp]:
+    """Where batches of rows begin, of at most so many on one box each; and the end of the last."""
+    place = np.arange(len(box))
+    begins = np.diff(box, prepend=-1) != 0
+    within = place - np.maximum.accumulate(np.where(begins, place, 0))
+    return np.append(np.flatnonzero(within % most == 0), len(box))
+
+
+def _taken(given: "kernels.SparseRows", part: slice) -> "kernels.SparseRows":
+    """Some of the rows."""
+    pointer = given.pointer[part.start : part.stop + 1]
+    entries = slice(pointer[0], pointer[-1])
+    return given._replace(
+        box=given.box[part], pointer=pointer - pointer[0], column=given.column[entries],
+        coefficient=given.coefficient[entries],
+    )  # fmt: skip

@@ -13,13 +13,23 @@ blocks (a convolution away from its border) are stored once and stay in the cach
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import onnx_ir as ir
 from numpy.typing import NDArray
 
-from graphprune.ir.network import Network, Shape, is_paired, operator, sample_shape, size
+from graphprune.errors import OutOfTimeError
+from graphprune.ir.network import (
+    Network,
+    Segment,
+    Shape,
+    is_paired,
+    operator,
+    sample_shape,
+    size,
+)
+from graphprune.runtime.resources import current
 from graphprune.transforms.matrix import segment_matrix
 
 if TYPE_CHECKING:
@@ -37,6 +47,8 @@ WASTE = 4
 # Rounding errors are proportional to no less than this, which covers every underflow in what a row
 # multiplies.
 FLOOR = 1e-100
+# Seconds that building may take whatever the deadline is: small networks need less.
+GRACE = 0.5
 # Bytes that building takes per multiplication of the network, at most.
 BYTES_PER_WEIGHT = 120
 
@@ -124,8 +136,15 @@ def worthwhile(network: Network, memory: int) -> bool:
 
 
 def compact(network: Network) -> Compact:
-    """The layout of a network, made once."""
-    return network.cached("compact", lambda: _build(network))
+    """The layout of a network, made once.
+
+    Raises
+    ------
+    OutOfTimeError
+        The deadline of the current resources passed, and the layout takes more than a moment.
+        Segments that are done by then are kept: the next call goes on from there.
+    """
+    return network.cached("compact", lambda: _Layout(network)).whole()
 
 
 def _order(shape: Shape) -> tuple[Ints, int]:
@@ -147,80 +166,103 @@ def _lines(shape: Shape) -> tuple[Ints, int]:
     return np.arange(int(np.prod(shape)), dtype=np.int64), line if line <= LINE else BLOCK
 
 
-def _layouts(network: Network, values: Sequence[ir.Value]) -> list[tuple[Ints, int]]:
-    """The order of every value: as an image or as tokens, whichever blocks fill better.
-
-    Where both are alike, that of most of the values it is computed from.
-    """
-    found = [_order(sample_shape(values[0]))]
-    as_tokens = {id(values[0]): False}
-    paired = [False, *(is_paired(operator(a)) for a in network.activations), False]
-    for target, segment in enumerate(network.segments, start=1):
-        shape = sample_shape(values[target])
-        image, tokens = _order(shape), _lines(shape) if shape else _order(shape)
-        sizes = segment_matrix(segment).sizes
-        costs = [
-            sum(_cost(part[order], block) for part in sizes) for order, block in (image, tokens)
-        ]
-        like = sum(1 if as_tokens[id(source)] else -1 for source in segment.sources)
-        better = costs[1] < costs[0] or (costs[1] == costs[0] and like > 0)
-        chosen = better and len(shape) > 1 and not paired[target]
-        found.append(tokens if chosen else image)
-        as_tokens[id(values[target])] = chosen or (paired[target] and like > 0)
-    return found
-
-
 def _cost(sizes: "csr_array[Any]", block: int) -> int:
     """About the work of an edge in blocks of this many neurons."""
     stored = _stored(sizes, block)
     return stored if stored <= WASTE * sizes.nnz else WASTE * sizes.nnz
 
 
-def _build(network: Network) -> Compact:
-    values = [network.input, *(a.outputs[0] for a in network.activations), network.output]
-    layouts = _layouts(network, values)
-    widths = np.array([size(v) for v in values], dtype=np.int64)
-    blocks = np.array([b for _, b in layouts], dtype=np.int64)
-    start = np.concatenate([[0], np.cumsum(widths)[:-1]])
-    first_block = np.concatenate([[0], np.cumsum(-(-widths // blocks))])
-    index = {id(v): i for i, v in enumerate(values[:-1])}
-    offset, offset_size = np.zeros(widths.sum()), np.zeros(widths.sum())
-    store = _Store()
-    edge_start, edge_source, edge_block, edge_group = [0], [], [], []
-    roundings = 0
-    for target, segment in enumerate(network.segments, start=1):
-        matrix = segment_matrix(segment)
-        rows = layouts[target][0]
-        place = slice(start[target], start[target] + widths[target])
+class _Layout:
+    """A layout in the making, segment by segment: each is composed once, and forgotten."""
+
+    def __init__(self, network: Network) -> None:
+        values = [network.input, *(a.outputs[0] for a in network.activations), network.output]
+        self.network = network
+        self.shapes = [sample_shape(value) for value in values]
+        self.paired = [False, *(is_paired(operator(a)) for a in network.activations), False]
+        self.index = {id(value): i for i, value in enumerate(values[:-1])}
+        self.widths = np.array([size(value) for value in values], dtype=np.int64)
+        self.start = np.concatenate([[0], np.cumsum(self.widths)[:-1]])
+        total = int(self.widths.sum())
+        self.offset, self.offset_size = np.zeros(total), np.zeros(total)
+        self.roundings = 0
+        # Of the values so far: order, elements per block, whether as tokens, blocks before it.
+        order, block = _order(self.shapes[0])
+        self.orders, self.blocks, self.as_tokens = [order], [block], [False]
+        self.first_block = [0, -(-int(self.widths[0]) // block)]
+        self.store = _Store()
+        self.edge_start: list[int] = [0]
+        self.edge_source: list[int] = []
+        self.edge_block: list[int] = []
+        self.edge_group: list[int] = []
+        self._made: Compact | None = None
+
+    def whole(self) -> Compact:
+        """Go on until the layout is whole."""
+        if self._made is None:
+            began = monotonic()
+            for segment in self.network.segments[len(self.orders) - 1 :]:
+                if current().over and monotonic() > began + GRACE:
+                    raise OutOfTimeError("time was over before the network's layers were laid out")
+                self._add(segment)
+            self._made = self._arrays()
+            self.store = _Store()
+        return self._made
+
+    def _add(self, segment: Segment) -> None:
+        """Lay out the next segment's target, and store its matrices."""
+        target, matrix = len(self.orders), segment_matrix(segment)
+        sources = [self.index[id(source)] for source in segment.sources]
+        rows, block = self._choose(target, matrix.sizes, sources)
+        place = slice(self.start[target], self.start[target] + self.widths[target])
         terms = matrix.offset_size + sum(sizes.sum(axis=1) for sizes in matrix.sizes)
         floored = matrix.offset_size + FLOOR * (terms > 0)
-        offset[place], offset_size[place] = matrix.offset[rows], floored[rows]
-        roundings = max(roundings, matrix.roundings)
-        for source, weight, sizes in zip(
-            segment.sources, matrix.weights, matrix.sizes, strict=True
-        ):
-            value = index[id(source)]
-            columns = layouts[value][0]
-            edge_source.append(value)
-            edge_group.append(len(store.widths))
-            edge_block.append(
-                store.add(
-                    _reorder(weight, rows, columns), _reorder(sizes, rows, columns),
-                    int(blocks[target]),
-                    start=int(start[value]), width=int(blocks[value]),
-                    first_block=int(first_block[value]),
+        self.offset[place], self.offset_size[place] = matrix.offset[rows], floored[rows]
+        self.roundings = max(self.roundings, matrix.roundings)
+        for value, weight, sizes in zip(sources, matrix.weights, matrix.sizes, strict=True):
+            columns = self.orders[value]
+            self.edge_source.append(value)
+            self.edge_group.append(len(self.store.widths))
+            self.edge_block.append(
+                self.store.add(
+                    _reorder(weight, rows, columns), _reorder(sizes, rows, columns), block,
+                    start=int(self.start[value]), width=self.blocks[value],
+                    first_block=self.first_block[value],
                 )
             )  # fmt: skip
-        edge_start.append(len(edge_source))
-    return Compact(
-        start=start, width=widths, block=blocks, first_block=first_block,
-        order=tuple(order for order, _ in layouts),
-        edge_start=_ints(edge_start), edge_source=_ints(edge_source),
-        edge_block=_ints(edge_block), edge_group=_ints(edge_group),
-        **store.arrays(), offset=offset, offset_size=offset_size,
-        paired=_ints([0, *(int(is_paired(operator(a))) for a in network.activations), 0]),
-        roundings=roundings + 4 * int(widths.sum()) + 64,
-    )  # fmt: skip
+        self.edge_start.append(len(self.edge_source))
+        self.orders.append(rows)
+        self.blocks.append(block)
+        self.first_block.append(self.first_block[-1] + -(-int(self.widths[target]) // block))
+
+    def _choose(
+        self, target: int, sizes: "Sequence[csr_array[Any]]", sources: Sequence[int]
+    ) -> tuple[Ints, int]:
+        """The order of a value: as an image or as tokens, whichever blocks fill better.
+
+        Where both are alike, that of most of the values it is computed from.
+        """
+        shape, paired = self.shapes[target], self.paired[target]
+        image, tokens = _order(shape), _lines(shape) if shape else _order(shape)
+        costs = [
+            sum(_cost(part[order], block) for part in sizes) for order, block in (image, tokens)
+        ]
+        like = sum(1 if self.as_tokens[source] else -1 for source in sources)
+        better = costs[1] < costs[0] or (costs[1] == costs[0] and like > 0)
+        chosen = better and len(shape) > 1 and not paired
+        self.as_tokens.append(chosen or (paired and like > 0))
+        return tokens if chosen else image
+
+    def _arrays(self) -> Compact:
+        return Compact(
+            start=self.start, width=self.widths, block=_ints(self.blocks),
+            first_block=_ints(self.first_block), order=tuple(self.orders),
+            edge_start=_ints(self.edge_start), edge_source=_ints(self.edge_source),
+            edge_block=_ints(self.edge_block), edge_group=_ints(self.edge_group),
+            **self.store.arrays(), offset=self.offset, offset_size=self.offset_size,
+            paired=_ints([int(paired) for paired in self.paired]),
+            roundings=self.roundings + 4 * int(self.widths.sum()) + 64,
+        )  # fmt: skip
 
 
 def _ints(numbers: Sequence[int]) -> Ints:
@@ -268,7 +310,7 @@ class _Store:
         self._pick(weight, block, start, width, first_block)
         group, column = _row_of(sizes) // block, sizes.indices.astype(np.int64)
         # Every element a group reads, once; keys of one group are consecutive.
-        keys = np.unique(group * n + column)
+        keys = _distinct(group * n + column)
         groups = -(-rows // block)
         first_key = np.searchsorted(keys, np.arange(groups + 1) * n)
         # A run ends where the next key is not the next column of the same block.
@@ -352,4 +394,11 @@ def _row_of(matrix: "csr_array[Any]") -> Ints:
 
 def _stored(sizes: "csr_array[Any]", block: int) -> int:
     """Entries that blocks of this many neurons would store."""
-    return block * len(np.unique(_row_of(sizes) // block * sizes.shape[1] + sizes.indices))
+    return block * len(_distinct(_row_of(sizes) // block * sizes.shape[1] + sizes.indices))
+
+
+def _distinct(numbers: Ints) -> Ints:
+    """Each number once, in order; most of them are in order already."""
+    ordered = np.sort(numbers, kind="stable")
+    first = np.diff(ordered, prepend=-1) != 0
+    return np.compress(first, ordered)

@@ -1,4 +1,4 @@
-"""alpha-CROWN: the relaxations of every row chosen by projected Adam, inside one compiled loop.
+"""alpha-CROWN: the relaxations of every row chosen by projected Adam, in compiled loops.
 
 The method and its formulas are those of :mod:`graphprune.transforms.optimisation`. The rows of a
 batch stand side by side as in :mod:`graphprune.bounds.compact.backward`, in every array: the number
@@ -10,10 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from graphprune.bounds.compact.backward import (
-    BATCH,
-    MOST,
     Descent,
-    batch_end,
     chosen,
     clear,
     constants,
@@ -262,77 +259,100 @@ def _minima(
     return sound
 
 
+class AscentState(NamedTuple):
+    """A batch of rows between two calls.
+
+    Attributes
+    ----------
+    rows
+        Their numbers.
+    mixtures
+        Of the rows that are left, side by side.
+    """
+
+    rows: Ints
+    mixtures: Mixtures
+
+    @classmethod
+    def empty(cls, rows: int, below: int) -> "AscentState":
+        """Room for so many rows of so many indices."""
+        return cls(np.empty(rows, np.int64), Mixtures(*(np.zeros(below * rows) for _ in range(6))))
+
+    def begin(self, first: int, count: int, below: int) -> None:
+        """Take so many rows from a first one on, with no mixtures yet."""
+        self.rows[:count] = first + np.arange(count)
+        for part in self.mixtures[:3]:
+            part[: below * count] = 0.0
+
+
 @fast_kernel
-def optimised_bounds(
+def ascend(
     net: Net, state: LayerState, other: LayerState, balls: Balls | None, given: SparseRows,
-    way: Descent, adam: Adam, out: Floats,
-) -> None:  # fmt: skip
-    """`backward.lower_bounds` with relaxations optimised for every row.
+    way: Descent, adam: Adam, batched: AscentState, width: int, steps: tuple[int, int], out: Floats,
+) -> int:  # fmt: skip
+    """`backward.lower_bounds` of a batch with relaxations optimised for every row.
 
     Parameters
     ----------
     other
         The second relaxation of every side; the first step uses those of `state` alone.
+    width
+        The number of its rows.
+    steps
+        The first step to be taken, and the one to stop before.
     out
-        (R,) receives the better of what it held and the best bound of all steps.
+        (R,) receives the better of what it held and the best bound of these steps.
+
+    Returns
+    -------
+    int
+        The number of rows that are left; they are the first ones of `batched`.
     """
-    most = max(1, min(BATCH, MOST // (ARRAYS * len(net.offset))))
+    n, rows, mixtures = width, batched.rows, batched.mixtures
     target = way.target
     base, inputs = net.start[target], net.width[0]
-    x = np.zeros(len(net.offset) * most)
-    mixtures = Mixtures(
-        np.zeros(base * most), np.zeros(base * most), np.zeros(base * most),
-        np.zeros(base * most), np.zeros(base * most), np.zeros(base * most),
-    )  # fmt: skip
+    x = np.zeros(len(net.offset) * n)
     flags = np.zeros(net.first_block[-1], dtype=np.uint8)
     widest, tallest = greatest(net.group_width), greatest(net.block)
-    scratch = np.empty(2 * tallest * most + widest * (tallest + most))
-    total, size, least = np.empty(most), np.empty(most), np.empty(inputs)
-    rows, kept = np.empty(most, dtype=np.int64), np.empty(most, dtype=np.int64)
-    begin = 0
-    while begin < len(out):
-        at, end = given.box[begin], batch_end(given.box, begin, most)
-        n = end - begin
+    scratch = np.empty(2 * tallest * n + widest * (tallest + n))
+    total, size, least = np.empty(n), np.empty(n), np.empty(inputs)
+    kept = np.empty(n, dtype=np.int64)
+    for step in range(steps[0], steps[1]):
+        left = 0
         for r in range(n):
-            rows[r] = begin + r
-        begin = end
-        for part in (mixtures.alpha, mixtures.mean, mixtures.square):
+            if not out[rows[r]] > adam.enough:
+                kept[left] = r
+                left += 1
+        if left == 0:
+            return 0
+        if left < n:
+            for part in (mixtures.alpha, mixtures.mean, mixtures.square):
+                _keep(part, base, n, kept[:left])
+            n = left
+            for r in range(n):
+                rows[r] = rows[kept[r]]
+        batch = RowBatch(given.box[rows[0]], n, x, flags, total, size)
+        enter(net, target, given, rows, batch)
+        total[:] = size[:] = 0.0
+        constants(net, state, batch, target)
+        push(net, batch, target, scratch)
+        for part in (mixtures.output, mixtures.point, mixtures.gradient):
             part[: base * n] = 0.0
-        for step in range(adam.steps):
-            left = 0
+        for value in range(target - 1, 0, -1):
+            _relax_mixed(net, state, other, batch, mixtures, value)
+            push(net, batch, value, scratch)
+        sound = _minima(net, state, balls, batch, mixtures.point, least)
+        for r in range(n):
+            bound = total[r] - way.gamma * size[r] - way.tiny
+            out[rows[r]] = max(out[rows[r]], bound)
+        clear(net, batch, 0)
+        if not sound:
             for r in range(n):
-                if not out[rows[r]] > adam.enough:
-                    kept[left] = r
-                    left += 1
-            if left == 0:
-                break
-            if left < n:
-                for part in (mixtures.alpha, mixtures.mean, mixtures.square):
-                    _keep(part, base, n, kept[:left])
-                n = left
-                for r in range(n):
-                    rows[r] = rows[kept[r]]
-            batch = RowBatch(at, n, x, flags, total, size)
-            enter(net, target, given, rows, batch)
-            total[:] = size[:] = 0.0
-            constants(net, state, batch, target)
-            push(net, batch, target, scratch)
-            for part in (mixtures.output, mixtures.point, mixtures.gradient):
-                part[: base * n] = 0.0
-            for value in range(target - 1, 0, -1):
-                _relax_mixed(net, state, other, batch, mixtures, value)
-                push(net, batch, value, scratch)
-            sound = _minima(net, state, balls, batch, mixtures.point, least)
-            for r in range(n):
-                bound = total[r] - way.gamma * size[r] - way.tiny
-                out[rows[r]] = max(out[rows[r]], bound)
-            clear(net, batch, 0)
-            if not sound:
-                for r in range(n):
-                    out[rows[r]] = np.nan
-                break
-            if step + 1 == adam.steps:
-                break
-            for value in range(1, target):
-                _carry_up(net, state, other, batch, mixtures, value, scratch)
-            _ascend(mixtures, inputs * n, base * n, adam.rate, step)
+                out[rows[r]] = np.nan
+            return 0
+        if step + 1 == adam.steps:
+            return 0
+        for value in range(1, target):
+            _carry_up(net, state, other, batch, mixtures, value, scratch)
+        _ascend(mixtures, inputs * n, base * n, adam.rate, step)
+    return n

@@ -13,7 +13,7 @@ import graphprune as gp
 from graphprune.backends.protocol import DistanceInterval, DistanceProblem
 from graphprune.backends.relaxation.node_lp import solve_node
 from graphprune.backends.relaxation.subproblem import CondensedRegion, Subproblem
-from graphprune.backends.search.cases import ClosedCases
+from graphprune.backends.search.cases import ClosedCases, KnownCases
 from graphprune.backends.search.node import root_of
 from graphprune.backends.search.radius_step import RadiusProof, prove_radius
 from graphprune.backends.search.scheduler import TreeScheduler
@@ -66,6 +66,57 @@ def test_what_targets_share_holds_on_the_whole_ball() -> None:
             assert target.bound <= np.min(logits @ target.row) + 1e-9
         looked += 1
     assert looked >= 3
+
+
+@settings(max_examples=25)
+@given(
+    labelled([2, 6, 6, 3], [3, 5, 4, 3], [3, 4, 4, 4, 4]),
+    st.floats(0.05, 1.2),
+    st.sampled_from([None, 0.25]),
+)
+def test_steps_of_wide_networks_prove_no_more_than_is_true(
+    drawn: tuple[Perceptron, gp.Network, gp.Anchor], share: float, least: float | None
+) -> None:
+    """Their roots have optimised bounds, shared by all targets on all of the ball."""
+    net, network, anchor = drawn
+    true = brute_force_distance(net, anchor.x.astype(float), anchor.label, 0.0, 1.0)
+    own = replace(DEFAULT, step=replace(DEFAULT.step, wide=0, few=0))
+    problem = DistanceProblem(network, anchor, gp.Domain(), 1.0)
+    radius, known = share * min(true, 1.0), KnownCases()
+    for length in (radius, 0.9 * radius, 1.1 * radius):
+        interval = DistanceInterval(problem)
+        proof = RadiusProof(
+            interval, Resources(), length, WorkerGroup(1), own, least=least, known=known
+        )
+        proven = proof.run(0)
+        for value in (proven, interval.lower):
+            assert value <= true * (1 + 1e-9) + 1e-12
+        if least is None:
+            assert proven >= min(length, true) * (1.0 - 2e-4) - 1e-6
+        if hasattr(proof, "region"):
+            _, *zs = forward64(network, samples_in(problem.query.ball(length), 300))
+            for z, (lower, upper) in zip(zs, proof.region.bounds, strict=True):
+                flat = z.reshape(len(z), -1)
+                assert np.all((flat >= lower - 1e-9) & (flat <= upper + 1e-9))
+
+
+def test_bounds_of_a_wide_network_are_optimised_where_its_layers_are_wide() -> None:
+    """The roots of all targets begin from tighter bounds; a narrow network's as before."""
+    tighter = 0
+    for proof, _ in prepared():
+        wide = RadiusProof(
+            proof.interval, Resources(), RADIUS, WorkerGroup(1),
+            replace(DEFAULT, step=replace(DEFAULT.step, wide=1)),
+        )  # fmt: skip
+        assert wide._promising()
+        layers, optimised = wide._layers, wide._tight_layers()
+        unstable = proof.interval.unstable
+        assert (layers is optimised) == (unstable == 0)
+        for one, other in zip(layers, optimised, strict=True):
+            assert np.all((one.lower <= other.lower) & (other.upper <= one.upper))
+            tighter += int(np.sum(one.lower < other.lower))
+        assert proof._tight_layers() is proof._layers
+    assert tighter > 100
 
 
 def test_open_cases_prove_nothing_beyond_the_ball() -> None:
@@ -203,7 +254,7 @@ def test_a_network_is_not_condensed_with_bounds_that_time_ended(
     def unexpected(*_: object) -> None:
         raise AssertionError("condensed after the deadline")
 
-    monkeypatch.setattr("graphprune.backends.search.radius_step.pre_activation_bounds", late)
+    monkeypatch.setattr("graphprune.backends.search.layers.pre_activation_bounds", late)
     monkeypatch.setattr(CondensedRegion, "of", unexpected)
     interval = DistanceInterval(DistanceProblem(tiny, images[0], gp.Domain(), 1.0))
     for least in (None, 0.5):
