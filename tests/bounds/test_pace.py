@@ -7,7 +7,7 @@ import graphprune as gp
 from graphprune.bounds import Ascent, Boxes, linear_bounds, pre_activation_bounds
 from graphprune.bounds.compact import layout, optimise, pace
 from graphprune.bounds.compact.layout import compact
-from graphprune.bounds.compact.pace import FASTER, SECONDS, Pace
+from graphprune.bounds.compact.pace import FASTER, SECONDS, UNITS, Pace
 from graphprune.errors import OutOfTimeError
 from graphprune.ir.network import Segment
 from graphprune.runtime import resources
@@ -38,31 +38,32 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 @pytest.mark.parametrize("cost", [1e-9, 1e-3, 0.02, 3.0])
 def test_portions_are_as_large_as_time_allows(cost: float, clock: Clock) -> None:
     done, took = 0, []
-    for part in Pace(8, 512).portions(5000):
+    for part in Pace(512).portions(5000):
         assert (part.start, part.stop <= 5000) == (done, True)
         done, before = part.stop, clock.now
         clock.now += cost * (part.stop - part.start)
         took.append(clock.now - before)
     assert done == 5000
-    assert max(took) <= max(SECONDS, 8 * cost) + 1e-9
+    assert max(took) <= max(SECONDS, cost) + 1e-9
     # They grow up to that, so that the work is not cut into more parts than it must be.
-    assert len(took) <= 10 + 5000 / min(512, max(8, SECONDS / cost / FASTER))
+    assert len(took) <= 10 + 5000 / min(512, max(1, SECONDS / cost / FASTER))
 
 
 def test_no_portion_begins_after_the_deadline(clock: Clock) -> None:
     with using(Resources(deadline=10.0)):
-        for _ in Pace(1, 1 << 20).portions(1 << 20):
+        for _ in Pace(1 << 20).portions(1 << 20):
             assert clock.now < 10.0
             clock.now += 3.0
         assert clock.now == 12.0
-        assert not list(Pace(1, 5).portions(5))
-        assert list(Pace(2, 5).portions(5, sure=True)) == [slice(0, 2)]
+        assert not list(Pace(5).portions(5))
+        assert list(Pace(5, UNITS / 2).portions(5, sure=True)) == [slice(0, 2)]
 
 
 def test_optimised_bounds_look_at_the_clock_between_steps(
     mnist_a: gp.Network, images: list[gp.Anchor], clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each step of a row takes a second: one step of the batch goes beyond the limit at most."""
+    monkeypatch.setattr(pace, "UNITS", 1)
     network, boxes = mnist_a, Boxes.of(images[0].ball(0.04, gp.Domain()))
     layers = pre_activation_bounds(network, boxes)
     rows = np.eye(network.classes)

@@ -31,6 +31,8 @@ LARGEST = 1e100
 TINY = 1e-150
 # Rows of a portion between two looks at the clock, at most.
 MANY = 1024
+# Passes that an optimiser step takes as long as, at most.
+STEP = 16
 
 
 class CompactEngine:
@@ -52,6 +54,8 @@ class CompactEngine:
         self.state.low[:, self.compact.place(0)] = problem.boxes.lower[:, order]
         self.state.high[:, self.compact.place(0)] = problem.boxes.upper[:, order]
         self._balls = self._ball_arrays()
+        # Multiplications of a row that reaches all of the network.
+        self._work = problem.network.multiply_adds + 1
         self._known = 0
         # Middles of the last layer's intervals, by its index.
         self._middles: dict[int, Floats] = {}
@@ -154,7 +158,8 @@ class CompactEngine:
         Bounds are the same to the last bit however rows are cut.
         """
         starts = batch_starts(box, self.backward.most_rows(self.compact.total))
-        for part in Pace(1, MANY // self.backward.BATCH).portions(len(starts) - 1, sure=sure):
+        pace = Pace(MANY // self.backward.BATCH, self.backward.BATCH * self._work)
+        for part in pace.portions(len(starts) - 1, sure=sure):
             yield slice(int(starts[part.start]), int(starts[part.stop]))
 
     def _bounds(self, index: int, given: "kernels.SparseRows", *, until_stable: bool) -> Floats:
@@ -183,11 +188,10 @@ class CompactEngine:
                     whole[:, place] = line[:, order]
         way = self._descent(index, until_stable=False)
         adam = Adam(self.ascent.steps, ADAM.rate, self.ascent.enough)
-        below, most = (
-            int(self.net.start[way.target]),
-            self.backward.most_rows(self.compact.total, ARRAYS),
-        )
-        state, pace = AscentState.empty(min(most, len(out)), below), Pace(1, adam.steps)
+        below = int(self.net.start[way.target])
+        most = min(self.backward.most_rows(self.compact.total, ARRAYS), len(out))
+        state = AscentState.empty(most, below, self.compact)
+        pace = Pace(adam.steps, STEP * most * self._work)
         for begin, end in pairwise(batch_starts(given.box, most).tolist()):
             width = end - begin
             state.begin(begin, width, below)

@@ -21,6 +21,7 @@ from graphprune.bounds.compact.backward import (
 )
 from graphprune.bounds.compact.kernels import (
     Balls,
+    Flags,
     Floats,
     Ints,
     LayerState,
@@ -30,6 +31,7 @@ from graphprune.bounds.compact.kernels import (
     input_minimum,
     reached,
 )
+from graphprune.bounds.compact.layout import Compact
 from graphprune.runtime.jit import fast_kernel, fast_part
 from graphprune.runtime.loops import copy, greatest
 from graphprune.transforms.optimisation import ADAM
@@ -268,15 +270,24 @@ class AscentState(NamedTuple):
         Their numbers.
     mixtures
         Of the rows that are left, side by side.
+    x, flags
+        Room of a `RowBatch`, zero between two calls.
     """
 
     rows: Ints
     mixtures: Mixtures
+    x: Floats
+    flags: Flags
 
     @classmethod
-    def empty(cls, rows: int, below: int) -> "AscentState":
-        """Room for so many rows of so many indices."""
-        return cls(np.empty(rows, np.int64), Mixtures(*(np.zeros(below * rows) for _ in range(6))))
+    def empty(cls, rows: int, below: int, network: Compact) -> "AscentState":
+        """Room for so many rows, which have mixtures at so many indices."""
+        return cls(
+            np.empty(rows, np.int64),
+            Mixtures(*(np.zeros(below * rows) for _ in range(6))),
+            np.zeros(network.total * rows),
+            np.zeros(network.first_block[-1], np.uint8),
+        )
 
     def begin(self, first: int, count: int, below: int) -> None:
         """Take so many rows from a first one on, with no mixtures yet."""
@@ -311,8 +322,7 @@ def ascend(
     n, rows, mixtures = width, batched.rows, batched.mixtures
     target = way.target
     base, inputs = net.start[target], net.width[0]
-    x = np.zeros(len(net.offset) * n)
-    flags = np.zeros(net.first_block[-1], dtype=np.uint8)
+    x, flags = batched.x, batched.flags
     widest, tallest = greatest(net.group_width), greatest(net.block)
     scratch = np.empty(2 * tallest * n + widest * (tallest + n))
     total, size, least = np.empty(n), np.empty(n), np.empty(inputs)
