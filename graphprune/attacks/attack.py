@@ -6,7 +6,7 @@ effort is the same start and more of it, and nothing found is ever given up for 
 Random points come from one generator on the host, so a seed gives the same result again.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from time import monotonic
@@ -370,25 +370,38 @@ class _Search:
         problem = self.problem
         order = np.array(sorted(self.reached, key=lambda t: self.reached[t]))
         chosen = np.repeat(order[: round_.targets], round_.starts)
-        random = rng.uniform(-1.0, 1.0, (len(chosen), problem.start.size))
-        scale = round_.spread * self.distance / problem.lengths(random).max()
         keep = round_.keep
         rounds = FINISH if keep > 1 else 0
-        self._descents(problem.clip(scale * random), chosen, keep=keep, rounds=rounds)
+        for part in self._parts(chosen):
+            random = rng.uniform(-1.0, 1.0, (len(part), problem.start.size))
+            scale = round_.spread * self.distance / problem.lengths(random).max()
+            self._descents(problem.clip(scale * random), part, keep=keep, rounds=rounds)
+
+    def _parts(self, targets: Indices) -> Iterator[Indices]:
+        """Targets of random points, while there is time: on large networks a batch at a time.
+
+        The points alone take seconds to draw where images are large.
+        """
+        count = rows_at_once(self.problem.network)
+        for start in range(0, len(targets), count):
+            if start == 0 or self.in_time():
+                yield targets[start : start + count]
 
     def _from_afar(self, rng: np.random.Generator) -> None:
         """Descents from all over the domain, where none from the anchor arrives: a network that
         is flat around it gives them no direction."""
-        problem = self.problem
+        problem, done = self.problem, 0
         domain = problem.query.domain
         reach = domain.search_limit(problem.query.anchor.x)
-        random = rng.uniform(-1.0, 1.0, (AFAR, problem.start.size))
-        random[::2] = np.sign(random[::2])  # corners, which points inside seldom come near
-        sides = np.where(random < 0, -problem.lower, problem.upper)
         # A domain tells how far; without one not even the order of magnitude is known.
         scales = np.ones(AFAR) if domain.bounded else np.geomspace(1.0, 1e-5, AFAR)
-        steps = scales[:, None] * random * np.minimum(sides, reach)
-        self._descents(steps, np.resize(self.targets, AFAR), keep=2, rounds=FINISH)
+        for part in self._parts(np.resize(self.targets, AFAR)):
+            random = rng.uniform(-1.0, 1.0, (len(part), problem.start.size))
+            random[::2] = np.sign(random[::2])  # corners, which points inside seldom come near
+            sides = np.where(random < 0, -problem.lower, problem.upper)
+            scale, done = scales[done : done + len(part), None], done + len(part)
+            steps = scale * random * np.minimum(sides, reach)
+            self._descents(steps, part, keep=2, rounds=FINISH)
 
     def _finish(self) -> None:
         """Polish the best point to the end."""

@@ -1,11 +1,13 @@
 """Points that count: adversarial in the file's model in ONNX Runtime and in float64."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from time import monotonic
 
 import numpy as np
 from numpy.typing import NDArray
 
+from graphprune.attacks.step_graphs import rows_at_once
 from graphprune.ir import Query
 from graphprune.notebook import shown
 from graphprune.runtime.original import run_original
@@ -113,11 +115,19 @@ def _judge(query: Query, points: Floating) -> _Judged:
     return _Judged(points, distances, adversarial)
 
 
+def _joined(judged: Sequence[_Judged]) -> _Judged:
+    """The same points as one array."""
+    return _Judged(
+        np.concatenate([j.points for j in judged]),
+        np.concatenate([j.distances for j in judged]),
+        np.concatenate([j.adversarial for j in judged]),
+    )
+
+
 def _closest(query: Query, judged: list[_Judged]) -> Witness | None:
     """The closest point that float64, and ONNX Runtime alone, call adversarial too."""
-    points = np.concatenate([j.points for j in judged])
-    distances = np.concatenate([j.distances for j in judged])
-    adversarial = np.concatenate([j.adversarial for j in judged])
+    every = _joined(judged)
+    points, distances, adversarial = every.points, every.distances, every.adversarial
     candidates = np.flatnonzero(adversarial.any(axis=1))
     for i in candidates[np.argsort(distances[candidates], kind="stable")]:
         alone = points[i : i + 1]
@@ -147,6 +157,7 @@ def closest_on_ray(
         Share of the way to `x` at which to begin looking.
     deadline
         On the clock of :func:`time.monotonic`: past it only `x` and a few points beyond are seen.
+        Of a large network a few points are judged between two looks at it, the farthest first.
     """
     start = query.anchor.center
     step = x.astype(np.float64).reshape(start.shape) - start
@@ -155,9 +166,15 @@ def closest_on_ray(
         return confirm(query, start[None])
 
     def judge(fractions: NDArray[np.float64]) -> _Judged:
-        points = start + fractions.reshape(-1, *(1,) * start.ndim) * step
-        return _judge(query, points)
+        parts: list[_Judged] = []
+        for end in range(len(fractions), 0, -count):
+            if parts and monotonic() >= deadline:
+                break
+            some = fractions[max(end - count, 0) : end]
+            parts.insert(0, _judge(query, start + some.reshape(-1, *(1,) * start.ndim) * step))
+        return _joined(parts)
 
+    count = rows_at_once(query.network)
     # From coarse to fine: first anywhere on the ray, then around the first crossing found.
     high = min(1.0 + PUSH, best / whole)
     if high <= low:

@@ -26,9 +26,9 @@ SHORTER = np.array([0.6, 0.8, 0.9, 0.94, 0.96, 0.975, 0.985, 0.995])
 LONGER = np.array([1.0, 1.03, 1.1, 1.2, 1.5, 2.0, 3.0, 5.0])
 # The length where nothing adversarial is known.
 FAR = HUGE
-# Elements that the steps between two looks at the clock move, at most; multiply-adds that take as
-# long as one, and the rows of how many such steps one step may have.
-ELEMENTS, WORK, ROWS = 1 << 23, 256, 4
+# Elements that the steps between two looks at the clock move, at most, which takes about a second;
+# multiply-adds that take as long as one.
+ELEMENTS, WORK = 1 << 23, 256
 
 
 def row_cost(network: Network) -> int:
@@ -44,7 +44,7 @@ def at_once(steps: int, rows: int, network: Network) -> int:
 
 def rows_at_once(network: Network) -> int:
     """Rows that one step may have, so that it takes no more than about a second."""
-    return max(1, ROWS * ELEMENTS // row_cost(network))
+    return max(1, ELEMENTS // row_cost(network))
 
 
 @dataclass(eq=False)

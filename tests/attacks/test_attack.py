@@ -2,6 +2,7 @@
 
 import re
 from time import process_time
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +11,8 @@ from hypothesis import strategies as st
 
 import graphprune as gp
 from graphprune.attacks import descent as attack_descent
-from graphprune.attacks.attack import AttackMethod, Effort, closest_adversarial
+from graphprune.attacks.attack import AttackMethod, Effort, Floats, closest_adversarial
+from graphprune.attacks.problem import AttackProblem
 from graphprune.backends.protocol import DistanceInterval, DistanceProblem
 from graphprune.ir import Query
 from graphprune.progress import Interrupted
@@ -240,3 +242,25 @@ def test_points_lie_in_a_domain_whose_ends_are_no_float32(tiny: gp.Network) -> N
     found = gp.attack(tiny, gp.Anchor(x, label), domain=gp.Domain(-0.1, 0.1), effort="fast")
     assert found.witness is not None
     assert np.abs(found.witness.x.astype(np.float64)).max() <= 0.1
+
+
+def test_random_points_of_large_networks_are_drawn_a_batch_at_a_time(
+    mnist_a: gp.Network, images: list[gp.Anchor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+    descend = attack_descent.descend
+
+    def counted(problem: AttackProblem, steps: Floats, *rest: Any) -> tuple[Floats, Floats]:
+        sizes.append(len(steps))
+        return descend(problem, steps, *rest)
+
+    monkeypatch.setattr(attack_descent, "descend", counted)
+    whole = gp.attack(mnist_a, images[0])
+    assert max(sizes) > 9
+    sizes.clear()
+    monkeypatch.setattr("graphprune.attacks.attack.rows_at_once", lambda _: 5)
+    some = gp.attack(mnist_a, images[0])
+    assert max(sizes[1:]) == 5
+    assert some.distance is not None
+    assert whole.distance is not None
+    assert some.distance == pytest.approx(whole.distance, rel=0.1)

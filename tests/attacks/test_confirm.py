@@ -31,3 +31,29 @@ def test_a_point_that_wins_only_among_others_is_none(monkeypatch: pytest.MonkeyP
     found = module.confirm(query, points)
     assert found is not None
     assert found.x == 0.125
+
+
+def test_a_ray_is_judged_from_its_end_in_a_few_points_between_looks_at_the_clock(
+    mnist_a: gp.Network, images: list[gp.Anchor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each point takes a second: what is known when time is over is the farthest ones."""
+    found = gp.attack(mnist_a, images[0], effort="fast").witness
+    assert found is not None
+    query = Query(mnist_a, images[0], gp.Domain())
+    now, asked, judge = [0.0], [0], module._judge
+
+    def slow(query: Query, points: NDArray[np.floating]) -> module._Judged:
+        now[0] += len(points)
+        asked[0] += len(points)
+        return judge(query, points)
+
+    monkeypatch.setattr(module, "monotonic", lambda: now[0])
+    monkeypatch.setattr(module, "_judge", slow)
+    monkeypatch.setattr(module, "rows_at_once", lambda _: 4)
+    whole = module.closest_on_ray(query, found.x)
+    asked[0], now[0] = 0, 0.0
+    some = module.closest_on_ray(query, found.x, deadline=10.0)
+    assert asked[0] == 12
+    assert whole is not None
+    assert some is not None
+    assert whole.distance <= some.distance <= found.distance * (1 + 1.1e-3)
