@@ -1,12 +1,16 @@
 """Wide networks: what attack, certificates and search reach within a limit, and do they hold it?
 
     python -m benchmarks.wide [--truth DIR] [--only TEXT]... [--anchors N] [--limit S]
+    python -m benchmarks.wide --cost FIGURE [--only TEXT]... [--limit S]
 
 First the CIFAR-10 networks of the properties in `vnncomp` and `vnncomp2` of a folder (unless
 given, that of GRAPHPRUNE_TRUTH): networks of 3 x 32 x 32 inputs and ten outputs. Anchors are the
 centres of the properties' boxes with the network's class, without a domain. Then two networks with
 random weights, a VGG-16 and a ResNet-18, on a random image: the seconds of each metric beyond the
 limit, and the certified radius, which should be above 0.
+
+With `--cost` instead: what an anchor takes on networks with random weights of a thousand to two
+and a half million neurons, as a table and as a figure (.svg or .png).
 
 One thread; seconds and limits are processor seconds, so that a busy machine changes little. Every
 row is measured in a process of its own, so that its peak memory is its own.
@@ -31,15 +35,24 @@ import onnx
 
 import graphprune as gp
 from benchmarks.exact import measure, processor_limits, timed
-from benchmarks.random_networks import resnet_18, vgg_16
+from benchmarks.random_networks import resnet_18, vgg, vgg_16
 from benchmarks.tables import head, row
 from graphprune.evaluate.warm import warm_up
+from graphprune.report.plots import COLOURS, save_figure
 from graphprune.vnnlib import read_property
 
 NOWHERE = gp.Domain(-inf, inf)
 INPUTS, CLASSES = 3 * 32 * 32, 10
 Wanted = Callable[[str], bool]
 RANDOM: dict[str, Callable[[], onnx.ModelProto]] = {"vgg-16": vgg_16, "resnet-18": resnet_18}
+# Networks of growing size, the smallest first.
+GROWING: dict[str, Callable[[], onnx.ModelProto]] = {
+    "vgg-1k": lambda: vgg([[4]], [32], 16, 10),
+    "vgg-4k": lambda: vgg([[8], [16]], [64], 16, 10),
+    "vgg-16k": lambda: vgg([[8], [16]], [64], 32, 10),
+    "vgg-57k": lambda: vgg([[16] * 2, [32] * 2, [64] * 2], [256], 32, 10),
+    **RANDOM,
+}
 
 
 @dataclass(frozen=True)
@@ -220,24 +233,68 @@ def random_row(task: Task, found: Wide) -> str:
     return row(cells)
 
 
-def random_tasks(folder: Path, wanted: Wanted, limit: float) -> Iterator[Task]:
-    """The wanted networks with random weights, written into a folder."""
-    for name in filter(wanted, RANDOM):
+def random_tasks(
+    folder: Path, wanted: Wanted, limit: float, made: dict[str, Callable[[], onnx.ModelProto]]
+) -> Iterator[Task]:
+    """The wanted ones of networks with random weights, written into a folder."""
+    for name in filter(wanted, made):
         path = folder / f"{name}.onnx"
-        onnx.save(RANDOM[name](), path)
+        onnx.save(made[name](), path)
         yield Task(name, path, None, limit)
+
+
+COST_HEAD = (
+    "network", "neurons", "s: attack", "CROWN", "alpha", "distance", "peak MiB", "d_adv", "CROWN",
+    "alpha", "lower", "upper",
+)  # fmt: skip
+
+
+def cost_row(task: Task, found: Wide) -> str:
+    """The row of the table of `COST_HEAD`."""
+    ends = (found.attack, found.crown, found.alpha, found.lower, found.upper)
+    seconds = [f"{value:.2f}" for value in found.seconds.values()]
+    cells = (
+        task.name, found.neurons, *seconds, f"{found.memory:.0f}", *(f"{e:.2e}" for e in ends)
+    )  # fmt: skip
+    return row(cells)
+
+
+def draw_costs(found: list[Wide], limit: float, path: Path) -> None:
+    """Draw the seconds of every metric, and the peak memory, against the number of neurons."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6.4, 3.6), layout="constrained")
+    axes = figure.add_subplot()
+    neurons = [one.neurons for one in found]
+    for colour, metric in zip(COLOURS, found[0].seconds, strict=False):
+        seconds = [one.seconds[metric] for one in found]
+        axes.plot(neurons, seconds, "o-", ms=4, color=colour, label=metric)
+    axes.axhline(limit, color="0.6", lw=0.8)
+    axes.set(xscale="log", yscale="log", xlabel="neurons", ylabel="processor seconds per anchor")
+    memory = axes.twinx()
+    memory.plot(
+        neurons, [one.memory for one in found], "s:", ms=4, color="0.4", label="peak memory"
+    )
+    memory.set(yscale="log", ylabel="MiB")
+    lines = [*axes.get_lines()[:-1], *memory.get_lines()]
+    axes.legend(lines, [str(line.get_label()) for line in lines], frameon=False, fontsize=8)
+    save_figure(figure, path)
 
 
 def table(
     tasks: Iterator[Task], names: tuple[str, ...], write: Callable[[Task, Wide], str]
-) -> None:
+) -> list[Wide]:
     """Print the rows, each when it is there; a refused network's is its reason."""
+    measured = []
     for place, task in enumerate(tasks):
         if place == 0:
             print("\n" + head(names))
         found = alone(task)
         text = row((task.name, found)) if isinstance(found, str) else write(task, found)
         print(text, flush=True)
+        if isinstance(found, Wide):
+            measured.append(found)
+    return measured
 
 
 def main() -> None:
@@ -247,18 +304,24 @@ def main() -> None:
     parser.add_argument("--only", action="append", help="networks whose name contains this")
     parser.add_argument("--anchors", type=int, default=2, help="of every CIFAR network")
     parser.add_argument("--limit", type=float, default=60.0, help="processor seconds per metric")
+    parser.add_argument("--cost", type=Path, help="what sizes cost, drawn into this file")
     options = parser.parse_args()
 
     def wanted(name: str) -> bool:
         return not options.only or any(text in name for text in options.only)
 
+    if options.cost is not None:
+        with tempfile.TemporaryDirectory() as folder:
+            tasks = random_tasks(Path(folder), wanted, options.limit, GROWING)
+            draw_costs(table(tasks, COST_HEAD, cost_row), options.limit, options.cost)
+        return
     if options.truth is None:
         print("no CIFAR networks: give their folder by --truth, or set GRAPHPRUNE_TRUTH")
     else:
         tasks = cifar_tasks(options.truth, wanted, options.anchors, options.limit)
         table(tasks, CIFAR_HEAD, cifar_row)
     with tempfile.TemporaryDirectory() as folder:
-        tasks = random_tasks(Path(folder), wanted, options.limit)
+        tasks = random_tasks(Path(folder), wanted, options.limit, RANDOM)
         table(tasks, RANDOM_HEAD, random_row)
 
 

@@ -2,6 +2,7 @@
 
 import gzip
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -107,3 +108,15 @@ def test_random_networks_load_and_tell_images_apart(model: onnx.ModelProto, neur
     assert scores.shape == (32, 3)
     assert 0.01 < np.abs(scores).max() < 100
     assert len(set(scores.argmax(axis=1))) > 1
+
+
+def test_costs_are_drawn_against_the_size(tmp_path: Path) -> None:
+    larger = replace(FOUND, neurons=900, memory=100.0)
+    assert wide.cost_row(Task("n", tmp_path, None, 5.0), FOUND).startswith(
+        "| n | 7 | 1.00 | 2.00 |"
+    )
+    wide.draw_costs([FOUND, larger], 5.0, tmp_path / "costs.svg")
+    drawn = (tmp_path / "costs.svg").read_text(encoding="utf-8")
+    assert "<svg" in drawn
+    sizes = [wide.GROWING[name]().ByteSize() for name in list(wide.GROWING)[:3]]
+    assert sizes == sorted(sizes)
