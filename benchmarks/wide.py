@@ -48,8 +48,8 @@ RANDOM: dict[str, Callable[[], onnx.ModelProto]] = {"vgg-16": vgg_16, "resnet-18
 # Networks of growing size, the smallest first.
 GROWING: dict[str, Callable[[], onnx.ModelProto]] = {
     "vgg-1k": lambda: vgg([[4]], [32], 16, 10),
-    "vgg-4k": lambda: vgg([[8], [16]], [64], 16, 10),
-    "vgg-16k": lambda: vgg([[8], [16]], [64], 32, 10),
+    "vgg-3k": lambda: vgg([[8], [16]], [64], 16, 10),
+    "vgg-12k": lambda: vgg([[8], [16]], [64], 32, 10),
     "vgg-57k": lambda: vgg([[16] * 2, [32] * 2, [64] * 2], [256], 32, 10),
     **RANDOM,
 }
