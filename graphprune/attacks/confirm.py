@@ -157,7 +157,7 @@ def closest_on_ray(
         Share of the way to `x` at which to begin looking.
     deadline
         On the clock of :func:`time.monotonic`: past it only `x` and a few points beyond are seen.
-        Of a large network a few points are judged between two looks at it, the farthest first.
+        A few points of a large network are judged between two looks at it, the farthest first.
     """
     start = query.anchor.center
     step = x.astype(np.float64).reshape(start.shape) - start

@@ -73,11 +73,10 @@ def test_optimised_bounds_look_at_the_clock_between_steps(
     kernel = optimise.ascend
 
     def slow(*arguments: object) -> int:
-        *_, width, steps, _ = arguments
-        assert isinstance(width, int)
-        assert isinstance(steps, tuple)
-        calls.append(steps)
-        clock.now += width * (steps[1] - steps[0])
+        batch = arguments[-2]
+        assert isinstance(batch, optimise.AscentState)
+        calls.append((batch.first, batch.last))
+        clock.now += batch.width * (batch.last - batch.first)
         left: int = kernel(*arguments)  # type: ignore[arg-type]
         return left
 

@@ -190,16 +190,16 @@ class CompactEngine:
         adam = Adam(self.ascent.steps, ADAM.rate, self.ascent.enough)
         below = int(self.net.start[way.target])
         most = min(self.backward.most_rows(self.compact.total, ARRAYS), len(out))
-        state = AscentState.empty(most, below, self.compact)
+        state = AscentState.empty(most, below, self.compact, adam)
         pace = Pace(adam.steps, STEP * most * self._work)
         for begin, end in pairwise(batch_starts(given.box, most).tolist()):
             width = end - begin
             state.begin(begin, width, below)
             for part in pace.portions(adam.steps):
+                batch = state._replace(width=width, first=part.start, last=part.stop)
                 width = ascend(
-                    self.net, self.state, self._other, self._balls, given, way, adam, state,
-                    width, (part.start, part.stop), out,
-                )  # fmt: skip
+                    self.net, self.state, self._other, self._balls, given, way, batch, out
+                )
                 if width == 0:
                     break
 

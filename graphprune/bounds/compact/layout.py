@@ -186,7 +186,8 @@ class _Layout:
         total = int(self.widths.sum())
         self.offset, self.offset_size = np.zeros(total), np.zeros(total)
         self.roundings = 0
-        # Of the values so far: order, elements per block, whether as tokens, blocks before it.
+        # Known of the values so far: order, elements per block, whether as tokens, blocks
+        # before it.
         order, block = _order(self.shapes[0])
         self.orders, self.blocks, self.as_tokens = [order], [block], [False]
         self.first_block = [0, -(-int(self.widths[0]) // block)]

@@ -269,24 +269,35 @@ class AscentState(NamedTuple):
     rows
         Their numbers.
     mixtures
-        Of the rows that are left, side by side.
+        Those of the rows that are left, side by side.
     x, flags
         Room of a `RowBatch`, zero between two calls.
+    adam
+        Finds better mixtures.
+    width
+        The number of its rows; they are the first ones.
+    first, last
+        The step to be taken next, and the one to stop before.
     """
 
     rows: Ints
     mixtures: Mixtures
     x: Floats
     flags: Flags
+    adam: Adam
+    width: int = 0
+    first: int = 0
+    last: int = 0
 
     @classmethod
-    def empty(cls, rows: int, below: int, network: Compact) -> "AscentState":
+    def empty(cls, rows: int, below: int, network: Compact, adam: Adam) -> "AscentState":
         """Room for so many rows, which have mixtures at so many indices."""
         return cls(
             np.empty(rows, np.int64),
             Mixtures(*(np.zeros(below * rows) for _ in range(6))),
             np.zeros(network.total * rows),
             np.zeros(network.first_block[-1], np.uint8),
+            adam,
         )
 
     def begin(self, first: int, count: int, below: int) -> None:
@@ -299,7 +310,7 @@ class AscentState(NamedTuple):
 @fast_kernel
 def ascend(
     net: Net, state: LayerState, other: LayerState, balls: Balls | None, given: SparseRows,
-    way: Descent, adam: Adam, batched: AscentState, width: int, steps: tuple[int, int], out: Floats,
+    way: Descent, batched: AscentState, out: Floats,
 ) -> int:  # fmt: skip
     """`backward.lower_bounds` of a batch with relaxations optimised for every row.
 
@@ -307,10 +318,6 @@ def ascend(
     ----------
     other
         The second relaxation of every side; the first step uses those of `state` alone.
-    width
-        The number of its rows.
-    steps
-        The first step to be taken, and the one to stop before.
     out
         (R,) receives the better of what it held and the best bound of these steps.
 
@@ -319,7 +326,7 @@ def ascend(
     int
         The number of rows that are left; they are the first ones of `batched`.
     """
-    n, rows, mixtures = width, batched.rows, batched.mixtures
+    n, rows, mixtures, adam = batched.width, batched.rows, batched.mixtures, batched.adam
     target = way.target
     base, inputs = net.start[target], net.width[0]
     x, flags = batched.x, batched.flags
@@ -327,7 +334,7 @@ def ascend(
     scratch = np.empty(2 * tallest * n + widest * (tallest + n))
     total, size, least = np.empty(n), np.empty(n), np.empty(inputs)
     kept = np.empty(n, dtype=np.int64)
-    for step in range(steps[0], steps[1]):
+    for step in range(batched.first, batched.last):
         left = 0
         for r in range(n):
             if not out[rows[r]] > adam.enough:
