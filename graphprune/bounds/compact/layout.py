@@ -13,7 +13,6 @@ blocks (a convolution away from its border) are stored once and stay in the cach
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -47,8 +46,8 @@ WASTE = 4
 # Rounding errors are proportional to no less than this, which covers every underflow in what a row
 # multiplies.
 FLOOR = 1e-100
-# Seconds that building may take whatever the deadline is: small networks need less.
-GRACE = 0.5
+# Layouts of so many multiplications take a moment: they are made whatever the deadline is.
+LIGHT = 1 << 19
 # Bytes that building takes per multiplication of the network, at most.
 BYTES_PER_WEIGHT = 120
 
@@ -141,7 +140,7 @@ def compact(network: Network) -> Compact:
     Raises
     ------
     OutOfTimeError
-        The deadline of the current resources passed, and the layout takes more than a moment.
+        The deadline of the current resources passed, and the network is not `LIGHT`.
         Segments that are done by then are kept: the next call goes on from there.
     """
     return network.cached("compact", lambda: _Layout(network)).whole()
@@ -201,9 +200,9 @@ class _Layout:
     def whole(self) -> Compact:
         """Go on until the layout is whole."""
         if self._made is None:
-            began = monotonic()
+            light = self.network.multiply_adds <= LIGHT
             for segment in self.network.segments[len(self.orders) - 1 :]:
-                if current().over and monotonic() > began + GRACE:
+                if current().over and not light:
                     raise OutOfTimeError("time was over before the network's layers were laid out")
                 self._add(segment)
             self._made = self._arrays()
