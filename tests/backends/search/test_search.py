@@ -57,7 +57,7 @@ def test_search_scip_and_brute_force_agree(
 
 
 @settings(max_examples=15)
-@given(labelled([2, 4, 2], [3, 3, 3, 3], [4, 6, 4, 4, 3], [4, 9, 9, 9, 3]))
+@given(labelled([2, 4, 2], [3, 3, 3, 3], [2, 4, 4, 2], [4, 3, 3, 2, 3]))
 def test_a_first_attempt_has_the_last_digits_where_few_neurons_are_unstable(
     floor: Floor, drawn: tuple[Perceptron, gp.Network, gp.Anchor]
 ) -> None:
@@ -66,12 +66,12 @@ def test_a_first_attempt_has_the_last_digits_where_few_neurons_are_unstable(
     floor.checked(found.witness is not None, least=5)
     if found.witness is None:
         return
+    expected = brute_force_distance(net, anchor.x.astype(float), anchor.label, 0.0, 1.0)
     for few in (0, 100):
         interval = DistanceInterval(DistanceProblem(network, anchor, gp.Domain(), 1.0))
         interval.accept(found.witness)
         schedule = replace(DEFAULT.schedule, few=few, closing=0.0)
         first_attempt(interval, Resources(), replace(DEFAULT, schedule=schedule))
-        expected = brute_force_distance(net, anchor.x.astype(float), anchor.label, 0.0, 1.0)
         assert interval.lower <= expected * (1 + 1e-6) + 1e-7
         if not interval.closed:
             continue
