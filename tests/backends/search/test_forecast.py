@@ -75,7 +75,7 @@ def test_dives_change_nothing_and_are_right_on_average(
     assert every / 2.5 <= np.mean(found) <= 2.5 * every
 
 
-@settings(max_examples=15)
+@settings(max_examples=20)
 @given(labelled([2, 8, 2], [3, 5, 4, 3], [3, 4, 5, 2]), st.integers(1, 3), st.floats(0.1, 3.0))
 def test_steps_with_forecasts_prove_no_more_than_brute_force(
     floor: Floor, drawn: tuple[Perceptron, gp.Network, gp.Anchor], dives: int, ahead: float
@@ -84,7 +84,7 @@ def test_steps_with_forecasts_prove_no_more_than_brute_force(
     expected = brute_force_distance(net, anchor.x.astype(float), anchor.label, 0.0, 1.0)
     levels = (EffortLevel(2), EffortLevel(8, cuts=3), EffortLevel(np.inf, cuts=3, constrained=True))
     steps = replace(StepSettings(levels, few=0), dives=dives, ahead=ahead, soon=0.0)
-    for share in (0.95, 1.2):
+    for share in (0.95, 0.999, 1.2):
         radius = share * min(expected, 1.0)
         interval = DistanceInterval(DistanceProblem(network, anchor, gp.Domain(), 1.0))
         step = prove_radius(interval, Resources(), radius, 0, settings=SearchSettings(step=steps))
