@@ -16,6 +16,8 @@ from graphprune.ir.source import Layout
 from graphprune.operators import Dense, Gather, Reshape, Transpose
 
 Array = NDArray[np.generic]
+# The domain of ONNX Runtime's own operators.
+RUNTIME = "com.microsoft"
 
 
 @dataclass(frozen=True, eq=False)
@@ -362,7 +364,11 @@ class Context:
 
 
 def describe(node: ir.Node) -> str:
-    """``node 'name' (Operator)``, with its first named output's name where the node has none."""
-    name = node.name or next((str(out.name) for out in node.outputs if out.name), "")
+    """``node 'name' (Operator)``."""
     domain = f"{node.domain}::" if node.domain else ""
-    return f"node '{name}' ({domain}{node.op_type})"
+    return f"node '{name_of(node)}' ({domain}{node.op_type})"
+
+
+def name_of(node: ir.Node) -> str:
+    """The node's name, or its first named output's where it has none."""
+    return node.name or next((str(out.name) for out in node.outputs if out.name), "")

@@ -12,7 +12,7 @@ import onnx_ir as ir
 
 from graphprune.canonical import rules
 from graphprune.canonical.batch import check_batch, said_of_any
-from graphprune.canonical.context import RULES, Context, Rule, Tracked, rule_key
+from graphprune.canonical.context import RULES, RUNTIME, Context, Rule, Tracked, rule_key
 from graphprune.canonical.finite import check_finite
 from graphprune.canonical.fold import SHAPES, count, fold, fold_repeated, fold_shape, widen
 from graphprune.canonical.heads import Head, SeveralOutputsError, check_axis, choose
@@ -38,7 +38,7 @@ MAX_RANK = 64
 # Operators that round where their numbers are whole.
 ROUNDING = ("Div", "Mean", "ReduceMean", "Pow", "Mod")
 # Domains whose operators ONNX Runtime runs.
-RUNTIME_DOMAINS = ("", "ai.onnx", "ai.onnx.ml", "com.microsoft")
+RUNTIME_DOMAINS = ("", "ai.onnx", "ai.onnx.ml", RUNTIME)
 
 
 def load(

@@ -13,7 +13,7 @@ import onnx_ir as ir
 
 from graphprune.canonical import rules
 from graphprune.canonical.batch import said_of_any, unbound
-from graphprune.canonical.context import RULES, Context, Tracked, describe, rule_key
+from graphprune.canonical.context import RULES, Context, Tracked, describe, name_of, rule_key
 from graphprune.canonical.finite import not_finite
 from graphprune.canonical.fold import SHAPES
 from graphprune.canonical.heads import Head, choose
@@ -81,9 +81,8 @@ class Survey:
         """Note what was said about a node; the first word counts."""
         said = describe(node)
         operator = f"{node.domain}::{node.op_type}" if node.domain else node.op_type
-        name = node.name or next((str(out.name) for out in node.outputs if out.name), "")
         text = error.removeprefix(f"{label}: ").removeprefix(f"{said}: ")
-        self.nodes.setdefault(said, Refusal(name, operator, text))
+        self.nodes.setdefault(said, Refusal(name_of(node), operator, text))
 
     def say(self, label: str, error: GraphpruneError, batch: str = "N") -> None:
         """Note what was said about the file."""

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from onnx.reference.op_run import OpRun
 
 from graphprune.functions import erf, gelu, hard_swish, softplus
+from graphprune.operators.window import same_pads
 
 C = TypeVar("C", bound=type[OpRun])
 
@@ -45,13 +46,12 @@ class ReferenceConv(OpRun):
         axes, group, kernel = range(x.ndim - 2), group or 1, weight.shape[2:]
         steps, apart = strides or [1 for _ in axes], dilations or [1 for _ in axes]
         spans = [apart[i] * (kernel[i] - 1) + 1 for i in axes]
-        sides = _padding(auto_pad or "NOTSET", x.shape[2:], spans, steps, pads)
-        padded = np.zeros(
-            (*x.shape[:2], *(n + sum(side) for n, side in zip(x.shape[2:], sides, strict=True))),
-            x.dtype,
-        )
-        inside = [slice(side[0], side[0] + n) for n, side in zip(x.shape[2:], sides, strict=True)]
-        padded[(slice(None), slice(None), *inside)] = x
+        if auto_pad in ("SAME_UPPER", "SAME_LOWER"):
+            pads = same_pads(auto_pad, x.shape[2:], kernel, steps, apart)
+        elif auto_pad == "VALID" or pads is None:
+            pads = [0 for _ in (*axes, *axes)]
+        sides = [(pads[i], pads[len(axes) + i]) for i in axes]
+        padded = np.pad(x, [(0, 0), (0, 0), *sides])
         out = [(padded.shape[2 + i] - spans[i]) // steps[i] + 1 for i in axes]
         # (sample, channel, *cell of the kernel, *place of the output), not copied yet.
         first, cell = padded.strides[:2], padded.strides[2:]
@@ -61,26 +61,12 @@ class ReferenceConv(OpRun):
         )
         columns = windows.reshape(len(x), group, -1, prod(out))
         product = weight.reshape(group, len(weight) // group, -1) @ columns
-        whole = product.reshape(len(x), len(weight), *out)
-        return (whole if bias is None else whole + bias.reshape(-1, *(1 for _ in axes)),)
+        return (_with_bias(product.reshape(len(x), len(weight), *out), bias),)
 
 
-def _padding(
-    auto: str, sides: Sequence[int], spans: Sequence[int], strides: Sequence[int],
-    pads: Sequence[int] | None,
-) -> list[tuple[int, int]]:  # fmt: skip
-    """Cells to be added before and after every axis."""
-    rank = len(sides)
-    if auto == "VALID" or (auto == "NOTSET" and pads is None):
-        return [(0, 0)] * rank
-    if auto == "NOTSET" and pads is not None:
-        return [(pads[i], pads[rank + i]) for i in range(rank)]
-    added = []
-    for side, span, stride in zip(sides, spans, strides, strict=True):
-        total = max((-(-side // stride) - 1) * stride + span - side, 0)
-        less, more = total // 2, total - total // 2
-        added.append((less, more) if auto == "SAME_UPPER" else (more, less))
-    return added
+def _with_bias(y: NDArray[Any], bias: NDArray[Any] | None) -> NDArray[Any]:
+    """Values (N, channels, *place) and a bias of every channel."""
+    return y if bias is None else y + bias.reshape(-1, *(1 for _ in y.shape[2:]))
 
 
 @_of_operator("ConvTranspose")
@@ -120,10 +106,7 @@ class ReferenceConvTranspose(OpRun):
             )
             out[(..., *window)] += part
         crop: tuple[Any, ...] = tuple(slice(pads[i], full[i] - pads[rank + i]) for i in range(rank))
-        cropped = out.reshape(len(x), -1, *full)[(..., *crop)]
-        if bias is not None:
-            cropped = cropped + bias.reshape(-1, *(1 for _ in range(rank)))
-        return (cropped,)
+        return (_with_bias(out.reshape(len(x), -1, *full)[(..., *crop)], bias),)
 
 
 @_of_operator("Softplus")

@@ -1,5 +1,6 @@
 """Attributes that convolutions and their transposes share."""
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -21,6 +22,19 @@ class Windowed(Protocol):
     def dilations(self) -> tuple[int, ...]: ...
     @property
     def group(self) -> int: ...
+
+
+def same_pads(
+    mode: str, sides: Sequence[int], kernel: Sequence[int], strides: Sequence[int],
+    dilations: Sequence[int],
+) -> tuple[int, ...]:  # fmt: skip
+    """Pads of the modes SAME_UPPER and SAME_LOWER: begin of every axis, then end."""
+    totals = [
+        max((-(-n // s) - 1) * s + (k - 1) * d + 1 - n, 0)
+        for n, s, k, d in zip(sides, strides, kernel, dilations, strict=True)
+    ]
+    small, large = [t // 2 for t in totals], [t - t // 2 for t in totals]
+    return (*small, *large) if mode == "SAME_UPPER" else (*large, *small)
 
 
 def window_attributes(op: Windowed) -> dict[str, Attribute]:

@@ -130,6 +130,12 @@ def hard_sigmoid(context: Context, node: ir.Node) -> Tracked:
     """a x + b clipped to [0, 1]."""
     alpha = context.number(node, "alpha", 0.2)
     beta = context.number(node, "beta", 0.5)
-    line = scale(context, node, context.computed(node, 0), np.array(alpha))
-    line = plus(context, node, line, np.array(beta))
-    return clip_to(context, node, line, 0.0, 1.0)
+    return clipped_line(context, node, context.computed(node, 0), alpha, beta)
+
+
+def clipped_line(
+    context: Context, node: ir.Node, x: Tracked, slope: float, offset: float
+) -> Tracked:
+    """slope x + offset clipped to [0, 1]."""
+    line = scale(context, node, x, np.array(slope))
+    return clip_to(context, node, plus(context, node, line, np.array(offset)), 0.0, 1.0)

@@ -7,14 +7,13 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from graphprune.canonical.context import Array, Context, Tracked, legalises
+from graphprune.canonical.context import RUNTIME, Array, Context, Tracked, legalises
 from graphprune.canonical.rules.arithmetic import plus, scale, times, total
 from graphprune.canonical.rules.linear import matrices, times_matrix
 from graphprune.canonical.rules.softmax import softmax_along
 from graphprune.ir.source import Layout
 
 Floats = NDArray[np.float64]
-OWN = "com.microsoft"
 
 
 @legalises("RotaryEmbedding")
@@ -25,7 +24,7 @@ def rotary_embedding(context: Context, node: ir.Node) -> Tracked:
     return _rotated(context, node, (1, 2), positions)
 
 
-@legalises("RotaryEmbedding", domain=OWN)
+@legalises("RotaryEmbedding", domain=RUNTIME)
 def own_rotary_embedding(context: Context, node: ir.Node) -> Tracked:
     """As ONNX's own; one position is that of the first token."""
     positions = context.need_constant(node, 1, "positions").astype(np.int64)
@@ -80,7 +79,7 @@ def _rotated(
     return context.relayout(out, given, node)
 
 
-@legalises("Attention", domain=OWN)
+@legalises("Attention", domain=RUNTIME)
 def attention(context: Context, node: ir.Node) -> Tracked:
     """softmax(Q K' s) V of every head, with Q, K and V of one value by constant weights."""
     _only(context, node, (0, 1, 2, 5), 1)
@@ -97,7 +96,7 @@ def attention(context: Context, node: ir.Node) -> Tracked:
     return _heads(context, node, parts, 5)
 
 
-@legalises("MultiHeadAttention", domain=OWN)
+@legalises("MultiHeadAttention", domain=RUNTIME)
 def multi_head_attention(context: Context, node: ir.Node) -> Tracked:
     """softmax(Q K' s) V of every head, with Q, K and V computed."""
     _only(context, node, (0, 1, 2, 3, 5), 1)

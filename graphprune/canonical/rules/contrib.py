@@ -3,8 +3,8 @@
 import numpy as np
 import onnx_ir as ir
 
-from graphprune.canonical.context import Context, Tracked, legalises
-from graphprune.canonical.rules.activation import clip_to, leaky
+from graphprune.canonical.context import RUNTIME, Context, Tracked, legalises
+from graphprune.canonical.rules.activation import clip_to, clipped_line, leaky
 from graphprune.canonical.rules.arithmetic import plus, scale, total
 from graphprune.canonical.rules.convolution import conv
 from graphprune.canonical.rules.linear import gemm
@@ -12,12 +12,11 @@ from graphprune.functions import Gelu, GeluTanh, Sigmoid, Silu, Tanh
 from graphprune.ir.network import Activation
 from graphprune.operators import Relu
 
-OWN = "com.microsoft"
 # Activations without parameters that fused operators name.
 FUSED: dict[str, Activation] = {"Relu": Relu(), "Sigmoid": Sigmoid(), "Tanh": Tanh()}
 
 
-@legalises("FastGelu", "BiasGelu", domain=OWN)
+@legalises("FastGelu", "BiasGelu", domain=RUNTIME)
 def bias_gelu(context: Context, node: ir.Node) -> Tracked:
     """GELU of x + b: by tanh (FastGelu, b may be missing) or exact (BiasGelu)."""
     x = context.computed(node, 0)
@@ -31,7 +30,7 @@ def bias_gelu(context: Context, node: ir.Node) -> Tracked:
     return context.emit(curve, x, layout=x.layout, node=node)
 
 
-@legalises("QuickGelu", domain=OWN)
+@legalises("QuickGelu", domain=RUNTIME)
 def quick_gelu(context: Context, node: ir.Node) -> Tracked:
     """x sigmoid(a x) = silu(a x) / a."""
     alpha, x = context.number(node, "alpha", 1.702), context.computed(node, 0)
@@ -43,7 +42,7 @@ def quick_gelu(context: Context, node: ir.Node) -> Tracked:
     return scale(context, node, curve, np.array(1.0 / alpha))
 
 
-@legalises("FusedGemm", domain=OWN)
+@legalises("FusedGemm", domain=RUNTIME)
 def fused_gemm(context: Context, node: ir.Node) -> Tracked:
     """Gemm, and the activation that its attributes name."""
     parameters = [
@@ -54,7 +53,7 @@ def fused_gemm(context: Context, node: ir.Node) -> Tracked:
     return _activated(context, node, gemm(context, node), parameters)
 
 
-@legalises("FusedConv", domain=OWN)
+@legalises("FusedConv", domain=RUNTIME)
 def fused_conv(context: Context, node: ir.Node) -> Tracked:
     """Conv, a computed value that is added (if any), and the activation of its attributes."""
     x = conv(context, node)
@@ -74,6 +73,5 @@ def _activated(context: Context, node: ir.Node, x: Tracked, parameters: list[flo
     if name == "Clip" and len(parameters) == 2:
         return clip_to(context, node, x, *parameters)
     if name == "HardSigmoid" and len(parameters) == 2:
-        line = scale(context, node, x, np.array(parameters[0]))
-        return clip_to(context, node, plus(context, node, line, np.array(parameters[1])), 0.0, 1.0)
+        return clipped_line(context, node, x, *parameters)
     raise context.fail(node, f"its activation {name} is not supported: optimise without fusing")

@@ -3,7 +3,7 @@
 import numpy as np
 import onnx_ir as ir
 
-from graphprune.canonical.context import Context, Tracked, legalises
+from graphprune.canonical.context import RUNTIME, Context, Tracked, legalises
 from graphprune.canonical.patterns.choice import THRESHOLD
 from graphprune.canonical.patterns.gelu import CUBE, INNER, OUTER
 from graphprune.canonical.rules.arithmetic import scale
@@ -85,7 +85,7 @@ def softplus(context: Context, node: ir.Node) -> Tracked:
 
 
 @legalises("Gelu")
-@legalises("Gelu", domain="com.microsoft")
+@legalises("Gelu", domain=RUNTIME)
 def gelu(context: Context, node: ir.Node) -> Tracked:
     """Kept, also where a file writes it as x/2 (1 + erf(x/c)) or x/2 (1 + tanh(a x + b x^3));
     bounded by tangents and chords."""

@@ -7,7 +7,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from graphprune.canonical.context import Array, Context, SharedFactor, Tracked, legalises
+from graphprune.canonical.context import RUNTIME, Array, Context, SharedFactor, Tracked, legalises
 from graphprune.canonical.rules.arithmetic import scale, shift
 from graphprune.canonical.rules.products import contracted, product
 from graphprune.ir.source import Layout
@@ -106,7 +106,7 @@ def matmul(context: Context, node: ir.Node) -> Tracked:
     )  # fmt: skip
 
 
-@legalises("FusedMatMul", "TransposeMatMul", domain="com.microsoft")
+@legalises("FusedMatMul", "TransposeMatMul", domain=RUNTIME)
 def fused_matmul(context: Context, node: ir.Node) -> Tracked:
     """alpha op(A) op(B), op transposes the last two axes; each of them constant or computed."""
     sides: list[Tracked | Array] = []

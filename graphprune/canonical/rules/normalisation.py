@@ -5,7 +5,7 @@ from math import prod
 import numpy as np
 import onnx_ir as ir
 
-from graphprune.canonical.context import Array, Context, Tracked, legalises
+from graphprune.canonical.context import RUNTIME, Array, Context, Tracked, legalises
 from graphprune.canonical.rules.activation import magnitude
 from graphprune.canonical.rules.arithmetic import (
     negate,
@@ -111,7 +111,7 @@ def rms_normalization(context: Context, node: ir.Node) -> Tracked:
     return _affine(context, node, out, _given(context, node, 1, "scale"), None)
 
 
-@legalises("SkipLayerNormalization", "SkipSimplifiedLayerNormalization", domain="com.microsoft")
+@legalises("SkipLayerNormalization", "SkipSimplifiedLayerNormalization", domain=RUNTIME)
 def skip_normalization(context: Context, node: ir.Node) -> tuple[Tracked, ...]:
     """The normalisation of x + y + c over the last axis; its fourth output is that sum."""
     simple = node.op_type.startswith("SkipSimplified")

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from graphprune.canonical.context import Context
+from graphprune.operators.window import same_pads
 
 
 @dataclass(frozen=True)
@@ -73,12 +74,7 @@ def _pads(
     if mode == "VALID":
         return (0,) * (2 * rank)
     if mode in ("SAME_UPPER", "SAME_LOWER"):
-        totals = [
-            max((-(-n // s) - 1) * s + (k - 1) * d + 1 - n, 0)
-            for n, s, k, d in zip(spatial, strides, kernel, dilations, strict=True)
-        ]
-        small, large = [t // 2 for t in totals], [t - t // 2 for t in totals]
-        return (*small, *large) if mode == "SAME_UPPER" else (*large, *small)
+        return same_pads(mode, spatial, kernel, strides, dilations)
     if mode != "NOTSET":
         raise context.fail(node, f"auto_pad {mode} is not supported")
     pads = tuple(node.attributes.get_ints("pads", (0,) * (2 * rank)))
