@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import graphprune as gp
 from graphprune.backends.protocol import DistanceInterval, DistanceProblem
-from graphprune.backends.search.radius_step import prove_radius
+from graphprune.backends.search.radius_step import RadiusProof, prove_radius
 from graphprune.backends.search.settings import (
     EffortLevel,
     SearchSettings,
@@ -148,6 +148,8 @@ def test_bytes_are_what_cases_take(
             return len(seen) > 4
 
     monkeypatch.setattr(Tree, "step", step)
+    # A forecast expands nodes outside of steps, and leaves garbage that later sights lack.
+    monkeypatch.setattr(RadiusProof, "_forecasts", False)
     try:
         prove_radius(
             DistanceInterval(DistanceProblem(mnist_a, images[0], gp.Domain(), 1.0)),
@@ -158,7 +160,5 @@ def test_bytes_are_what_cases_take(
         )
     finally:
         tracemalloc.stop()
-    taken, counted = (
-        last - first for first, last in zip(seen[min(1, len(seen) - 1)], seen[-1], strict=True)
-    )
+    taken, counted = (last - first for first, last in zip(seen[0], seen[-1], strict=True))
     assert taken <= counted <= 1.25 * taken
