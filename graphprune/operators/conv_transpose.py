@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from math import prod
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx_ir as ir
@@ -9,9 +10,13 @@ from numpy.typing import NDArray
 
 from graphprune.ir.builder import GraphBuilder
 from graphprune.operators.base import stored
+from graphprune.operators.conv import Conv
 from graphprune.operators.registry import register
 from graphprune.operators.spectral import convolution_norm
 from graphprune.operators.window import window_attributes
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 
 @register
@@ -104,3 +109,14 @@ class ConvTranspose:
         weighty = np.abs(self.weight).reshape(*self.weight.shape[:2], -1).max(axis=2) > 0
         into = weighty.reshape(self.group, -1, self.weight.shape[1])
         return (np.repeat((into & per_group).any(axis=2).reshape(-1), prod(self.in_shape[1:])),)
+
+    def matrices(self, *shapes: tuple[int, ...]) -> "tuple[csr_array[Any], ...]":
+        from scipy.sparse import csr_array
+
+        # By units a generator's layers would take minutes: tens of thousands each way.
+        after = self.output_shape(self.in_shape)
+        adjoint = Conv(
+            self.weight, np.zeros(len(self.weight)), after, self.strides, self.pads,
+            self.dilations, self.group,
+        )  # fmt: skip
+        return (csr_array(adjoint.matrices(after)[0].T),)
