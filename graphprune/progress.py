@@ -4,6 +4,8 @@ from collections.abc import Callable
 from math import inf
 from typing import Self
 
+from graphprune.number_text import number_text
+
 Progress = Callable[[str], None]
 
 
@@ -29,7 +31,8 @@ class Interval(str):
     def __new__(cls, doing: str, lower: float, upper: float) -> Self:
         gap = gap_of(lower, upper)
         share = "?" if gap is None else f"{100.0 * gap:.2f} %"
-        made = super().__new__(cls, f"{doing}: lower {lower:.5f}, upper {upper:.5f}, gap {share}")
+        ends = f"lower {number_text(lower)}, upper {number_text(upper)}"
+        made = super().__new__(cls, f"{doing}: {ends}, gap {share}")
         made.doing, made.proven, made.known = doing, lower, upper
         return made
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from graphprune.attacks.step_graphs import rows_at_once
 from graphprune.ir import Query
 from graphprune.notebook import shown
+from graphprune.number_text import number_text
 from graphprune.runtime.original import run_original
 from graphprune.runtime.reference import forward64
 
@@ -47,7 +48,7 @@ class Witness:
 
     def _repr_html_(self) -> str:
         """Show the point in a notebook."""
-        return shown(("distance", "class"), (f"{self.distance:.5f}", self.target), self.x)
+        return shown(("distance", "class"), (number_text(self.distance), self.target), self.x)
 
 
 def told(query: Query, witness: Witness) -> Witness:

@@ -27,6 +27,7 @@ from graphprune.errors import GraphpruneError, OutOfTimeError, check_known, chec
 from graphprune.ir import Network, Query
 from graphprune.ir.query import Target, classes_text
 from graphprune.notebook import table
+from graphprune.number_text import number_text
 from graphprune.progress import Interrupted, Progress, quiet
 from graphprune.region import LINF, Anchor, Ball, Domain, Norm
 from graphprune.runtime.original import run_original
@@ -115,7 +116,8 @@ class Certificate:
         said = "" if self.asked is None else f"{'yes' if self.certified else 'no'}, {self.asked:g}"
         head = ("d_rob", "bounds", "norm", "certified at", "stopped", "seconds")
         stopped = "yes" if self.stopped else "no"
-        row = (f"{self.radius:.5f}", self.method, self.norm, said, stopped, f"{self.seconds:.2f}")
+        radius, seconds = number_text(self.radius), f"{self.seconds:.2f}"
+        row = (radius, self.method, self.norm, said, stopped, seconds)
         return table(head, [row], "certified radius")
 
 
@@ -404,7 +406,7 @@ def _close(
             # Every later radius is smaller: what holds on this ball holds on those.
             part = radii.index(bracket.high)
             outer = [layer.take(slice(part, part + 1)) for layer in layers]
-        resources.progress(f"certified {bracket.low:.5f}")
+        resources.progress(f"certified {number_text(bracket.low)}")
         if bracket.closed:
             return True
         radii = bracket.next(together)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from math import inf, isfinite
 from typing import TYPE_CHECKING, Any, Self
 
+from graphprune.number_text import number_text
 from graphprune.progress import Interval, gap_of
 
 if TYPE_CHECKING:
@@ -132,9 +133,9 @@ class _Row:
         if not isinstance(said, Interval):
             return where, self.name, "", "", "", said
         gap = gap_of(said.proven, said.known)
-        upper = f"{said.known:.5f}" if isfinite(said.known) else "?"
+        upper = number_text(said.known) if isfinite(said.known) else "?"
         share = "?" if gap is None else f"{100.0 * gap:.2f} %"
-        return where, self.name, f"{said.proven:.5f}", upper, share, said.doing
+        return where, self.name, number_text(said.proven), upper, share, said.doing
 
 
 class Live:

@@ -29,6 +29,7 @@ from graphprune.evaluate.warm import warm_ranges, warm_search
 from graphprune.ir import Network, Query
 from graphprune.ir.query import Target, classes_of, classes_text
 from graphprune.notebook import shown
+from graphprune.number_text import number_text
 from graphprune.progress import Interrupted, Progress, quiet
 from graphprune.region import LINF, Anchor, Domain
 from graphprune.runtime.resources import Resources, current
@@ -119,10 +120,10 @@ def interval_text(lower: float, upper: float | None, status: str, *, certified: 
     """Write d_bnd as tables do; an end that rests on a solver's numerics is marked by a star."""
     mark = "" if certified else "*"
     if status == "exact" and upper is not None:
-        return f"{upper:.5f}{mark}"
+        return f"{number_text(upper)}{mark}"
     if status == "robust":
-        return f">= {lower:.5f}{mark} (robust)"
-    return f"[{lower:.5f}{mark}, {'?' if upper is None else f'{upper:.5f}'}]"
+        return f">= {number_text(lower)}{mark} (robust)"
+    return f"[{number_text(lower)}{mark}, {'?' if upper is None else number_text(upper)}]"
 
 
 def recorded_text(value: dict[str, Any]) -> str:

@@ -21,6 +21,7 @@ from graphprune.evaluate.serialise import Record, value_of
 from graphprune.evaluate.settings import Settings
 from graphprune.ir import Network
 from graphprune.ir.export import write_bytes
+from graphprune.number_text import number_text
 
 SCHEMA = "graphprune/1"
 
@@ -114,9 +115,9 @@ def result_text(result: Result) -> str:
         return result.failure.message
     match result.found:
         case Attack(distance=float(value)):
-            return f"{value:.5f}"
+            return number_text(value)
         case CertifiedRadius(certificate=found):
-            return f"{found.radius:.5f}{' (out of time)' if found.stopped else ''}"
+            return f"{number_text(found.radius)}{' (out of time)' if found.stopped else ''}"
         case (Distance() as found) | ProvenDistance(distance=found):
             ends = found.lower, found.upper, found.status
             return interval_text(*ends, certified=found.certified)

@@ -11,6 +11,7 @@ from typing import Any
 
 from graphprune.evaluate.distance import interval_text
 from graphprune.evaluate.results import LayerStability
+from graphprune.number_text import number_text
 
 Json = Mapping[str, Any]
 
@@ -93,8 +94,8 @@ class EstimateRecord:
         if self.lower is not None and self.upper is not None:
             return interval_text(self.lower, self.upper, self.status, certified=self.certified)
         if self.status != "interval":
-            return f"{self.value:.5f}"
-        return f"{'>=' if self.metric == 'd_rob' else '<='} {self.value:.5f}"
+            return number_text(self.value)
+        return f"{'>=' if self.metric == 'd_rob' else '<='} {number_text(self.value)}"
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from graphprune.evaluate.distance import Distance, recorded_text
 from graphprune.evaluate.settings import Metric
 from graphprune.ir import Network
 from graphprune.notebook import table
+from graphprune.number_text import number_text
 from graphprune.region import Anchor
 
 EstimateStatus = Literal["ok", "exact", "interval", "collapsed"]
@@ -307,7 +308,7 @@ def _cell(value: dict[str, Any] | None) -> str:
         return ""
     if "lower" in value:
         return recorded_text(value)
-    return "none" if value["value"] is None else f"{value['value']:.5f}"
+    return "none" if value["value"] is None else number_text(value["value"])
 
 
 @dataclass(frozen=True, eq=False)

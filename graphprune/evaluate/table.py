@@ -22,6 +22,7 @@ from graphprune.evaluate.run import evaluate as run_evaluate
 from graphprune.evaluate.settings import METRICS, Settings
 from graphprune.ir import A_NETWORK, Network
 from graphprune.ir.query import Target
+from graphprune.number_text import number_text
 from graphprune.region import Domain
 from graphprune.region.arrays import as_array
 from graphprune.runtime.provider import Provider
@@ -93,7 +94,7 @@ class Evaluation:
         counts += [
             f"{s[k]} {k}" for k in ("exact", "misclassified", "skipped", "error") if s.get(k)
         ]
-        means = [f"mean {name} {value:.5f}" for name, value in s["mean"].items()]
+        means = [f"mean {name} {number_text(value)}" for name, value in s["mean"].items()]
         at = [accuracy_text(s["at_radius"])] if "at_radius" in s else []
         return f"Evaluation({', '.join([*counts, *means, *at])}, {s['seconds']:.1f} s)"
 

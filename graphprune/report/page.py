@@ -16,6 +16,7 @@ from graphprune.evaluate.reading import AnchorRecord, SummaryRecord, counting
 from graphprune.evaluate.settings import domain_of
 from graphprune.ir.export import write_bytes
 from graphprune.notebook import as_image, picture
+from graphprune.number_text import number_text
 from graphprune.region import Domain
 from graphprune.report.curves import stage_seconds
 from graphprune.report.images import difference
@@ -52,7 +53,7 @@ def render(networks: Sequence[Evaluated]) -> str:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters["number"] = lambda v: "–" if v is None else f"{v:.5f}"
+    environment.filters["number"] = lambda v: "–" if v is None else number_text(v)
     environment.filters["key"] = lambda v: "" if v is None else v
     everything = inline_svg(accuracy_figure(networks), "accuracy against radius, all networks")
     return environment.get_template("report.html.j2").render(

@@ -7,6 +7,7 @@ from typing import Any
 
 from graphprune.errors import GraphpruneError
 from graphprune.evaluate.archive import Evaluated
+from graphprune.number_text import number_text
 
 Row = dict[str, Any]
 FORMATS = ("html", "md", "csv", "parquet")
@@ -45,7 +46,7 @@ def as_markdown(networks: Sequence[Evaluated]) -> bytes:
 def _cell(value: Any) -> str:
     if value is None:
         return ""
-    text = f"{value:.5f}" if isinstance(value, float) else str(value)
+    text = number_text(value) if isinstance(value, float) else str(value)
     return text.replace("|", "\\|").replace("\n", " ")
 
 

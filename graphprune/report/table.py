@@ -9,6 +9,7 @@ from rich.table import Table
 from graphprune.evaluate.at_radius import accuracy_text
 from graphprune.evaluate.growth import STOPPED
 from graphprune.evaluate.reading import AnchorRecord, DocumentRecord, counting
+from graphprune.number_text import number_text
 
 # Below a table with estimates.
 LEGEND = "by ...: an estimate, nothing proven; but [a, b] is proven. <= a: stopped by a limit at a."
@@ -68,7 +69,7 @@ def estimates_of(records: Sequence[AnchorRecord]) -> list[tuple[str, str]]:
 
 
 def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.5f}"
+    return "-" if value is None else number_text(value)
 
 
 def _row(record: AnchorRecord, document: DocumentRecord, specs: list[tuple[str, str]]) -> list[str]:

@@ -28,6 +28,7 @@ from graphprune.errors import GraphpruneError
 from graphprune.evaluate.estimates.base import EstimateQuery, register_estimator
 from graphprune.evaluate.results import Answer, EstimateStatus
 from graphprune.evaluate.settings import Metric
+from graphprune.number_text import number_text
 from graphprune.progress import Progress, quiet
 from graphprune.runtime.gradient import scores_and_gradients
 
@@ -142,7 +143,7 @@ class RootWalk:
                 high = failed if low < failed < np.inf else 2.0 * low
                 root = min(float(np.sqrt(low * high)), self.reach)
                 done = high <= NARROW * low
-            self.progress(f"extrapolated {root:.5f}")
+            self.progress(f"extrapolated {number_text(root)}")
             if done or monotonic() >= self.deadline:
                 break
             radius = root

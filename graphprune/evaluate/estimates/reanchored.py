@@ -21,6 +21,7 @@ from graphprune.evaluate.distance import DistanceSettings, exact_distance
 from graphprune.evaluate.estimates.base import EstimateQuery, register_estimator
 from graphprune.evaluate.results import Answer
 from graphprune.evaluate.settings import Metric
+from graphprune.number_text import number_text
 from graphprune.passes.rewrite.fuse_affine import FuseAffine
 from graphprune.passes.rewrite.substitute import Substitute
 from graphprune.pipeline import Pipeline
@@ -106,7 +107,7 @@ class _Loop:
                 attack=None if known is None else Attack(known, 0.0, norm),
             ),
         ).witness
-        resources.progress(f"re-anchored {self.best.distance:.5f}")
+        resources.progress(f"re-anchored {number_text(self.best.distance)}")
         if solved is None or solved.distance >= self.best.distance * (1.0 - GAIN):
             return False
         # The next substitute knows better about this point; its surroundings may hold a closer one.

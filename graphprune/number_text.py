@@ -1,0 +1,9 @@
+"""Distances and radii as tables, progress lines and pages write them."""
+
+# Below this, five decimals would say too little of a distance, or 0 of one that is above it.
+SMALL = 1e-3
+
+
+def number_text(value: float) -> str:
+    """Write a distance in five decimals, a small one in three digits and a power of ten."""
+    return f"{value:.2e}" if 0.0 < abs(value) < SMALL else f"{value:.5f}"
