@@ -11,7 +11,7 @@ from concurrent.futures import Executor, Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import active_children, get_context
+from multiprocessing import active_children
 from multiprocessing.connection import Connection
 from threading import Thread
 from time import monotonic
@@ -23,6 +23,7 @@ import onnx
 from graphprune.canonical import from_proto
 from graphprune.errors import GraphpruneError
 from graphprune.evaluate.results import Known, Result, Task
+from graphprune.evaluate.server import worker_context
 from graphprune.evaluate.settings import Metric, Settings
 from graphprune.evaluate.tasks import perform
 from graphprune.ir import Network
@@ -144,13 +145,10 @@ class PoolExecutor(Executor):
     ) -> None:
         from pebble import ProcessPool
 
-        self.slots = settings.workers
+        # A worker's next task is there before it asks: results take a moment to be saved.
+        self.slots = 2 * settings.workers
         self._limit = limit
-        # Spawned, not forked: ONNX Runtime's threads do not survive a fork. BLAS reads its number
-        # of threads from the environment when it is loaded.
-        threads = {name: str(settings.threads) for name in _THREADS if name not in os.environ}
-        os.environ.update(threads)
-        context = get_context("spawn")
+        context = worker_context(settings.threads)
         # One pipe for all workers: a message is written at once, so that no lock is needed which
         # a killed worker could keep.
         receiver, self._sender = context.Pipe(duplex=False)
@@ -159,7 +157,7 @@ class PoolExecutor(Executor):
             max_workers=settings.workers,
             context=context,
             initializer=_start,
-            initargs=[dict(models), memory, self._sender],
+            initargs=[dict(models), memory, self._sender, dict(os.environ)],
         )
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "Future[Any]":
@@ -191,10 +189,11 @@ def _listen(receiver: Connection, listener: Listener) -> None:
         listener(task, message)
 
 
-_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
-
-
-def _start(models: Models, memory: int | None, sender: Connection) -> None:
+def _start(
+    models: Models, memory: int | None, sender: Connection, environment: Mapping[str, str]
+) -> None:
+    # A server that this process was forked from has that of the time when it was started.
+    os.environ.update(environment)
     # The parent hears Ctrl-C; it asks for an early end by SIGUSR1.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, "SIGUSR1"):

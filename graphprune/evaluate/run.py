@@ -19,8 +19,9 @@ from graphprune.evaluate.executors import Cluster, Inline, PoolExecutor, work
 from graphprune.evaluate.interrupt import Interrupt, listening
 from graphprune.evaluate.results import Classified, Failure, Job, Known, Outcome, Result, Task
 from graphprune.evaluate.serialise import Record, points_of, record_of, start_of, value_of
+from graphprune.evaluate.server import worker_context
 from graphprune.evaluate.settings import Settings
-from graphprune.evaluate.store import Store
+from graphprune.evaluate.store import Claim, Store
 from graphprune.evaluate.tasks import classify, needs, tasks_of
 from graphprune.evaluate.warm import warm_for
 from graphprune.ir.query import classes_of, own_target, require_target
@@ -107,6 +108,9 @@ def evaluate(
         if run_dir is not None:
             store = stack.enter_context(Store(Path(run_dir), settings, new=new))
         run = _Run(jobs, settings, store, watch or Unwatched())
+        if scheduler is None and settings.workers > 1 and run.several and not run.here:
+            # The server of the workers gets ready beside what comes first here.
+            worker_context(settings.threads)
         run.prepare()
         run.warm()
         executor = stack.enter_context(_executor(run, scheduler, memory))
@@ -139,9 +143,7 @@ def _require(job: Job, settings: Settings) -> None:
 @contextmanager
 def _executor(run: "_Run", scheduler: str | None, memory: int | None) -> Iterator[Any]:
     lanes = run.spread(scheduler is None)
-    # Tensors outside of a model's message are read where the file is.
-    here = any(j.network.source.folder is not None for j in run.jobs.values())
-    if here or (scheduler is None and lanes <= 1):
+    if run.here or (scheduler is None and lanes <= 1):
         yield Inline({s: j.network for s, j in run.jobs.items()}, run.heard)
         return
     models = {s: j.network.source.proto.SerializeToString() for s, j in run.jobs.items()}
@@ -182,6 +184,16 @@ class _Run:
         self.tries: dict[Task, int] = {}
         # Results of an earlier run with less time, of tasks that go on.
         self.opened: dict[Task, Result] = {}
+
+    @property
+    def here(self) -> bool:
+        """Tensors outside of a model's message are read where the file is."""
+        return any(job.network.source.folder is not None for job in self.given)
+
+    @property
+    def several(self) -> bool:
+        """There may be tasks for more than one worker."""
+        return sum(len(job.anchors) for job in self.given) > 1 or bool(self.settings.estimates)
 
     def prepare(self) -> None:
         """Classify every anchor, read what an earlier run finished, list what is left."""
@@ -275,14 +287,7 @@ class _Run:
         self, executor: Any, running: "dict[Future[Result], Task]", interrupt: Interrupt
     ) -> None:
         """Give the executor as many tasks as it has room for."""
-        chosen: list[Task] = []
-        for task in tuple(self.waiting) if self.store is not None else self.waiting:
-            if len(running) + len(chosen) >= executor.slots:
-                break
-            if self._ready(task) and self._claimed(task):
-                chosen.append(task)
-        for task in chosen:
-            self.waiting.pop(task)
+        for task in self._chosen(executor.slots - len(running)):
             self.tries[task] = self.tries.get(task, 0) + 1
             key = (task.model, task.index)
             known = Known.of(self.results[key][need] for need in needs(task, self.tasks[key]))
@@ -293,14 +298,27 @@ class _Run:
                 future = executor.submit(work, task, self.anchors[key], self.own, known)
             running[future] = task
 
-    def _claimed(self, task: Task) -> bool:
-        """True where this process may do the task; another process' result is taken over."""
-        if self.store is None or task in self.tries:
-            return True
-        claim = self.store.claim(task)
-        if claim == "done":
-            self._known(task)
-        return claim == "mine"
+    def _chosen(self, room: int) -> list[Task]:
+        """Tasks that wait no longer, in order; other processes' results are taken over."""
+        chosen: list[Task] = []
+        while True:
+            done: list[Task] = []
+            for task in self.waiting:
+                if len(chosen) >= room:
+                    break
+                if self._ready(task):
+                    claim = self._claim(task)
+                    if claim != "taken":
+                        (chosen if claim == "mine" else done).append(task)
+            for task in chosen:
+                self.waiting.pop(task, None)
+            for task in done:
+                self._known(task)
+            if not done:
+                return chosen
+
+    def _claim(self, task: Task) -> Claim:
+        return "mine" if self.store is None or task in self.tries else self.store.claim(task)
 
     def _collect(self, running: "dict[Future[Result], Task]", interrupt: Interrupt) -> None:
         for future in [f for f in running if f.done()]:

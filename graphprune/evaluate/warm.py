@@ -6,6 +6,7 @@ limit, has.
 """
 
 from collections.abc import Collection
+from dataclasses import replace
 from functools import cache
 from time import monotonic
 
@@ -17,13 +18,18 @@ from graphprune.backends.relaxation.condensed import bounds_of
 from graphprune.backends.relaxation.node_lp import solve_node
 from graphprune.backends.relaxation.subproblem import CondensedRegion, Subproblem
 from graphprune.backends.search.radius_step import prove_radius
+from graphprune.backends.search.settings import DEFAULT
 from graphprune.bounds import Boxes, Method, pre_activation_bounds
 from graphprune.bounds.certify import margin_rows
 from graphprune.bounds.warm import RADIUS, tiny, warm_bounds
 from graphprune.progress import Progress, quiet
 from graphprune.region import LINF, NORMS, Domain, Norm
 from graphprune.runtime.jit import told_of_compiling
-from graphprune.runtime.resources import Resources
+from graphprune.runtime.resources import Resources, current, using
+
+# A search that looks for no points, and a radius within which the tiny network has none.
+_PROVING = replace(DEFAULT, step=replace(DEFAULT.step, primal_seconds=-1.0, primal_share=0.0))
+_PROVEN = 0.13
 
 
 def warm_for(
@@ -78,16 +84,41 @@ def _ranges(norm: Norm) -> None:
     RangeTree(relaxation, rows, np.zeros(len(rows)), Resources()).add_roots([0])
 
 
+def read_search(progress: Progress) -> None:
+    """Read what exact distances in L-infinity need, and leave ONNX Runtime alone.
+
+    Parameters
+    ----------
+    progress
+        Told where the next kernel would be compiled; an exception of it ends the reading.
+    """
+    with using(Resources(provider="cpu")):
+        warm_bounds("crown", progress)
+        with told_of_compiling(progress):
+            _proof()
+
+
 @cache
 def _search(norm: Norm) -> None:
     network, anchor = tiny()
     # The ball whose surface the cube's corners are on, where nodes are split in every norm.
     radius = RADIUS * norm.length(np.ones(network.input_shape))
     problem = DistanceProblem(network, anchor, Domain(), radius, norm=norm)
+    prove_radius(DistanceInterval(problem, progress=quiet), Resources(), radius, level=1)
+    _node(problem)
+
+
+@cache
+def _proof() -> None:
+    problem = DistanceProblem(*tiny(), Domain(), _PROVEN)
     interval = DistanceInterval(problem, progress=quiet)
-    prove_radius(interval, Resources(), radius, level=1)
-    # A case that is left to a linear program, which a tree may or may not meet.
-    ball = anchor.ball(radius, Domain(), norm)
+    prove_radius(interval, current(), _PROVEN, level=1, settings=_PROVING)
+    _node(problem)
+
+
+def _node(problem: DistanceProblem) -> None:
+    """Leave a case to a linear program, which a tree may or may not meet."""
+    network, ball = problem.network, problem.query.ball(problem.cutoff)
     bounds = bounds_of(pre_activation_bounds(network, Boxes.of(ball)))
     region = CondensedRegion.of(network, ball, bounds)
     case = Subproblem.of(region, margin_rows(network, 0)[0]).optimised()
