@@ -18,6 +18,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -116,6 +117,11 @@ class Store:
         except sqlite3.Error:
             pass  # claims of a dead owner are given up by themselves
         self._db.close()
+
+    @cached_property
+    def _spent(self) -> Spent:
+        """The work that every task is given now."""
+        return Spent.of(self.settings.numbers())
 
     def _set_aside(self) -> None:
         """Start anew without losing what was finished: the old database gets another name."""
@@ -269,8 +275,7 @@ class Store:
             _key(exact),
         ).fetchone()
         closed = row is not None and is_closed(json.loads(row[0]))
-        now = Spent.of(self.settings.numbers())
-        return goes_on(task, value, Spent(*had), now, closed=closed)
+        return goes_on(task, value, Spent(*had), self._spent, closed=closed)
 
     def open_result(self, task: Task) -> Result | None:
         """The result so far of a task that is asked for with more time or effort; else None."""
@@ -309,10 +314,9 @@ class Store:
                     pack(points_of(task, result)), time.time(),
                 ),
             )  # fmt: skip
-            own = Spent.of(self.settings.numbers())
             db.execute(
                 "INSERT OR REPLACE INTO efforts VALUES (?, ?, ?, ?, ?)",
-                (*_key(task), own.time_limit, own.level),
+                (*_key(task), self._spent.time_limit, self._spent.level),
             )
             db.execute("DELETE FROM proofs WHERE model = ? AND idx = ? AND task = ?", _key(task))
             for data in proofs:
