@@ -441,4 +441,4 @@ def test_notebooks_show_tables(job: Job) -> None:
     page = found._repr_html_()
     assert f"<td>{found.upper:.5f}</td><td>exact</td><td>{found.witness.target}</td>" in page
     robust = gp.distance(job.network, job.anchors[0], radius=1e-4)._repr_html_()
-    assert "&gt;= 0.00010 (robust)" in robust
+    assert "&gt;= 1.00e-04 (robust)" in robust
