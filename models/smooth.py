@@ -30,13 +30,21 @@ class Attention(nn.Module):
         self.out = nn.Linear(width, width)
 
     def forward(self, x: Tensor) -> Tensor:
+        query, key, value = self.parts(self.keys(x))
+        weights = torch.softmax(query @ key.transpose(2, 3) / math.sqrt(self.sizes[2]), dim=3)
+        return self.out(self.joined(weights @ value))
+
+    def parts(self, x: Tensor) -> list[Tensor]:
+        """Queries, keys and values, each (N, heads, tokens, width of a head)."""
         tokens, heads, width = self.sizes
-        query, key, value = (
-            part.reshape(-1, tokens, heads, width).transpose(1, 2)
-            for part in self.keys(x).chunk(3, dim=2)
-        )
-        weights = torch.softmax(query @ key.transpose(2, 3) / math.sqrt(width), dim=3)
-        return self.out((weights @ value).transpose(1, 2).reshape(-1, tokens, heads * width))
+        return [
+            part.reshape(-1, tokens, heads, width).transpose(1, 2) for part in x.chunk(3, dim=2)
+        ]
+
+    def joined(self, x: Tensor) -> Tensor:
+        """Tokens (N, tokens, width) of all heads' values."""
+        tokens, heads, width = self.sizes
+        return x.transpose(1, 2).reshape(-1, tokens, heads * width)
 
 
 class Block(nn.Module):
@@ -44,10 +52,12 @@ class Block(nn.Module):
 
     def __init__(self, tokens: int, width: int, heads: int, hidden: int) -> None:
         super().__init__()
-        self.mix = nn.Sequential(nn.LayerNorm(width), Attention(tokens, width, heads))
-        self.think = nn.Sequential(
-            nn.LayerNorm(width), nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width)
-        )
+        attention = Attention(tokens, width, heads)
+        first, last = nn.Linear(width, hidden), nn.Linear(hidden, width)
+        self.mix = nn.Sequential(nn.LayerNorm(width), attention)
+        self.think = nn.Sequential(nn.LayerNorm(width), first, nn.GELU(), last)
+        # Named again for `Transformer`; modules of a tuple are not registered twice.
+        self.attends, self.outs = (attention,), (attention.out, last)
 
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.mix(x)
@@ -55,18 +65,56 @@ class Block(nn.Module):
 
 
 class Transformer(nn.Module):
-    """A vision transformer on patches of 7 x 7 pixels (Dosovitskiy et al. 2021)."""
+    """A vision transformer on square patches of an image (Dosovitskiy et al. 2021)."""
 
-    def __init__(self, width: int = 32, heads: int = 4, hidden: int = 128, blocks: int = 2) -> None:
+    def __init__(
+        self, patch: int = 7, width: int = 32, heads: int = 4, hidden: int = 128, *,
+        calm: bool = False,
+    ) -> None:  # fmt: skip
         super().__init__()
-        self.embed = nn.Conv2d(1, width, 7, 7)
-        self.place = nn.Parameter(0.1 * torch.randn(16, width))
-        self.blocks = nn.Sequential(*(Block(16, width, heads, hidden) for _ in range(blocks)))
+        tokens = (28 // patch) ** 2
+        self.embed = nn.Conv2d(1, width, patch, patch)
+        self.place = nn.Parameter(0.1 * torch.randn(tokens, width))
+        self.stack = tuple(Block(tokens, width, heads, hidden) for _ in range(2))
+        self.blocks = nn.Sequential(*self.stack)
         self.head = nn.Linear(width, 10)
+        if calm:
+            self.calm()
+            self.centre()
 
     def forward(self, x: Tensor) -> Tensor:
         tokens = self.embed(x).flatten(2).transpose(1, 2) + self.place
         return self.head(self.blocks(tokens).mean(dim=1))
+
+    def patches(self, x: Tensor) -> Tensor:
+        """Pixels (N, tokens, pixels of a patch), as `embed` reads them."""
+        size = self.embed.kernel_size
+        return nn.functional.unfold(x, size, stride=size).transpose(1, 2)
+
+    @torch.no_grad()
+    def centre(self) -> None:
+        """Take from all that is added to tokens its mean over their width.
+
+        Normalisation takes it away again. Where it is 0, tokens need not be centred, and their
+        intervals do not grow by it.
+        """
+        for part in self.added():
+            part -= part.mean(0, keepdim=True)
+        self.place -= self.place.mean(1, keepdim=True)
+
+    def added(self) -> list[Tensor]:
+        """Weights and biases of the layers whose values are added to tokens."""
+        layers = [self.embed, *(out for block in self.stack for out in block.outs)]
+        return [part for layer in layers for part in (layer.weight, layer.bias) if part is not None]
+
+    @torch.no_grad()
+    def calm(self) -> None:
+        """Begin with tokens that pixels change little: places stand out, blocks add little."""
+        self.place *= 10
+        for block in self.stack:
+            for out in block.outs:
+                out.weight *= 0.1
+            block.attends[0].keys.weight[: 2 * self.place.shape[1]] *= 0.3
 
 
 class Sine(nn.Module):

@@ -12,7 +12,7 @@ from tests.oracles import original64
 TEST = MODELS / "mnist-test-100.npz"
 
 
-@pytest.mark.parametrize("name", ["mnist-silu", "mnist-se", "mnist-vit"])
+@pytest.mark.parametrize("name", ["mnist-silu", "mnist-se", "mnist-vit", "mnist-vit-plain"])
 def test_they_load_and_classify(name: str) -> None:
     network = gp.load(MODELS / f"{name}.onnx")
     anchors = gp.load_anchors(TEST, network)
@@ -33,6 +33,15 @@ def test_a_distance_lies_between_its_bounds(name: str) -> None:
     step = (found.witness.x - anchor.x) * (bound.radius / found.distance)
     logits = forward64(network, np.stack([anchor.x + step, anchor.x - step]).astype(np.float32))[0]
     assert np.all(logits.argmax(1) == anchor.label)
+
+
+def test_attention_that_is_trained_for_bounds_has_close_ones() -> None:
+    """Half of an adversarial point's distance is certified, a tenth of it on the plain network."""
+    network = gp.load(MODELS / "mnist-vit.onnx")
+    anchor = gp.load_anchors(TEST, network)[0]
+    found = gp.attack(network, anchor, effort="fast").distance
+    assert found is not None
+    assert gp.certify(network, anchor, radius=0.5 * found).radius >= 0.499 * found
 
 
 def test_sines_in_two_dimensions_have_exact_distances() -> None:
