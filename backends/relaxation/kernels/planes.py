@@ -1,19 +1,20 @@
 """Upper planes from ideal single-neuron cuts, each the one that a point violates most.
 
-For z = w . v + o, low <= z <= high, h = relu(z), the phase p (0 or 1) of the neuron, and any subset
-I of its inputs (Anderson et al. 2020, "Strong mixed-integer programming formulations for trained
-neural networks"),
+For z = w . v + o, low <= z <= high, h = relu(z), the phase p (0 or 1) of the neuron, and any shares
+s of its inputs in [0, 1] (Anderson et al. 2020, "Strong mixed-integer programming formulations for
+trained neural networks": shares of 0 and 1, and what mixes them),
 
-    h <= sum_I (w_i v_i - L_i) + f p,      f = o + sum_I L_i + sum_not_I U_i,
+    h <= sum s_i (w_i v_i - L_i) + f p,      f = o + sum s_i L_i + sum (1 - s_i) U_i,
     h <= z - low + low p,
     h <= high p,
 
 where L_i and U_i are the least and the largest value of w_i v_i. A convex combination of the first
 line with the second (f >= 0) or the third (f < 0) is free of p, and so holds whatever the phase is.
-It uses the neuron's own bounds, which are tighter than those of its inputs. Of all subsets, and
-combinations of subsets, the best at a point is a prefix of the inputs in the order of
-(w_i v_i - L_i) / (U_i - L_i), or the combination of the two prefixes between which f changes its
-sign for which f is 0: as a linear-fractional program in the inputs' shares, it has a threshold.
+It uses the neuron's own bounds, which are tighter than those of its inputs.
+
+At a point, the lowest combination is what all lines together leave to h at the best p. The lowest
+of the first lines at p takes the inputs whose (w_i v_i - L_i) / (U_i - L_i) is below p. It is
+concave in p, with slope f, so that a few tangents find the best p, each by one sum over the inputs.
 """
 
 import numpy as np
@@ -26,11 +27,24 @@ from graphprune.backends.relaxation.kernels.types import (
     RegionBox,
     Workspace,
 )
-from graphprune.runtime.jit import kernel
+from graphprune.runtime.jit import fast_part, kernel
 
 # The planes' rounding: a multiple of the rows' (sums over the box besides the row itself, and the
 # roundings of up to a thousand mixtures), and a share of the offset.
 ROWS_ERROR, OFFSET_ERROR = 16.0, 1e-13
+# Tangents after which the shares at hand are taken, and what they may be off, as a share of `high`.
+TANGENTS, CLOSE = 20, 1e-12
+
+
+@fast_part
+def before(order: Floats, part: Floats, width: Floats, p: float) -> tuple[float, float]:
+    """Sum parts and widths of the inputs that come before p."""
+    inside = off = 0.0
+    for q in range(len(order)):
+        own = 1.0 if order[q] < p else 0.0
+        inside += own * part[q]
+        off += own * width[q]
+    return inside, off
 
 
 @kernel
@@ -39,12 +53,14 @@ def strongest_cut(
 ) -> tuple[float, float]:
     """Return value and offset of the plane of neuron j that is lowest at a point of the basis.
 
-    Its coefficients go to the beginning of `values`, in the order of the row.
+    Its coefficients go to the beginning of `values`, in the order of the row. Where no plane is
+    below the triangle's line, that line.
     """
     n, first, size = rows.inputs, rows.indptr[j], rows.indptr[j + 1] - rows.indptr[j]
     low, high = rows.lower[j], rows.upper[j]
-    least, width, part, order_by = np.empty(size), np.empty(size), np.empty(size), np.empty(size)
-    z = f = rows.offset[j]
+    least, width, part, order = np.empty(size), np.empty(size), np.empty(size), np.empty(size)
+    z = rows.offset[j]
+    total = rows.offset[j]
     for q in range(size):
         t, w = rows.indices[first + q], rows.values[first + q]
         if t < n:
@@ -54,39 +70,61 @@ def strongest_cut(
         least[q] = min(ends[0], ends[1])
         width[q] = abs(ends[1] - ends[0])
         part[q] = w * point[t] - least[q]
-        order_by[q] = part[q] / width[q] if width[q] > 0.0 else np.inf
+        order[q] = part[q] / width[q] if width[q] > 0.0 else np.inf
         z += w * point[t]
-        f += least[q] + width[q]
-    order = np.argsort(order_by)
-    inside, best, count, fraction = 0.0, np.inf, 0, 0.0
-    cut = row = 0.0
-    for q in range(size + 1):
-        share = -low / (f - low) if f >= 0.0 else high / (high - f)
-        rest = 1.0 - share if f >= 0.0 else 0.0
-        value = share * inside + rest * (z - low)
-        if value < best:
-            best, count, fraction, cut, row = value, q, 0.0, share, rest
-        if q == size:
+        total += least[q] + width[q]
+    # The tangents on both sides of the best p, rising and falling ones: where they touch, their
+    # values at 0, and slopes.
+    p, model = (z - low) / (high - low), high * (z - low) / (high - low)
+    left = right = -np.inf
+    left_inside = right_inside = left_slope = right_slope = 0.0
+    rises = falls = onward = peak = False
+    for step in range(TANGENTS):
+        inside, off = before(order, part, width, p)
+        slope = total - off
+        if not inside + slope * p < model - CLOSE * high:
             break
-        i = order[q]
-        if f > 0.0 and f < width[i]:
-            value = inside + f / width[i] * part[i]
-            if value < best:
-                best, count, fraction, cut, row = value, q, f / width[i], 1.0, 0.0
-        inside += part[i]
-        f -= width[i]
+        if slope > 0.0:
+            left, left_inside, left_slope, rises = p, inside, slope, True
+        else:
+            right, right_inside, right_slope, falls = p, inside, slope, True
+        if step == 0:
+            onward = rises
+        # Where the tangent on this side meets the second line, or the third.
+        p = (
+            (z - low - left_inside) / (left_slope - low)
+            if onward
+            else right_inside / (high - right_slope)
+        )
+        model = z - low + low * p if onward else high * p
+        peak = False
+        if rises and falls:
+            top = (right_inside - left_inside) / (left_slope - right_slope)
+            peak = top < p if onward else top > p
+            if peak:
+                p, model = top, left_inside + left_slope * top
+    if peak:
+        share, cut, row = left_slope / (left_slope - right_slope), 1.0, 0.0
+    elif rises and onward:
+        share, cut, row = 0.0, -low / (left_slope - low), left_slope / (left_slope - low)
+    elif falls:
+        share, cut, row = 1.0, high / (high - right_slope), 0.0
+    else:
+        share, cut, row = 0.0, 0.0, high / (high - low)
     # Computed anew, not by differences: the error counts on sums of the ends alone.
-    f = rows.offset[j]
+    value = row * (z - low)
     offset = row * (rows.offset[j] - low)
+    f = rows.offset[j]
     for q in range(size):
-        i = order[q]
-        own = 1.0 if q < count else fraction if q == count else 0.0
-        values[i] = (row + cut * own) * rows.values[first + i]
-        offset -= cut * own * least[i]
-        f += least[i] + (1.0 - own) * width[i]
+        own = share if order[q] < right else 0.0
+        own += 1.0 - share if order[q] < left else 0.0
+        values[q] = (row + cut * own) * rows.values[first + q]
+        value += cut * own * part[q]
+        offset -= cut * own * least[q]
+        f += least[q] + (1.0 - own) * width[q]
     # The rest of the phase after rounding, at its worse end.
     phase = cut * f + row * low + (1.0 - cut - row) * high
-    return best, offset + max(phase, 0.0)
+    return value, offset + max(phase, 0.0)
 
 
 @kernel

@@ -62,6 +62,36 @@ def test_every_cut_holds_whatever_point_it_was_made_for(
             assert v[case.inputs + j] <= plane @ v[z.indices[part]] + offset + 1e-12
 
 
+@given(subproblems(radii=st.floats(0.05, 0.5)), seeds)
+def test_cuts_hold_at_all_corners_of_both_phases(floor: Floor, case: Subproblem, seed: int) -> None:
+    """What a neuron of the first layer is above its plane is largest at a corner of its box.
+
+    Or where an edge between two of them meets z = 0.
+    """
+    z, rng = case.rows, np.random.default_rng(seed)
+    sides = list(zip(case.box.lower, case.box.upper, strict=True))
+    corners = np.array(list(itertools.product(*sides)))
+    places = range(len(corners))
+    edges = [(a, b) for a in places for b in places if bin(a ^ b).count("1") == 1]
+    values = np.zeros(case.basis)
+    for j in np.flatnonzero(z.layer == 0).tolist():
+        part = slice(z.indptr[j], z.indptr[j + 1])
+        columns, w = z.indices[part], z.values[part]
+        at = corners[:, columns] @ w + z.offset[j]
+        meets = [
+            corners[a] + at[a] / (at[a] - at[b]) * (corners[b] - corners[a])
+            for a, b in edges
+            if at[a] < 0.0 < at[b]
+        ]
+        points = np.array([*corners, *meets])[:, columns]
+        here = np.maximum(points @ w + z.offset[j], 0.0)
+        for _ in range(6):
+            point = rng.uniform(-0.2, 1.2, case.basis)
+            _, offset = strongest_cut(z, case.box, j, point, values)
+            floor.checked(len(meets), least=50)
+            assert np.all(here <= points @ values[: len(w)] + offset + 1e-12)
+
+
 @settings(max_examples=30)
 @given(subproblems(radii=st.floats(0.1, 0.5)), seeds)
 def test_no_subset_has_a_lower_plane(floor: Floor, case: Subproblem, seed: int) -> None:
