@@ -259,10 +259,11 @@ def ascend(
     adaptable = multiplier > 0.0
     best_slopes, best_weights = slopes.copy(), cut_weights.copy()
     best_multiplier = multiplier
-    best = -np.inf
+    best, constant, at_best = -np.inf, 0.0, False
     for step in range(ascent.steps + 1):
-        value, _ = linear_bound(relaxation, specification, multiplier, parameters, workspace)
-        if value > best:
+        value, constant = linear_bound(relaxation, specification, multiplier, parameters, workspace)
+        at_best = value > best
+        if at_best:
             best = value
             copy(slopes, best_slopes)
             copy(cut_weights, best_weights)
@@ -279,9 +280,12 @@ def ascend(
             mean, root = adam(multiplier_moments, 0, g, climb.left[0], climb.left[1])
             multiplier += size * max(multiplier, CONSTANTS.least_multiplier) * mean / root
             multiplier = max(multiplier, 0.0)
-    copy(best_slopes, slopes)
-    copy(best_weights, cut_weights)
-    best, constant = linear_bound(relaxation, specification, best_multiplier, parameters, workspace)
+    if not at_best:
+        copy(best_slopes, slopes)
+        copy(best_weights, cut_weights)
+        best, constant = linear_bound(
+            relaxation, specification, best_multiplier, parameters, workspace
+        )
     radius = root_radius(workspace.coefficients, relaxation.box, constant)
     evaluate_lines(relaxation, parameters, workspace)
     return best, best_multiplier, constant, radius
