@@ -259,10 +259,10 @@ def clipped(case: Subproblem, parameters: Parameters) -> Subproblem | None:
 def constrained_steps(case: Subproblem, settings: ConstrainedSettings) -> float:
     """Estimate a round of output-constrained bounds in optimiser steps over all rows.
 
-    Both bounds of every neuron that is taken, each with half of the rows below it.
+    Both bounds of every neuron that is taken: those of late layers have most rows below them.
     """
     neurons = min(int(np.count_nonzero(case.parameters.phases == 0)), settings.neurons)
-    return float(neurons * (settings.steps + 1))
+    return 2.0 * neurons * (settings.steps + 1)
 
 
 def _cut_box(case: Subproblem, relaxation: NetworkRelaxation, parameters: Parameters) -> None:

@@ -87,20 +87,24 @@ class KnownCases:
     levels, seconds
         By target: the effort level that the last complete step ended on, and the time of the trees
         in the last one.
-    late, constrained
-        That complete step had late layers' bounds; the targets that had output-constrained ones.
+    late_kept
+        The part that bounds of late layers left, the last time, of all that the worst root lacked.
+    prepared
+        By target: the number of kinds of preparation that the root of its cases had.
     """
 
     def __init__(self, cases: Mapping[int, list[CarriedCase]] | None = None) -> None:
         self._cases = dict(cases or {})
         self.levels: dict[int, int] = {}
         self.seconds: dict[int, float] = {}
-        self.late = False
-        self.constrained: set[int] = set()
+        self.late_kept = 0.7
+        self.prepared: dict[int, int] = {}
 
     def copy(self) -> "KnownCases":
-        """Return the same, to be changed on its own."""
-        return KnownCases(self._cases)
+        """Return the cases, to be changed on their own."""
+        known = KnownCases(self._cases)
+        known.prepared = dict(self.prepared)
+        return known
 
     def prefer(self, earlier: "KnownCases", radius: float) -> None:
         """Take back a target's earlier cases where those open on the ball of a radius are more.
@@ -111,6 +115,7 @@ class KnownCases:
             left = sum(case.radius < radius for case in self._cases.get(target, ()))
             if left > len(cases):
                 self._cases[target] = cases
+                self.prepared[target] = earlier.prepared.get(target, 0)
 
     def radius(self, target: int) -> float:
         """Return the radius up to which a target is excluded."""
@@ -123,6 +128,15 @@ class KnownCases:
     def put(self, target: int, cases: Iterable[CarriedCase]) -> None:
         """Replace a target's cases by others, which are all of them."""
         self._cases[target] = list(cases)
+
+    def prepare(self, target: int, kinds: int) -> None:
+        """Forget a target's cases where they come from a root with less preparation.
+
+        A tree without it has many times the cases that one with it needs.
+        """
+        if kinds > self.prepared.get(target, 0):
+            self.put(target, [])
+        self.prepared[target] = kinds
 
     def carried(
         self, root: Subproblem, region: CondensedRegion, again: bool = False

@@ -72,6 +72,11 @@ class Outlook:
     ----------
     seconds
         By target.
+    kept
+        The same with planes, which trees without them tell little about.
+    spent
+        Seconds of the last forecasts whose trees are to be finished on the level that they are on:
+        the others belong to what prepares their next level.
     total
         Seconds of all trees, on the levels that they are going to end on.
     hopeless
@@ -81,20 +86,33 @@ class Outlook:
     def __init__(self, settings: StepSettings) -> None:
         self.settings = settings
         self.seconds: dict[int, float] = {}
+        self.kept: dict[int, float] = {}
+        self.spent = 0.0
         self.total = 0.0
         self.hopeless = False
 
     def budgets(
         self, trees: Sequence[Tree], labels: Sequence[int], levels: Sequence[EffortLevel],
-        points: PointReceiver, resources: Resources, workers: int,
+        ahead: Sequence[float], points: PointReceiver, resources: Resources, workers: int,
     ) -> list[float | None]:  # fmt: skip
         """Forecast the trees of some targets; return the nodes that each is to have.
 
         None: so many more than the level's are needed that the next level comes first.
+
+        Parameters
+        ----------
+        ahead
+            Seconds that the next level's preparation takes, for every tree: it comes where the
+            tree is worth it.
         """
-        self.total, found = 0.0, []
-        for tree, label, level in zip(trees, labels, levels, strict=True):
+        self.total, self.spent, found = 0.0, 0.0, []
+        for tree, label, level, seconds in zip(trees, labels, levels, ahead, strict=True):
+            start = monotonic()
             found.append(self._budget(tree, label, level, points))
+            if found[-1] is not None:
+                self.spent += monotonic() - start
+            elif seconds <= self.settings.worth * self.kept[label]:
+                self.total += seconds
         self.total /= max(workers, 1)
         self.hopeless = 0.0 < resources.remaining() < self.total
         return found
@@ -105,13 +123,14 @@ class Outlook:
         budget, dives = len(tree) + level.nodes, self.settings.dives
         found = forecast(tree, points, dives, min(max(level.nodes, dives), LONG * dives))
         self.seconds[label] = found.seconds
+        self.kept[label] = (1.0 if level.cuts else level.kept) * found.seconds
         self.total += level.kept * found.seconds
         nodes = tree.nodes + found.nodes
         return None if nodes > self.settings.ahead * budget else max(budget, 2.0 * nodes)
 
     def first_look(self, labels: Iterable[int]) -> float:
         """Return the seconds after which trees of some targets are to be forecast again."""
-        return max(2.0 * sum(self.seconds.get(t, 0.0) for t in labels), self.settings.soon)
+        return max(0.5 * sum(self.seconds.get(t, 0.0) for t in labels), self.settings.soon)
 
     def look_again(
         self, tree: Tree, spent: float, resources: Resources, points: PointReceiver
@@ -120,4 +139,4 @@ class Outlook:
         found = forecast(tree, points, self.settings.dives, LONG * self.settings.dives)
         if 0.0 < resources.remaining() < found.seconds:
             self.total, self.hopeless = spent + found.seconds, True
-        return spent + max(found.seconds, self.settings.soon)
+        return spent + max(0.5 * found.seconds, self.settings.soon)

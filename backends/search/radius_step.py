@@ -35,6 +35,7 @@ from graphprune.backends.search.scheduler import TreeScheduler
 from graphprune.backends.search.settings import DEFAULT, SearchSettings
 from graphprune.backends.search.tree import Tree
 from graphprune.backends.search.worker_group import WorkerGroup
+from graphprune.backends.search.worth import RootWorth
 from graphprune.backends.trace import TargetTrace, Trace
 from graphprune.bounds import LayerBounds
 from graphprune.bounds.certify import margin_rows
@@ -116,10 +117,7 @@ def prove_radius(
         earlier = proof.known.copy()
         proven = proof.run(level)
         proof.known.prefer(earlier, proof.ball.radius)
-        proof.known.seconds.update(proof.seconds)
-        if proven >= proof.ball.radius:
-            proof.known.late = proof.late
-            proof.known.constrained |= proof.constrained
+        proof.known.seconds.update(proof.worth.seconds)
     complete = proven >= proof.ball.radius
     if interval.record and max(proven, interval.lower) > before:
         interval.trace = proof.trace if complete else proof.kept
@@ -165,15 +163,14 @@ class RadiusProof:
         self.kept: Trace | None = None
         self.reached = 0.0
         self.tree_seconds = 0.0
-        # Effort levels and seconds of trees, by target; seconds of an optimiser step; whether late
-        # layers are bounded, and which targets' bounds are output-constrained.
-        self.levels, self.seconds = dict[int, int](), dict[int, float]()
-        self.pass_seconds = 0.0
-        self.running: dict[int, float] = {}  # targets whose tree is being expanded, since when
+        # Effort levels by target; whether late layers are bounded, and which targets' bounds are
+        # output-constrained.
+        self.levels = dict[int, int]()
         self.late = False
         self.constrained: set[int] = set()
         self.aside: dict[int, list[CarriedCase]] = {}  # closed on this ball already, by target
         self.outlook = Outlook(settings.step)
+        self.worth = RootWorth(settings.step, self.known, self.outlook)
         # The share of the ball that the roots alone prove, at each level.
         self.reaches: list[float] = []
 
@@ -277,10 +274,10 @@ class RadiusProof:
             if not self.resources.over:
                 start = monotonic()
                 target = target.optimised()
-                self.pass_seconds = (monotonic() - start) / ROOT_STEPS
                 if target.bound > 0.0:
                     self._exclude(target)
                     continue
+                self.worth.pass_seconds = (monotonic() - start) / ROOT_STEPS
             kept.append(target)
         return kept
 
@@ -298,7 +295,9 @@ class RadiusProof:
         self.interval.nodes += used
         box = box_of(self.ball)
         targets = [target.shrunk(self.ball, box) for target in targets]
-        return self._open([Subproblem.of(self.region, t.row, box=t.box) for t in targets])
+        left = self._open([Subproblem.of(self.region, t.row, box=t.box) for t in targets])
+        self.worth.had_late(targets, left)
+        return left
 
     def _tightened(self, targets: list[Subproblem]) -> list[Subproblem]:
         """Return targets with better bounds and planes; those that are left."""
@@ -335,29 +334,15 @@ class RadiusProof:
         effort = RootEffort(0, level.cuts, settings.constrained, clipped)
         if target.neurons <= settings.few:
             return effort._replace(rounds=settings.rounds_few)
-        steps = tighten.constrained_steps(target, settings.constrained)
-        seconds = settings.rounds_many * steps * self.pass_seconds
-        label = target.label
-        paid = label in self.known.constrained
-        if not level.constrained or not (paid or seconds <= settings.worth * self._spent(label)):
+        if not level.constrained or not self.worth.constrained(target):
             return effort
-        self.constrained.add(label)
+        self.constrained.add(target.label)
         return effort._replace(rounds=settings.rounds_many)
 
     def _late_due(self) -> bool:
-        """Return whether late layers' bounds take no longer than trees did, or paid before."""
-        if self.late or self.level < 1 or self.least is not None:
-            return False
-        settings = self.settings.step
-        most = settings.worth * sum(map(self._spent, self.levels))
-        return self.known.late or tighten.late_steps(settings.late) * self.pass_seconds <= most
-
-    def _spent(self, label: int) -> float:
-        """Return the seconds of a target's trees: in this step, forecast, or in the last one."""
-        own = self.seconds.get(label, 0.0)
-        if label in self.running:
-            own += monotonic() - self.running[label]
-        return max(own, self.known.seconds.get(label, 0.0), self.outlook.seconds.get(label, 0.0))
+        """Return whether it is time for late layers' bounds."""
+        due = not self.late and self.level >= 1 and self.least is None
+        return due and self.worth.late(self.levels)
 
     def _exclude(self, target: Subproblem) -> None:
         """Remember that a target's root proves this ball."""
@@ -378,6 +363,8 @@ class RadiusProof:
             # Small trees are found anew sooner than old cases are bounded.
             if target.neurons <= self.settings.step.few:
                 self.known.put(target.label, [])
+            kinds = [target.has_planes, self.late, target.label in self.constrained]
+            self.known.prepare(target.label, sum(kinds))
             nodes, aside = self.known.carried(target, self.region, self.trace is not None)
             self.aside[target.label] = aside
             tree.add(nodes) if nodes or aside else tree.add_roots([target])
@@ -408,12 +395,10 @@ class RadiusProof:
                 self.interval.nodes += tree.nodes
                 continue
             left += budget
-            self.running = dict.fromkeys((target.label for target in group), monotonic())
+            self.worth.begin(target.label for target in group)
             self._expand(tree, group, trees, left)
             left = max(left - tree.nodes, 0.0) if left < np.inf else 0.0
-            for label, start in self.running.items():
-                self.seconds[label] = self.seconds.get(label, 0.0) + monotonic() - start
-            self.running = {}
+            self.worth.end()
         self._raise(trees)
 
     def _budgets(
@@ -423,16 +408,23 @@ class RadiusProof:
 
         Cases of earlier trees are to be bounded once without being counted.
         """
-        every, start = self.settings.step.levels, monotonic()
+        every = self.settings.step.levels
         own = [[every[self.levels.get(t.label, 0)] for t in group] for group in groups]
         if not self._forecasts:
             return [len(t) + sum(x.nodes for x in each) for t, each in zip(trees, own, strict=True)]
+        ahead = [self._seconds_ahead(group[0]) for group in groups]
         found = self.outlook.budgets(
-            trees, [group[0].label for group in groups], [each[0] for each in own], self.points,
-            self.resources, self.group.workers,
+            trees, [group[0].label for group in groups], [each[0] for each in own], ahead,
+            self.points, self.resources, self.group.workers,
         )  # fmt: skip
-        self.tree_seconds += monotonic() - start
+        self.tree_seconds += self.outlook.spent
         return found
+
+    def _seconds_ahead(self, target: Subproblem) -> float:
+        """Return how long output-constrained bounds of the next level should take."""
+        every, level = self.settings.step.levels, self.levels.get(target.label, 0) + 1
+        due = level < len(every) and every[level].constrained
+        return self.worth.constrained_seconds(target) if due else 0.0
 
     @property
     def _forecasts(self) -> bool:
@@ -476,7 +468,7 @@ class RadiusProof:
     ) -> None:
         interval, looked = self.interval, tree.nodes
         before, start = interval.nodes, monotonic()
-        again = self.outlook.first_look(self.running)
+        again = self.outlook.first_look(self.worth.running)
         while len(tree):
             if self.resources.over or tree.nodes >= budget or tree.full:
                 return
@@ -485,7 +477,8 @@ class RadiusProof:
             if tree.nodes >= looked + self.settings.step.look:
                 looked = tree.nodes
                 self._raise(trees)
-                if (interval.closed and not self.fine) or self._late_due():
+                late = not self._forecasts and self._late_due()
+                if (interval.closed and not self.fine) or late:
                     return
                 spent = monotonic() - start
                 if self._forecasts and spent > again and tree.waiting and not self.group.leases:

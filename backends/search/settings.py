@@ -184,6 +184,8 @@ class ScheduleSettings:
         Trees grow tenfold over the inverse of this, as a share of the radius, until steps tell how
         they grow on the network at hand, never less than `slowest` in an estimate. A tree of less
         than `floor` seconds counts as that; steps of less than `quick` tell nothing.
+    faster
+        Trees of the next step grow by this factor faster than those of the last.
     kept, beyond
         The part of this guess that a complete step leaves; by what factor a step that was given up
         shows that trees grow faster.
@@ -211,19 +213,20 @@ class ScheduleSettings:
     easy: int = 40
     slow: float = 1.0
     trial: float = 0.5
-    nearest: float = 0.03
+    nearest: float = 0.12
     growth: float = 25.0
     slowest: float = 12.0
     floor: float = 0.05
     quick: float = 0.2
+    faster: float = 1.6
     kept: float = 0.5
     beyond: float = 1.2
-    part: float = 0.35
+    part: float = 0.12
     limit: float = 0.75
-    all: float = 0.7
+    all: float = 0.4
     worth: float = 0.01
     below: float = 0.7
-    smallest: float = 0.008
+    smallest: float = 0.004
     largest: float = 0.06
     few: int = 12
     factor: float = 1.3

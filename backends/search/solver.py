@@ -169,7 +169,8 @@ class RadiusSchedule:
                 share = (radius - lower) / scale
             if share > 0.5 * s.nearest:
                 return PlannedStep(radius, s.promising, remaining, share)
-            self.trees = 0.0
+            # With more effort they are no limit.
+            self.trees, self.failed = 0.0, inf
         share, seconds = self.affordable(remaining)
         if lower < self.failed:
             share = min(share, max(s.below * (self.failed - lower) / scale, s.smallest))
@@ -241,4 +242,4 @@ class RadiusSchedule:
         # Where they took less, it was more effort at the roots.
         if plan.share < 0.5 * s.worth or step.tree_seconds < max(before, s.quick):
             return None
-        return max(log10(step.tree_seconds / before) / plan.share, s.slowest)
+        return s.faster * max(log10(step.tree_seconds / before) / plan.share, s.slowest)

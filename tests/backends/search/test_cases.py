@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import graphprune as gp
 from graphprune.backends.protocol import DistanceInterval, DistanceProblem
-from graphprune.backends.search.cases import ClosedCases, KnownCases, carried
+from graphprune.backends.search.cases import CarriedCase, ClosedCases, KnownCases, carried
 from graphprune.backends.search.radius_step import RadiusProof, prove_radius
 from graphprune.backends.search.settings import DEFAULT, EffortLevel, SearchSettings
 from graphprune.backends.search.worker_group import WorkerGroup
@@ -114,3 +114,24 @@ def test_carried_cases_cover_their_ball(
             unsplit = node.slopes[node.phases == 0]
             assert np.all((unsplit >= 0.0) & (unsplit <= 1.0))
             assert np.all(node.slopes >= 0.0)
+
+
+def test_cases_of_a_root_with_less_preparation_are_forgotten() -> None:
+    none = np.zeros(0, np.float32)
+    case = CarriedCase(np.zeros(0, np.intp), None, none, none, 0.1)
+    known = KnownCases()
+    known.put(3, [case])
+    known.prepare(3, 0)
+    assert known.cases(3) == [case]
+    earlier = known.copy()
+    known.prepare(3, 2)
+    assert known.cases(3) == []
+    known.put(3, [case] * 3)
+    for kinds in (2, 1):
+        known.prepare(3, kinds)
+        assert len(known.cases(3)) == 3
+    # What comes back from before is of a root with less, again.
+    known.prefer(earlier, 0.2)
+    assert known.cases(3) == [case]
+    known.prepare(3, 1)
+    assert known.cases(3) == []

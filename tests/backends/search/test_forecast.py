@@ -9,9 +9,11 @@ from hypothesis import strategies as st
 
 import graphprune as gp
 from graphprune.backends.protocol import DistanceInterval, DistanceProblem
+from graphprune.backends.relaxation import tighten
 from graphprune.backends.relaxation.subproblem import Subproblem
 from graphprune.backends.search import forecast as module
-from graphprune.backends.search.forecast import Forecast, forecast
+from graphprune.backends.search.cases import KnownCases
+from graphprune.backends.search.forecast import Forecast, Outlook, forecast
 from graphprune.backends.search.radius_step import prove_radius
 from graphprune.backends.search.settings import (
     EffortLevel,
@@ -21,6 +23,7 @@ from graphprune.backends.search.settings import (
 )
 from graphprune.backends.search.solver import PlannedStep, RadiusSchedule
 from graphprune.backends.search.tree import Tree
+from graphprune.backends.search.worth import RootWorth
 from graphprune.runtime.resources import Resources
 from tests.backends.relaxation.subproblems import subproblem
 from tests.conftest import Floor
@@ -113,3 +116,37 @@ def test_a_step_is_given_up_where_its_trees_would_take_too_long(
         assert schedule.took(plan, replace(step, forecast=seconds))
         shares.append(schedule.affordable(100.0)[0])
     assert 0.2 > shares[0] > shares[1]
+
+
+@pytest.mark.parametrize("ahead", [0.0, 9.0])
+def test_what_the_next_level_takes_is_part_of_a_forecast(
+    monkeypatch: pytest.MonkeyPatch, ahead: float
+) -> None:
+    """Only where the tree is worth it: else the next level goes without."""
+    monkeypatch.setattr(module, "forecast", lambda *_: Forecast(1e6, 10.0))
+    level = EffortLevel(8, cuts=3, kept=0.3)
+    for worth, more in ((1.0, ahead), (0.5, 0.0)):
+        outlook = Outlook(replace(StepSettings(), worth=worth))
+        tree = tree_of(subproblem(0, [6, 16, 16, 3], 0.25))
+        found = outlook.budgets([tree], [1], [level], [ahead], Unheard(), Resources(), 1)
+        assert found == [None]
+        assert outlook.total == pytest.approx(3.0 + more)
+        # It prepares the next level, and is no part of its tree.
+        assert outlook.spent == 0.0
+
+
+def test_late_layers_wait_for_trees_that_they_shorten_enough() -> None:
+    known, outlook = KnownCases(), Outlook(StepSettings())
+    worth = RootWorth(StepSettings(), known, outlook)
+    worth.pass_seconds = 1e-3
+    seconds = tighten.late_steps(worth.settings.late) * worth.pass_seconds
+    assert not worth.late([1, 2])
+    outlook.kept[1] = 3.0 * seconds
+    assert worth.late([1, 2])
+    # Where they gained little the last time, for longer ones.
+    case = subproblem(0, [6, 16, 16, 3], 0.25)
+    worth.had_late([replace(case, bound=-2.0)], [replace(case, bound=-1.9)])
+    assert known.late_kept == pytest.approx(0.95)
+    assert not worth.late([1, 2])
+    outlook.kept[2] = 30.0 * seconds
+    assert worth.late([1, 2])

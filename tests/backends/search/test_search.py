@@ -214,9 +214,9 @@ def test_steps_tell_how_trees_grow_on_a_network() -> None:
     plan = PlannedStep(0.5, None, 60.0, 0.02)
     assert schedule.took(plan, took(2.0))
     before = schedule.growth
-    # Tenfold over 0.02 of the radius.
+    # Tenfold over 0.02 of the radius, and faster from there on.
     assert schedule.took(plan, took(20.0))
-    assert before < schedule.growth < 50.0
+    assert before < schedule.growth < 55.0
     # Less than before is no sign of slow growth: more was done at the roots.
     before = schedule.growth
     assert schedule.took(plan, took(1.0))
