@@ -13,8 +13,7 @@ from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import csr_array, hstack, vstack
 
 import graphprune as gp
-from graphprune.ir import Segment
-from graphprune.transforms.matrix import segment_matrix
+from graphprune.transforms.matrix import matrix_of
 
 Floats = NDArray[np.float64]
 Places = NDArray[np.intp]
@@ -49,14 +48,16 @@ class Program:
         self = cls(low.reshape(-1).copy(), high.reshape(-1).copy())
         self.integral = np.zeros(len(self.low))
         places: dict[int, Places] = {id(network.input): np.arange(len(self.low))}
-        for segment, activation in zip(network.segments, network.activations, strict=False):
-            form, offset = self._form(segment, places)
+        for index, activation in enumerate(network.activations):
+            form, offset = self._form(network, index, places)
             places[id(activation.outputs[0])] = self._relu(form, offset)
-        self.matrix, self.offset = self._form(network.segments[-1], places)
+        self.matrix, self.offset = self._form(network, len(network.activations), places)
         return self
 
-    def _form(self, segment: Segment, places: dict[int, Places]) -> tuple[csr_array, Floats]:
-        found = segment_matrix(segment)
+    def _form(
+        self, network: gp.Network, index: int, places: dict[int, Places]
+    ) -> tuple[csr_array, Floats]:
+        segment, found = network.segments[index], matrix_of(network, index)
         form = csr_array((len(found.offset), len(self.low)))
         for weight, source in zip(found.weights, segment.sources, strict=True):
             at = places[id(source)]

@@ -72,7 +72,8 @@ class GraphBuilder:
             return self._constants[key][1]
         cast = array.astype(self.dtype) if array.dtype.kind == "f" else array
         name = self.fresh(hint)
-        tensor = ir.tensor(np.ascontiguousarray(cast).reshape(cast.shape), name=name)
+        # `ir.tensor` finds out what it is given: ten times as long, for every scalar of a graph.
+        tensor = ir.Tensor(np.ascontiguousarray(cast).reshape(cast.shape), name=name)
         value = ir.Value(
             name=name,
             type=ir.TensorType(tensor.dtype),
