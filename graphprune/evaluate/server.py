@@ -45,8 +45,8 @@ def _used(name: str) -> bool:
 @contextmanager
 def _deaf() -> Iterator[None]:
     """Have what is started here never hear Ctrl-C, which this process hears afterwards."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
