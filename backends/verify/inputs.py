@@ -11,6 +11,8 @@ from graphprune.backends.verify.attack import attack, attack_from
 from graphprune.backends.verify.network_rows import rows_of
 from graphprune.backends.verify.query import RegionResult, VerificationQuery
 from graphprune.backends.verify.specifications import specifications_and_errors
+from graphprune.ir import Network
+from graphprune.ir.network import size
 from graphprune.progress import Progress, quiet
 
 Floats = NDArray[np.float64]
@@ -25,6 +27,12 @@ STARTS = 64
 # The share of the time that descents from random points of the whole region have: counterexamples
 # can be smaller than what any order of boxes leads to soon.
 ATTACK_SHARE = 0.2
+
+
+def box_kernels_fit(network: Network, memory: int) -> bool:
+    """True where what the kernels hold of a box, a row of error terms per neuron, is small."""
+    basis = size(network.input) + network.neurons + network.auxiliary_neurons
+    return 8 * basis * basis <= memory // 4
 
 
 def split_inputs(query: VerificationQuery, progress: Progress = quiet) -> RegionResult:

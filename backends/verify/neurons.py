@@ -8,6 +8,7 @@ excluded with the combination of them that a linear program finds
 anew in every case that has points with the present row <= 0.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import inf
 
@@ -28,7 +29,7 @@ from graphprune.backends.verify.joint import Conjunction, JointAnswer, solve_joi
 from graphprune.backends.verify.query import Counterexample, RegionResult, VerificationQuery
 from graphprune.backends.verify.settings import DEFAULT, NeuronSettings
 from graphprune.backends.verify.specifications import boxes_of
-from graphprune.bounds import pre_activation_bounds
+from graphprune.bounds import LayerBounds, pre_activation_bounds
 from graphprune.progress import Progress, quiet
 from graphprune.region import Box
 from graphprune.runtime.resources import current
@@ -37,19 +38,25 @@ Floats = NDArray[np.float64]
 
 
 def split_neurons(
-    query: VerificationQuery, progress: Progress = quiet, settings: NeuronSettings = DEFAULT
-) -> RegionResult:
+    query: VerificationQuery, progress: Progress = quiet, settings: NeuronSettings = DEFAULT,
+    layers: Sequence[LayerBounds] | None = None,
+) -> RegionResult:  # fmt: skip
     """Decide a region by splitting neurons.
 
     Neither `unsat` nor a point: the deadline has passed, or a case is undecided within rounding, or
     the memory for open cases (of the current resources) is used up.
+
+    Parameters
+    ----------
+    layers
+        Bounds of all pre-activations on the region's box, where they are known.
 
     Raises
     ------
     UnsupportedError
         The network has activations other than ReLU.
     """
-    return _NeuronSearch(query, progress, settings).run()
+    return _NeuronSearch(query, progress, settings, layers).run()
 
 
 @dataclass(eq=False)
@@ -70,9 +77,11 @@ class _NeuronSearch:
     """The open cases, and what was found."""
 
     def __init__(
-        self, query: VerificationQuery, progress: Progress, settings: NeuronSettings
-    ) -> None:
+        self, query: VerificationQuery, progress: Progress, settings: NeuronSettings,
+        layers: Sequence[LayerBounds] | None,
+    ) -> None:  # fmt: skip
         self.query = query
+        self.layers = layers
         self.progress = progress
         self.settings = settings
         self.resources = replace(current(), deadline=query.deadline)
@@ -108,8 +117,9 @@ class _NeuronSearch:
     def _targets(self) -> list[Subproblem]:
         """Per open polytope the row that its root excludes best."""
         query = self.query
-        until = query.deadline
-        layers = pre_activation_bounds(query.network, boxes_of(query), until=until)
+        until, layers = query.deadline, self.layers
+        if layers is None:
+            layers = pre_activation_bounds(query.network, boxes_of(query), until=until)
         region = CondensedRegion.of(query.network, self.box, bounds_of(layers), until)
         chosen: list[Subproblem] = []
         for p in range(query.polytopes):

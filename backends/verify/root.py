@@ -13,6 +13,7 @@ from graphprune.bounds import (
     Ascent,
     Boxes,
     LayerBounds,
+    Method,
     linear_bounds,
     optimised_bounds,
     pre_activation_bounds,
@@ -27,11 +28,21 @@ Floats = NDArray[np.float64]
 STEPS = 40
 
 
-def close_at_root(query: VerificationQuery) -> VerificationQuery:
-    """The query without the polytopes that CROWN bounds over the whole box exclude."""
+def close_at_root(
+    query: VerificationQuery,
+) -> tuple[VerificationQuery, list[LayerBounds] | None]:
+    """The query without the polytopes that CROWN bounds over the whole box exclude.
+
+    With the bounds of all layers of a network of ReLUs.
+    """
+    network, boxes = query.network, boxes_of(query)
     if query.polytopes == 0:
-        return query
-    return query.only(np.flatnonzero(~excluded(query, boxes_of(query))[0]).tolist())
+        return query, None
+    if not network.piecewise_linear:
+        return query.only(np.flatnonzero(~excluded(query, boxes)[0]).tolist()), None
+    layers = pre_activation_bounds(network, boxes, until=query.deadline, forms=True)
+    found = excluded_by(query, row_bounds(network, boxes, query.weights, layers))
+    return query.only(np.flatnonzero(~found[0]).tolist()), layers
 
 
 def close_by_optimising(
@@ -52,7 +63,8 @@ def close_by_optimising(
             break
         if tighter:
             layers = optimised_bounds(query.network, boxes, layers)
-        found = _excluded(query, row_bounds(query.network, boxes, query.weights, layers))
+        bounds = row_bounds(query.network, boxes, query.weights, layers, "alpha-crown")
+        found = excluded_by(query, bounds)
         query = query.only(np.flatnonzero(~found[0]).tolist())
     return query, layers
 
@@ -71,11 +83,11 @@ def excluded(query: VerificationQuery, boxes: Boxes) -> NDArray[np.bool_]:
         return row_bounds(query.network, part, query.weights)
 
     if query.network.piecewise_linear:
-        return _excluded(query, bounds(boxes))
-    return _excluded(query, bounds_where_there_are_any(bounds, boxes, len(query.weights)))
+        return excluded_by(query, bounds(boxes))
+    return excluded_by(query, bounds_where_there_are_any(bounds, boxes, len(query.weights)))
 
 
-def _excluded(query: VerificationQuery, bounds: Floats) -> NDArray[np.bool_]:
+def excluded_by(query: VerificationQuery, bounds: Floats) -> NDArray[np.bool_]:
     """The polytopes of which one of the rows has a bound (B, K) beyond its limit."""
     beyond = bounds > query.limits + 4 * UNIT * np.abs(query.limits)
     polytope = np.repeat(np.arange(query.polytopes), np.diff(query.first))
@@ -90,10 +102,9 @@ def row_bounds(
     boxes: Boxes,
     weights: Floats,
     known: Sequence[LayerBounds] | None = None,
+    method: Method = "crown",
 ) -> Floats:
-    """Lower bounds (B, K) of rows (K, outputs) times the outputs.
-
-    By CROWN; where bounds of the layers are known, by alpha-CROWN on top of them.
+    """Lower bounds (B, K) of rows (K, outputs) times the outputs, on the layers' if known.
 
     Raises
     ------
@@ -103,10 +114,7 @@ def row_bounds(
     until = current().deadline
     layers = pre_activation_bounds(network, boxes, until=until) if known is None else known
     rows = weights.astype(np.float32)
-    bounds = linear_bounds(
-        network, boxes, layers, rows, "crown" if known is None else "alpha-crown",
-        ascent=Ascent(STEPS),
-    )  # fmt: skip
+    bounds = linear_bounds(network, boxes, layers, rows, method, ascent=Ascent(STEPS))
     # Coefficients lost a part to float32, and to float64 before.
     lost = np.abs(weights - rows)
     if lost.any():

@@ -77,7 +77,7 @@ class _BoxSearch:
         """Halve boxes, or return a counterexample among their centres and what descends there."""
         query = self.query
         centre = centres(lower, upper)
-        nearest, slope = self._at(centre)
+        nearest, slope = violations_at(query, centre)
         if np.any(nearest <= 0.0):
             point = query.confirm(centre[np.argsort(nearest)[:STARTS]])
             if point is not None:
@@ -96,18 +96,19 @@ class _BoxSearch:
                 self.made += 1
         return None
 
-    def _at(self, x: Floats) -> tuple[Floats, Floats]:
-        """At points (N, inputs): the least over polytopes of the largest excess; its gradient."""
-        query, network = self.query, self.query.network
-        points = query.inside(x)
-        y, _ = scores_and_gradients(network, points, np.zeros((len(x), network.classes)))
-        excess = y.astype(np.float64) @ query.weights.T - query.limits
-        excess = np.nan_to_num(excess, nan=np.inf, posinf=np.inf, neginf=-np.inf)
-        largest, row = np.full(len(x), np.inf), np.zeros(len(x), np.intp)
-        for p in range(query.polytopes):
-            part = slice(query.first[p], query.first[p + 1])
-            worst = query.first[p] + np.argmax(excess[:, part], axis=1)
-            value = excess[np.arange(len(x)), worst]
-            row = np.where(value < largest, worst, row)
-            largest = np.minimum(largest, value)
-        return largest, scores_and_gradients(network, points, query.weights[row])[1]
+
+def violations_at(query: VerificationQuery, x: Floats) -> tuple[Floats, Floats]:
+    """At points (N, inputs): the least over polytopes of the largest excess; its gradient."""
+    network = query.network
+    points = query.inside(x)
+    y, _ = scores_and_gradients(network, points, np.zeros((len(x), network.classes)))
+    excess = y.astype(np.float64) @ query.weights.T - query.limits
+    excess = np.nan_to_num(excess, nan=np.inf, posinf=np.inf, neginf=-np.inf)
+    largest, row = np.full(len(x), np.inf), np.zeros(len(x), np.intp)
+    for p in range(query.polytopes):
+        part = slice(query.first[p], query.first[p + 1])
+        worst = query.first[p] + np.argmax(excess[:, part], axis=1)
+        value = excess[np.arange(len(x)), worst]
+        row = np.where(value < largest, worst, row)
+        largest = np.minimum(largest, value)
+    return largest, scores_and_gradients(network, points, query.weights[row])[1]

@@ -10,7 +10,7 @@ import numpy as np
 
 from graphprune.backends.verify.attack import attack
 from graphprune.backends.verify.head import over_classes
-from graphprune.backends.verify.inputs import split_inputs
+from graphprune.backends.verify.inputs import box_kernels_fit, split_inputs
 from graphprune.backends.verify.neurons import split_neurons
 from graphprune.backends.verify.query import Counterexample, RegionResult, VerificationQuery
 from graphprune.backends.verify.ranges import split_ranges
@@ -18,6 +18,7 @@ from graphprune.backends.verify.regions import BATCH, undecided
 from graphprune.backends.verify.relations import with_inputs
 from graphprune.backends.verify.root import close_at_root, close_by_optimising
 from graphprune.backends.verify.smooth import split_boxes
+from graphprune.backends.verify.wide import split_wide
 from graphprune.errors import GraphpruneError, OutOfTimeError, UnsupportedError
 from graphprune.ir import Network
 from graphprune.progress import Progress, quiet
@@ -168,7 +169,7 @@ def _decide(query: VerificationQuery, seed: int, progress: Progress) -> RegionRe
     """Decide one region."""
     try:
         progress("bounds of the whole box")
-        query = close_at_root(query)
+        query, layers = close_at_root(query)
         if query.polytopes == 0:
             return RegionResult(True, None, 1)
         linear = query.network.piecewise_linear
@@ -185,7 +186,11 @@ def _decide(query: VerificationQuery, seed: int, progress: Progress) -> RegionRe
                 size = matrix_bytes(query.network) / 2**30
                 reason = f"a search takes about {size:.0f} GiB of memory on this network"
                 return RegionResult(False, None, 1, reason)
-            return split_inputs(query, progress) if few else split_neurons(query, progress)
+            if not few or layers is None:
+                return split_neurons(query, progress, layers=layers)
+            if box_kernels_fit(query.network, current().memory):
+                return split_inputs(query, progress)
+            return split_wide(query, layers, progress)
         if not few:
             progress("optimising bounds")
             query, layers = close_by_optimising(query)

@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graphprune.bounds.engines import engine_for
+from graphprune.bounds.forms import AffineForms, within_forms
 from graphprune.bounds.problem import (
     BoundsProblem,
     Boxes,
@@ -84,6 +85,7 @@ def pre_activation_bounds(
     every: bool = False,
     outer: Sequence[LayerBounds] | None = None,
     until: float = np.inf,
+    forms: bool = False,
 ) -> list[LayerBounds]:
     """Bounds of every activation's pre-activation, in graph order.
 
@@ -104,6 +106,8 @@ def pre_activation_bounds(
         to be stable are not bounded again.
     until
         On the clock of :func:`time.monotonic`: raise where it is over between two layers.
+    forms
+        Carry affine forms beside intervals, where few inputs change (`AffineForms`).
 
     Raises
     ------
@@ -117,19 +121,26 @@ def pre_activation_bounds(
             pre_activation_bounds(
                 network, boxes.take(part), method, replaced=replaced, every=every,
                 outer=None if outer is None else [layer.take(part) for layer in outer],
-                until=until,
+                until=until, forms=forms,
             )
             for part in parts
         ]  # fmt: skip
         return [LayerBounds.stack(layers) for layers in zip(*found, strict=True)]
     problem = BoundsProblem(network, boxes, method, dict(replaced or {}))
     engine = engine_for(problem, STANDARD)
+    carried = None
+    if forms and not problem.replaced and AffineForms.suit(network, boxes):
+        carried = AffineForms(network, boxes)
     for index in range(len(network.activations)):
         if monotonic() >= until:
             raise OutOfTimeError("time was over before the layers had bounds")
         twin = _twin(problem, index)
-        known = _layer(problem, engine, index, every, outer) if twin is None else twin
+        known = twin
+        if known is None:
+            known = _layer(problem, engine, index, every, outer, carried)
         problem.add(known)
+        if carried is not None:
+            carried.add(index, known)
     return list(problem.layers)
 
 
@@ -218,10 +229,13 @@ def _layer(
     index: int,
     every: bool,
     outer: Sequence[LayerBounds] | None,
+    forms: AffineForms | None,
 ) -> LayerBounds:
     """Bounds of the next layer from those of the layers below."""
     network = problem.network
     box = engine.interval(index)
+    if forms is not None:
+        box = within_forms(box, forms, index)
     if problem.method == "ibp":
         return box
     if interval_suffices(operator(network.activations[index])):

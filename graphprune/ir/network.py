@@ -168,6 +168,11 @@ class Segment:
     def rounding(self) -> int:
         return sum(affine(node).rounding + 1 for node in self.nodes)
 
+    @property
+    def multiply_adds(self) -> int:
+        """Multiplications with a weight for one sample."""
+        return sum(affine(node).multiply_adds for node in self.nodes)
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Network:

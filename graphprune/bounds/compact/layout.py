@@ -48,8 +48,8 @@ WASTE = 4
 FLOOR = 1e-100
 # Layouts of so many multiplications take a moment: they are made whatever the deadline is.
 LIGHT = 1 << 19
-# Bytes that building takes per multiplication of the network, at most.
-BYTES_PER_WEIGHT = 120
+# Bytes that building a segment takes per multiplication, and those that its layout keeps, at most.
+BYTES_PER_WEIGHT, KEPT_PER_WEIGHT = 120, 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,7 +131,8 @@ class Compact:
 
 def worthwhile(network: Network, memory: int) -> bool:
     """True where the blocks of a network surely fit into `memory` bytes."""
-    return network.multiply_adds * BYTES_PER_WEIGHT <= memory
+    largest = max((segment.multiply_adds for segment in network.segments), default=0)
+    return largest * BYTES_PER_WEIGHT + network.multiply_adds * KEPT_PER_WEIGHT <= memory
 
 
 def compact(network: Network) -> Compact:
