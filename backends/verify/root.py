@@ -40,7 +40,7 @@ def close_at_root(
         return query, None
     if not network.piecewise_linear:
         return query.only(np.flatnonzero(~excluded(query, boxes)[0]).tolist()), None
-    layers = pre_activation_bounds(network, boxes, until=query.deadline, forms=True)
+    layers = pre_activation_bounds(network, boxes, until=query.deadline, forms="beside")
     found = excluded_by(query, row_bounds(network, boxes, query.weights, layers))
     return query.only(np.flatnonzero(~found[0]).tolist()), layers
 

@@ -1,8 +1,9 @@
 """Input splitting for networks of few inputs and many neurons: generators, fields of a few terms.
 
 A box takes seconds here, so that each is bounded as well as it can be: affine forms beside
-intervals, then a backward pass for every neuron whose sign is not known. A half takes over what was
-known of the whole, and only neurons that were unstable there are looked at again.
+intervals, and where these are not enough a backward pass for every neuron whose sign they do not
+tell. A half takes over what was known of the whole, and only neurons that were unstable there are
+looked at again.
 """
 
 import heapq
@@ -19,7 +20,7 @@ from graphprune.backends.verify.query import Counterexample, RegionResult, Verif
 from graphprune.backends.verify.root import excluded_by, row_bounds
 from graphprune.backends.verify.smooth import violations_at
 from graphprune.backends.verify.specifications import boxes_of
-from graphprune.bounds import Boxes, LayerBounds, pre_activation_bounds
+from graphprune.bounds import Boxes, Forms, LayerBounds, pre_activation_bounds
 from graphprune.errors import OutOfTimeError
 from graphprune.progress import Progress, quiet
 from graphprune.runtime.resources import current
@@ -94,7 +95,8 @@ class _WideSearch:
             picked = [heapq.heappop(self.queue)[2] for _ in range(count)]
             start = monotonic()
             try:
-                left = self._bounded(picked)
+                left = self._bounded(picked, "alone")
+                left = self._bounded(left, "beside") if left else left
             except OutOfTimeError:
                 return RegionResult(False, None, self.nodes)
             self.nodes += count
@@ -106,7 +108,7 @@ class _WideSearch:
         reason = "boxes too small to split stay undecided" if ended else ""
         return RegionResult(unsat, point, self.nodes, reason)
 
-    def _bounded(self, picked: Sequence[_WideBox]) -> list[_WideBox]:
+    def _bounded(self, picked: Sequence[_WideBox], forms: Forms) -> list[_WideBox]:
         """The boxes that are left, each with its own bounds."""
         query = self.query
         boxes = Boxes(np.array([box.lower for box in picked]), np.array([b.upper for b in picked]))
@@ -115,7 +117,7 @@ class _WideSearch:
         if len(known) == len(picked):
             outer = [LayerBounds.stack(parts) for parts in zip(*known, strict=True)]
         layers = pre_activation_bounds(
-            query.network, boxes, outer=outer, until=query.deadline, forms=True
+            query.network, boxes, outer=outer, until=query.deadline, forms=forms
         )
         found = excluded_by(query, row_bounds(query.network, boxes, query.weights, layers))
         left = []

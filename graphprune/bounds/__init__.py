@@ -11,6 +11,7 @@ Read first: `propagate.py` (layer by layer, any engine), `protocol.py` (an engin
 from graphprune.bounds.engines import using_engine
 from graphprune.bounds.problem import METHODS, Boxes, LayerBounds, Method, round_down, round_up
 from graphprune.bounds.propagate import (
+    Forms,
     PreActivationBounds,
     linear_bounds,
     optimised_bounds,
@@ -22,6 +23,7 @@ __all__ = [
     "METHODS",
     "Ascent",
     "Boxes",
+    "Forms",
     "LayerBounds",
     "Method",
     "PreActivationBounds",

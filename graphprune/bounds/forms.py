@@ -18,6 +18,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from graphprune.bounds.problem import Boxes, LayerBounds, round_down, round_up
+from graphprune.errors import OutOfTimeError
 from graphprune.ir import Network
 from graphprune.ir.network import activation_of, is_paired, operator, size
 from graphprune.runtime.resources import current
@@ -40,7 +41,7 @@ OTHER = 64
 
 
 @dataclass(frozen=True, eq=False)
-class _Form:
+class _InputForm:
     """A value on B boxes: centre, remainder (n, B) and generators (n, B, inputs)."""
 
     centre: Floats
@@ -58,21 +59,30 @@ class AffineForms:
     """The forms of all values of a network on a batch of boxes, as far as they are known.
 
     Layers are asked for in graph order: `bounds` of one, then `add` with what it is known by.
+
+    Raises
+    ------
+    OutOfTimeError
+        The deadline of the current resources passed before all matrices were composed.
     """
 
     def __init__(self, network: Network, boxes: Boxes) -> None:
         self.network = network
+        for index in range(len(network.segments)):
+            if current().over:
+                raise OutOfTimeError("time was over before the layers had matrices")
+            matrix_of(network, index)
         lower, upper = boxes.lower.T.astype(np.float64), boxes.upper.T.astype(np.float64)
         changing = np.flatnonzero(np.any(upper > lower, axis=1))
         centre = 0.5 * lower + 0.5 * upper
         reach = np.maximum(upper - centre, centre - lower) * (1 + 1e-15)
         generators = np.zeros((*lower.shape, len(changing)))
         generators[changing, :, np.arange(len(changing))] = reach[changing]
-        self._forms: dict[int, _Form] = {
-            id(network.input): _Form(centre, generators, np.zeros_like(centre))
+        self._forms: dict[int, _InputForm] = {
+            id(network.input): _InputForm(centre, generators, np.zeros_like(centre))
         }
         # The form of the next pre-activation.
-        self._next: _Form | None = None
+        self._next: _InputForm | None = None
 
     @staticmethod
     def suit(network: Network, boxes: Boxes) -> bool:
@@ -93,7 +103,7 @@ class AffineForms:
         known = np.isfinite(low) & np.isfinite(high)
         return np.where(known, low, -np.inf).T, np.where(known, high, np.inf).T
 
-    def _image(self, index: int) -> _Form:
+    def _image(self, index: int) -> _InputForm:
         segment, matrix = self.network.segments[index], matrix_of(self.network, index)
         boxes = next(iter(self._forms.values())).centre.shape[1]
         count = len(matrix.offset)
@@ -115,7 +125,7 @@ class AffineForms:
             terms += sizes @ (np.abs(form.centre) + form.radius)
             roundings += size(source)
         remainder = (remainder + gamma64(roundings) * terms) * (1 + 1e-12) + TINY
-        return _Form(centre, generators, remainder)
+        return _InputForm(centre, generators, remainder)
 
     def add(self, index: int, layer: LayerBounds) -> None:
         """Take the bounds of a pre-activation: the form of its activation follows.
@@ -151,7 +161,7 @@ class AffineForms:
             for one, other in ((plain.centre, centre), (plain.remainder, remainder))
         )
         generators[alone] = 0.0
-        self._forms[id(_value(node))] = _Form(centre, generators, remainder)
+        self._forms[id(_value(node))] = _InputForm(centre, generators, remainder)
 
 
 def _absolute(network: Network, index: int) -> "list[csr_array[Any]]":
@@ -171,11 +181,11 @@ def _value(node: ir.Node) -> ir.Value:
     return node.outputs[0]
 
 
-def _interval_form(low: Floats, high: Floats, like: _Form) -> _Form:
+def _interval_form(low: Floats, high: Floats, like: _InputForm) -> _InputForm:
     """An interval without regard to the inputs."""
     centre = 0.5 * low + 0.5 * high
     remainder = np.maximum(high - centre, centre - low) * (1 + 1e-15) + TINY
-    return _Form(centre, np.zeros((*centre.shape, like.generators.shape[2])), remainder)
+    return _InputForm(centre, np.zeros((*centre.shape, like.generators.shape[2])), remainder)
 
 
 def within_forms(layer: LayerBounds, forms: AffineForms, index: int) -> LayerBounds:

@@ -341,6 +341,10 @@ class Network:
         value: T = self._cache[key]
         return value
 
+    def holds(self, key: Hashable) -> bool:
+        """True where `cached` has computed it."""
+        return key in self._cache
+
     def latest(self, key: Hashable, version: Hashable, make: Callable[[], T]) -> T:
         """As `cached`, of which one version alone is kept: what belongs to one anchor, say."""
         known = self._cache.get(key)

@@ -131,6 +131,14 @@ def matrix_of(network: Network, index: int) -> SegmentMatrix:
     return network.cached(("segment matrix", index), make)
 
 
+def composed(network: Network, index: int) -> SegmentMatrix:
+    """The matrices of segment number `index`: those that `matrix_of` has made, else new ones."""
+    key = "segment matrix", index
+    return (
+        matrix_of(network, index) if network.holds(key) else segment_matrix(network.segments[index])
+    )
+
+
 def _compose(
     op: AffineOperator, shapes: Sequence[Shape], inputs: Sequence[_AffineForm]
 ) -> _AffineForm:

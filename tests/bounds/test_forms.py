@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import graphprune as gp
-from graphprune.bounds import Boxes, pre_activation_bounds
+from graphprune.bounds import Boxes, Forms, pre_activation_bounds
 from graphprune.bounds.forms import AffineForms
+from graphprune.errors import OutOfTimeError
 from graphprune.region import Ball, Box
 from graphprune.runtime.reference import forward64
 from graphprune.runtime.resources import Resources, using
@@ -28,7 +29,8 @@ def test_forms_hold_in_exact_arithmetic(kind: str) -> None:
         network = gp.from_proto(net.model())
         balls = [Ball(rng.uniform(0.2, 0.8, 4), r) for r in (1e-7, float(rng.choice([0.0, 0.1])))]
         boxes = Boxes.of(*balls)
-        layers = pre_activation_bounds(network, boxes, forms=True)
+        kinds: tuple[Forms, ...] = ("beside", "alone")
+        layers = pre_activation_bounds(network, boxes, forms=kinds[rng.integers(2)])
         forms, alone = AffineForms(network, boxes), []
         for index, layer in enumerate(layers):
             alone.append(forms.bounds(index))
@@ -98,3 +100,21 @@ def test_forms_are_for_few_inputs_and_matrices_that_fit(mnist_a: gp.Network) -> 
     assert not AffineForms.suit(mnist_a, many)
     with using(Resources(memory=1 << 10)):
         assert not AffineForms.suit(mnist_a, few)
+    with using(Resources(deadline=0.0)), pytest.raises(OutOfTimeError):
+        AffineForms(mnist_a, few)
+
+
+def test_halves_take_over_what_is_known_of_the_whole() -> None:
+    """Without a backward pass too, which then takes next to no time."""
+    net = Perceptron.random(np.random.default_rng(1), [2, 30, 30, 30, 30, 2])
+    network = gp.from_proto(net.model())
+    whole, half = (Boxes.of(Ball(np.full(2, 0.5), r)) for r in (0.1, 0.05))
+    outer = pre_activation_bounds(network, whole, forms="beside")
+    alone, both = (
+        pre_activation_bounds(network, half, outer=known, forms="alone") for known in (None, outer)
+    )
+    for around, one, two in zip(outer, alone, both, strict=True):
+        assert np.all(two.lower >= np.maximum(one.lower, around.lower))
+        assert np.all(two.upper <= np.minimum(one.upper, around.upper))
+    widths = [np.sum(layers[-1].upper - layers[-1].lower) for layers in (both, alone)]
+    assert widths[0] < widths[1]

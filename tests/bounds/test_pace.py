@@ -9,10 +9,9 @@ from graphprune.bounds.compact import layout, optimise, pace
 from graphprune.bounds.compact.layout import compact
 from graphprune.bounds.compact.pace import FASTER, SECONDS, UNITS, Pace
 from graphprune.errors import OutOfTimeError
-from graphprune.ir.network import Segment
 from graphprune.runtime import resources
 from graphprune.runtime.resources import Resources, using
-from graphprune.transforms.matrix import SegmentMatrix, segment_matrix
+from graphprune.transforms.matrix import SegmentMatrix, composed
 from tests.conftest import MODELS
 
 
@@ -95,19 +94,19 @@ def test_a_layout_that_time_ends_goes_on_from_there(
     clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     network = gp.load(MODELS / "mnist-a.onnx")
-    composed: list[Segment] = []
+    made: list[int] = []
 
-    def slow(segment: Segment) -> SegmentMatrix:
-        composed.append(segment)
+    def slow(network: gp.Network, index: int) -> SegmentMatrix:
+        made.append(index)
         clock.now += 1.0
-        return segment_matrix(segment)
+        return composed(network, index)
 
-    monkeypatch.setattr(layout, "segment_matrix", slow)
+    monkeypatch.setattr(layout, "composed", slow)
     monkeypatch.setattr(layout, "LIGHT", 0)
     with using(Resources(deadline=1.5)), pytest.raises(OutOfTimeError):
         compact(network)
-    assert len(composed) == 2
+    assert len(made) == 2
     whole = compact(network)
-    assert composed == list(network.segments)
+    assert made == list(range(len(network.segments)))
     assert compact(network) is whole
-    assert len(composed) == len(network.segments)
+    assert len(made) == len(network.segments)

@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 from graphprune.errors import OutOfTimeError
 from graphprune.ir.network import (
     Network,
-    Segment,
     Shape,
     is_paired,
     operator,
@@ -29,7 +28,7 @@ from graphprune.ir.network import (
     size,
 )
 from graphprune.runtime.resources import current
-from graphprune.transforms.matrix import segment_matrix
+from graphprune.transforms.matrix import composed
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -202,17 +201,18 @@ class _Layout:
         """Go on until the layout is whole."""
         if self._made is None:
             light = self.network.multiply_adds <= LIGHT
-            for segment in self.network.segments[len(self.orders) - 1 :]:
+            for index in range(len(self.orders) - 1, len(self.network.segments)):
                 if current().over and not light:
                     raise OutOfTimeError("time was over before the network's layers were laid out")
-                self._add(segment)
+                self._add(index)
             self._made = self._arrays()
             self.store = _Store()
         return self._made
 
-    def _add(self, segment: Segment) -> None:
+    def _add(self, index: int) -> None:
         """Lay out the next segment's target, and store its matrices."""
-        target, matrix = len(self.orders), segment_matrix(segment)
+        segment, matrix = self.network.segments[index], composed(self.network, index)
+        target = len(self.orders)
         sources = [self.index[id(source)] for source in segment.sources]
         rows, block = self._choose(target, matrix.sizes, sources)
         place = slice(self.start[target], self.start[target] + self.widths[target])
