@@ -51,7 +51,7 @@ class ReferenceConv(OpRun):
         elif auto_pad == "VALID" or pads is None:
             pads = [0 for _ in (*axes, *axes)]
         sides = [(pads[i], pads[len(axes) + i]) for i in axes]
-        padded = np.pad(x, [(0, 0), (0, 0), *sides])
+        padded = _padded(x, sides)
         out = [(padded.shape[2 + i] - spans[i]) // steps[i] + 1 for i in axes]
         # (sample, channel, *cell of the kernel, *place of the output), not copied yet.
         first, cell = padded.strides[:2], padded.strides[2:]
@@ -62,6 +62,18 @@ class ReferenceConv(OpRun):
         columns = windows.reshape(len(x), group, -1, prod(out))
         product = weight.reshape(group, len(weight) // group, -1) @ columns
         return (_with_bias(product.reshape(len(x), len(weight), *out), bias),)
+
+
+def _padded(x: NDArray[Any], sides: Sequence[tuple[int, int]]) -> NDArray[Any]:
+    """Values with zeros around; `numpy.pad` takes longer for its arguments than for the zeros."""
+    if not any(map(any, sides)):
+        return x
+    shape = [n + a + b for n, (a, b) in zip(x.shape[2:], sides, strict=True)]
+    padded = np.zeros((*x.shape[:2], *shape), x.dtype)
+    places = zip(x.shape[2:], sides, strict=True)
+    within: tuple[Any, ...] = tuple(slice(a, a + n) for n, (a, _) in places)
+    padded[(..., *within)] = x
+    return padded
 
 
 def _with_bias(y: NDArray[Any], bias: NDArray[Any] | None) -> NDArray[Any]:
