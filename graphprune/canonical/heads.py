@@ -65,6 +65,10 @@ class SeveralOutputsError(UnsupportedError):
         self.names = names
 
 
+class PartialHeadError(UnsupportedError):
+    """What lies above the scores runs over a part of them only."""
+
+
 @dataclass(frozen=True, eq=False)
 class Head:
     """The chosen output and what was cut off above the logits.
@@ -96,7 +100,9 @@ class Head:
     dropped: bool
 
 
-def choose(file: ModelFile, output: str | None = None, *, whole: bool = False) -> Head:
+def choose(
+    file: ModelFile, output: str | None = None, *, whole: bool = False, parts: bool = False
+) -> Head:
     """Inline local functions, choose the output, cut its head and drop what it does not need.
 
     Parameters
@@ -105,13 +111,15 @@ def choose(file: ModelFile, output: str | None = None, *, whole: bool = False) -
         Name of the graph output to take; None takes the only one that holds float scores.
     whole
         Cut no function of every number, only what runs over the classes.
+    parts
+        Cut no Softmax: it runs over a part of the scores, as over the classes of each position.
     """
     proto = unrolled(written_out(inlined(file.proto, file.label)))
     graph = proto.graph
     names = [value.name for value in graph.output]
     if output is not None and output not in names:
         raise GraphpruneError(f"{file.label}: no output '{output}'{nearest(output, names)}")
-    walker = _Walker(graph, whole)
+    walker = _Walker(graph, whole, parts)
     found = {
         value.name: walker.walk(value)
         for value in graph.output
@@ -204,8 +212,9 @@ class _Cut:
 class _Walker:
     """Goes down from a graph output while the order of the classes stays the same."""
 
-    def __init__(self, graph: onnx.GraphProto, whole: bool) -> None:
+    def __init__(self, graph: onnx.GraphProto, whole: bool, parts: bool) -> None:
         self.whole = whole
+        self.softmax = () if parts else SOFTMAX
         self.producers = {out: node for node in graph.node for out in node.output}
         self.constants = _constants(graph)
         self.tensors = {t.name: t for t in graph.initializer if not is_outside(t)}
@@ -230,7 +239,7 @@ class _Walker:
         settled = _Cut(scores)
         while (node := self.producers.get(name)) is not None:
             step = self._scalar(node)
-            if node.op_type in SOFTMAX and softmax is None and sign > 0:
+            if node.op_type in self.softmax and softmax is None and sign > 0:
                 softmax, curved = node, True
                 kept.append(HeadOperator.of(node, over_classes=True))
             elif step:
@@ -307,7 +316,7 @@ def check_axis(label: str, node: onnx.NodeProto, layout: Layout, opset: int) -> 
     covered = prod(layout.shape[a] for a in axes if a != layout.batch)
     if covered != layout.size or (layout.batch in axes and layout.shape[layout.batch or 0] != 1):
         name = node.name or node.output[0]
-        raise UnsupportedError(
+        raise PartialHeadError(
             f"{label}: node '{name}' ({node.op_type}): runs over axis {axis} of {layout.shape},"
-            " not over all classes"
+            " not over all classes: end the model below it"
         )

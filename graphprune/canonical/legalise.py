@@ -15,7 +15,13 @@ from graphprune.canonical.batch import check_batch, said_of_any
 from graphprune.canonical.context import RULES, RUNTIME, Context, Rule, Tracked, rule_key
 from graphprune.canonical.finite import check_finite
 from graphprune.canonical.fold import SHAPES, count, fold, fold_repeated, fold_shape, widen
-from graphprune.canonical.heads import Head, SeveralOutputsError, check_axis, choose
+from graphprune.canonical.heads import (
+    Head,
+    PartialHeadError,
+    SeveralOutputsError,
+    check_axis,
+    choose,
+)
 from graphprune.canonical.inputs import Point, point_of, track_parts
 from graphprune.canonical.memory import NUMBER, VALUE, constant_too_large, value_too_large
 from graphprune.canonical.patterns import recognise
@@ -109,6 +115,16 @@ def canonicalise(file: ModelFile, *, output: str | None = None, whole: bool = Fa
         if (only := _only_varying(file, error.names, whole=whole)) is None:
             raise
         return only
+    try:
+        return _legalised(file, head)
+    except PartialHeadError:
+        # Scores of many positions at once: a Softmax over the classes of each is a layer of them.
+        if head.softmax is None or head.argmax is not None:
+            raise
+    return _legalised(file, choose(file, output, whole=whole, parts=True))
+
+
+def _legalised(file: ModelFile, head: Head) -> Network:
     with said_of_any(batch_name(head.proto)):
         begun = begin(file, head)
         for node in begun.model.graph:

@@ -40,9 +40,25 @@ def test_a_softmax_is_cut_and_kept_in_the_written_file(op: str, opset: int) -> N
     assert close(run_original(network, 1000 * x), far, 1e-5)
 
 
-def test_a_softmax_over_other_axes_is_refused() -> None:
-    model = model_of([node("Softmax", "x", "y", axis=2)], ["n", 3, 4])
-    with pytest.raises(UnsupportedError, match="Softmax.*not over all classes"):
+@pytest.mark.parametrize("opset", [11, 17])
+def test_a_softmax_over_a_part_of_the_scores_is_a_layer(opset: int) -> None:
+    axis = 2 if opset > 12 else -1
+    nodes = [node("Relu", "x", "z"), node("Softmax", "z", "y", axis=axis)]
+    network = agrees(model_of(nodes, ["n", 3, 4], opset=opset))
+    assert network.source.softmax is None
+    assert network.source.output_name == "y"
+    x = random_points(network)
+    scores = Executable(gp.to_proto(network))({"x": x})[0]
+    assert np.allclose(scores.sum(axis=2), 1.0, atol=1e-6)
+
+
+def test_a_label_of_every_position_is_refused() -> None:
+    nodes = [
+        node("Softmax", "x", "p", axis=2),
+        node("ArgMax", "p", "label", axis=2, keepdims=0),
+    ]
+    model = model_of(nodes, ["n", 3, 4], kinds={"label": 7}, outputs=["label"])
+    with pytest.raises(UnsupportedError, match="not over all classes: end the model below it"):
         gp.from_proto(model)
 
 
