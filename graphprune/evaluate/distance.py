@@ -29,10 +29,11 @@ from graphprune.evaluate.warm import warm_ranges, warm_search
 from graphprune.ir import Network, Query
 from graphprune.ir.query import Target, classes_of, classes_text
 from graphprune.notebook import shown
-from graphprune.number_text import number_text
+from graphprune.number_text import interval_text
 from graphprune.progress import Interrupted, Progress, quiet
 from graphprune.region import LINF, Anchor, Domain
 from graphprune.runtime.resources import Resources, current
+from graphprune.runtime.threads import blas_threads
 from graphprune.threats import ThreatLike, asked
 from graphprune.transforms.matrix import matrices_fit, matrix_bytes
 
@@ -114,16 +115,6 @@ class Distance:
         )  # fmt: skip
         point = None if self.witness is None else self.witness.x
         return shown(head, row, point, "distance to the decision boundary")
-
-
-def interval_text(lower: float, upper: float | None, status: str, *, certified: bool = True) -> str:
-    """Write d_bnd as tables do; an end that rests on a solver's numerics is marked by a star."""
-    mark = "" if certified else "*"
-    if status == "exact" and upper is not None:
-        return f"{number_text(upper)}{mark}"
-    if status == "robust":
-        return f">= {number_text(lower)}{mark} (robust)"
-    return f"[{number_text(lower)}{mark}, {'?' if upper is None else number_text(upper)}]"
 
 
 def recorded_text(value: dict[str, Any]) -> str:
@@ -360,7 +351,8 @@ def exact_distance(
     )  # fmt: skip
     covered = cutoff >= query.domain.reach(query.anchor.x, query.norm)
     try:
-        _close(interval, resources, settings)
+        with blas_threads(resources.threads):
+            _close(interval, resources, settings)
     except KeyboardInterrupt:
         if interval.lower == 0.0 and interval.witness is None:
             raise

@@ -9,7 +9,7 @@ from typing import Any
 from graphprune.attacks.attack import Attack
 from graphprune.errors import OutputError
 from graphprune.evaluate.at_radius import accuracy
-from graphprune.evaluate.distance import Distance, interval_text
+from graphprune.evaluate.distance import Distance
 from graphprune.evaluate.reading import read_estimate
 from graphprune.evaluate.results import (
     CertifiedRadius,
@@ -21,7 +21,7 @@ from graphprune.evaluate.serialise import Record, value_of
 from graphprune.evaluate.settings import Settings
 from graphprune.ir import Network
 from graphprune.ir.export import write_bytes
-from graphprune.number_text import number_text
+from graphprune.number_text import interval_text, number_text
 
 SCHEMA = "graphprune/1"
 

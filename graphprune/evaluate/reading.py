@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from math import inf
 from typing import Any
 
-from graphprune.evaluate.distance import interval_text
 from graphprune.evaluate.results import LayerStability
-from graphprune.number_text import number_text
+from graphprune.number_text import interval_text, number_text
 
 Json = Mapping[str, Any]
 

@@ -19,6 +19,7 @@ from graphprune.progress import Progress, quiet
 from graphprune.region import AN_ANCHOR, Anchor, Box, Domain
 from graphprune.runtime.original import as_asked
 from graphprune.runtime.resources import current
+from graphprune.runtime.threads import blas_threads
 
 
 @dataclass(frozen=True)
@@ -205,7 +206,8 @@ class Pipeline:
             start = monotonic()
             if start >= deadline:
                 raise OutOfTimeError(f"out of time before pass '{item.name}'")
-            before, state = state, execute(item, state)
+            with blas_threads(resources.threads):
+                before, state = state, execute(item, state)
             seconds = monotonic() - start
             if state.network is not network:
                 state.network.model.metadata_props["graphprune.pipeline"] = str(self)

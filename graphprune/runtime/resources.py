@@ -19,6 +19,7 @@ from graphprune.errors import GraphpruneError
 from graphprune.progress import Progress, quiet
 from graphprune.runtime import provider as providers
 from graphprune.runtime.provider import Provider
+from graphprune.runtime.threads import blas_threads
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,7 @@ def using(resources: Resources) -> Iterator[Resources]:
         raise GraphpruneError(f"provider cuda: {reason}; use --provider cpu")
     token = _current.set(resources)
     try:
-        yield resources
+        with blas_threads(resources.threads):
+            yield resources
     finally:
         _current.reset(token)
