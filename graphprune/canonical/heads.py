@@ -66,7 +66,7 @@ class SeveralOutputsError(UnsupportedError):
 
 
 class PartialHeadError(UnsupportedError):
-    """What lies above the scores runs over a part of them only."""
+    """A Softmax or ArgMax above the scores runs over a part of them only."""
 
 
 @dataclass(frozen=True, eq=False)
