@@ -95,6 +95,13 @@ class CaseBounds:
     before: Floats
     line: Floats
 
+    def replaced(self, part: Ints, found: "CaseBounds") -> "CaseBounds":
+        """Those of all cases, with others for some of them."""
+        own = [getattr(self, field.name).copy() for field in fields(self)]
+        for array, field in zip(own, fields(self), strict=True):
+            array[part] = getattr(found, field.name)
+        return CaseBounds(*own)
+
     def take(self, part: Ints) -> "CaseBounds":
         """Those of some of the cases."""
         return CaseBounds(*(getattr(self, field.name)[part] for field in fields(self)))

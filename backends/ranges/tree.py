@@ -8,7 +8,7 @@ from math import inf
 import numpy as np
 from numpy.typing import NDArray
 
-from graphprune.backends.ranges.relaxation import RangeCase, RangeRelaxation
+from graphprune.backends.ranges.relaxation import CaseBounds, RangeCase, RangeRelaxation
 from graphprune.backends.ranges.settings import DEFAULT, RangeSettings
 from graphprune.backends.ranges.splitting import choose_splits
 from graphprune.runtime.resources import Resources
@@ -78,6 +78,9 @@ class RangeTree:
         # Cases that are as narrow as they get.
         self._stuck: list[RangeNode] = []
         self._made = 0
+        self._small = relaxation.neurons <= settings.small
+        # The most that the bounds of a row's roots may have lacked.
+        self._lack = np.full(len(rows), inf)
         cost = max(relaxation.network.multiply_adds, 1)
         most, least = settings.most_steps, settings.least_steps
         self._steps = int(min(max(settings.work / cost, least), most))
@@ -92,6 +95,8 @@ class RangeTree:
             part = np.array(rows[start : start + at_once], np.int64)
             roots = [self.relaxation.root() for _ in part]
             seen.append(self._add(roots, part, self._root_steps, np.zeros(len(part), bool)))
+        for node in self.open_nodes():
+            self._lack[node.row] = -node.bound
         return _joined(seen, self.relaxation)
 
     def __len__(self) -> int:
@@ -146,9 +151,8 @@ class RangeTree:
             return _joined([], self.relaxation)
         neurons = np.array([node.neuron for node in picked], np.int64)
         places = np.array([node.place for node in picked], np.float32)
-        small = self.relaxation.neurons <= self.settings.again
         children, empty = self.relaxation.split(
-            [node.case for node in picked], neurons, places, again=small
+            [node.case for node in picked], neurons, places, again=self._small
         )
         rows = np.repeat([node.row for node in picked], 2)
         known = np.repeat([node.radius for node in picked], 2)
@@ -170,7 +174,7 @@ class RangeTree:
             return _joined([], self.relaxation)
         cases, rows, known = [cases[r] for r in left], rows[left], known[left]
         rate = self.settings.rate if known.any() else ADAM.rate
-        found = self.relaxation.bound(cases, self.rows[rows], self.limits[rows], steps, rate=rate)
+        found = self._bounds(cases, rows, steps, rate)
         radius = np.fmax(found.radius, known)
         # Written so that not-a-number closes nothing.
         still = np.flatnonzero(~((found.bound > 0.0) | (radius >= self.ball)))
@@ -188,6 +192,23 @@ class RangeTree:
                 )
             )  # fmt: skip
         return Minimisers(rows[still], found.points)
+
+    def _bounds(self, cases: list[RangeCase], rows: Ints, steps: int, rate: float) -> CaseBounds:
+        """Bound cases in few steps, and with all of them those that lack little then."""
+        few = steps if self._small else min(steps, self.settings.few_steps)
+        found = self.relaxation.bound(cases, self.rows[rows], self.limits[rows], few, rate=rate)
+        lack = self.settings.near * self._lack[rows]
+        near = np.flatnonzero((found.bound <= 0.0) & (found.bound > -lack))
+        if few == steps or not len(near):
+            return found
+        for r in near:
+            cases[r].alpha = found.alpha[r]
+            cases[r].multiplier = found.multiplier[r, cases[r].free]
+        some, asked = [cases[r] for r in near], rows[near]
+        more = self.relaxation.bound(
+            some, self.rows[asked], self.limits[asked], steps - few, rate=rate
+        )
+        return found.replaced(near, more)
 
     def _push(self, node: RangeNode) -> None:
         if node.neuron < 0:

@@ -1,5 +1,7 @@
 """Search over ranges of pre-activations: bounds of cases and distances, against samples."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,6 +11,7 @@ import graphprune as gp
 from graphprune.backends.protocol import DistanceInterval, DistanceProblem
 from graphprune.backends.ranges import RangeRelaxation, RangeSearch
 from graphprune.backends.ranges.relaxation import RangeCase
+from graphprune.backends.ranges.settings import DEFAULT, RangeSettings
 from graphprune.bounds import Boxes, pre_activation_bounds
 from graphprune.bounds.certify import margin_rows
 from graphprune.errors import GraphpruneError
@@ -111,29 +114,44 @@ def test_cases_cover_the_region_and_their_bounds_hold_at_samples(
     assert covered.all()
 
 
-def closed_interval(query: Query, seconds: float) -> DistanceInterval:
+# All of the steps in every case, or a few first.
+SIZES = [replace(DEFAULT, small=small) for small in (1000, 0)]
+
+
+def closed_interval(
+    query: Query, seconds: float, size: RangeSettings = DEFAULT
+) -> DistanceInterval:
     attack = gp.attack(query.network, query.anchor, norm=str(query.norm))
     cutoff = query.domain.search_limit(query.anchor.x, query.norm, None)
     problem = DistanceProblem(query.network, query.anchor, query.domain, cutoff, norm=query.norm)
     interval = DistanceInterval(problem)
     if attack.witness is not None:
         interval.accept(attack.witness)
-    RangeSearch().run(interval, current().within(seconds))
+    RangeSearch(size).run(interval, current().within(seconds))
     return interval
 
 
 @settings(max_examples=6)
 @given(
     st.sampled_from([*KINDS, "Relu"]), st.integers(0, 9999), st.sampled_from([1, 2]),
-    st.floats(0.05, 0.95),
+    st.floats(0.05, 0.95), st.sampled_from(SIZES),
 )  # fmt: skip
 def test_no_lower_end_is_beyond_a_sampled_point(
-    kind: str, seed: int, inputs: int, place: float
+    kind: str, seed: int, inputs: int, place: float, size: RangeSettings
 ) -> None:
     query = drawn_query(kind, seed, inputs, "linf", place)
-    interval = closed_interval(query, 1.0)
+    interval = closed_interval(query, 1.0, size)
     assert interval.lower <= sampled_distance(query.network, query.anchor)
     assert interval.certified
+
+
+@pytest.mark.parametrize("size", SIZES, ids=["all steps", "few steps"])
+@pytest.mark.parametrize("kind", ["Sigmoid", "HardSwish"])
+def test_the_search_closes_with_few_steps_too(kind: str, size: RangeSettings) -> None:
+    interval = closed_interval(drawn_query(kind, 1, 12, "linf", 0.5), 20.0, size)
+    assert interval.closed
+    assert interval.certified
+    assert interval.nodes > 0
 
 
 @pytest.mark.parametrize("kind", ["Tanh", "Sigmoid", "Softplus", "HardSwish"])
