@@ -123,6 +123,13 @@ class Inline(Executor):
         """Nothing runs between submissions."""
 
 
+# A worker begins by importing the script again, for the passes and functions that it defines.
+NO_WORKERS = (
+    "the worker processes cannot be started: a script that asks for workers does so under"
+    ' `if __name__ == "__main__":`, in a file; or take workers=1'
+)
+
+
 class PoolExecutor(Executor):
     """Processes of this machine; one that dies or overruns costs its own task only.
 
@@ -161,7 +168,12 @@ class PoolExecutor(Executor):
         )
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "Future[Any]":
-        future: Future[Any] = self._pool.schedule(fn, args=args, kwargs=kwargs, timeout=self._limit)
+        try:
+            future: Future[Any] = self._pool.schedule(
+                fn, args=args, kwargs=kwargs, timeout=self._limit
+            )
+        except RuntimeError:  # the pool has broken
+            raise GraphpruneError(NO_WORKERS) from None
         return future
 
     def break_off(self) -> None:

@@ -1,7 +1,7 @@
 """Every metric of many points in one call: `gp.evaluate`, and the table that it returns."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack, get_args
 
@@ -10,7 +10,7 @@ import numpy as np
 from graphprune.attacks.attack import AttackMethod, Effort
 from graphprune.bounds import Method
 from graphprune.canonical.questions import as_classifier
-from graphprune.errors import GraphpruneError, check_kind, check_known, check_options
+from graphprune.errors import AnchorError, GraphpruneError, check_kind, check_known, check_options
 from graphprune.evaluate.anchors import made_anchors
 from graphprune.evaluate.at_radius import accuracy_text
 from graphprune.evaluate.estimates import parse_estimate
@@ -23,8 +23,9 @@ from graphprune.evaluate.settings import METRICS, Settings
 from graphprune.ir import A_NETWORK, Network
 from graphprune.ir.query import Target
 from graphprune.number_text import number_text
-from graphprune.region import Domain
+from graphprune.region import Anchor, Domain
 from graphprune.region.arrays import as_array
+from graphprune.runtime.original import as_asked
 from graphprune.runtime.provider import Provider
 from graphprune.threats import ThreatLike
 
@@ -130,7 +131,7 @@ class EvaluateSettings(TypedDict, total=False):
 
 def evaluate(
     network: Network,
-    x: "ArrayLike",
+    x: "ArrayLike | Sequence[Anchor]",
     y: "ArrayLike | None" = None,
     *,
     run_dir: str | Path | None = None,
@@ -145,7 +146,8 @@ def evaluate(
         With two classes or more, or with one output, which `threshold` makes two.
     x
         ``(N, *sample)`` points: whatever NumPy makes an array of, PyTorch tensors too. Bytes and
-        other integers are read as in files: divided by 255 for a domain within [0, 1].
+        other integers are read as in files: divided by 255 for a domain within [0, 1]. Or a list
+        of anchors, as `load_anchors` returns it.
     y
         (N,) labels; without them the network's own predictions are the labels.
     run_dir
@@ -180,13 +182,31 @@ def evaluate(
     check_kind(network, Network, A_NETWORK)
     chosen = _settings_of(settings)
     network = chosen.prepared(as_classifier(network, chosen.threshold))
-    labels = None if y is None else as_array(y)
-    anchors = made_anchors(as_array(x), labels, network, chosen.domain, "x")
+    anchors = _anchors_of(network, x, y, chosen.domain)
     chosen.check_anchors(anchors)
     outcome = run_evaluate([Job(network, anchors)], chosen, run_dir=run_dir, watch=watch)
     if outcome.failure is not None:
         raise outcome.failure
     return _table_of(outcome)
+
+
+def _anchors_of(
+    network: Network, x: "ArrayLike | Sequence[Anchor]", y: "ArrayLike | None", domain: Domain
+) -> list[Anchor]:
+    """Anchors of arrays, or those that are given, under their own numbers where these differ."""
+    given = [a for a in x if isinstance(a, Anchor)] if isinstance(x, list | tuple) else []
+    if not given:
+        return made_anchors(as_array(x), None if y is None else as_array(y), network, domain, "x")
+    if y is not None or not isinstance(x, list | tuple) or len(given) < len(x):
+        raise AnchorError("x: anchors have their labels themselves: give no y, and anchors alone")
+    given = [as_asked(network, anchor, domain) for anchor in given]
+    if len({anchor.x.shape for anchor in given}) > 1:
+        raise AnchorError("x: the anchors' points have different shapes")
+    points, labels = np.stack([a.x for a in given]), np.array([a.label for a in given])
+    made = made_anchors(points, labels, network, domain, "x")
+    if len({anchor.index for anchor in given}) < len(given):
+        return made
+    return [replace(new, index=old.index) for new, old in zip(made, given, strict=True)]
 
 
 def _settings_of(given: EvaluateSettings) -> Settings:

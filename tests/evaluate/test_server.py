@@ -113,3 +113,24 @@ def test_elsewhere_workers_are_spawned(platform: str, monkeypatch: pytest.Monkey
     if platform == "darwin":
         with pool() as call:
             assert call(np.sqrt, 4.0) == 2.0
+
+
+def test_a_script_without_a_guard_is_told_of_it(tmp_path: Path) -> None:
+    """Each worker runs the script again, which asks for workers again."""
+    script = tmp_path / "unguarded.py"
+    script.write_text(
+        "import graphprune as gp\n"
+        f"network = gp.load({TINY!r})\n"
+        f"gp.evaluate(network, gp.load_anchors({IMAGES!r})[:4], metrics='adv', workers=2)\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert ended.returncode == 1
+    assert (
+        ended.stderr.strip()
+        .splitlines()[-1]
+        .startswith(
+            "graphprune.errors.GraphpruneError: the worker processes cannot be started: a script that"
+        )
+    )

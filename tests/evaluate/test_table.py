@@ -86,6 +86,24 @@ def test_points_may_be_lists_bytes_or_tensors(linear: gp.Network) -> None:
         gp.evaluate(linear, POINTS, [3, 1, 2])
 
 
+def test_points_may_be_anchors(linear: gp.Network) -> None:
+    expected = gp.evaluate(linear, POINTS, metrics=("adv",))
+    labels = expected["label"]
+    anchors = [gp.Anchor(x, y, i + 5) for i, (x, y) in enumerate(zip(POINTS, labels, strict=True))]
+    found = gp.evaluate(linear, anchors[1:], metrics=("adv",))
+    assert found["index"] == [6, 7][: len(POINTS) - 1]
+    assert found["d_adv"] == pytest.approx(expected["d_adv"][1:])
+    # Without labels the network's own; with one number for all, their places.
+    plain = gp.evaluate(linear, [gp.Anchor(x) for x in POINTS], metrics=("adv",))
+    assert (plain["index"], plain["label"]) == (list(range(len(POINTS))), labels)
+    with pytest.raises(gp.AnchorError, match="anchors have their labels themselves: give no y"):
+        gp.evaluate(linear, anchors, labels)
+    with pytest.raises(gp.AnchorError, match="and anchors alone"):
+        gp.evaluate(linear, [anchors[0], POINTS[1]])
+    with pytest.raises(gp.AnchorError, match="different shapes"):
+        gp.evaluate(linear, [anchors[0], gp.Anchor(np.zeros(1, np.float32), 0)])
+
+
 def test_settings_are_those_of_a_run(linear: gp.Network) -> None:
     known = set(Settings.__dataclass_fields__)
     assert set(EvaluateSettings.__annotations__) <= known
