@@ -56,7 +56,12 @@ def fuse(network: Network, *, block: int = 1) -> tuple[Network, list[str]]:
         # Skips around kept neurons can make matrices add up to more than they save.
         before, after = network_cost(network), network_cost(built)
         if after.no_worse(before):
-            return built, [plan.describe(i) for i in range(len(plan.dense))]
+            notes = [plan.describe(i) for i in range(len(plan.dense))]
+            if built.live_neurons >= network.live_neurons:
+                return built, notes
+            # Matrices show neurons that nothing reads: without them there may be more to fuse.
+            again, more = fuse(built, block=block)
+            return again, [*notes, *more]
         plan.dense = [False] * len(plan.dense)
         whole = f"kept: {_words(before)} in all (with its matrices: {_words(after)})"
         return network, [*(plan.describe(i) for i in range(len(plan.dense))), whole]

@@ -70,9 +70,12 @@ def test_messages_call_the_batch_by_its_name() -> None:
     reshape = model_of([node("Reshape", "x t")], ["batch", 2, 4], constants={"t": i64(3, 8)})
     with pytest.raises(UnsupportedError, match=r"cannot reshape \(batch, 2, 4\) to \(3, 8\)"):
         gp.from_proto(reshape)
-    softmax = model_of([node("Softmax", axis=1)], ["batch", 3, 8])
+    label = model_of(
+        [node("Softmax", "x", "p", axis=1), node("ArgMax", "p", axis=1)], ["batch", 3, 8],
+        kinds={"y": 7},
+    )  # fmt: skip
     with pytest.raises(UnsupportedError, match=r"axis 1 of \(batch, 3, 8\)"):
-        gp.from_proto(softmax)
+        gp.from_proto(label)
 
 
 def test_only_the_batch_is_renamed() -> None:

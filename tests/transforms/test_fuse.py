@@ -85,3 +85,28 @@ def test_two_activations_of_one_value_share_their_matrix() -> None:
     network = gp.from_proto(model)
     points = rng.normal(size=(20, 4))
     assert_equivalent(network, fuse(network)[0], on=points)
+
+
+def test_neurons_that_a_matrix_shows_to_be_unread_are_left_out_at_once() -> None:
+    """A pool reads every cell of a channel, its matrix below a layer of few weights only one."""
+    model = onnx.parser.parse_model("""
+<ir_version: 8, opset_import: ["" : 15]>
+unread (float[N,1,3,3] x) => (float[N,2] y)
+{
+  z = Conv <strides = [1, 2]> (x, W1)
+  a = Relu (z)
+  pooled = AveragePool <kernel_shape = [2, 2], pads = [1, 1, 1, 1], strides = [2, 2]> (a)
+  flat = Flatten (pooled)
+  y = Gemm (flat, W2)
+}
+""")
+    weights = {"W1": np.array([0.0, 1.0]).reshape(2, 1, 1, 1), "W2": np.eye(8)[:, :2]}
+    for name, weight in weights.items():
+        tensor = onnx.numpy_helper.from_array(weight.astype(np.float32), name)
+        model.graph.initializer.append(tensor)
+    network = gp.from_proto(model)
+    once, notes = fuse(network)
+    twice, _ = fuse(once)
+    assert twice.multiply_adds == once.multiply_adds < 36
+    assert len(notes) > len(network.segments)
+    assert_equivalent(network, once)
