@@ -177,9 +177,9 @@ class ScheduleSettings:
     slow, trial
         Seconds from which on the next radius is chosen by what it should cost; the share of the
         time left after which a step before that is given up.
-    nearest
-        Attempts end where what is proven and what failed are this share of the closing radius
-        apart.
+    nearest, low
+        Attempts end where what is proven and what failed are apart by this share of what is proven;
+        less than `low` of the closing radius counts as that.
     growth, slowest, floor, quick
         Trees grow tenfold over the inverse of this, as a share of the radius, until steps tell how
         they grow on the network at hand, never less than `slowest` in an estimate. A tree of less
@@ -198,7 +198,7 @@ class ScheduleSettings:
     below
         The share of the way to the smallest radius that failed which a step goes at most.
     smallest, largest
-        Shares of the closing radius that a step adds.
+        The least share of the closing radius that a step adds; the greatest one of what is proven.
     few
         So few unstable neurons are solved to the absolute tolerance: it costs nothing.
     factor, near
@@ -214,6 +214,7 @@ class ScheduleSettings:
     slow: float = 1.0
     trial: float = 0.5
     nearest: float = 0.12
+    low: float = 0.1
     growth: float = 25.0
     slowest: float = 12.0
     floor: float = 0.05

@@ -159,6 +159,8 @@ class RadiusSchedule:
         s, last, lower = self.settings, closing_radius(interval), interval.lower
         known = interval.witness is not None or last < s.near * lower
         scale = last if known else max(lower, 1e-3)
+        # Shares are of what is proven, where that is far from the closing radius.
+        part = max(lower / scale, s.low)
         if self.trees is None:
             radius = self._share(lower, last) if known else min(last, s.factor * scale)
             share = (radius - lower) / scale
@@ -167,11 +169,12 @@ class RadiusSchedule:
             if self.failed < inf:
                 radius = min(radius, 0.5 * (lower + self.failed))
                 share = (radius - lower) / scale
-            if share > 0.5 * s.nearest:
+            if share > 0.5 * s.nearest * part:
                 return PlannedStep(radius, s.promising, remaining, share)
             # With more effort they are no limit.
             self.trees, self.failed = 0.0, inf
         share, seconds = self.affordable(remaining)
+        share = min(share, s.largest * part)
         if lower < self.failed:
             share = min(share, max(s.below * (self.failed - lower) / scale, s.smallest))
         if share <= s.smallest:
