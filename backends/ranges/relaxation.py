@@ -19,6 +19,7 @@ from graphprune.ir import Network
 from graphprune.ir.network import Activation, activation_of, interval_suffices, is_paired, operator
 from graphprune.region import Norm, Region
 from graphprune.runtime.resources import Resources, current
+from graphprune.runtime.threads import blas_threads
 from graphprune.transforms.optimisation import ADAM
 from graphprune.transforms.relaxation import ancestors
 from graphprune.transforms.rounding import gamma64
@@ -245,7 +246,8 @@ class RangeRelaxation:
         )
         task = cases.CaseTask(value, self.gamma, TINY, steps, rate, self.last, limits)
         given = self._sparse(rows, value)
-        cases.bound_cases(self.net, self._inputs, given, arrays, room, task, outcome)
+        with blas_threads(current().threads):
+            cases.bound_cases(self.net, self._inputs, given, arrays, room, task, outcome)
         points = np.empty((n, inputs))
         points[:, self.compact.order[0]] = outcome.points.reshape(inputs, n).T
         return CaseBounds(

@@ -79,7 +79,7 @@ class RangeTree:
         self._stuck: list[RangeNode] = []
         self._made = 0
         self._small = relaxation.neurons <= settings.small
-        # The most that the bounds of a row's roots may have lacked.
+        # By row, how far the bound of its root was below 0.
         self._lack = np.full(len(rows), inf)
         cost = max(relaxation.network.multiply_adds, 1)
         most, least = settings.most_steps, settings.least_steps

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import onnx_ir as ir
 from numpy.typing import NDArray
 
 from graphprune.bounds.problem import Boxes, LayerBounds, round_down, round_up
@@ -74,6 +73,7 @@ class AffineForms:
             matrix_of(network, index)
         lower, upper = boxes.lower.T.astype(np.float64), boxes.upper.T.astype(np.float64)
         changing = np.flatnonzero(np.any(upper > lower, axis=1))
+        self._boxes, self._inputs = lower.shape[1], len(changing)
         centre = 0.5 * lower + 0.5 * upper
         reach = np.maximum(upper - centre, centre - lower) * (1 + 1e-15)
         generators = np.zeros((*lower.shape, len(changing)))
@@ -105,11 +105,9 @@ class AffineForms:
 
     def _image(self, index: int) -> _InputForm:
         segment, matrix = self.network.segments[index], matrix_of(self.network, index)
-        boxes = next(iter(self._forms.values())).centre.shape[1]
-        count = len(matrix.offset)
+        count, boxes, width = len(matrix.offset), self._boxes, self._inputs
         centre = np.repeat(matrix.offset[:, None], boxes, axis=1)
         terms = np.repeat(matrix.offset_size[:, None], boxes, axis=1)
-        width = next(iter(self._forms.values())).generators.shape[2]
         generators, remainder = np.zeros((count, boxes, width)), np.zeros((count, boxes))
         roundings = matrix.roundings + OTHER + width
         for source, weight, absolute, sizes in zip(
@@ -141,7 +139,7 @@ class AffineForms:
         bottom, top = ends[0].T, ends[1].T
         form, self._next = self._next, None
         if form is None:
-            form = _interval_form(low, high, next(iter(self._forms.values())))
+            form = _interval_form(low, high, self._inputs)
         with np.errstate(over="ignore", invalid="ignore"):
             slope = 0.5 * below + 0.5 * above
             least = np.minimum((below - slope) * low, (below - slope) * high) + lo
@@ -155,13 +153,13 @@ class AffineForms:
             terms += (np.abs(below) + np.abs(above)) * largest + np.abs(lo) + np.abs(uo)
             remainder = (remainder + gamma64(OTHER) * terms) * (1 + 1e-12) + TINY
         alone = ~(remainder < 0.5 * top - 0.5 * bottom)
-        plain = _interval_form(bottom, top, form)
+        plain = _interval_form(bottom, top, self._inputs)
         centre, remainder = (
             np.where(alone, one, other)
             for one, other in ((plain.centre, centre), (plain.remainder, remainder))
         )
         generators[alone] = 0.0
-        self._forms[id(_value(node))] = _InputForm(centre, generators, remainder)
+        self._forms[id(node.outputs[0])] = _InputForm(centre, generators, remainder)
 
 
 def _absolute(network: Network, index: int) -> "list[csr_array[Any]]":
@@ -177,15 +175,11 @@ def _absolute(network: Network, index: int) -> "list[csr_array[Any]]":
     return network.cached(("absolute weights", index), make)
 
 
-def _value(node: ir.Node) -> ir.Value:
-    return node.outputs[0]
-
-
-def _interval_form(low: Floats, high: Floats, like: _InputForm) -> _InputForm:
+def _interval_form(low: Floats, high: Floats, inputs: int) -> _InputForm:
     """An interval without regard to the inputs."""
     centre = 0.5 * low + 0.5 * high
     remainder = np.maximum(high - centre, centre - low) * (1 + 1e-15) + TINY
-    return _InputForm(centre, np.zeros((*centre.shape, like.generators.shape[2])), remainder)
+    return _InputForm(centre, np.zeros((*centre.shape, inputs)), remainder)
 
 
 def within_forms(layer: LayerBounds, forms: AffineForms, index: int) -> LayerBounds:

@@ -126,7 +126,8 @@ class Inline(Executor):
 # A worker begins by importing the script again, for the passes and functions that it defines.
 NO_WORKERS = (
     "the worker processes cannot be started: a script that asks for workers does so under"
-    ' `if __name__ == "__main__":`, in a file; or take workers=1'
+    ' `if __name__ == "__main__":`, in a file; or take workers=1; if it was anything else, the'
+    " workers' own error stands above"
 )
 
 

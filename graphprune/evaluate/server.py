@@ -13,7 +13,8 @@ from contextlib import contextmanager
 from multiprocessing import get_all_start_methods, get_context
 from multiprocessing.context import BaseContext
 
-_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+from graphprune.runtime.threads import VARIABLES
+
 # A worker imports the module that this process was started as, which mostly is the first.
 _MODULES = ("graphprune.cli.app", "graphprune.evaluate.served")
 
@@ -24,7 +25,7 @@ def worker_context(threads: int) -> BaseContext:
     Elsewhere than on Linux they are spawned: Apple's libraries do not survive a fork.
     """
     # BLAS reads its number of threads when it is loaded.
-    for name in _THREADS:
+    for name in VARIABLES:
         os.environ.setdefault(name, str(threads))
     if not sys.platform.startswith("linux") or "forkserver" not in get_all_start_methods():
         return get_context("spawn")

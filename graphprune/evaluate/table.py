@@ -194,12 +194,11 @@ def _anchors_of(
     network: Network, x: "ArrayLike | Sequence[Anchor]", y: "ArrayLike | None", domain: Domain
 ) -> list[Anchor]:
     """Anchors of arrays, or those that are given, under their own numbers where these differ."""
-    given = [a for a in x if isinstance(a, Anchor)] if isinstance(x, list | tuple) else []
-    if not given:
+    if not isinstance(x, list | tuple) or not any(isinstance(part, Anchor) for part in x):
         return made_anchors(as_array(x), None if y is None else as_array(y), network, domain, "x")
-    if y is not None or not isinstance(x, list | tuple) or len(given) < len(x):
+    given = [as_asked(network, part, domain) for part in x if isinstance(part, Anchor)]
+    if y is not None or len(given) < len(x):
         raise AnchorError("x: anchors have their labels themselves: give no y, and anchors alone")
-    given = [as_asked(network, anchor, domain) for anchor in given]
     if len({anchor.x.shape for anchor in given}) > 1:
         raise AnchorError("x: the anchors' points have different shapes")
     points, labels = np.stack([a.x for a in given]), np.array([a.label for a in given])

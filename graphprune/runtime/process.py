@@ -15,15 +15,14 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from graphprune.runtime.threads import VARIABLES
+
 Message = tuple[Any, ...]
 # A worker, and its message; None: it has ended.
 Inbox = queue.SimpleQueue[tuple["WorkerProcess", Message | None]]
 
 # A worker is one core's worth of work.
-ENVIRONMENT = {
-    "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1",
-    "NUMBA_NUM_THREADS": "1",
-}  # fmt: skip
+ENVIRONMENT = dict.fromkeys(VARIABLES, "1")
 
 
 def _path(entry: str) -> str:

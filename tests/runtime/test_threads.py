@@ -1,5 +1,10 @@
 """Threads of linear algebra: those that were asked for, and afterwards those that were there."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import threadpoolctl
@@ -7,7 +12,7 @@ import threadpoolctl
 import graphprune as gp
 from graphprune.evaluate import distance
 from graphprune.runtime.resources import Resources, using
-from graphprune.runtime.threads import blas_threads
+from graphprune.runtime.threads import KERNELS, VARIABLES, blas_threads
 from tests.conftest import MODELS
 
 
@@ -51,3 +56,35 @@ def test_a_distance_has_one_thread_unless_asked(monkeypatch: pytest.MonkeyPatch)
         for threads in (1, 2):
             gp.distance(network, anchor, time_limit=1, threads=threads)
     assert seen == [{1}, {2}]
+
+
+def test_kernels_are_limited_where_they_are_loaded_last(tmp_path: Path) -> None:
+    """A limit loads nothing, which took half a second; the products of kernels know what came."""
+    script = tmp_path / "late.py"
+    script.write_text(f"""
+import sys
+import graphprune as gp
+import threadpoolctl
+from graphprune.bounds import Boxes, pre_activation_bounds
+from graphprune.runtime.resources import Resources, using
+network = gp.load({str(MODELS / "mnist-tiny.onnx")!r})
+anchor = gp.load_anchors({str(MODELS / "mnist-test-100.npz")!r}, network)[0]
+with using(Resources(threads=1)):
+    assert {KERNELS!r} not in sys.modules
+    import graphprune.bounds.compact.backward as backward
+    kernel, seen = backward.lower_bounds, []
+    def watched(*given):
+        info = threadpoolctl.threadpool_info()
+        seen.append({{part["num_threads"] for part in info if part["user_api"] == "blas"}})
+        return kernel(*given)
+    backward.lower_bounds = watched
+    pre_activation_bounds(network, Boxes.of(gp.Ball(anchor.x, 0.1)))
+    assert {KERNELS!r} in sys.modules
+    assert seen and all(counts == {{1}} for counts in seen), seen
+""")
+    own = dict.fromkeys(VARIABLES, "2")
+    done = subprocess.run(
+        [sys.executable, str(script)], env=os.environ | own, capture_output=True, text=True,
+        timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr

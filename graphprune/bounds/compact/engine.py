@@ -19,6 +19,7 @@ from graphprune.bounds.problem import (
 )
 from graphprune.bounds.protocol import Ascent, EngineName
 from graphprune.runtime.resources import Resources
+from graphprune.runtime.threads import blas_threads, load_blas
 from graphprune.transforms.optimisation import ADAM
 from graphprune.transforms.rounding import gamma64
 
@@ -43,9 +44,11 @@ class CompactEngine:
     def __init__(self, problem: BoundsProblem, resources: Resources, ascent: Ascent) -> None:
         from graphprune.bounds.compact import backward, kernels
 
+        load_blas()  # kernels multiply matrices
         self.backward, self.kernels = backward, kernels
         self.problem = problem
         self.ascent = ascent
+        self._threads = resources.threads
         self.compact: Compact = compact(problem.network)
         self.net = kernels.Net.of(self.compact)
         self.state = kernels.LayerState.empty(problem.batch, self.compact.total)
@@ -165,7 +168,8 @@ class CompactEngine:
     def _bounds(self, index: int, given: "kernels.SparseRows", *, until_stable: bool) -> Floats:
         out = np.empty(len(given.box))
         way = self._descent(index, until_stable=until_stable)
-        self.backward.lower_bounds(self.net, self.state, self._balls, given, way, out)
+        with blas_threads(self._threads):
+            self.backward.lower_bounds(self.net, self.state, self._balls, given, way, out)
         return out
 
     def _descent(self, index: int, *, until_stable: bool) -> "backward.Descent":
@@ -197,9 +201,10 @@ class CompactEngine:
             state.begin(begin, width, below)
             for part in pace.portions(adam.steps):
                 batch = state._replace(width=width, first=part.start, last=part.stop)
-                width = ascend(
-                    self.net, self.state, self._other, self._balls, given, way, batch, out
-                )
+                with blas_threads(self._threads):
+                    width = ascend(
+                        self.net, self.state, self._other, self._balls, given, way, batch, out
+                    )
                 if width == 0:
                     break
 
