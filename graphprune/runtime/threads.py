@@ -13,7 +13,7 @@ from functools import cache
 
 from threadpoolctl import ThreadpoolController
 
-# What such libraries take their number of threads from when they are loaded.
+# Such libraries read their number of threads from these when they are loaded.
 VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 # The library of compiled kernels; SciPy brings it along, beside that of NumPy.
 KERNELS = "scipy.linalg.cython_blas"
