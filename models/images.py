@@ -1,7 +1,7 @@
 """Boxes through modules: intervals of what a module makes of all tensors of a box.
 
 Training with them makes networks whose bounds are close (Gowal et al. 2018): `image(module, box)`
-for every kind of module that a transformer has, and `leads` of a whole one.
+for every kind of module that the networks here have, and `leads` of a whole transformer.
 """
 
 import math
@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from smooth import Attention, Block, Transformer
 from torch import Tensor, nn
-from torch.nn.functional import gelu, linear, one_hot
+from torch.nn.functional import conv2d, gelu, linear, one_hot
 
 # The place of GELU's minimum, and its value there.
 DIP, LEAST = -0.7517916, -0.1699712
@@ -62,6 +62,18 @@ def _(module: nn.Sequential, box: Interval) -> Interval:
 @image.register
 def _(module: nn.Linear, box: Interval) -> Interval:
     return around(module(box.centre), linear(box.spread, module.weight.abs()))
+
+
+@image.register
+def _(module: nn.Conv2d, box: Interval) -> Interval:
+    spread = conv2d(box.spread, module.weight.abs(), None, module.stride, module.padding)
+    return around(module(box.centre), spread)
+
+
+@image.register(nn.ReLU)
+@image.register(nn.Flatten)
+def _(module: nn.Module, box: Interval) -> Interval:
+    return box.map(module)
 
 
 @image.register

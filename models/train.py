@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from images import leads
+from images import Interval, image, leads
 from smooth import Transformer, silu, sine, squeeze_excite
 from torch import Tensor, nn
 
@@ -131,24 +131,14 @@ def build(recipe: Recipe) -> nn.Module:
     return nn.Sequential(*layers)
 
 
-def intervals(net: nn.Sequential, low: Tensor, high: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+def intervals(net: nn.Sequential, low: Tensor, high: Tensor) -> Iterator[Interval]:
     """Interval bounds of every pre-activation, then of the logits."""
+    box = Interval(low, high)
     for layer in net:
         if isinstance(layer, nn.ReLU):
-            yield low, high
-            low, high = low.relu(), high.relu()
-        elif isinstance(layer, nn.Flatten):
-            low, high = low.flatten(1), high.flatten(1)
-        else:
-            centre, spread = layer((low + high) / 2), (high - low) / 2
-            if isinstance(layer, nn.Conv2d):
-                spread = nn.functional.conv2d(
-                    spread, layer.weight.abs(), None, layer.stride, layer.padding
-                )
-            elif isinstance(layer, nn.Linear):
-                spread = nn.functional.linear(spread, layer.weight.abs())
-            low, high = centre - spread, centre + spread
-    yield low, high
+            yield box
+        box = image(layer, box)
+    yield box
 
 
 def worst_logits(low: Tensor, high: Tensor, y: Tensor) -> Tensor:
