@@ -3,11 +3,12 @@
     python -m benchmarks.brute [--first N] [--count N] [--seed S] [--only N] [--seconds S]
 
 Networks of every piecewise linear operator, with equal weights, neurons that are twice there, dead
-ones, and boxes of unequal sides. Every fourth network is searched with effort levels of a few
-nodes, so that all techniques are used, every eighth one by two processes. A lower end is wrong
-where a point nearer than it is adversarial in float64 by more than rounding, an exact distance
-where such a point is nearer than its upper end. ``--seed S --only N`` replays a network. Limits are
-processor seconds where one process searches.
+ones, and boxes of unequal sides, in every norm, some of them asked about within a radius only. A
+third of the networks is searched with effort levels of a few nodes, so that all techniques are used
+(small networks do without most of them), an eighth by two processes. A lower end is wrong where a
+point nearer than it is adversarial in float64 by more than rounding, an exact distance where such
+a point is nearer than its upper end. ``--seed S --only N`` replays a network. Limits are processor
+seconds where one process searches.
 """
 
 import argparse
@@ -20,18 +21,17 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from time import monotonic, process_time
-from typing import Any
 from unittest.mock import patch
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
 
 import graphprune as gp
 from benchmarks.exact import processor_limits, with_settings
 from benchmarks.hunt import BLOCK, block, rescaled
 from benchmarks.milp import MOST, Program
+from benchmarks.random_dense import Writer
 from graphprune.backends.relaxation.tighten import ConstrainedSettings
 from graphprune.backends.search import process_pool, scheduler, worker_group
 from graphprune.backends.search.settings import DEFAULT, EffortLevel, SearchSettings
@@ -45,93 +45,6 @@ CLEAR = 1e-9
 LIMIT = 10.0
 # The distance of the farthest box where there is no domain.
 FAR = 4.0
-
-
-class Writer:
-    """A dense network of small layers, written operator by operator."""
-
-    def __init__(self, rng: np.random.Generator) -> None:
-        self.rng = rng
-        self.nodes: list[onnx.NodeProto] = []
-        self.tensors: list[onnx.TensorProto] = []
-        self.inputs = int(rng.integers(1, 5))
-        self.last, self.width = "x", self.inputs
-        # Weights on a coarse grid tie; others do not.
-        self.grid = bool(rng.random() < 0.5)
-
-    def constant(self, array: object) -> str:
-        name = f"w{len(self.tensors)}"
-        self.tensors.append(numpy_helper.from_array(np.asarray(array, np.float32), name))
-        return name
-
-    def node(self, op: str, *inputs: str, **attributes: Any) -> str:
-        name = f"v{len(self.nodes)}"
-        self.nodes.append(helper.make_node(op, list(inputs), [name], **attributes))
-        return name
-
-    def drawn(self, *shape: int) -> Floats:
-        found = self.rng.normal(0, 1, shape)
-        return np.round(2 * found) / 2 if self.grid else found
-
-    def affine(self, width: int) -> None:
-        """A dense layer, some of whose rows are equal, opposite, zero or without effect."""
-        weight, bias = self.drawn(width, self.width), 0.5 * self.drawn(width)
-        for row in range(1, width):
-            kind = self.rng.random()
-            if kind < 0.12:
-                weight[row], bias[row] = weight[row - 1], bias[row - 1]
-            elif kind < 0.18:
-                weight[row], bias[row] = -weight[row - 1], -bias[row - 1]
-            elif kind < 0.24:
-                bias[row] -= 100.0
-            elif kind < 0.28:
-                weight[row] = 0.0
-        self.last = self.node(
-            "Gemm", self.last, self.constant(weight), self.constant(bias), transB=1
-        )
-        self.width = width
-
-    def bend(self) -> None:
-        """A piecewise linear operator on the last value."""
-        kind = self.rng.choice(["Relu"] * 4 + ["LeakyRelu", "PRelu", "Clip", "Abs", "Max", "Min",
-                                "HardSigmoid", "Pool", "Concat", "Add", "Both"])  # fmt: skip
-        x, width = self.last, self.width
-        if kind in ("Relu", "Abs"):
-            self.last = self.node(kind, x)
-        elif kind in ("LeakyRelu", "HardSigmoid"):
-            self.last = self.node(kind, x, alpha=float(self.rng.choice([0.125, 0.5, 1.5])))
-        elif kind == "PRelu":
-            self.last = self.node(kind, x, self.constant(self.drawn(width)))
-        elif kind == "Clip":
-            ends = [(0.0, 1.0), (-0.5, 0.5), (-1.0, None), (None, 0.5)][self.rng.integers(4)]
-            self.last = self.node(kind, x, *("" if e is None else self.constant(e) for e in ends))
-        elif kind in ("Max", "Min"):
-            self.last = self.node(kind, x, self.constant(self.drawn(1, width)))
-        elif kind == "Pool":
-            image = self.node("Reshape", x, self._shape(1, width))
-            pooled = self.node("MaxPool", image, kernel_shape=[2], strides=[1], pads=[1, 0])
-            self.last = self.node("Flatten", pooled)
-        else:
-            bent = self.node("Relu", x)
-            if kind == "Concat":
-                self.last, self.width = self.node(kind, x, bent, axis=1), 2 * width
-            else:
-                self.last = self.node("Sub" if kind == "Both" else kind, bent, x)
-
-    def _shape(self, *rest: int) -> str:
-        name = f"w{len(self.tensors)}"
-        self.tensors.append(numpy_helper.from_array(np.array([-1, *rest], np.int64), name))
-        return name
-
-    def model(self) -> onnx.ModelProto:
-        for _ in range(self.rng.integers(1, 4)):
-            self.affine(int(self.rng.integers(2, 8)))
-            self.bend()
-        self.affine(int(self.rng.integers(2, 5)))
-        x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", self.inputs])
-        y = helper.make_tensor_value_info(self.last, TensorProto.FLOAT, ["n", self.width])
-        graph = helper.make_graph(self.nodes, "dense", [x], [y], self.tensors)
-        return helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 17)])
 
 
 def domain_for(rng: np.random.Generator, x0: Floats) -> gp.Domain:
@@ -160,17 +73,22 @@ def eager(rng: np.random.Generator) -> SearchSettings:
     tree = replace(DEFAULT.tree, refresh_splits=int(rng.integers(1, 5)), lp_splits=2, lp_share=16)
     wide = int(rng.choice([0, DEFAULT.step.wide]))
     step = replace(DEFAULT.step, levels=levels, few=few, constrained=constrained, wide=wide)
-    return replace(DEFAULT, step=step, tree=tree)
+    # Steps from the first one on, attempts before them, and digits that no step adds at once.
+    schedule = replace(
+        DEFAULT.schedule, slow=float(rng.choice([0.0, 1.0])), few=int(rng.choice([0, 12])),
+        wide=int(rng.choice([0, 512])), closing=float(rng.choice([0.85, 1.1])),
+    )  # fmt: skip
+    return replace(DEFAULT, step=step, tree=tree, schedule=schedule)
 
 
 @contextmanager
-def forced(number: int, rng: np.random.Generator) -> Iterator[int]:
-    """The search as this number is to have it; its processes."""
+def forced(rng: np.random.Generator) -> Iterator[int]:
+    """The search with techniques that small networks do without, or not; its processes."""
     with ExitStack() as stack:
-        if number % 4 == 1:
+        if rng.random() < 1 / 3:
             for one in with_settings(eager(rng)):
                 stack.enter_context(one)
-        if number % 8 == 3:
+        if rng.random() < 1 / 8:
             stack.enter_context(patch.object(worker_group, "HARD", 0.0))
             stack.enter_context(patch.object(scheduler, "WORTH", 0))
             yield 2
@@ -180,7 +98,17 @@ def forced(number: int, rng: np.random.Generator) -> Iterator[int]:
         yield 1
 
 
-def nearest(network: gp.Network, anchor: gp.Anchor, domain: gp.Domain, limit: float) -> float:
+def lengths(steps: Floats, norm: str) -> Floats:
+    """The norm of every row."""
+    sizes = np.abs(steps)
+    if norm == "linf":
+        return np.asarray(sizes.max(axis=1))
+    return np.asarray(sizes.sum(axis=1) if norm == "l1" else np.sqrt((sizes**2).sum(axis=1)))
+
+
+def nearest(
+    network: gp.Network, anchor: gp.Anchor, domain: gp.Domain, norm: str, limit: float
+) -> float:
     """The distance of the nearest point found that clearly is adversarial; inf: none."""
     x0 = anchor.x.astype(np.float64).reshape(-1)
     low, high = (
@@ -189,7 +117,9 @@ def nearest(network: gp.Network, anchor: gp.Anchor, domain: gp.Domain, limit: fl
     low, high = np.maximum(low, x0 - limit), np.minimum(high, x0 + limit)
     program, found = Program.of(network, low, high), np.inf
     for target in range(network.classes):
-        point = program.nearest(x0, anchor.label, target) if target != anchor.label else None
+        point = None
+        if target != anchor.label:
+            point = program.nearest(x0, anchor.label, target, norm)
         if point is None:
             continue
         # Just behind the boundary too: the program's tolerances may stop before it.
@@ -199,7 +129,7 @@ def nearest(network: gp.Network, anchor: gp.Anchor, domain: gp.Domain, limit: fl
         size = max(1e-3, *(float(np.abs(v).max(initial=0.0)) for v in (logits, *values)))
         others = np.delete(logits, anchor.label, axis=1).max(axis=1)
         wins = others - logits[:, anchor.label] > CLEAR * size
-        found = min([found, *np.abs(points - x0).max(axis=1)[wins]])
+        found = min([found, *lengths(points - x0, norm)[wins]])
     return found
 
 
@@ -220,13 +150,17 @@ def examine(number: int, base: int, drawn: onnx.ModelProto | None) -> tuple[str,
     scores = run_original(network, x[None])[0]
     label = int(scores.argmax())
     anchor, domain = gp.Anchor(x, label), domain_for(rng, x.astype(np.float64))
-    with forced(number, rng) as workers:
+    norm = str(rng.choice(["linf", "l2", "l1"], p=[0.6, 0.2, 0.2]))
+    radius = float(rng.uniform(0.01, 0.8)) if rng.random() < 0.2 else None
+    with forced(rng) as workers:
         result = gp.distance(
-            network, anchor, domain=domain, solver="search", time_limit=LIMIT, workers=workers
-        )
+            network, anchor, domain=domain, norm=norm, radius=radius, solver="search",
+            time_limit=LIMIT, workers=workers,
+        )  # fmt: skip
     found = []
     upper = np.inf if result.upper is None else result.upper
-    least = nearest(network, anchor, domain, min(2 * upper + 1e-3, FAR))
+    limit = upper if radius is None or upper < np.inf else radius
+    least = nearest(network, anchor, domain, norm, min(2 * limit + 1e-3, FAR))
     if not result.lower <= least * (1 + 1e-9):
         found.append(f"lower end {result.lower!r}, but a point at {least!r}")
     if not result.lower <= upper:
@@ -239,7 +173,10 @@ def examine(number: int, base: int, drawn: onnx.ModelProto | None) -> tuple[str,
         inside = np.all((point >= domain.low) & (point <= domain.high))
         if not (np.delete(logits, label).max() >= logits[label] and inside):
             found.append("the point is not adversarial, or outside the domain")
-    return result.status, found
+        length = lengths((point.astype(np.float64) - anchor.x).reshape(1, -1), norm)[0]
+        if not upper * (1 - 1e-12) <= length <= upper * (1 + 1e-12):
+            found.append(f"the point's distance is {length!r}, not {upper!r}")
+    return f"{norm}: {result.status}", found
 
 
 def main() -> int:

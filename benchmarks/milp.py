@@ -20,6 +20,8 @@ Places = NDArray[np.intp]
 # Neurons up to which a program ends in well under a second.
 MOST = 24
 SECONDS = 5.0
+# Rounds of tangents to squares, and the share of the distance's square that may be missing.
+ROUNDS, TANGENT = 12, 1e-6
 
 
 @dataclass
@@ -96,35 +98,61 @@ class Program:
         return np.arange(before, before + count)
 
     def _solved(
-        self, cost: Floats, rows: list[csr_array], upper: list[Floats], most: float
+        self, cost: Floats, rows: list[csr_array], upper: list[Floats], most: float, extra: int = 1
     ) -> Floats | None:
-        """The variables that minimise the cost; the last one is free, at most `most`."""
-        wide = [csr_array(hstack([r, csr_array((r.shape[0], 1))])) for r in self.rows]
+        """The variables that minimise the cost; the last `extra` are free, at most `most`."""
+        wide = [csr_array(hstack([r, csr_array((r.shape[0], extra))])) for r in self.rows]
         result = milp(
             cost,
             constraints=LinearConstraint(
                 csr_array(vstack([*wide, *rows])), -np.inf, np.concatenate([*self.upper, *upper])
             ),
-            bounds=Bounds(np.append(self.low, -np.inf), np.append(self.high, most)),
-            integrality=np.append(self.integral, 0.0),
+            bounds=Bounds(
+                np.append(self.low, np.full(extra, -np.inf)),
+                np.append(self.high, np.full(extra, most)),
+            ),
+            integrality=np.append(self.integral, np.zeros(extra)),
             options={"time_limit": SECONDS},
         )
         return None if result.x is None else np.asarray(result.x)
 
-    def nearest(self, start: Floats, label: int, target: int) -> Floats | None:
-        """The input nearest to `start` in the maximum norm where the target wins."""
+    def nearest(self, start: Floats, label: int, target: int, norm: str = "linf") -> Floats | None:
+        """The input nearest to `start` in a norm where the target wins.
+
+        In l2 the sum of squares lies above its tangents at the points that were nearest so far.
+        """
         n, size = len(start), len(self.low)
         eye = csr_array((np.ones(n), (np.arange(n), np.arange(n))), (n, size))
-        last = csr_array(np.ones((n, 1)))
+        # Variables that are at least |x - start|, for all inputs together or for each.
+        last = csr_array(np.ones((n, 1)) if norm == "linf" else np.eye(n))
+        extra = last.shape[1]
         margin = csr_array(self.matrix[[label]] - self.matrix[[target]])
         rows = [
-            csr_array(hstack([margin, csr_array((1, 1))])),
+            csr_array(hstack([margin, csr_array((1, extra))])),
             csr_array(hstack([eye, -last])),
             csr_array(hstack([-eye, -last])),
         ]
         sides = [np.array([self.offset[target] - self.offset[label]]), start, -start]
-        found = self._solved(np.append(np.zeros(size), 1.0), rows, sides, np.inf)
-        return None if found is None else found[:n]
+        cost = np.append(np.zeros(size), np.ones(extra))
+        found = self._solved(cost, rows, sides, np.inf, extra)
+        if found is None or norm != "l2":
+            return None if found is None else found[:n]
+        rows, sides = rows[:1], sides[:1]
+        nearest, best = found[:n], np.inf
+        for _ in range(ROUNDS):
+            move = found[:n] - start
+            length = float(move @ move)
+            if length < best:
+                nearest, best = found[:n], length
+            # s >= y^2 lies above 2 c y - c^2 at c = y, and on the other side as it does there.
+            for c in (move, -move, 0.5 * move):
+                rows.append(csr_array(hstack([csr_array(np.diag(2 * c)) @ eye, -last])))
+                sides.append(c**2 + 2 * c * start)
+            again = self._solved(cost, rows, sides, np.inf, extra)
+            if again is None or again[size:].sum() >= best * (1 - TANGENT):
+                break
+            found = again
+        return nearest
 
     def most_slack(self, weights: Floats, limits: Floats, inputs: int) -> Floats | None:
         """The input where ``weights y - limits`` is largest in its smallest part."""
