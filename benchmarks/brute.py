@@ -28,10 +28,11 @@ import onnx
 from numpy.typing import NDArray
 
 import graphprune as gp
-from benchmarks.exact import processor_limits, with_settings
+from benchmarks.exact import processor_limits
 from benchmarks.hunt import BLOCK, block, rescaled
 from benchmarks.milp import MOST, Program
 from benchmarks.random_dense import Writer
+from benchmarks.switches import with_settings
 from graphprune.backends.relaxation.tighten import ConstrainedSettings
 from graphprune.backends.search import process_pool, scheduler, worker_group
 from graphprune.backends.search.settings import DEFAULT, EffortLevel, SearchSettings

@@ -16,113 +16,27 @@ import argparse
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import replace
-from functools import partial
 from math import exp, log
 from pathlib import Path
-from typing import Any, TypeVar, Unpack
+from typing import TypeVar, Unpack
 from unittest.mock import patch
 
-import numba
 import numpy as np
 
 import graphprune as gp
+from benchmarks.switches import TECHNIQUES, without
 from graphprune.attacks.attack import Attack
-from graphprune.backends import search
-from graphprune.backends.relaxation import kernels, tighten
-from graphprune.backends.relaxation.kernels import ascent, tightening
-from graphprune.backends.relaxation.tighten import ConstrainedSettings, LateLayerSettings
 from graphprune.backends.scip import solve as scip_solve
 from graphprune.backends.scip import solve_target
 from graphprune.backends.scip.formulate import layer
-from graphprune.backends.search import candidates, tree
-from graphprune.backends.search.branching import StrongBranching
-from graphprune.backends.search.settings import DEFAULT, SearchSettings
 from graphprune.bounds import Boxes, pre_activation_bounds
 from graphprune.clock import processor_seconds
-from graphprune.evaluate import distance
 from graphprune.evaluate.distance import DistanceOptions
-from graphprune.runtime.jit import named
 from graphprune.runtime.original import run_original
 from graphprune.runtime.resources import Resources
 
 MODELS = Path(__file__).parent.parent / "models"
-Patches = Callable[[], list[AbstractContextManager[object]]]
 T = TypeVar("T")
-
-
-def recompiled(**constants: object) -> list[AbstractContextManager[object]]:
-    """The search's kernels compiled anew, and not kept, with other constants of the ascent.
-
-    The callees first, so that each finds the new ones.
-    """
-
-    def again(kernel: Any) -> Any:
-        return numba.njit(nogil=True, error_model="numpy")(kernel.py_func)
-
-    with ExitStack() as stack:
-        for name, value in constants.items():
-            stack.enter_context(patch.object(ascent, name, value))
-        stack.enter_context(patch.object(ascent, "climb_step", again(ascent.climb_step)))
-        ascend = again(ascent.ascend)
-        stack.enter_context(patch.object(tightening, "ascend", ascend))
-        tighten_neurons = again(kernels.tighten_neurons)
-        pairs: list[tuple[Any, Any]] = [
-            (ascent.ascend, ascend), (kernels.tighten_neurons, tighten_neurons)
-        ]  # fmt: skip
-        for old, new in pairs:
-            for signature in old.signatures:
-                new.compile(signature)
-    optimise = named(kernels.OptimisedBound)(ascend)
-    return [
-        patch.object(kernels, "optimise", optimise),
-        patch.object(kernels, "tighten_neurons", tighten_neurons),
-    ]
-
-
-def with_settings(settings: SearchSettings) -> list[AbstractContextManager[object]]:
-    """The search with other tuning constants."""
-    return [
-        patch.object(search, "Search", partial(search.Search, settings)),
-        patch.object(distance, "first_attempt", partial(search.first_attempt, settings=settings)),
-    ]
-
-
-def with_tree(**constants: Any) -> list[AbstractContextManager[object]]:
-    return with_settings(replace(DEFAULT, tree=replace(DEFAULT.tree, **constants)))
-
-
-def with_step(**constants: Any) -> list[AbstractContextManager[object]]:
-    return with_settings(replace(DEFAULT, step=replace(DEFAULT.step, **constants)))
-
-
-def with_cuts(share: float) -> list[AbstractContextManager[object]]:
-    levels = [replace(level, cuts=int(share * level.cuts)) for level in DEFAULT.step.levels]
-    return with_step(levels=tuple(levels))
-
-
-ABLATIONS: dict[str, Patches] = {
-    "nothing": list,
-    "cuts folded into planes": lambda: with_cuts(0.0),
-    "cuts: half of the rounds": lambda: with_cuts(0.5),
-    "output-constrained bounds at roots": lambda: [
-        patch.object(tighten, "constrain_root", lambda root, *_, **__: (root, False))
-    ],
-    "the limit on them: of all neurons": lambda: with_step(
-        constrained=ConstrainedSettings(neurons=1 << 30)
-    ),
-    "late layers by branch and bound": lambda: with_step(late=LateLayerSettings(first=1 << 30)),
-    "strong branching (first candidate only)": lambda: with_tree(rule=StrongBranching(1)),
-    "optimiser steps in nodes": lambda: with_tree(steps=0),
-    "step cap (Polyak's rule)": lambda: recompiled(CONSTANTS=ascent.CONSTANTS._replace(aim=np.inf)),
-    "primal heuristic": lambda: [patch.object(candidates, "search_near", lambda *_: False)],
-    "linear programs in nodes": lambda: [patch.object(tree.Tree, "_lp_due", lambda *_: False)],
-    "bounds and box anew in nodes": lambda: with_tree(refresh_share=0.0),
-    "the limit on their time": lambda: with_tree(refresh_share=1e9),
-    "neurons clipped in nodes": lambda: with_step(clipped=0),
-    "box shrinking": lambda: [patch.object(tighten, "_cut_box", lambda *_: None)],
-    "first radius attempt": lambda: [patch.object(distance, "first_attempt", lambda *_: None)],
-}
 
 
 def processor_limits() -> list[AbstractContextManager[object]]:
@@ -226,10 +140,8 @@ def table(network: gp.Network, anchors: list[gp.Anchor], options: argparse.Names
 def ablate(network: gp.Network, anchors: list[gp.Anchor], limit: float, norm: str) -> None:
     print("| switched off | exact | mean lower/upper | nodes | CPU s |")
     print("|---|---|---|---|---|")
-    for name, patches in ABLATIONS.items():
-        with ExitStack() as stack:
-            for one in patches():
-                stack.enter_context(one)
+    for name in TECHNIQUES:
+        with without(name):
             results = [measure(network, anchor, limit, norm=norm) for anchor in anchors]
         exact = sum(r.status == "exact" for r, _ in results)
         share = np.mean([r.lower / (r.upper or np.inf) for r, _ in results])

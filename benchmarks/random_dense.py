@@ -200,7 +200,7 @@ def _fused_dense(w: Writer, x: str) -> None:
     width = int(w.rng.integers(2, 6))
     weight, bias = (w.constant(array) for array in w.rows(width))
     leaky = w.rng.random() < 0.5
-    more = {"activation_alpha": 0.25} if leaky else {}
+    more: dict[str, Any] = {"activation_alpha": 0.25} if leaky else {}
     name = "LeakyRelu" if leaky else "Relu"
     w.last = w.node("FusedGemm", x, weight, bias, domain=RUNTIME, transB=1, activation=name, **more)
     w.width = width
