@@ -12,7 +12,7 @@ from graphprune.backends.ranges.settings import DEFAULT, RangeSettings
 from graphprune.backends.ranges.tree import Minimisers, RangeTree
 from graphprune.backends.search import Search
 from graphprune.backends.search.candidates import CandidateSink
-from graphprune.backends.search.radius_step import RadiusStep
+from graphprune.backends.search.outcome import RadiusStep
 from graphprune.backends.search.settings import DEFAULT as SEARCH
 from graphprune.backends.search.tree import HeuristicSchedule
 from graphprune.bounds import Boxes, LayerBounds, optimised_bounds, pre_activation_bounds

@@ -91,6 +91,8 @@ class KnownCases:
         The part that bounds of late layers left, the last time, of all that the worst root lacked.
     prepared
         By target: the number of kinds of preparation that the root of its cases had.
+    given_up
+        The last radius whose trees were given up because a forecast was longer than the time.
     """
 
     def __init__(self, cases: Mapping[int, list[CarriedCase]] | None = None) -> None:
@@ -99,6 +101,7 @@ class KnownCases:
         self.seconds: dict[int, float] = {}
         self.late_kept = 0.7
         self.prepared: dict[int, int] = {}
+        self.given_up = np.inf
 
     def copy(self) -> "KnownCases":
         """Return the cases, to be changed on their own."""

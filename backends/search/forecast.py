@@ -80,11 +80,17 @@ class Outlook:
     total
         Seconds of all trees, on the levels that they are going to end on.
     hopeless
-        That is longer than there is time.
+        That is longer than there is time, and not to be tried for all that.
+
+    Parameters
+    ----------
+    patient
+        Trees are gone through with, however long they should take.
     """
 
-    def __init__(self, settings: StepSettings) -> None:
+    def __init__(self, settings: StepSettings, *, patient: bool = False) -> None:
         self.settings = settings
+        self.patient = patient
         self.seconds: dict[int, float] = {}
         self.kept: dict[int, float] = {}
         self.spent = 0.0
@@ -114,8 +120,11 @@ class Outlook:
             elif seconds <= self.settings.worth * self.kept[label]:
                 self.total += seconds
         self.total /= max(workers, 1)
-        self.hopeless = 0.0 < resources.remaining() < self.total
+        self.hopeless = self._too_long(self.total, resources)
         return found
+
+    def _too_long(self, seconds: float, resources: Resources) -> bool:
+        return not self.patient and 0.0 < resources.remaining() < seconds
 
     def _budget(
         self, tree: Tree, label: int, level: EffortLevel, points: PointReceiver
@@ -137,6 +146,6 @@ class Outlook:
     ) -> float:
         """Forecast a tree once more after the seconds spent; return when to do so the next time."""
         found = forecast(tree, points, self.settings.dives, LONG * self.settings.dives)
-        if 0.0 < resources.remaining() < found.seconds:
+        if self._too_long(found.seconds, resources):
             self.total, self.hopeless = spent + found.seconds, True
         return spent + max(0.5 * found.seconds, self.settings.soon)

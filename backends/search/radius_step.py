@@ -7,7 +7,7 @@ output-constrained bounds and new cuts, per target; the same again, and no limit
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from itertools import compress
 from time import monotonic
@@ -26,13 +26,14 @@ from graphprune.backends.search.candidates import CandidateSink, closing_radius
 from graphprune.backends.search.cases import CarriedCase, ClosedCases, KnownCases, open_cases
 from graphprune.backends.search.forecast import Outlook
 from graphprune.backends.search.node import root_of
+from graphprune.backends.search.outcome import RadiusStep
 from graphprune.backends.search.root_tightening import (
     RootEffort,
     TightenedRoot,
     tighten_roots,
 )
 from graphprune.backends.search.scheduler import TreeScheduler
-from graphprune.backends.search.settings import DEFAULT, SearchSettings
+from graphprune.backends.search.settings import DEFAULT, EffortLevel, SearchSettings
 from graphprune.backends.search.tree import Tree
 from graphprune.backends.search.worker_group import WorkerGroup
 from graphprune.backends.search.worth import RootWorth
@@ -47,40 +48,8 @@ Floats = NDArray[np.float64]
 
 log = logging.getLogger("graphprune")
 
-
-@dataclass(frozen=True)
-class RadiusStep:
-    """The outcome of a radius step.
-
-    Attributes
-    ----------
-    radius
-        Proven: nothing adversarial is nearer.
-    complete
-        Every case is closed on the ball (as small as better points made it).
-    nodes
-        Branch-and-bound nodes.
-    level
-        The level it ended on.
-    root_seconds, tree_seconds
-        Time for the roots and for the trees: only the second grows with the radius.
-    stopped
-        A time limit ended it.
-    full
-        Memory was short.
-    forecast
-        Seconds that its trees should take, where they were given up for that; else None.
-    """
-
-    radius: float
-    complete: bool
-    nodes: int
-    level: int
-    root_seconds: float = 0.0
-    tree_seconds: float = 0.0
-    stopped: bool = False
-    full: bool = False
-    forecast: float | None = None
+# Radii that are apart by this share are the same: a better point moves those of a schedule a bit.
+SAME = 1e-3
 
 
 def prove_radius(
@@ -129,10 +98,13 @@ def prove_radius(
         radius, interval.upper, proven, proof.level, interval.unstable or 0, roots,
         proof.reaches, trees, proof.nodes,
     )  # fmt: skip
-    forecast = proof.outlook.total if proof.outlook.hopeless and not complete else None
+    forecast = None
+    if proof.outlook.hopeless and not complete:
+        forecast, proof.known.given_up = proof.outlook.total, radius
     return RadiusStep(
-        proven, complete, proof.nodes, proof.level, roots, trees, stopped, proof.full, forecast
-    )
+        proven, complete, proof.nodes, proof.level, roots, trees, stopped, proof.full, forecast,
+        proof.hopeless,
+    )  # fmt: skip
 
 
 class RadiusProof:
@@ -158,6 +130,7 @@ class RadiusProof:
         self.nodes = 0
         self.level = 0
         self.full = False
+        self.hopeless = False
         # The trace so far, and that of the most that an unfinished tree proved.
         self.trace = Trace() if interval.record else None
         self.kept: Trace | None = None
@@ -169,7 +142,10 @@ class RadiusProof:
         self.late = False
         self.constrained: set[int] = set()
         self.aside: dict[int, list[CarriedCase]] = {}  # closed on this ball already, by target
-        self.outlook = Outlook(settings.step)
+        # Forecasts are right within a factor of three or so: one ends a radius once, and where
+        # nothing better is left than to come back to it, it is gone through with.
+        patient = radius >= (1.0 - SAME) * self.known.given_up
+        self.outlook = Outlook(settings.step, patient=patient)
         self.worth = RootWorth(settings.step, self.known, self.outlook)
         # The share of the ball that the roots alone prove, at each level.
         self.reaches: list[float] = []
@@ -205,7 +181,7 @@ class RadiusProof:
             trees = [self._build_tree(group, closed) for group in groups]
             reached = min(target.radius for target in targets)
             self.reaches.append(round(reached / self.ball.radius, 3))
-            if not attempt or reached >= (self.least or 0.0) * self.ball.radius:
+            if not attempt or self._goes_on(reached):
                 self._expand_each(trees, groups)
             self.ball = self.ball.shrunk(min(tree.ball.radius for tree in trees))
             reached = min(self.ball.radius, *(tree.radius for tree in trees))
@@ -235,11 +211,20 @@ class RadiusProof:
 
     def _promising(self) -> bool:
         """Return False where the margins alone tell that an attempt's roots prove too little."""
-        self.interval.unstable, settings = ball_layers.unstable_in(self._layers), self.settings.step
-        if self.least is None or self.interval.unstable < settings.wide:
+        self.interval.unstable = ball_layers.unstable_in(self._layers)
+        if self.least is None or not self._wide:
             return True
-        share = settings.promising * self.least
-        return ball_layers.promising(self.interval.problem, self.ball, self._layers, share)
+        share, problem = self.settings.step.promising * self.least, self.interval.problem
+        self.hopeless = not ball_layers.promising(problem, self.ball, self._layers, share)
+        return not self.hopeless
+
+    @property
+    def _wide(self) -> bool:
+        return (self.interval.unstable or 0) >= self.settings.step.wide
+
+    def _goes_on(self, reached: float) -> bool:
+        """Return whether an attempt goes on after its roots."""
+        return self._wide or reached >= (self.least or 0.0) * self.ball.radius
 
     def _tight_layers(self) -> list[LayerBounds]:
         """Return the bounds that the roots begin from.
@@ -411,7 +396,9 @@ class RadiusProof:
         every = self.settings.step.levels
         own = [[every[self.levels.get(t.label, 0)] for t in group] for group in groups]
         if not self._forecasts:
-            return [len(t) + sum(x.nodes for x in each) for t, each in zip(trees, own, strict=True)]
+            return [
+                len(tree) + self._level_nodes(each) for tree, each in zip(trees, own, strict=True)
+            ]
         ahead = [self._seconds_ahead(group[0]) for group in groups]
         found = self.outlook.budgets(
             trees, [group[0].label for group in groups], [each[0] for each in own], ahead,
@@ -419,6 +406,12 @@ class RadiusProof:
         )  # fmt: skip
         self.tree_seconds += self.outlook.spent
         return found
+
+    def _level_nodes(self, own: Sequence[EffortLevel]) -> float:
+        """Return the nodes of a tree of several targets; an attempt on a wide network has few."""
+        if self.least is not None and self._wide:
+            return own[0].nodes
+        return sum(level.nodes for level in own)
 
     def _seconds_ahead(self, target: Subproblem) -> float:
         """Return how long output-constrained bounds of the next level should take."""

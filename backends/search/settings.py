@@ -118,7 +118,8 @@ class StepSettings:
         Constants of the late layers' bounds.
     wide
         From so many unstable neurons on, an attempt looks at the margins before it condenses the
-        network: on CIFAR networks that takes seconds.
+        network: on CIFAR networks that takes seconds. With roots it has trees, whatever these
+        prove: a few nodes close what roots prove nothing of, and take a part of their time.
     promising
         The share of what an attempt asks of the roots that the margins must let expect.
     optimised_steps, optimised_share
@@ -177,6 +178,12 @@ class ScheduleSettings:
     slow, trial
         Seconds from which on the next radius is chosen by what it should cost; the share of the
         time left after which a step before that is given up.
+    ahead
+        The factor by which attempts go beyond what is proven, squared after one that succeeds, and
+        so on: the certificates of wide networks are seldom doubled.
+    dear, passes
+        No other attempt follows one that failed and whose roots took this share of the time; or
+        should have taken, at so many times what its margins took, where these ended it.
     nearest, low
         Attempts end where what is proven and what failed are apart by this share of what is proven;
         less than `low` of the closing radius counts as that.
@@ -213,6 +220,9 @@ class ScheduleSettings:
     easy: int = 40
     slow: float = 1.0
     trial: float = 0.5
+    ahead: float = 1.5
+    dear: float = 0.15
+    passes: float = 15.0
     nearest: float = 0.12
     low: float = 0.1
     growth: float = 25.0

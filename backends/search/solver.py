@@ -11,7 +11,8 @@ import numpy as np
 from graphprune.backends.protocol import RELATIVE, DistanceInterval
 from graphprune.backends.search.candidates import closing_radius
 from graphprune.backends.search.cases import KnownCases
-from graphprune.backends.search.radius_step import RadiusStep, prove_radius
+from graphprune.backends.search.outcome import RadiusStep
+from graphprune.backends.search.radius_step import prove_radius
 from graphprune.backends.search.settings import DEFAULT, ScheduleSettings, SearchSettings
 from graphprune.runtime.resources import Resources
 
@@ -153,6 +154,10 @@ class RadiusSchedule:
         self.roots = 0.0
         # The largest share that a step may add.
         self.most = settings.largest
+        # The factor by which an attempt goes beyond what is proven; a failed one took long.
+        self.ahead, self.dear = settings.ahead, False
+        # The radius asked about had a step of its own, with all the time there was.
+        self.tried = False
 
     def next(self, interval: DistanceInterval, remaining: float) -> PlannedStep:
         """Return the step to be taken."""
@@ -166,14 +171,20 @@ class RadiusSchedule:
             share = (radius - lower) / scale
             if interval.at_most_unstable(s.wide):
                 return PlannedStep(radius, None, s.trial * remaining, share)
+            if lower > 0.0:
+                radius = min(radius, self.ahead * lower)
             if self.failed < inf:
                 radius = min(radius, 0.5 * (lower + self.failed))
-                share = (radius - lower) / scale
-            if share > 0.5 * s.nearest * part:
+            share = (radius - lower) / scale
+            if share > 0.5 * s.nearest * part and not self.dear:
                 return PlannedStep(radius, s.promising, remaining, share)
             # With more effort they are no limit.
             self.trees, self.failed = 0.0, inf
         share, seconds = self.affordable(remaining)
+        whole = (last - lower) / scale
+        if known and self._decides(interval) and self._within_reach(interval, whole, remaining):
+            # Less than the whole answers nothing.
+            return PlannedStep(last, None, remaining, whole)
         share = min(share, s.largest * part)
         if lower < self.failed:
             share = min(share, max(s.below * (self.failed - lower) / scale, s.smallest))
@@ -185,6 +196,19 @@ class RadiusSchedule:
         """Return the first fixed share above what is proven, or a later one where they are easy."""
         higher = [share for share in self.settings.shares if share * last > lower * 1.005] or [1.0]
         return last * higher[min(self.skip, len(higher) - 1)]
+
+    def _decides(self, interval: DistanceInterval) -> bool:
+        """Return whether all that is asked is if anything adversarial lies within a radius."""
+        asked = interval.problem.cutoff
+        return isfinite(asked) and asked < interval.upper
+
+    def _within_reach(self, interval: DistanceInterval, whole: float, remaining: float) -> bool:
+        """Return whether trees of the radius asked about may be finished, as far as is known.
+
+        The first time nothing is known: a forecast there costs the roots, and tells.
+        """
+        first, self.tried = not self.tried and interval.at_most_unstable(self.settings.wide), True
+        return first or whole <= self._share_within(remaining - self.roots)
 
     def affordable(self, remaining: float) -> tuple[float, float]:
         """Return the share that a step is to add, and the seconds after which it is given up.
@@ -213,6 +237,11 @@ class RadiusSchedule:
         if not step.complete:
             self.failed = min(self.failed, plan.radius)
         if plan.least is not None:
+            if step.complete:
+                self.ahead *= s.ahead
+            else:
+                seconds = step.root_seconds * (s.passes if step.hopeless else 1.0)
+                self.dear = seconds > s.dear * plan.seconds
             return True
         if step.forecast is not None:
             self._foreseen(plan, step.forecast)

@@ -1,14 +1,20 @@
 """The interval of radii that a search for the largest certified one narrows."""
 
 from collections.abc import Callable
-
-import numpy as np
+from functools import cached_property
+from math import inf, isfinite, log1p, sqrt
 
 # The search stops when failed / certified radius is at most this.
 PRECISION = 1.001
-# Before anything is certified: the share of a failed radius from which on halving it is quick
-# enough, and the least share that is tried next.
-STEEP, LEAP = 0.2, 0.1
+# Before anything is certified: the share of the guessed root, and the least one of a failed radius,
+# that is tried next.
+BELOW, LEAP = 0.9, 0.1
+# The least factor by which a certified radius grows, while none has failed.
+GROWTH = 1.05
+# The share of a bracket that its next point keeps from its ends.
+INSIDE = 0.05
+# Margins are bent from so many times the anchor's own below 0 on.
+BEND = 3.0
 
 
 class Bracket:
@@ -25,8 +31,8 @@ class Bracket:
     """
 
     def __init__(self, limit: float, end: float, clearance: Callable[[], float]) -> None:
-        self.limit, self.end, self.clearance = limit, end, clearance
-        self.low, self.high = 0.0, np.inf
+        self.limit, self.end, self._clearance = limit, end, clearance
+        self.low, self.high = 0.0, inf
         self.points: list[tuple[float, float]] = []
         # The last radius whose ball has no bounds, and why.
         self.refused: tuple[float, str] | None = None
@@ -45,11 +51,11 @@ class Bracket:
     @property
     def open_above(self) -> bool:
         """Better bounds may certify more: something is certified, and a larger radius failed."""
-        return 0.0 < self.low < self.high < np.inf
+        return 0.0 < self.low < self.high < inf
 
     def reopen(self, factor: float) -> float:
         """Forget what other bounds failed on; the radius to begin with."""
-        self.high, self.points, self.refused = np.inf, [], None
+        self.high, self.points, self.refused = inf, [], None
         return min(factor * self.low, self.limit)
 
     def add(self, radius: float, margin: float) -> None:
@@ -57,52 +63,61 @@ class Bracket:
             self.low = max(self.low, radius)
         else:
             self.high = min(self.high, radius)
-        if np.isfinite(margin):
+        if isfinite(margin):
             self.points.append((radius, margin))
 
     def next(self, count: int = 1) -> list[float]:
-        """Grow, shrink, or the model's root kept inside the bracket: up to `count` radii."""
-        low, high = self.low, self.high
-        if not np.isfinite(high):
-            return [min(2.0 * low, self.limit) if low < self.limit else low * 2.0]
-        if low == 0.0 and (far := self._far_below()) is not None:
-            return [far]
-        root = self._root() if len(self.points) > 1 else None
-        if root is None or not np.isfinite(root):
+        """Return the radii to be tried next, up to `count`: near where the model vanishes."""
+        low, high, root = self.low, self.high, self._root()
+        if high == inf:
+            if low >= self.limit or root is None:
+                return [min(2.0 * low, self.limit) if low < self.limit else 2.0 * low]
+            return [min(max(root, GROWTH * low), self.limit)]
+        if low == 0.0:
+            return [LEAP * high if root is None else max(min(root, high) * BELOW, LEAP * high)]
+        if root is None:
             return [0.5 * (low + high)]
         # A little to the side of the root: one evaluation on each side closes the bracket.
-        below, above = root * 0.9996, root * 1.0004
+        below, above, width = root * 0.9996, root * 1.0004, high - low
         if count > 1 and len(self.points) > 2 and low < below and above < high:
             return [below, above]
-        aim = below if low < below and below - low > 0.3 * (high - low) else above
-        width = high - low
-        return [float(np.clip(aim, low + 0.05 * width, high - 0.05 * width))]
+        outside = above if above < high else 0.5 * (low + high)
+        aim = below if below - low > 0.3 * width else outside
+        return [min(max(aim, low + INSIDE * width), high - INSIDE * width)]
 
-    def _far_below(self) -> float | None:
-        """A much smaller radius where bounds are so bad that halving would take long; else None.
-
-        Margins fall ever faster: where a line from the margin at the anchor vanishes, the radius
-        is mostly certified.
-        """
-        known = [margin for radius, margin in self.points if radius == self.high]
-        if not known:  # the bounds overflow
-            return LEAP * self.high
-        clearance = self.clearance()
-        share = clearance / (clearance - known[0]) if clearance > 0.0 else 0.0
-        return None if share >= STEEP else max(share, LEAP) * self.high
+    @cached_property
+    def clearance(self) -> float:
+        """The margin at radius 0."""
+        return self._clearance()
 
     def _root(self) -> float | None:
-        """Where the line or parabola through the points nearest to the bracket vanishes.
+        """Where the model of the margin vanishes within the bracket; None where it does not.
 
-        Inverse interpolation: the radius as a polynomial of the margin, taken at 0.
+        A parabola through the anchor's own margin and the two points nearest to 0, as margins fall
+        ever faster; or a line.
         """
-        middle = 0.5 * (self.low + self.high)
-        nearest = sorted(self.points, key=lambda point: abs(point[0] - middle))[:3]
-        radii, margins = (np.array(part) for part in zip(*nearest, strict=True))
-        if len(np.unique(margins)) < len(margins):
+        here = self.clearance
+        if not here > 0.0:
             return None
-        total = 0.0
-        for i, r in enumerate(radii):
-            others = np.delete(margins, i)
-            total += r * np.prod(others / (others - margins[i]))
-        return total if self.low < total < self.high else None
+        straight = sorted(
+            ((r, self._straightened(m)) for r, m in self.points), key=lambda p: abs(p[1])
+        )
+        guesses = []
+        if len(straight) > 1:
+            (first, one), (second, other) = straight[:2]
+            # Slopes from the anchor to both: their difference is the curvature.
+            bend = ((other - here) / second - (one - here) / first) / (second - first)
+            slope = (one - here) / first - bend * first
+            if bend < 0.0:
+                guesses.append((-slope - sqrt(slope**2 - 4.0 * bend * here)) / (2.0 * bend))
+            elif one != other:
+                guesses.append(first - one * (second - first) / (other - one))
+        if straight and straight[0][1] < here:
+            first, one = straight[0]
+            guesses.append(first * here / (here - one))
+        return next((root for root in guesses if self.low < root < self.high), None)
+
+    def _straightened(self, margin: float) -> float:
+        """Return a margin, or its logarithm far below 0, where it falls about exponentially."""
+        scale = BEND * self.clearance
+        return margin if margin >= 0.0 else -scale * log1p(-margin / scale)

@@ -108,6 +108,12 @@ def test_a_step_is_given_up_where_its_trees_would_take_too_long(
     assert step.forecast is not None
     assert step.forecast >= 1e6
     assert (step.complete, step.stopped, step.nodes) == (False, False, 0)
+    # It is given up once: who comes back to it has nothing better to do.
+    known, forecasts = KnownCases(), []
+    for radius, seconds in ((0.3, 1e3), (0.29, 1e3), (0.2899, 1.0)):
+        within, interval = Resources().within(seconds), DistanceInterval(problem)
+        forecasts.append(prove_radius(interval, within, radius, 4, known=known).forecast)
+    assert [found is None for found in forecasts] == [False, False, True]
     # The next step is the smaller the longer this one would have taken.
     shares = []
     for seconds in (2e3, 1e6):

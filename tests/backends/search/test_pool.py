@@ -18,8 +18,9 @@ from graphprune.backends.protocol import DistanceInterval, DistanceProblem
 from graphprune.backends.relaxation.arrays import with_own_bounds
 from graphprune.backends.search import process_pool, scheduler, work_units, worker_group
 from graphprune.backends.search.node import TreeNode
+from graphprune.backends.search.outcome import RadiusStep
 from graphprune.backends.search.process_pool import ProcessPool
-from graphprune.backends.search.radius_step import RadiusStep, prove_radius
+from graphprune.backends.search.radius_step import prove_radius
 from graphprune.backends.search.settings import EffortLevel, SearchSettings, StepSettings
 from graphprune.backends.search.worker_group import WorkerGroup
 from graphprune.backends.trace import Path

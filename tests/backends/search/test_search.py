@@ -14,7 +14,7 @@ import graphprune as gp
 from graphprune.backends.primal_heuristic import search_near
 from graphprune.backends.protocol import ABSOLUTE, DistanceInterval, DistanceProblem
 from graphprune.backends.search import first_attempt
-from graphprune.backends.search.radius_step import RadiusStep
+from graphprune.backends.search.outcome import RadiusStep
 from graphprune.backends.search.settings import DEFAULT
 from graphprune.backends.search.solver import PlannedStep, RadiusSchedule, Search
 from graphprune.evaluate.distance import Distance
@@ -263,6 +263,49 @@ def test_attempts_close_in_on_the_largest_cheap_radius(
     interval.lower = schedule.failed
     added = schedule.next(interval, np.inf).radius - interval.lower
     assert added == pytest.approx(schedule.settings.largest * interval.lower)
+
+
+def test_attempts_stay_near_what_is_certified(tiny: gp.Network, images: list[gp.Anchor]) -> None:
+    """Where the closest point is far away, halving the way down to a certificate takes long."""
+    schedule = RadiusSchedule()
+    interval = interval_for(tiny, images[0], 10_000)
+    interval.lower = 0.02 * interval.upper
+    plans = [schedule.next(interval, 60.0)]
+    for _ in range(2):
+        interval.lower = plans[-1].radius
+        assert schedule.took(plans[-1], took(0.0, roots=0.1))
+        plans.append(schedule.next(interval, 60.0))
+    growth = np.array([1.5, 1.5**2, 1.5**3])
+    radii = [plan.radius for plan in plans]
+    np.testing.assert_allclose(radii, 0.02 * interval.upper * np.cumprod(growth), rtol=1e-9)
+    # After one that fails and takes long it is time for steps with all effort.
+    assert schedule.took(plans[-1], took(0.0, roots=0.1, complete=False))
+    plan = schedule.next(interval, 60.0)
+    assert plan.least is not None
+    assert schedule.took(plan, took(0.0, roots=20.0, complete=False))
+    assert schedule.next(interval, 40.0).least is None
+
+
+def test_a_radius_that_is_asked_about_is_tried_whole(
+    tiny: gp.Network, images: list[gp.Anchor]
+) -> None:
+    """Less than the whole answers nothing: with all the time, where trees may end within it."""
+    schedule = RadiusSchedule()
+    interval = interval_for(tiny, images[0], 200)
+    asked = 0.5 * interval.upper
+    interval.problem = replace(interval.problem, cutoff=asked)
+    interval.lower = 0.8 * asked
+    schedule.trees = 2.0
+    plan = schedule.next(interval, 50.0)
+    assert (plan.radius, plan.seconds) == (asked, 50.0)
+    # They would take days.
+    assert schedule.took(plan, replace(took(1.0, complete=False), forecast=1e6))
+    plan = schedule.next(interval, 40.0)
+    assert plan.radius < asked
+    # Nearer to it, and growing more slowly, they fit.
+    interval.lower, schedule.growth, schedule.trees = 0.97 * asked, 20.0, 3.0
+    plan = schedule.next(interval, 30.0)
+    assert (plan.radius, plan.seconds) == (asked, 30.0)
 
 
 def test_a_narrow_network_goes_through_fixed_shares(
