@@ -16,6 +16,7 @@ from graphprune.errors import GraphpruneError, UnsupportedError
 from graphprune.evaluate.distance import Distance
 from graphprune.evaluate.results import Job, Outcome, ProvenDistance
 from graphprune.evaluate.settings import Settings
+from graphprune.evaluate.warm import warm_proofs
 from graphprune.ir import Network, Query
 from graphprune.ir.front import Entry
 from graphprune.ir.network import size
@@ -61,6 +62,10 @@ def prove(query: Query, found: Distance, resources: Resources) -> ProvenDistance
     It is a proof of less where `found.lower` cannot be proven until the deadline.
     """
     start = monotonic()
+    warm_proofs(resources.progress, query.norm)
+    # Compiling does not count.
+    start, waited = monotonic(), monotonic() - start
+    resources = replace(resources, deadline=resources.deadline + waited)
     anchor, wanted = query.anchor, _wanted(found)
     question = _question(query, wanted)
     proof = question.proof

@@ -12,6 +12,7 @@ from time import monotonic
 
 import numpy as np
 
+from graphprune.backends.certificate import BallQuery, prove_ball
 from graphprune.backends.protocol import DistanceInterval, DistanceProblem
 from graphprune.backends.ranges import RangeRelaxation, RangeTree
 from graphprune.backends.relaxation.condensed import bounds_of
@@ -22,6 +23,7 @@ from graphprune.backends.search.settings import DEFAULT
 from graphprune.bounds import Boxes, Method, pre_activation_bounds
 from graphprune.bounds.certify import margin_rows
 from graphprune.bounds.warm import RADIUS, tiny, warm_bounds
+from graphprune.check import parse_model
 from graphprune.progress import Progress, quiet
 from graphprune.region import LINF, NORMS, Domain, Norm
 from graphprune.runtime.jit import told_of_compiling
@@ -58,6 +60,7 @@ def warm_up(progress: Progress = quiet) -> None:
     for each in NORMS.values():
         warm_for(("rob", "bnd"), "alpha-crown", progress, each)
         warm_ranges(progress, each)
+        warm_proofs(progress, each)
 
 
 def warm_search(progress: Progress = quiet, norm: Norm = LINF) -> None:
@@ -72,6 +75,20 @@ def warm_ranges(progress: Progress = quiet, norm: Norm = LINF) -> None:
     warm_bounds("alpha-crown", progress, norm)
     with told_of_compiling(progress):
         _ranges(norm)
+
+
+def warm_proofs(progress: Progress = quiet, norm: Norm = LINF) -> None:
+    """Compile what proofs of distances in a norm need besides the search's kernels."""
+    with told_of_compiling(progress):
+        _written(norm)
+
+
+@cache
+def _written(norm: Norm) -> None:
+    network, anchor = tiny()
+    model = parse_model(network.source.proto.SerializeToString())
+    named = None if norm.separable else str(norm)
+    prove_ball(BallQuery(model, anchor.x, anchor.label, _PROVEN, 0.0, 1.0, norm=named))
 
 
 @cache

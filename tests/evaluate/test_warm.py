@@ -12,8 +12,12 @@ from graphprune.backends.verify import verify
 from graphprune.backends.verify.neurons import split_neurons
 from graphprune.backends.verify.query import VerificationQuery
 from graphprune.bounds import Method
+from graphprune.evaluate.proofs import prove
+from graphprune.evaluate.settings import Settings
 from graphprune.evaluate.warm import warm_up, warm_verify
 from graphprune.progress import quiet
+from graphprune.region import norm_of
+from graphprune.runtime.resources import Resources
 from graphprune.vnnlib import parse_property
 from tests.oracles import Perceptron
 
@@ -23,6 +27,7 @@ KERNELS = (
     "bounds.compact.backward",
     "bounds.compact.optimise",
     "backends.verify.kernels",
+    "backends.certificate.kernels",
 )
 
 
@@ -65,6 +70,10 @@ def test_nothing_is_left_to_compile(
     gp.certify(mnist_a, images[1], method="alpha-crown")
     gp.certify(mnist_a, images[1], norm="l2")
     gp.distance(mnist_a, images[1], norm="l1", time_limit=1.0)
+    for norm in ("linf", "l2"):
+        settings = Settings(metrics=("bnd",), norm=norm_of(norm))
+        query, resources = settings.query(tiny, images[0]), Resources().within(2.0)
+        prove(query, gp.distance(tiny, images[0], norm=norm, record=True), resources)
     assert compiled() == before
 
 
