@@ -7,28 +7,30 @@ model, its systems and its inequality are used throughout, and bounds are search
 kernels, so that what is written is what will be verified.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 from time import monotonic
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 
+from graphprune.backends.certificate.claims import claims_of, part_of, phases_of, signed
 from graphprune.backends.certificate.forest import Forest, UnboundedError, UnprovenError
 from graphprune.backends.certificate.guide import Guide
 from graphprune.backends.certificate.question import BallQuery
-from graphprune.backends.certificate.systems import Floats, Singles, SystemRelaxation
+from graphprune.backends.certificate.systems import Floats, SystemRelaxation
 from graphprune.backends.relaxation import kernels
 from graphprune.backends.relaxation.arrays import copied
 from graphprune.backends.relaxation.kernels import AscentSettings, Parameters
 from graphprune.backends.relaxation.subproblem import RATE, ROOT_STEPS
+from graphprune.backends.relaxation.tighten import upper_loss
 from graphprune.backends.trace import Trace
 from graphprune.check.bound import System, cut_box, linear_bounds, lower_bounds, stack
 from graphprune.check.container import Claims, Margins, Scope
-from graphprune.check.forms import AffineForm, Propagation, ReluPhases, csr
+from graphprune.check.forms import AffineForm, Propagation, ReluPhases
 from graphprune.check.verify import condense, margin_form
 from graphprune.progress import Progress, quiet
 
@@ -36,9 +38,10 @@ from graphprune.progress import Progress, quiet
 SLACK = 1e-11
 # Neurons of the first scope bounded at a time: their multipliers are a dense matrix.
 NEURONS = 256
-# Rounds of bounds under the assumption that a target wins, and the share of their width by which a
-# round must gain for another one: of systems with few neurons, and with many.
-FEW, ROUNDS_FEW, ROUNDS_MANY = 64, (8, 0.02), (4, 0.05)
+# A trace's tree of so many cases is tried after rounds of bounds of the heaviest neurons, which
+# take as long as some hundred cases: the search has such bounds where its trees are large, and
+# without them few cases close as they did there.
+CASES = 128
 # The least share that a cut of the box must gain, and a claim of its neuron's width.
 CUT, WORTH = 0.01, 1e-3
 # Neurons of a late layer, whose bounds are worth small trees, and the nodes of these.
@@ -51,6 +54,29 @@ MOST, WIDE = 1024, 256
 EARLY, GROWN = 16, 4
 STEPS = 16
 ASSUMED = 0.5
+
+
+class _Rounds(NamedTuple):
+    """Rounds of bounds under the assumption that a target wins.
+
+    Attributes
+    ----------
+    number
+        At most so many.
+    gain
+        The share of their width by which a round must gain for another one.
+    neurons
+        So many are bounded, those that cost the margin's bound most.
+    """
+
+    number: int
+    gain: float
+    neurons: int = 1 << 30
+
+
+# Of systems with so few neurons, with more, and before a large tree.
+FEW, ROUNDS_FEW = 64, _Rounds(8, 0.02)
+ROUNDS_MANY, ROUNDS_HEAVY = _Rounds(4, 0.05), _Rounds(2, 0.0, 128)
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,10 +199,10 @@ class _Prover:
         for start in range(0, len(which), NEURONS):
             self._look_at_the_clock()
             part = which[start : start + NEURONS]
-            goals, count = _signed(form, part), len(part)
+            goals, count = signed(form, part), len(part)
             parameters = [relaxation.start] * (2 * count)
             m, _ = relaxation.multipliers(goals, parameters)
-            bounds = lower_bounds(system, goals, _phases(parameters, system), m)
+            bounds = lower_bounds(system, goals, phases_of(parameters, system), m)
             low, high = bounds[:count] - SLACK, -bounds[count:] + SLACK
             better = np.concatenate([low > lower[part], high < upper[part]])
             lower[part] = np.maximum(lower[part], low)
@@ -218,8 +244,13 @@ class _Prover:
             guide = Guide(known, scope.phase)
             small = known.planes is None and len(known.cases) <= EARLY
             if scope.system.width > WIDE:
-                # The trace's tree mostly closes on the bounds that all targets share: the search
-                # had no others, or planes make up for them, and rounds take longer than a tree.
+                # A small tree mostly closes on the bounds that all targets share: the search had no
+                # others, or planes make up for them, and rounds take longer than the tree.
+                if len(known.cases) > CASES:
+                    heavy = self._rounds(scope, target, early=False, asked=ROUNDS_HEAVY)
+                    if heavy is None:
+                        return
+                    scope = heavy
                 planed = self._planes(scope, target, guide)
                 if self._tree(planed, target, guide, GROWN * len(known.cases) + EARLY):
                     return
@@ -233,27 +264,30 @@ class _Prover:
             if not self._tree(tight, target, guide):
                 raise UnprovenError(f"class {target}: its cases close within rounding only")
 
-    def _rounds(self, scope: _OpenScope, target: int, *, early: bool) -> _OpenScope | None:
+    def _rounds(
+        self, scope: _OpenScope, target: int, *, early: bool, asked: _Rounds | None = None
+    ) -> _OpenScope | None:
         """Rounds of bounds and box cuts where `target` wins; None: they exclude it.
 
         `early`: with a small tree after each.
         """
-        rounds, gain = ROUNDS_FEW if scope.system.width <= FEW else ROUNDS_MANY
+        rounds = asked or (ROUNDS_FEW if scope.system.width <= FEW else ROUNDS_MANY)
         root = self._root(scope, target)
-        for number in range(rounds):
+        for number in range(rounds.number):
             if root is None:
                 return None
             self._look_at_the_clock()
             self.progress(f"certificate: class {target}, bounds, round {number + 1}")
             width = scope.spread
             claims, parameters = root
-            scope = self._constrained(self._cut(scope, target, claims), target, parameters)
+            cut = self._cut(scope, target, claims)
+            scope = self._constrained(cut, target, parameters, rounds.neurons)
             if scope.empty:
                 return None
             root = self._root(scope, target)
             if root is not None and early and self._tree(scope, target, nodes=EARLY):
                 return None
-            if scope.spread > (1.0 - gain) * width:
+            if scope.spread > (1.0 - rounds.gain) * width:
                 break
         return None if root is None else scope
 
@@ -265,7 +299,7 @@ class _Prover:
             own.relaxation, own.specifications(margin)[0], 0.0, parameters,
             AscentSettings(ROOT_STEPS, RATE, self._stop(margin)), own.workspace,
         )  # fmt: skip
-        claims, values = _claims(own, margin, np.array([target], np.int32), [parameters])
+        claims, values = claims_of(own, margin, np.array([target], np.int32), [parameters])
         if values[0] > 0.0:
             self.margins.append(Margins(scope.number, claims))
             return None
@@ -324,14 +358,20 @@ class _Prover:
         system = replace(system, planes=planes)
         return replace(scope, number=len(self.scopes) - 1, target=target, system=system)
 
-    def _constrained(self, scope: _OpenScope, target: int, root: Parameters) -> _OpenScope:
-        """Bounds of all variable neurons where `target` wins, layer by layer.
+    def _constrained(
+        self, scope: _OpenScope, target: int, root: Parameters, most: int
+    ) -> _OpenScope:
+        """Bounds of the heaviest variable neurons where `target` wins, layer by layer.
 
         `root`: the margin's own slopes, to start from.
         """
-        for _, which in self._layers(scope):
+        heavy = self._heaviest(scope, target, root, most)
+        for _, layer in self._layers(scope):
+            which = layer[heavy[layer]]
+            if not len(which):
+                continue
             self._look_at_the_clock()
-            margin, goals = self._margin(scope, target), _signed(scope.system.form, which)
+            margin, goals = self._margin(scope, target), signed(scope.system.form, which)
             own = SystemRelaxation(scope.system, margin)
             fixed = own.start.phases
             slopes = np.where(fixed == root.phases, root.slopes, 0.0)
@@ -356,7 +396,7 @@ class _Prover:
                 assumed.append(best.multiplier)
             if not chosen:
                 continue
-            claims, values = _claims(
+            claims, values = claims_of(
                 own, goals.take(np.array(chosen)), self._numbers(scope, which)[chosen], found,
                 np.array(assumed, np.float32),
             )  # fmt: skip
@@ -364,6 +404,19 @@ class _Prover:
             if scope.empty:
                 break
         return scope
+
+    def _heaviest(
+        self, scope: _OpenScope, target: int, root: Parameters, most: int
+    ) -> NDArray[np.bool_]:
+        """Tell the variable neurons whose upper lines cost the margin's bound most."""
+        system, own = scope.system, scope.relaxation
+        (goal,) = own.specifications(self._margin(scope, target))
+        kernels.linear_bound(own.relaxation, goal, 0.0, root, own.workspace)
+        loss = upper_loss(system.lower, system.upper, own.workspace.coefficients[system.inputs :])
+        loss[root.phases != 0] = 0.0
+        heavy = np.zeros(system.width, bool)
+        heavy[np.argsort(-loss, kind="stable")[:most]] = True
+        return heavy
 
     def _layers(self, scope: _OpenScope) -> Iterator[tuple[int, NDArray[np.intp]]]:
         """The model's ReLU nodes with variable neurons, and these by their scope in the system."""
@@ -380,7 +433,7 @@ class _Prover:
             if not 0 < len(which) <= LATE:
                 continue
             self.progress(f"certificate: layer {node}")
-            goals = _signed(scope.system.form, which)
+            goals = signed(scope.system.form, which)
             forest = Forest(scope.relaxation, goals, 0.0, self.over)
             claims, values = forest.prove(self._numbers(scope, which), LATE_NODES)
             scope = self._tightened(scope, -1, claims, values)
@@ -405,7 +458,7 @@ class _Prover:
         if not np.any(useful):
             return scope
         claims, values, which, above = (
-            _part(claims, useful),
+            part_of(claims, useful),
             values[useful],
             which[useful],
             above[useful],
@@ -428,47 +481,3 @@ class _Prover:
         self.scopes.append(Scope(scope.number, target, phase, low, high, (claims,)))
         empty = target >= 0 and bool(np.any(lower > upper))
         return _OpenScope(len(self.scopes) - 1, target, phase, made, logits, empty)
-
-
-def _signed(form: AffineForm, which: NDArray[np.intp]) -> AffineForm:
-    """The forms `which`, then their negatives: lower bounds of both are both bounds."""
-    own = form.take(which)
-    return AffineForm(
-        csr(sparse.vstack([own.rows, -own.rows], format="csr")),
-        np.concatenate([own.offset, -own.offset]), np.concatenate([own.error, own.error]),
-    )  # fmt: skip
-
-
-def _claims(
-    relaxation: SystemRelaxation, goals: AffineForm, numbers: NDArray[np.int32],
-    parameters: Sequence[Parameters], assumed: Singles | None = None,
-) -> tuple[Claims, Floats]:  # fmt: skip
-    """Claims without trees, and what they prove."""
-    m, pi = relaxation.multipliers(goals, parameters, assumed)
-    assumption = relaxation.assumption
-    known = None if assumed is None or assumption is None else (assumed, assumption)
-    phases = _phases(parameters, relaxation.system)
-    values = lower_bounds(relaxation.system, goals, phases, m, pi, known)
-    return Claims(numbers, m, None, pi, assumed), values
-
-
-def _phases(parameters: Sequence[Parameters], system: System) -> NDArray[np.int8]:
-    phases = np.zeros((len(parameters), system.width), np.int8)
-    for i, own in enumerate(parameters):
-        phases[i] = own.phases
-    return phases
-
-
-def _part(claims: Claims, goals: NDArray[np.bool_]) -> Claims:
-    """The claims on some of the goals."""
-    leaves, trees = goals, None
-    if claims.trees is not None:
-        # Every tree has one leaf more than splits: the count falls to a new low where one ends.
-        total = np.concatenate([[0], np.cumsum(np.where(claims.trees < 0, -1, 1))])
-        kept = goals[-np.minimum.accumulate(total)[:-1]]
-        trees, leaves = claims.trees[kept], kept[claims.trees < 0]
-    return Claims(
-        claims.goals[goals], claims.multipliers[leaves], trees,
-        None if claims.planes is None else claims.planes[leaves],
-        None if claims.assumption is None else claims.assumption[leaves],
-    )  # fmt: skip

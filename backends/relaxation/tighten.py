@@ -140,10 +140,14 @@ def relaxation_loss(case: Subproblem) -> Floats:
     """(neurons,) offsets of the neurons' upper lines as they count in a case's bound."""
     workspace = kernels.workspace_for(case.rows)
     kernels.linear_bound(case.relaxation, case.specification, 0.0, case.parameters, workspace)
-    low, high = np.minimum(case.rows.lower, 0.0), np.maximum(case.rows.upper, 0.0)
-    offset = -low * high / np.maximum(high - low, kernels.TINY)
-    coefficients = workspace.coefficients[case.inputs :]
-    return np.where(case.parameters.phases == 0, np.abs(coefficients) * offset, 0.0)
+    loss = upper_loss(case.rows.lower, case.rows.upper, workspace.coefficients[case.inputs :])
+    return np.where(case.parameters.phases == 0, loss, 0.0)
+
+
+def upper_loss(lower: Floats, upper: Floats, coefficients: Floats) -> Floats:
+    """Return offsets of upper lines between some bounds, as they count with some coefficients."""
+    low, high = np.minimum(lower, 0.0), np.maximum(upper, 0.0)
+    return np.abs(coefficients) * (-low * high / np.maximum(high - low, kernels.TINY))
 
 
 def _neuron_bound(

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import graphprune as gp
-from graphprune.backends.certificate import BallQuery, prove_ball
+from graphprune.backends.certificate import BallQuery, prove, prove_ball
 from graphprune.backends.protocol import DistanceInterval, DistanceProblem
 from graphprune.backends.search.radius_step import prove_radius
 from graphprune.backends.trace import ClosedCase, TargetTrace, Trace
@@ -63,6 +63,25 @@ def test_planes_of_a_trace_are_used() -> None:
     assert scopes
     used = [m.claims.planes for proof in proofs for m in proof.margins]
     assert any(pi is not None and np.any(pi > 0) for pi in used)
+
+
+@pytest.mark.parametrize("index", RADII)
+def test_large_trees_follow_bounds_of_the_heaviest_neurons(
+    index: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    most = 3
+    monkeypatch.setattr(prove, "WIDE", 0)
+    monkeypatch.setattr(prove, "CASES", 0)
+    monkeypatch.setattr(prove, "ROUNDS_HEAVY", prove.ROUNDS_HEAVY._replace(neurons=most))
+    proof = _proof(index, _traced(index)[2])
+    claimed = [
+        {max(goal, -1 - goal) for goal in claims.goals.tolist()}
+        for scope in proof.scopes if scope.target >= 0
+        for claims in scope.claims
+    ]  # fmt: skip
+    assert claimed
+    # A round has a scope for every layer.
+    assert all(len(neurons) <= most for neurons in claimed)
 
 
 @settings(max_examples=8)
