@@ -134,6 +134,17 @@ class Forest:
         self._grow(limit)
         return self.claims(numbers)
 
+    def closed(self, most: int) -> float:
+        """Return the share of its cases that close as they are, of so many that are looked at.
+
+        1 where the trees have no more cases than that: growing them takes no longer.
+        """
+        leaves = [leaf for root in self.roots for leaf in root.leaves()]
+        if len(leaves) <= most:
+            return 1.0
+        seen = leaves[:: len(leaves) // most]
+        return 1.0 - len(self._refused(seen)) / len(seen)
+
     def _grow(self, limit: int | None) -> None:
         used = np.zeros(len(self.roots), np.int64)
         nodes = [leaf for root in self.roots for leaf in root.leaves()]

@@ -38,10 +38,9 @@ from graphprune.progress import Progress, quiet
 SLACK = 1e-11
 # Neurons of the first scope bounded at a time: their multipliers are a dense matrix.
 NEURONS = 256
-# A trace's tree of so many cases is tried after rounds of bounds of the heaviest neurons, which
-# take as long as some hundred cases: the search has such bounds where its trees are large, and
-# without them few cases close as they did there.
-CASES = 128
+# So many cases of a trace's tree are looked at; where less than this share of them closes as they
+# are, the search had bounds where its class wins.
+SAMPLE, CLOSED = 64, 0.5
 # The least share that a cut of the box must gain, and a claim of its neuron's width.
 CUT, WORTH = 0.01, 1e-3
 # Neurons of a late layer, whose bounds are worth small trees, and the nodes of these.
@@ -74,7 +73,7 @@ class _Rounds(NamedTuple):
     neurons: int = 1 << 30
 
 
-# Of systems with so few neurons, with more, and before a large tree.
+# Of systems with so few neurons, with more, and before a tree that needs them.
 FEW, ROUNDS_FEW = 64, _Rounds(8, 0.02)
 ROUNDS_MANY, ROUNDS_HEAVY = _Rounds(4, 0.05), _Rounds(2, 0.0, 128)
 
@@ -244,14 +243,17 @@ class _Prover:
             guide = Guide(known, scope.phase)
             small = known.planes is None and len(known.cases) <= EARLY
             if scope.system.width > WIDE:
-                # A small tree mostly closes on the bounds that all targets share: the search had no
-                # others, or planes make up for them, and rounds take longer than the tree.
-                if len(known.cases) > CASES:
+                # The trace's tree mostly closes on the bounds that all targets share: the search
+                # had no others, or planes make up for them, and rounds take longer than a tree.
+                kept = len(self.scopes)
+                planed = self._planes(scope, target, guide)
+                if self._forest(planed, target, guide).closed(SAMPLE) < CLOSED:
+                    del self.scopes[kept:]
                     heavy = self._rounds(scope, target, early=False, asked=ROUNDS_HEAVY)
                     if heavy is None:
                         return
                     scope = heavy
-                planed = self._planes(scope, target, guide)
+                    planed = self._planes(scope, target, guide)
                 if self._tree(planed, target, guide, GROWN * len(known.cases) + EARLY):
                     return
             tight = self._rounds(scope, target, early=small)
@@ -328,15 +330,20 @@ class _Prover:
     def _tree(
         self, scope: _OpenScope, target: int, guide: Guide | None = None, nodes: int | None = None
     ) -> bool:
-        form = self._margin(scope, target)
-        forest = Forest(scope.relaxation, form, self._stop(form), self.over)
-        if guide is not None:
-            guide.grow(forest.roots[0], scope.relaxation)
+        forest = self._forest(scope, target, guide)
         claims, values = forest.prove(np.array([target], np.int32), nodes)
         if values[0] > 0.0:
             self.margins.append(Margins(scope.number, claims))
             return True
         return False
+
+    def _forest(self, scope: _OpenScope, target: int, guide: Guide | None) -> Forest:
+        """The margin's tree, as the search left it."""
+        form = self._margin(scope, target)
+        forest = Forest(scope.relaxation, form, self._stop(form), self.over)
+        if guide is not None:
+            guide.grow(forest.roots[0], scope.relaxation)
+        return forest
 
     def _planes(self, scope: _OpenScope, target: int, guide: Guide) -> _OpenScope:
         """A scope with the search's planes."""

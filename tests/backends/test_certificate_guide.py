@@ -71,7 +71,8 @@ def test_large_trees_follow_bounds_of_the_heaviest_neurons(
 ) -> None:
     most = 3
     monkeypatch.setattr(prove, "WIDE", 0)
-    monkeypatch.setattr(prove, "CASES", 0)
+    monkeypatch.setattr(prove, "SAMPLE", 1)
+    monkeypatch.setattr(prove, "CLOSED", 2.0)
     monkeypatch.setattr(prove, "ROUNDS_HEAVY", prove.ROUNDS_HEAVY._replace(neurons=most))
     proof = _proof(index, _traced(index)[2])
     claimed = [
