@@ -147,7 +147,8 @@ def relaxation_loss(case: Subproblem) -> Floats:
 def upper_loss(lower: Floats, upper: Floats, coefficients: Floats) -> Floats:
     """Return offsets of upper lines between some bounds, as they count with some coefficients."""
     low, high = np.minimum(lower, 0.0), np.maximum(upper, 0.0)
-    return np.abs(coefficients) * (-low * high / np.maximum(high - low, kernels.TINY))
+    offset: Floats = -low * high / np.maximum(high - low, kernels.TINY)
+    return np.asarray(np.abs(coefficients) * offset)
 
 
 def _neuron_bound(
