@@ -73,7 +73,7 @@ class _Rounds(NamedTuple):
     neurons: int = 1 << 30
 
 
-# Of systems with so few neurons, with more, and before a tree that needs them.
+# Rounds of systems with so few neurons, with more, and before a tree that needs them.
 FEW, ROUNDS_FEW = 64, _Rounds(8, 0.02)
 ROUNDS_MANY, ROUNDS_HEAVY = _Rounds(4, 0.05), _Rounds(2, 0.0, 128)
 

@@ -80,6 +80,7 @@ class EvaluateOptions:
     solver: str = again(Settings, "solver")
     norm: str = again(Settings, "norm")
     radius: float | None = again(Settings, "radius")
+    gap: float | None = again(Settings, "gap")
     labels: str | None = field(default=None, metadata=option("Labels: .npy or IDX.", "--labels"))
     domain: str = again(Settings, "domain", default="0,1")
     target: int | None = again(Settings, "target")

@@ -6,8 +6,8 @@ GROUPS = {
         "threshold", "box",
     ),
     "Metrics": (
-        "metrics", "estimate", "sound", "method", "effort", "solver", "norm", "radius", "target",
-        "targets", "top_k", "threat", "margin", "seed", "certificate",
+        "metrics", "estimate", "sound", "method", "effort", "solver", "norm", "radius", "gap",
+        "target", "targets", "top_k", "threat", "margin", "seed", "certificate",
     ),
     "Limits": ("time_limit", "memory", "worker_memory"),
     "Resources": ("threads", "workers", "jobs", "provider", "scheduler"),

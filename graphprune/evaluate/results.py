@@ -281,9 +281,9 @@ class Outcome:
 
     @property
     def incomplete(self) -> bool:
-        """Some anchor ended in an error or a d_bnd in an interval (exit code 1)."""
+        """Some anchor ended in an error or a d_bnd in a wider interval than asked (exit code 1)."""
         return any(
-            record["status"] == "error" or record.get("d_bnd", {}).get("status") == "interval"
+            record["status"] == "error" or _open(record.get("d_bnd", {}), document["settings"])
             for document in self.documents
             for record in document["anchors"]
         )
@@ -291,6 +291,16 @@ class Outcome:
     def _repr_html_(self) -> str:
         """Show a table per network in a notebook."""
         return "".join(map(_as_table, self.documents))
+
+
+def _open(found: dict[str, Any], settings: dict[str, Any]) -> bool:
+    """True where a limit ended a d_bnd: what was asked is not known."""
+    if found.get("status") != "interval":
+        return False
+    upper, gap, radius = found["upper"], settings.get("gap"), settings.get("radius")
+    if gap is None or upper is None or (radius is not None and upper > radius):
+        return True
+    return bool(upper - found["lower"] > gap * upper)
 
 
 def _as_table(found: dict[str, Any]) -> str:

@@ -105,6 +105,8 @@ class Settings:
     radius
         Radius at which anchors are called certified, attacked or undecided, and the limit of d_rob
         and d_bnd; or None.
+    gap
+        d_bnd ends where (upper - lower) / upper is at most this; None: where it is exact.
     solver
         The exact backend.
     time_limit
@@ -174,6 +176,13 @@ class Settings:
         metadata=option(
             "Certified, attacked or undecided at this radius; d_rob and d_bnd go no further.",
             "--radius", check="positive",
+        ),
+    )  # fmt: skip
+    gap: float | None = field(
+        default=None,
+        metadata=option(
+            "End d_bnd where (upper - lower) / upper is at most this; 1: at the first point found.",
+            "--gap", check="positive", metrics=("bnd",),
         ),
     )  # fmt: skip
     solver: str = field(
@@ -316,7 +325,7 @@ class Settings:
                 settings[name] = None
         settings["norm"], settings["domain"] = str(self.norm), self.domain.to_json()
         # Where they are not asked for, documents are as before there were such questions.
-        plain = {"fix_shape": (), "target": None, "top_k": 1, "margin": 0.0}
+        plain = {"fix_shape": (), "target": None, "top_k": 1, "margin": 0.0, "gap": None}
         for name, value in (plain | {"threshold": None}).items():
             if settings[name] in (value, None):
                 del settings[name]

@@ -11,6 +11,7 @@ import numpy as np
 
 from graphprune.attacks.attack import Attack, closest_adversarial
 from graphprune.attacks.confirm import searched, told
+from graphprune.backends.protocol import RELATIVE
 from graphprune.bounds import Boxes, pre_activation_bounds
 from graphprune.bounds.certify import Certificate, certified_radius
 from graphprune.clock import processor_seconds
@@ -186,7 +187,8 @@ def _stability(query: Query, radius: float) -> tuple[LayerStability, ...] | None
 def _bnd(query: Query, settings: Settings, known: Known, resources: Resources) -> Result:
     before = known.interval
     asked = DistanceSettings(
-        settings.radius, settings.solver, record=settings.certificate,
+        settings.radius, settings.solver,
+        gap=RELATIVE if settings.gap is None else settings.gap, record=settings.certificate,
         attack=_closer(known.attack, before, query.norm),
         certificate=_further(known.certificate, before, query.norm),
     )  # fmt: skip

@@ -429,6 +429,36 @@ def test_searches_tell_their_interval(
         assert ends[-1] <= found["lower"] <= found["upper"] <= min(m.known for m in said)
 
 
+def test_a_gap_ends_a_distance_at_a_point(mnist_a: gp.Network, images: list[gp.Anchor]) -> None:
+    asked = Settings(metrics=("bnd",), radius=0.2, gap=1.0, time_limit=600.0)
+    outcome = evaluate([Job(mnist_a, images[:1])], asked)
+    (record,) = outcome.documents[0]["anchors"]
+    assert record["at_radius"] == "attacked"
+    assert record["d_bnd"]["status"] == "interval"
+    assert record["d_bnd"]["nodes"] == 0
+    assert not outcome.incomplete
+    assert Settings.from_json(outcome.documents[0]["settings"]).gap == 1.0
+
+
+@pytest.mark.parametrize(
+    ("settings", "incomplete"),
+    [
+        ({}, True),
+        ({"gap": 0.5}, False),
+        ({"gap": 0.1}, True),
+        ({"gap": 0.5, "radius": 0.03}, False),
+        # Nothing is known at this radius.
+        ({"gap": 1.0, "radius": 0.025}, True),
+    ],
+)
+def test_an_interval_is_complete_where_it_is_as_narrow_as_asked(
+    settings: dict[str, float], incomplete: bool
+) -> None:
+    ends = {"lower": 0.02, "upper": 0.03, "status": "interval"}
+    document = {"settings": settings, "anchors": [{"status": "ok", "d_bnd": ends}]}
+    assert Outcome([document], [], interrupted=False).incomplete == incomplete
+
+
 def test_notebooks_show_tables(job: Job) -> None:
     shown = job.network._repr_html_()
     assert shown.count("<tr>") == 1 + len(job.network.activations)
