@@ -13,6 +13,7 @@ from graphprune.attacks.confirm import Witness
 from graphprune.bounds.certify import Certificate
 from graphprune.check.container import Proof
 from graphprune.errors import OutputError
+from graphprune.evaluate.asked import as_asked
 from graphprune.evaluate.distance import Distance, recorded_text
 from graphprune.evaluate.settings import Metric
 from graphprune.ir import Network
@@ -283,7 +284,8 @@ class Outcome:
     def incomplete(self) -> bool:
         """Some anchor ended in an error or a d_bnd in a wider interval than asked (exit code 1)."""
         return any(
-            record["status"] == "error" or _open(record.get("d_bnd", {}), document["settings"])
+            record["status"] == "error"
+            or ("d_bnd" in record and not _complete(record["d_bnd"], document["settings"]))
             for document in self.documents
             for record in document["anchors"]
         )
@@ -293,14 +295,8 @@ class Outcome:
         return "".join(map(_as_table, self.documents))
 
 
-def _open(found: dict[str, Any], settings: dict[str, Any]) -> bool:
-    """True where a limit ended a d_bnd: what was asked is not known."""
-    if found.get("status") != "interval":
-        return False
-    upper, gap, radius = found["upper"], settings.get("gap"), settings.get("radius")
-    if gap is None or upper is None or (radius is not None and upper > radius):
-        return True
-    return bool(upper - found["lower"] > gap * upper)
+def _complete(found: dict[str, Any], settings: dict[str, Any]) -> bool:
+    return as_asked(found["lower"], found["upper"], found["status"], settings)
 
 
 def _as_table(found: dict[str, Any]) -> str:

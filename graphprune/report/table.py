@@ -6,6 +6,7 @@ from statistics import mean
 from rich.markup import escape
 from rich.table import Table
 
+from graphprune.evaluate.asked import as_asked
 from graphprune.evaluate.at_radius import accuracy_text
 from graphprune.evaluate.growth import STOPPED
 from graphprune.evaluate.reading import AnchorRecord, DocumentRecord, counting
@@ -144,7 +145,8 @@ def advice(document: DocumentRecord) -> list[str]:
     """Say so where the exact search gained next to nothing, and what to ask instead."""
     open_ = [
         r for r in document.anchors
-        if r.finished and r.bnd is not None and r.bnd.status == "interval"
+        if r.finished and r.bnd is not None
+        and not as_asked(r.bnd.lower, r.bnd.upper, r.bnd.status, document.settings)
     ]  # fmt: skip
     limit = document.settings.get("time_limit")
     deep = [r for r in open_ if _gained(r) < DEPTH and not _hurried(r, limit)]

@@ -171,6 +171,17 @@ def test_a_search_out_of_its_depth_says_what_to_ask(
     assert all("anchor 0: the exact search is out of its depth" in line for line in said)
 
 
+def test_nothing_is_advised_where_a_gap_was_reached() -> None:
+    found = with_interval(0.011, 0.03, 0.01)
+    document = {
+        "model": {"path": "m.onnx", "neurons": 5, "parameters": 6},
+        "settings": {"metrics": ["adv", "rob", "bnd"], "gap": 1.0},
+        "anchors": [found],
+        "summary": summary([found], 1.0),
+    }
+    assert not advice(read_document(document))
+
+
 def test_rows_that_ctrl_c_stopped_are_marked() -> None:
     text = shown(record(0, 0.1), record(1, 0.3) | {"interrupted": True})
     assert cells(text, "0")[-1] == "1.5"
