@@ -62,6 +62,8 @@ class OpenBox(Generic[Known]):
         return Boxes(np.array([box.lower for box in batch]), np.array([b.upper for b in batch]))
 
 
+# How fast the inputs (inputs,) of a box move what is bounded.
+Slopes = Callable[[OpenBox[Known]], Floats]
 # The boxes that are left of a batch, with what is known of each, where so many others are open.
 Bounder = Callable[[Sequence[OpenBox[Known]], int], list[OpenBox[Known]]]
 
@@ -73,16 +75,19 @@ class RegionHalving(Generic[Known]):
     ----------
     bounded
         The region's box has been bounded already.
+    slopes
+        The gradient of the worst violation at a box's centre, if None.
     """
 
     def __init__(
         self, query: VerificationQuery, known: Known, bound: Bounder[Known], limits: BoxLimits,
-        progress: Progress, *, bounded: bool,
+        progress: Progress, *, bounded: bool, slopes: Slopes[Known] | None = None,
     ) -> None:  # fmt: skip
         self.query = query
         self.bound = bound
         self.limits = limits
         self.progress = progress
+        self.slopes = slopes
         whole = boxes_of(query)
         self.whole = OpenBox(whole.lower[0], whole.upper[0], known)
         self.width = np.maximum(self.whole.upper.astype(np.float64) - self.whole.lower, 1e-300)
@@ -130,6 +135,8 @@ class RegionHalving(Generic[Known]):
             point = attack_from(query, centre[np.argsort(nearest)[: self.limits.starts]])
             if point is not None:
                 return point
+        if self.slopes is not None:
+            slope = np.stack([self.slopes(box) for box in boxes])
         for b, i in enumerate(inputs_to_halve(lower, upper, slope, self.width)):
             if i < 0 or len(self.queue) >= self.limits.open:
                 self.complete = False

@@ -21,11 +21,14 @@ from tests.oracles import Perceptron
 
 
 @settings(max_examples=20)
-@given(questions(), st.booleans())
+@given(questions(), st.booleans(), st.booleans())
 def test_verdicts_equal_brute_force(
-    floor: Floor, drawn: tuple[gp.Network, Property, float], short: bool
+    floor: Floor, drawn: tuple[gp.Network, Property, float], short: bool, condensed: bool
 ) -> None:
-    """Where memory is short, halves begin without their parents' bounds."""
+    """Where memory is short, halves begin without their parents' bounds.
+
+    With lines optimised on condensed networks, and where all boxes have too many neurons for that.
+    """
     network, prop, best = drawn
     query = VerificationQuery.of(network, prop.regions[0], np.inf)
     if np.any(np.diff(query.first) == 0):
@@ -35,6 +38,7 @@ def test_verdicts_equal_brute_force(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(wide, "HELD", 0.0 if short else wide.HELD)
         patch.setattr(wide, "MOST_OPEN", 200)
+        patch.setattr(wide, "MOST_NUMBERS", 1 << 20 if condensed else -1)
         result = split_wide(query, layers)
     assert not (result.unsat and best < -1e-6)
     assert not (result.point is not None and best > 1e-6)
