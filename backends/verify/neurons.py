@@ -194,6 +194,8 @@ class _NeuronSearch:
         They hold where the constraint does, which is all that the target's tree asks about.
         """
         first = _first_tightened(target, self.settings.tightened)
+        if target.neurons - first > self.settings.most_tightened:
+            return [target]
         root, excluded = constrain_root(
             target,
             self.resources,

@@ -27,6 +27,8 @@ class NeuronSettings:
     tightened, rounds
         So many neurons get output-constrained bounds, layer by layer from the last one down (the
         last one whole), in at most so many rounds.
+    most_tightened
+        Where a last layer has more neurons, none gets such bounds: the tree is done sooner.
     constrained
         Constants of these bounds: of the layers chosen, all neurons are bounded.
     first_attack, attack_growth
@@ -48,6 +50,7 @@ class NeuronSettings:
     cut_share: float = 0.3
     tightened: int = 200
     rounds: int = 4
+    most_tightened: int = 1000
     constrained: ConstrainedSettings = field(
         default_factory=lambda: ConstrainedSettings(neurons=1 << 30)
     )

@@ -130,6 +130,7 @@ def any_neuron_settings() -> st.SearchStrategy[NeuronSettings]:
         NeuronSettings,
         levels=st.sampled_from([DEFAULT.levels, DEFAULT.levels[-1:], (EffortLevel(np.inf),)]),
         tree=st.one_of(st.just(DEFAULT.tree), tree_settings()),
+        most_tightened=st.sampled_from([0, DEFAULT.most_tightened]),
     )
 
 
@@ -151,6 +152,29 @@ def test_neuron_splitting_equals_brute_force(
         assert result.point is not None, result.reason
     if result.point is not None:
         assert prop.regions[0].violated_by(result.point.y)
+
+
+def test_too_many_neurons_get_no_constrained_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A last layer of thousands took a minute, where its tree takes seconds."""
+    net = Perceptron.random(np.random.default_rng(8), [4, 12, 12, 2])
+    points = np.random.default_rng(0).uniform(-1, 1, (500, 4))
+    limit = min(float(net.logits(x) @ [1, -1]) for x in points) - 1.0
+    text = property_text(4, 2, [(-1.0, 1.0)] * 4, f"(assert (<= (- Y_0 Y_1) {limit!r}))")
+    region = parse_property(text).regions[0]
+    query = VerificationQuery.of(gp.from_proto(net.model()), region, np.inf)
+    bounded: list[int] = []
+
+    def counted(root: Subproblem, *_: object) -> tuple[Subproblem, bool]:
+        bounded.append(root.neurons)
+        return root, False
+
+    monkeypatch.setattr(neurons, "constrain_root", counted)
+    levels = tuple(replace(level, nodes=1.0) for level in DEFAULT.levels[:2])
+    split_neurons(query, settings=NeuronSettings(levels))
+    assert bounded
+    bounded.clear()
+    split_neurons(query, settings=NeuronSettings(levels, most_tightened=0))
+    assert not bounded
 
 
 def test_a_polytope_without_constraints_holds_every_point() -> None:
