@@ -183,10 +183,8 @@ class _WideSearch:
         known = box.known.condensed
         assert known is not None
         lower, upper = box.lower.astype(np.float64), box.upper.astype(np.float64)
-        ends = known.ends
-        before = known.shared.rows(lower, upper, ends, 0)
+        ends, before = known.ends, np.full(len(self.query.limits), -np.inf)
         while True:
-            ends = known.shared.neurons(lower, upper, ends, NEURON_STEPS)
             rows = known.shared.rows(lower, upper, ends, ROW_STEPS)
             beyond = excluded_by(self.query, (rows + self.query.limits)[None])[0]
             undecided = box.known.undecided & ~beyond
@@ -195,7 +193,7 @@ class _WideSearch:
             # Once more where that takes less than two halves.
             if not np.all(-rows <= AGAIN * (rows - before)):
                 break
-            before = rows
+            ends, before = known.shared.neurons(lower, upper, ends, NEURON_STEPS), rows
         inherited = _Inherited(undecided, None, _Condensed(known.shared, ends))
         return replace(box, known=inherited)
 
