@@ -39,7 +39,7 @@ Ends = tuple[Floats, Floats]
 
 
 @dataclass(frozen=True, eq=False)
-class _Lines:
+class _LayerLines:
     """The relaxation of a layer: from `lower` z to `upper` z + `offset`.
 
     Attributes
@@ -57,7 +57,7 @@ class _Lines:
     slack: Floats
 
     @classmethod
-    def of(cls, ends: Ends) -> "_Lines":
+    def of(cls, ends: Ends) -> "_LayerLines":
         low, high = ends
         free = (low < 0.0) & (high > 0.0)
         active = np.where(low >= 0.0, 1.0, 0.0)
@@ -69,15 +69,15 @@ class _Lines:
         return cls(upper, offset, lower, free, np.where(free, 16.0 * UNIT * width, 0.0))
 
 
-class _Rows:
+class _RowsAbove:
     """Rows side by side, above layer `top`: (basis below, n), and what is added to each."""
 
     def __init__(self, numbers: Floats, offset: Floats, error: Floats) -> None:
         self.numbers, self.offset, self.error = numbers, offset, error
 
-    def take(self, kept: NDArray[np.intp]) -> "_Rows":
+    def take(self, kept: NDArray[np.intp]) -> "_RowsAbove":
         """Some of the rows."""
-        return _Rows(self.numbers[:, kept], self.offset[kept], self.error[kept])
+        return _RowsAbove(self.numbers[:, kept], self.offset[kept], self.error[kept])
 
 
 class LayerwiseBounds:
@@ -127,7 +127,7 @@ class LayerwiseBounds:
             The deadline of the current resources has passed.
         """
         found: list[Ends] = []
-        lines: list[_Lines] = []
+        lines: list[_LayerLines] = []
         for index, (low, high) in enumerate(known):
             low, high = low.copy(), high.copy()
             chosen = np.flatnonzero((low < 0.0) & (high > 0.0))
@@ -141,32 +141,32 @@ class LayerwiseBounds:
                 low[part] = np.where(below > low[part], below, low[part])
                 high[part] = np.where(above < high[part], above, high[part])
             found.append((low, high))
-            lines.append(_Lines.of((low, high)))
+            lines.append(_LayerLines.of((low, high)))
         return found
 
     def rows(self, lower: Floats, upper: Floats, known: Sequence[Ends], steps: int) -> Floats:
         """Lower bounds (K,) of the rows on top, from bounds of all layers' neurons."""
-        rows = _Rows(
+        rows = _RowsAbove(
             np.stack([row.row for row in self.outputs], axis=1),
             np.array([row.offset for row in self.outputs]),
             np.array([row.error for row in self.outputs]),
         )
-        lines = [_Lines.of(ends) for ends in known]
+        lines = [_LayerLines.of(ends) for ends in known]
         return self._best(rows, lines, lower, upper, steps, paired=False)
 
-    def _of_neurons(self, index: int, neurons: NDArray[np.intp]) -> _Rows:
+    def _of_neurons(self, index: int, neurons: NDArray[np.intp]) -> _RowsAbove:
         """Pre-activations of a layer's neurons, then their negatives."""
         layer = self.layers[index]
         numbers = sparse.csr_array(layer.rows[neurons]).toarray().T
         offset, error = layer.offset[neurons], layer.error[neurons]
-        return _Rows(
+        return _RowsAbove(
             np.concatenate([numbers, -numbers], axis=1),
             np.concatenate([offset, -offset]), np.concatenate([error, error]),
         )  # fmt: skip
 
     def _best(
-        self, rows: _Rows, lines: Sequence[_Lines], lower: Floats, upper: Floats, steps: int, *,
-        paired: bool = True,
+        self, rows: _RowsAbove, lines: Sequence[_LayerLines], lower: Floats, upper: Floats,
+        steps: int, *, paired: bool = True,
     ) -> Floats:  # fmt: skip
         """Lower bounds of rows; optimised where neither of a pair shows its neuron's sign."""
         numbers = rows.numbers.copy()
@@ -186,7 +186,7 @@ class LayerwiseBounds:
         return found
 
     def _certified(
-        self, numbers: Floats, rows: _Rows, lines: Sequence[_Lines],
+        self, numbers: Floats, rows: _RowsAbove, lines: Sequence[_LayerLines],
         slopes: Sequence[Singles] | None, lower: Floats, upper: Floats,
     ) -> Floats:  # fmt: skip
         """Lower bounds with the slopes given; `numbers` is overwritten with all coefficients."""
@@ -210,8 +210,8 @@ class LayerwiseBounds:
         return bound
 
     def _slopes(
-        self, rows: _Rows, exact: Floats, lines: Sequence[_Lines], lower: Floats, upper: Floats,
-        steps: int,
+        self, rows: _RowsAbove, exact: Floats, lines: Sequence[_LayerLines], lower: Floats,
+        upper: Floats, steps: int,
     ) -> list[Singles]:  # fmt: skip
         """Slopes below for every row and neuron, by Adam from those with the least area.
 
@@ -275,7 +275,7 @@ class _Ascent:
         np.clip(slopes, 0.0, 1.0, out=slopes)
 
 
-def _relaxed(here: Batch, line: _Lines, slopes: Batch | None) -> tuple[Batch, Batch]:
+def _relaxed(here: Batch, line: _LayerLines, slopes: Batch | None) -> tuple[Batch, Batch]:
     """Coefficients of pre-activations, from those (k, n) of activations; constants (n,)."""
     dtype = here.dtype
     negative = np.minimum(here, 0.0)

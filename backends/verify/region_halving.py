@@ -62,7 +62,7 @@ class OpenBox(Generic[Known]):
         return Boxes(np.array([box.lower for box in batch]), np.array([b.upper for b in batch]))
 
 
-# How fast the inputs (inputs,) of a box move what is bounded.
+# Weights of a box's inputs (inputs,): the one that is halved has the largest, times its width.
 Slopes = Callable[[OpenBox[Known]], Floats]
 # The boxes that are left of a batch, with what is known of each, where so many others are open.
 Bounder = Callable[[Sequence[OpenBox[Known]], int], list[OpenBox[Known]]]

@@ -106,7 +106,7 @@ class _WideSearch:
         self.most_held = memory / max(12 * (network.neurons + network.auxiliary_neurons), 1)
         self.room = int(memory) // BYTES
         self._condensed: WeakSet[LayerwiseBounds] = WeakSet()
-        # Of the first layer's neurons by the inputs.
+        # Magnitudes of the first layer's weights.
         self._moves = abs(matrix_of(network, 0).weights[0])
 
     def run(self) -> RegionResult:
@@ -139,9 +139,9 @@ class _WideSearch:
         return found
 
     def slopes(self, box: _Box) -> Floats:
-        """How far each input moves the first layer's neurons that are unstable on a box.
+        """Weights of the inputs: those of the first layer's neurons that are unstable on a box.
 
-        What a box's bounds lack is what its neurons are off, not what the output moves by.
+        A box's bounds lack what its neurons are off, not what the output moves by.
         """
         unstable = np.ones(self._moves.shape[0], np.bool_)
         if box.known.condensed is not None:
