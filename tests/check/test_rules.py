@@ -39,6 +39,10 @@ CASES: dict[str, list[onnx.NodeProto]] = {
     "LeakyRelu by default": [N("LeakyRelu", ["x"], ["z"])],
     "PRelu": [N("PRelu", ["x", "slopes"], ["z"])],
     "Abs": [N("Abs", ["x"], ["z"])],
+    "ReduceL1": [N("ReduceL1", ["x"], ["z"], axes=[2])],
+    "ReduceL1 without axes": [N("ReduceL1", ["x"], ["z"], axes=[1, 2, 3], keepdims=0)],
+    "ThresholdedRelu": [N("ThresholdedRelu", ["x"], ["z"], alpha=0.0)],
+    "Shrink": [N("Shrink", ["x"], ["z"], bias=0.25, lambd=0.25)],
     "Clip": [N("Clip", ["x", "low", "high"], ["z"])],
     "Clip from below": [N("Clip", ["x", "low"], ["z"])],
     "Clip with no upper end": [N("Clip", ["x", "low", "most"], ["z"])],
@@ -118,6 +122,20 @@ def agree(proto: onnx.ModelProto, seed: int) -> None:
 @pytest.mark.parametrize("name", CASES)
 def test_it_reads_what_onnx_says(name: str) -> None:
     agree(model_with(CASES[name]), 0)
+
+
+@pytest.mark.parametrize(
+    "node",
+    [
+        N("ThresholdedRelu", ["x"], ["z"], alpha=0.5),
+        N("ThresholdedRelu", ["x"], ["z"]),
+        N("Shrink", ["x"], ["z"], bias=0.1, lambd=0.25),
+        N("Shrink", ["x"], ["z"]),
+    ],
+)
+def test_jumps_are_refused(node: onnx.NodeProto) -> None:
+    with pytest.raises(UnsupportedError, match="jumps"):
+        parse_model(model_with([node]).SerializeToString())
 
 
 def test_every_rule_has_a_case() -> None:

@@ -19,6 +19,7 @@ from graphprune.check.reader import (
     reads,
     spread,
 )
+from graphprune.check.rules.linear import sums
 from graphprune.check.steps import Floats, ReluStep
 
 # Exporters write "no end" as the largest float32.
@@ -57,6 +58,36 @@ def _prelu(r: ModelReader, node: onnx.NodeProto, a: Attributes) -> None:
 @reads("Abs")
 def _abs(r: ModelReader, node: onnx.NodeProto, a: Attributes) -> None:
     _leaky(r, node, np.full(prod(r.shape(node.input[0])), -1.0))
+
+
+@reads("ReduceL1")
+def _absolute_sum(r: ModelReader, node: onnx.NodeProto, a: Attributes) -> None:
+    """Sums of |x| = 2 relu(x) - x."""
+    x, keep = node.input[0], bool(a.pop("keepdims", 1))
+    shape = r.shape(x)
+    twice = r.affine(shape, r.relu(x), diagonal(np.full(prod(shape), 2.0)))
+    size = r.affine(shape, x, negative(shape), plus=twice)
+    sums(r, node, size, r.axes(node, a), mean=False, keep=keep)
+
+
+@reads("ThresholdedRelu")
+def _thresholded(r: ModelReader, node: onnx.NodeProto, a: Attributes) -> None:
+    if a.pop("alpha", 1.0) != 0.0:
+        raise UnreadableError("jumps at its threshold, unless that is 0")
+    _relu(r, node, a)
+
+
+@reads("Shrink")
+def _shrink(r: ModelReader, node: onnx.NodeProto, a: Attributes) -> None:
+    """relu(x - l) - relu(-x - l)."""
+    limit = a.pop("lambd", 0.5)
+    if a.pop("bias", 0.0) != limit or limit < 0.0:
+        raise UnreadableError("jumps, unless its bias is its limit")
+    x, shape = node.input[0], r.shape(node.input[0])
+    less = np.full(prod(shape), -limit)
+    above = r.relu(r.affine(shape, x, bias=less))
+    below = r.relu(r.affine(shape, x, negative(shape), less))
+    r.add(node, shape, input=below, matrix=negative(shape), input2=above)
 
 
 def _clipped(r: ModelReader, x: str, low: float, high: float) -> str:

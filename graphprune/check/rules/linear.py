@@ -117,22 +117,24 @@ def _batch_norm(r: ModelReader, node: onnx.NodeProto, a: Attributes) -> None:
 @reads("ReduceSum", "ReduceMean")
 def _along_axes(r: ModelReader, node: onnx.NodeProto, a: Attributes) -> None:
     mean, keep = node.op_type == "ReduceMean", bool(a.pop("keepdims", 1))
-    _sums(r, node, r.axes(node, a), mean=mean, keep=keep)
+    sums(r, node, node.input[0], r.axes(node, a), mean=mean, keep=keep)
 
 
 @reads("GlobalAveragePool")
 def _global_average(r: ModelReader, node: onnx.NodeProto, a: Attributes) -> None:
     axes = list(range(1, len(r.shape(node.input[0]))))
-    _sums(r, node, axes, mean=True, keep=True)
+    sums(r, node, node.input[0], axes, mean=True, keep=True)
 
 
-def _sums(r: ModelReader, node: onnx.NodeProto, axes: list[int], *, mean: bool, keep: bool) -> None:
-    """Sums or means of the elements along axes of a sample."""
-    shape = r.shape(node.input[0])
+def sums(
+    r: ModelReader, node: onnx.NodeProto, x: str, axes: list[int], *, mean: bool, keep: bool
+) -> None:
+    """Sums or means of a tensor's elements along axes of a sample."""
+    shape = r.shape(x)
     short = tuple(1 if i in axes else side for i, side in enumerate(shape))
     out = short if keep else tuple(side for i, side in enumerate(shape) if i not in axes)
     rows = np.broadcast_to(np.arange(prod(short)).reshape(short), shape).reshape(-1)
     weight = 1.0 / prod(shape[i] for i in axes) if mean else 1.0
     cells: Any = (np.full(prod(shape), weight), (rows, np.arange(prod(shape))))
     matrix = sparse.csr_array(sparse.coo_array(cells, shape=(prod(short), prod(shape))))
-    r.add(node, out, input=node.input[0], matrix=matrix)
+    r.add(node, out, input=x, matrix=matrix)
