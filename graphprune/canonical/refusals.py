@@ -44,8 +44,6 @@ REASONS: dict[str, str] = {
     " constant above 0, and its condition one that is always true",
     "If": f"chooses between subgraphs: {_CONTROL}",
     "Scan": f"a scan {_STEPS.format(f'{NODES} nodes')}",
-    "Hardmax": "jumps where the maximum changes: write it as a OneHot of an ArgMax, which is read"
-    " as comparisons, or end the model at its input",
     "QuantizeLinear": _INTEGER,
     "DequantizeLinear": _INTEGER,
     "DynamicQuantizeLinear": _INTEGER,

@@ -94,7 +94,7 @@ def test_one_dimensional_and_three_dimensional_convolutions() -> None:
 @pytest.mark.parametrize(
     ("op", "constants", "attributes", "said"),
     [
-        ("Hardmax", [], {}, "jumps where"),
+        ("Bernoulli", [], {}, "random numbers"),
         ("Dropout", [np.float32(0.5), np.array(True)], {}, "training mode"),
         ("Div", [np.zeros(4, np.float32)], {}, "divides by zero"),
         ("Add", [np.zeros((3, 4, 4), np.float32)], {}, "batch axis"),

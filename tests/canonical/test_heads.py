@@ -182,7 +182,7 @@ def test_several_float_outputs_need_a_name() -> None:
 def test_what_other_outputs_need_is_not_looked_at() -> None:
     kinds = {"r": TensorProto.INT64}
     model = dense(
-        node("Hardmax", "z", "s"), node("Cast", "s", "r", to=7), outputs=["z", "r"], kinds=kinds
+        node("Bernoulli", "z", "s"), node("Cast", "s", "r", to=7), outputs=["z", "r"], kinds=kinds
     )
     assert gp.from_proto(model).source.output_name == "z"
 
@@ -244,7 +244,7 @@ def test_double_models_stay_double() -> None:
 
 @pytest.mark.parametrize(
     ("op", "said"),
-    [("RandomNormalLike", "random numbers"), ("Hardmax", "jumps")],
+    [("RandomNormalLike", "random numbers"), ("Bernoulli", "random numbers")],
 )  # fmt: skip
 def test_unsupported_operators_say_why(op: str, said: str) -> None:
     with pytest.raises(UnsupportedError, match=f"the {op}.*{said}"):

@@ -27,6 +27,8 @@ CASES: dict[str, tuple[list[onnx.NodeProto], list[Any], dict[str, np.ndarray]]] 
     "row": ([node("ArgMax", "x", "i", axis=1, keepdims=0), node("Gather", "t i")], ["n", 4], TABLE),
     "number of a list": ([node("ArgMax", "x", "i", axis=1), node("Gather", "t i")], ["n", 4], {"t": TABLE["t"][:, 0]}),
     "equal": ([node("ArgMax", "x", "i", axis=1, keepdims=0), node("Equal", "i d", "e"), node("Cast", "e", to=1)], ["n", 3], {"d": np.array([1])}),
+    "hardmax": ([node("Hardmax", "x")], ["n", 2, 4], {}),
+    "hardmax, first axis": ([node("Hardmax", "x", "h", axis=1), node("Relu", "h")], ["n", 3, 2], {}),
 }  # fmt: skip
 
 
@@ -41,6 +43,14 @@ def test_equals_onnx_runtime(case: str) -> None:
 def test_ties_go_to_the_first_or_last(op: str, last: int) -> None:
     made = node(op, "x", "i", axis=1, keepdims=0, select_last_index=last)
     network = gp.from_proto(model_of([made, FLOAT], ["n", 3, 2]))
+    x = RNG.integers(0, 2, (40, 3, 2)).astype(np.float32)
+    assert np.array_equal(forward64(network, x)[0], run_original(network, x))
+
+
+def test_an_old_hardmax_runs_over_all_axes_from_its_own_on() -> None:
+    agrees(model_of([node("Hardmax", "x", "h"), node("Relu", "h")], ["n", 3, 2], opset=11))
+    model = model_of([node("Hardmax", "x", "h", axis=2)], ["n", 3, 2], "h", opset=11)
+    network = gp.from_proto(model)
     x = RNG.integers(0, 2, (40, 3, 2)).astype(np.float32)
     assert np.array_equal(forward64(network, x)[0], run_original(network, x))
 

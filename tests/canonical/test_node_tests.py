@@ -32,7 +32,7 @@ RELU = np.array([[0.0, 2.0], [0.5, 0.0]], dtype=np.float32)
 EXP = np.exp(np.array([[-1.0, 2.0], [0.5, -3.0]], dtype=np.float32))
 
 
-@pytest.mark.parametrize(("op", "verdict"), [("Relu", "agree"), ("Hardmax", "refused")])
+@pytest.mark.parametrize(("op", "verdict"), [("Relu", "agree"), ("Bernoulli", "refused")])
 def test_verdicts(tmp_path: Path, op: str, verdict: str) -> None:
     assert judged(_write(tmp_path / op, op, RELU)).split(":")[0] == verdict
 

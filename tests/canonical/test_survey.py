@@ -17,8 +17,8 @@ def lines(model: onnx.ModelProto, output: str | None = None) -> list[str]:
     return survey(check_model(ModelFile(model, None, "")), output=output).lines
 
 
-def rounded(source: str, out: str) -> list[onnx.NodeProto]:
-    return [node("Hardmax", source, out)]
+def drawn(source: str, out: str) -> list[onnx.NodeProto]:
+    return [node("Bernoulli", source, out)]
 
 
 def test_nothing_where_a_file_loads() -> None:
@@ -27,17 +27,17 @@ def test_nothing_where_a_file_loads() -> None:
 
 def test_every_node_is_met_also_above_refused_ones() -> None:
     nodes = [
-        *rounded("x", "a"),
-        *rounded("a", "b"),
-        *rounded("b", "c"),
-        *rounded("c", "d"),
+        *drawn("x", "a"),
+        *drawn("a", "b"),
+        *drawn("b", "c"),
+        *drawn("c", "d"),
         node("Mod", "d d", "e", fmod=1),
         node("RandomNormalLike", "e"),
     ]
     found = lines(model_of(nodes, ["n", 3]))
     assert len(found) == 3
     assert found[0].startswith(
-        "Hardmax, 4 nodes ('the Hardmax a', 'the Hardmax b', 'the Hardmax c' and 1 more): jumps"
+        "Bernoulli, 4 nodes ('the Bernoulli a', 'the Bernoulli b', 'the Bernoulli c' and 1 more): draws"
     )
     assert "Mod, 1 node ('the Mod e'): the operator is not supported" in found[1]
     assert "RandomNormalLike, 1 node ('the RandomNormalLike y')" in found[2]
@@ -47,21 +47,21 @@ def test_dynamic_axes_are_said_and_looked_past() -> None:
     weight = {"w": np.ones((1, 1, 3, 3), np.float32)}
     nodes = [
         node("Conv", "x w", "c"),
-        *rounded("c", "d"),
+        *drawn("c", "d"),
         node("GlobalAveragePool", "d", "p"),
         node("Flatten", "p"),
     ]
     found = lines(model_of(nodes, ["n", 1, "h", "w"], constants=weight))
     assert len(found) == 2
     assert "--fix-shape x=1,1,SIZE,SIZE" in found[0]
-    assert "jumps" in found[1]
+    assert "random" in found[1]
 
 
 def test_competing_outputs_are_all_looked_at() -> None:
-    nodes = [*rounded("x", "a"), node("Mod", "x x", "b", fmod=1), node("Relu", "x", "c")]
+    nodes = [*drawn("x", "a"), node("Mod", "x x", "b", fmod=1), node("Relu", "x", "c")]
     found = lines(model_of(nodes, ["n", 3], ["a", "b", "c"]))
     assert "several outputs could be the scores" in found[0]
-    assert [text.split(",")[0] for text in found[1:]] == ["Hardmax", "Mod"]
+    assert [text.split(",")[0] for text in found[1:]] == ["Bernoulli", "Mod"]
     (only,) = lines(model_of(nodes, ["n", 3], ["a", "b", "c"]), "b")
     assert only.startswith("Mod")
 
@@ -69,7 +69,7 @@ def test_competing_outputs_are_all_looked_at() -> None:
 def test_every_infinite_weight_beside_refused_nodes() -> None:
     nodes = [
         node("Add", "x c", "d"),
-        *rounded("d", "e"),
+        *drawn("d", "e"),
         node("Mul", "e k", "f"),
         node("Relu", "f"),
     ]
@@ -77,7 +77,7 @@ def test_every_infinite_weight_beside_refused_nodes() -> None:
     found = lines(model_of(nodes, ["n", 3], constants=constants))
     assert any("'c' holds infinite" in text for text in found)
     assert any("'k' holds NaN" in text for text in found)
-    assert any(text.startswith("Hardmax, 1 node") for text in found)
+    assert any(text.startswith("Bernoulli, 1 node") for text in found)
 
 
 def test_an_input_of_integers_does_not_hide_operators() -> None:
@@ -92,8 +92,8 @@ def test_an_input_of_integers_does_not_hide_operators() -> None:
 
 
 def test_the_batch_has_its_name() -> None:
-    nodes = [node("Reshape", "x t", "a"), *rounded("a", "b"), node("Flatten", "b")]
+    nodes = [node("Reshape", "x t", "a"), *drawn("a", "b"), node("Flatten", "b")]
     found = lines(model_of(nodes, ["many", 2, 4], constants={"t": i64(3, 8)}))
     assert "cannot reshape (many, 2, 4)" in found[0]
     assert not any("10007" in text for text in found)
-    assert "jumps" in found[1]
+    assert "random" in found[1]

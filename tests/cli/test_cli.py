@@ -181,12 +181,12 @@ def test_inspect_lists_every_unsupported_node(
     model = Perceptron.random(np.random.default_rng(0), [3, 4, 4, 2]).model()
     for node in model.graph.node:
         if node.op_type == "Relu":
-            node.op_type = "Hardmax"
+            node.op_type = "Bernoulli"
     (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
     assert run(["inspect", str(tmp_path / "m.onnx")]) == 2
     out = capsys.readouterr().out
     assert "unsupported 2" in out
-    assert "Hardmax, 2 nodes ('h0', 'h1'): jumps" in out
+    assert "Bernoulli, 2 nodes ('h0', 'h1'): draws" in out
     assert run(["inspect", TINY]) == 0
     assert "348 in 3 activation layers" in capsys.readouterr().out
 

@@ -1,4 +1,4 @@
-"""ArgMax and ArgMin between layers, and OneHot and Gather that read them.
+"""ArgMax and ArgMin between layers, OneHot and Gather that read them, and Hardmax.
 
 Every pair of cells is compared once by a step; a cell that beats all others is the largest. Later
 layers read numbers of cells, so each ArgMax keeps which cell it is as ones and zeros.
@@ -14,6 +14,7 @@ from graphprune.canonical.memory import NUMBER, VALUE, value_too_large
 from graphprune.canonical.rules.arithmetic import negate, plus, scale, shift, total
 from graphprune.canonical.rules.comparison import step
 from graphprune.canonical.rules.linear import along_axis, times_matrix
+from graphprune.canonical.rules.softmax import over_one_axis
 from graphprune.ir.source import Layout
 from graphprune.operators import Relu
 
@@ -72,6 +73,16 @@ def arg_largest(context: Context, node: ir.Node) -> Tracked:
     return replace(
         context.relayout(found, layout, node), choice=context.relayout(chosen, wide, node)
     )
+
+
+@legalises("Hardmax")
+def hardmax(context: Context, node: ir.Node) -> Tracked:
+    """1 at the largest cell along an axis, 0 elsewhere, as ArgMax between layers has it."""
+    x, axis = over_one_axis(context, node)
+    if x.absent is not None:
+        raise context.fail(node, "of cells of -inf: leave them out")
+    chosen = largest(context, node, x, axis)
+    return context.relayout(chosen, context.value(node, 0).layout, node)
 
 
 def hot(context: Context, node: ir.Node, index: Tracked) -> Tracked:

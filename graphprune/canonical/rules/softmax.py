@@ -25,14 +25,14 @@ Ints = NDArray[np.int64]
 def softmax(context: Context, node: ir.Node) -> Tracked:
     """Below other layers sigmoid(x_i - log(sum of exp(x_j))) over the others j, the logarithm as
     b + softplus(a - b) of two halves; a cell of -inf is no class."""
-    x, axis = _over_one_axis(context, node)
+    x, axis = over_one_axis(context, node)
     return context.relayout(softmax_along(context, node, x, axis), _layout(context, node))
 
 
 @legalises("LogSoftmax")
 def log_softmax(context: Context, node: ir.Node) -> Tracked:
     """Below other layers x - log(sum of exp(x)), the logarithm as b + softplus(a - b) of halves."""
-    x, axis = _over_one_axis(context, node)
+    x, axis = over_one_axis(context, node)
     if x.absent is not None:
         raise context.fail(node, "the logarithm of a cell of -inf is not finite")
     return context.relayout(logarithm(context, node, x, axis), _layout(context, node))
@@ -125,8 +125,8 @@ def _joined(context: Context, node: ir.Node, one: Sums, other: Sums) -> Sums:
     return joined, np.maximum(in_a, in_b)
 
 
-def _over_one_axis(context: Context, node: ir.Node) -> tuple[Tracked, int]:
-    """The input, its axes that the classes stand along made one, and that axis."""
+def over_one_axis(context: Context, node: ir.Node) -> tuple[Tracked, int]:
+    """The input, the axes that the classes stand along made one as old opsets say, and that one."""
     x = context.value(node, 0)
     shape, old = x.layout.shape, context.opset < 13
     axis = context.axis(node.attributes.get_int("axis", 1 if old else -1), x.layout, node)
