@@ -6,7 +6,15 @@ import numpy as np
 import onnx_ir as ir
 
 from graphprune.ir.builder import GraphBuilder
-from graphprune.ir.network import BATCH, Network, activation_of, affine, data_inputs, sample_shape
+from graphprune.ir.network import (
+    BATCH,
+    Network,
+    Segment,
+    activation_of,
+    affine,
+    data_inputs,
+    sample_shape,
+)
 from graphprune.transforms.forward import Values
 from graphprune.transforms.rounding import gamma
 from graphprune.transforms.underflow import slack
@@ -54,11 +62,29 @@ def _inputs(b: GraphBuilder, source: ir.Value, suffix: str) -> Ends:
     return b.input(f"lower{suffix}", shape), b.input(f"upper{suffix}", shape)
 
 
+def _selected(
+    b: GraphBuilder, segment: Segment, ends: Mapping[ir.Value, Ends]
+) -> tuple[ir.Value, ir.Value, ir.Value]:
+    """The image by operators that only choose numbers: exact, which matters where jumps follow."""
+    images = []
+    for side in (0, 1):
+        found: Values = {source: ends[source][side] for source in segment.sources}
+        for node in segment.nodes:
+            given = (found[v] for v in data_inputs(node))
+            found[node.outputs[0]] = affine(node).forward(b, *given)
+        images.append(found[segment.target])
+    largest = b.op("Max", [b.op("Abs", [end]) for end in images])
+    # (An output by another name than the input's.)
+    return b.op("Identity", [images[0]]), b.op("Identity", [images[1]]), largest
+
+
 def _image(
     b: GraphBuilder, network: Network, index: int, ends: Mapping[ir.Value, Ends]
 ) -> tuple[ir.Value, ir.Value, ir.Value]:
     """Lower, upper and magnitude of the target of a segment; the bounds include all rounding."""
     segment = network.segments[index]
+    if segment.sources and all(affine(node).rounding == 0 for node in segment.nodes):
+        return _selected(b, segment, ends)
     half = b.scalar(0.5)
     centre: Values = {}
     radius: Values = {}

@@ -60,7 +60,7 @@ def test_an_old_hardmax_runs_over_all_axes_from_its_own_on() -> None:
     [
         ([node("Add", "i i", "j"), node("OneHot", "j d v")], "not by an ArgMax right below"),
         ([node("Div", "i d", "j"), node("Cast", "j", to=1)], "rounds what it computes of whole"),
-        ([node("Gather", "v i", "g"), node("Cast", "x", "k", to=TensorProto.INT64), node("OneHot", "k d v")], "casts computed values to INT64"),
+        ([node("Gather", "v i", "g"), node("Cast", "x", "k", to=TensorProto.INT64), node("OneHot", "k d v")], "its indices are computed, and not by an ArgMax right below"),
     ],
 )  # fmt: skip
 def test_other_whole_numbers_are_refused(nodes: list[onnx.NodeProto], said: str) -> None:

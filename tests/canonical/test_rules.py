@@ -7,7 +7,9 @@ import onnx
 import pytest
 
 import graphprune as gp
+from graphprune.bounds import Boxes, linear_bounds, pre_activation_bounds, using_engine
 from graphprune.errors import UnsupportedError
+from graphprune.runtime.original import run_original
 from graphprune.runtime.reference import forward64
 from tests.canonical.models import agrees, encloses, model_of, node
 from tests.oracles import original64
@@ -118,6 +120,7 @@ CASES: dict[str, tuple[list[onnx.NodeProto], list[Any], dict[str, np.ndarray]]] 
     "depth to space": ([node("DepthToSpace", blocksize=2)], ["n", 8, 2, 3], {}),
     "pixel shuffle": ([node("DepthToSpace", blocksize=2, mode="CRD")], ["n", 8, 2, 3], {}),
     "space to depth": ([node("SpaceToDepth", blocksize=2)], ["n", 2, 4, 6], {}),
+    "cast to whole numbers": ([node("Mul", "x k", "s"), node("Cast", "s", "a", to=7), node("Cast", "a", to=1)], IMAGE, {"k": num(-7.5)}),
     "cast": ([node("Cast", "x", "a", to=11), node("Cast", "a", to=1)], IMAGE, {}),
     "conv transpose": ([node("ConvTranspose", "x w b", strides=[2, 3], pads=[1, 0, 0, 2], output_padding=[1, 2], dilations=[2, 1])], IMAGE, {"w": f32(2, 3, 3, 2), "b": f32(3)}),
     "conv transpose groups": ([node("ConvTranspose", "x w", group=2, strides=[2, 2])], IMAGE, {"w": f32(2, 3, 2, 2)}),
@@ -145,6 +148,27 @@ def test_rule_agrees_with_onnx_runtime(name: str) -> None:
     nodes, shape, constants = CASES[name]
     opset = 18 if name == "pad axes" else 17
     agrees(model_of(nodes, shape, constants=constants, opset=opset))
+
+
+@pytest.mark.parametrize("op", ["Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Equal"])
+def test_comparisons_of_whole_numbers_are_decided_by_bounds_of_a_point(op: str) -> None:
+    """x - y is computed with errors: at its jump they would leave both answers open."""
+    nodes = [
+        node("Cast", "x", "a", to=7),
+        node("Mul", "a two", "b"),
+        node(op, "b threes", "c"),
+        node("Cast", "c", to=1),
+    ]
+    constants = {"two": np.array(2), "threes": i64(2, 4, 6)}
+    network = gp.from_proto(model_of(nodes, ["n", 3], constants=constants))
+    rng = np.random.default_rng(0)
+    x = rng.integers(-1, 5, (20, 3)).astype(np.float32)
+    expected = run_original(network, x)
+    assert np.array_equal(forward64(network, x)[0], expected)
+    boxes = Boxes(x, x)
+    with using_engine("graph"):
+        margins = linear_bounds(network, boxes, pre_activation_bounds(network, boxes), np.eye(3))
+    assert np.allclose(margins, expected, atol=1e-3)
 
 
 OLD: dict[str, tuple[int, list[onnx.NodeProto], dict[str, np.ndarray]]] = {
@@ -203,7 +227,7 @@ REFUSED: list[tuple[list[onnx.NodeProto], dict[str, np.ndarray], str]] = [
     ([node("Pow", "x c")], {"c": num([2, 2, 2, 2, 2, 3])}, "the Pow.*one finite number"),
     ([node("Elu", alpha=-1.0)], {}, "the Elu.*alpha must be positive"),
     ([node("Selu", gamma=0.0)], {}, "the Selu.*must be positive"),
-    ([node("Cast", "x", "a", to=7), node("Cast", "a", to=1)], {}, "the Cast.*INT64"),
+    ([node("Cast", "x", "a", to=9), node("Cast", "a", to=1)], {}, "the Cast.*BOOL"),
     ([node("Gather", "x i", axis=0)], {"i": i64(0)}, "the Gather.*batch axis"),
     ([node("MaxPool", kernel_shape=[9, 9])], {}, "the MaxPool.*larger"),
     ([node("Pad", "x p", mode="reflect")], {"p": i64(0, 0, 5, 0, 0, 0, 0, 0)}, "the Pad.*reflects"),

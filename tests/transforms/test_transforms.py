@@ -27,6 +27,7 @@ from graphprune.runtime.reference import forward64
 from graphprune.runtime.session import compiled
 from graphprune.testing import networks
 from graphprune.transforms.replace import Replacement, apply
+from tests.canonical.models import model_of, node
 from tests.conftest import random_points
 from tests.oracles import Perceptron, wong_kolter_margins
 
@@ -49,6 +50,18 @@ def test_gradient_equals_differences(network: gp.Network, seed: int) -> None:
     analytic = np.sum(gradient * step, axis=tuple(range(1, x.ndim)))
     scale = 1e-7 * (1 + np.abs(gradient).sum())
     assert np.all(np.abs(difference - analytic)[same] <= 1e-4 * scale)
+
+
+def test_the_interval_of_chosen_numbers_is_exact() -> None:
+    """A jump at a whole number that an input is was never decided by bounds of that point."""
+    nodes = [node("Gather", "x i", "g", axis=1), node("Floor", "g")]
+    network = gp.from_proto(model_of(nodes, ["n", 4], constants={"i": np.array([3, 1])}))
+    x = np.array([[1.0, -2.0, 3.0, 7.0]], np.float32)
+    with using_engine("graph"):
+        (layer,) = pre_activation_bounds(network, Boxes(x, x + 1), "ibp")
+    assert layer.lower.tolist() == [[7.0, -2.0]]
+    assert layer.upper.tolist() == [[8.0, -1.0]]
+    assert layer.magnitude.tolist() == [[8.0, 2.0]]
 
 
 @pytest.mark.usefixtures("engine")

@@ -5,6 +5,7 @@ import onnx_ir as ir
 
 from graphprune.canonical.context import Context, Tracked, legalises
 from graphprune.canonical.rules.arithmetic import negate, operands, plus, scale, shift, sub, total
+from graphprune.canonical.rules.trivial import WHOLE
 from graphprune.functions import Step
 from graphprune.operators import Relu
 
@@ -17,14 +18,25 @@ def step(context: Context, x: Tracked, *, at: float = 0.0, node: ir.Node | None 
 @legalises("Greater", "GreaterOrEqual")
 def greater(context: Context, node: ir.Node) -> Tracked:
     """A step of x - y: jumps from 0 to 1."""
-    return step(context, _difference(context, node), at=float(_closed(node)))
+    return _above(context, node, _difference(context, node), closed=_closed(node))
 
 
 @legalises("Less", "LessOrEqual")
 def less(context: Context, node: ir.Node) -> Tracked:
     """A step of y - x: jumps from 0 to 1."""
     difference = negate(context, node, _difference(context, node))
-    return step(context, difference, at=float(_closed(node)))
+    return _above(context, node, difference, closed=_closed(node))
+
+
+def _above(context: Context, node: ir.Node, x: Tracked, *, closed: bool = False) -> Tracked:
+    """1 where x > 0, or x >= 0; of whole numbers where it is beyond 1/2 or -1/2.
+
+    So far from all of their values the rounding of bounds decides nothing.
+    """
+    types = [value.dtype for value in node.inputs if value is not None]
+    if all(kind in (*WHOLE, None) for kind in types) and any(types):
+        x = shift(context, node, x, np.array(0.5 if closed else -0.5))
+    return step(context, x, at=float(closed))
 
 
 def _closed(node: ir.Node) -> bool:
@@ -44,7 +56,10 @@ def _difference(context: Context, node: ir.Node) -> Tracked:
 def equal(context: Context, node: ir.Node) -> Tracked:
     """1 less the steps of x - y and y - x: jumps from 0 to 1 and back."""
     difference = _difference(context, node)
-    sides = [step(context, difference), step(context, negate(context, node, difference))]
+    sides = [
+        _above(context, node, difference),
+        _above(context, node, negate(context, node, difference)),
+    ]
     apart = total(context, node, *sides)
     return shift(context, node, negate(context, node, apart), np.array(1.0))
 
