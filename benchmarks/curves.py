@@ -4,8 +4,9 @@
 
 Each registered function is asked for its image, tangents, chords and slopes on N hostile intervals
 (`graphprune.testing.curves`, some 50 points each); products on as many boxes of two factors. Then
-networks of one and two inputs with two of the functions each: gradients against finite differences,
-distances and verdicts against samples of the whole domain. Exits with 1 where something is wrong.
+networks of one and two inputs with two layers of functions or compositions (softmax, attention,
+normalisations, recurrent cells) each: gradients against finite differences, distances and verdicts
+against samples of the whole domain. Exits with 1 where something is wrong.
 """
 
 import argparse
@@ -31,6 +32,7 @@ from graphprune.testing.curves import (
     violations,
 )
 from graphprune.vnnlib import parse_property
+from tests.functions.compositions import COMPOSED
 from tests.functions.test_functions import ALL
 from tests.functions.test_networks import PARTS, network_of
 
@@ -138,7 +140,7 @@ def main() -> int:
     logging.disable(logging.WARNING)
     np.seterr(all="ignore")
     wrong = list(functions(options.intervals, options.seed))
-    kinds, start = sorted(PARTS), process_time()
+    kinds, start = sorted({**PARTS, **COMPOSED}), process_time()
     for number in range(options.networks):
         rng = np.random.default_rng([options.seed, number])
         pair = (kinds[number % len(kinds)], str(rng.choice(kinds)))

@@ -21,8 +21,9 @@ from graphprune.bounds import (
     pre_activation_bounds,
 )
 from graphprune.bounds.bracket import Bracket
-from graphprune.bounds.lipschitz import lipschitz_radius
+from graphprune.bounds.lipschitz import bytes_for_products, lipschitz_radius
 from graphprune.bounds.warm import warm_bounds
+from graphprune.canonical.memory import amount
 from graphprune.errors import GraphpruneError, OutOfTimeError, check_known, check_options
 from graphprune.ir import Network, Query
 from graphprune.ir.query import Target, classes_text
@@ -338,8 +339,22 @@ def certified_radius(
         raise Interrupted(found(stopped=True)) from None
     if bracket.obstacle and not stopped:
         log.warning("the certified radius ends at %.6g: %s", bracket.low, bracket.obstacle)
+    if max(bracket.low, by_norms) == 0.0:
+        _say_why(query, resources)
     complete = bool(bracket.low >= query.domain.reach(query.anchor.x, query.norm))
     return found(complete=complete, stopped=stopped)
+
+
+def _say_why(query: Query, resources: Resources) -> None:
+    """Say what else could have certified a radius, where nothing has."""
+    needed = bytes_for_products(query.network)
+    if needed > resources.memory:
+        log.warning(
+            "no radius is certified: the bounds of all layers are too wide or took too long, and"
+            " spectral norms, which need one forward pass, would take %s for this network's"
+            " products: more than --memory allows",
+            amount(needed),
+        )
 
 
 def _clearance(query: Query) -> float:

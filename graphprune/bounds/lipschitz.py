@@ -37,6 +37,7 @@ from graphprune.ir.builder import GraphBuilder
 from graphprune.ir.network import (
     BATCH,
     AffineOperator,
+    Network,
     activation_of,
     affine,
     data_inputs,
@@ -274,18 +275,24 @@ def _product(spread: _Spread, z: Floats, moves: Floats, error: Floats) -> _Sprea
     return _Spread(parts, error * (1.0 + 32.0 * UNIT))
 
 
+def bytes_for_products(network: Network) -> int:
+    """The memory that all pairs of products take here, which may be hundreds of millions."""
+    if not any(is_paired(operator(activation)) for activation in network.activations):
+        return 0
+    return NUMBERS * 8 * sum(size(node.outputs[0]) for node in network.nodes)
+
+
 def lipschitz_radius(query: Query, resources: Resources, largest: float) -> float:
     """A radius that spectral norms certify, at most `largest`; 0 where they certify none.
 
     Parameters
     ----------
     resources
-        Its deadline makes norms coarser, and ends the search for a larger radius.
+        Its deadline makes norms coarser, and ends the search for a larger radius; products that
+        need more than its memory (`bytes_for_products`) have no radius.
     """
-    network = query.network
-    held = NUMBERS * 8 * sum(size(node.outputs[0]) for node in network.nodes)
-    if held > resources.memory and any(is_paired(operator(a)) for a in network.activations):
-        return 0.0  # the pairs of products are hundreds of millions
+    if bytes_for_products(query.network) > resources.memory:
+        return 0.0
     best, radius = 0.0, min(FIRST, largest)
     with np.errstate(all="ignore"):
         try:

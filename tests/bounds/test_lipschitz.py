@@ -1,5 +1,7 @@
 """Certificates by spectral norms: sound at samples, and positive wherever the class is clear."""
 
+import logging
+
 import numpy as np
 import onnx
 import pytest
@@ -8,6 +10,7 @@ from hypothesis import strategies as st
 
 import graphprune as gp
 from graphprune.bounds import certify, lipschitz
+from graphprune.bounds.certify import certified_radius
 from graphprune.bounds.lipschitz import LipschitzBounds, lipschitz_radius
 from graphprune.ir import Query
 from graphprune.runtime.reference import forward64
@@ -136,10 +139,16 @@ def test_products_lose_no_more_than_is_said(
     assert finite >= 2
 
 
-def test_hundreds_of_millions_of_products_cost_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hundreds_of_millions_of_products_cost_nothing(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     nodes = [node("Sigmoid", "x", "s"), node("Gemm", "x w", "g"), node("Mul", "s g")]
     weights = {"w": np.array([[1, 2], [3, -1]], np.float32)}
     network = gp.from_proto(model_of(nodes, ["n", 2], constants=weights))
     query = Query(network, gp.Anchor(np.full(2, 0.5, np.float32), 0), NOWHERE)
     monkeypatch.setattr(lipschitz, "LipschitzBounds", None)
     assert lipschitz_radius(query, Resources(memory=100), 1.0) == 0.0
+    with caplog.at_level(logging.WARNING, logger="graphprune"):
+        found = certified_radius(query, Resources(memory=100, deadline=0.0))
+    assert found.radius == 0.0
+    assert "would take 704 bytes for this network's products: more than --memory" in caplog.text

@@ -1,5 +1,7 @@
 """Networks of every function: bounds of both engines, gradients, radii, substitutes, refusals."""
 
+from typing import Any
+
 import numpy as np
 import onnx
 import pytest
@@ -21,6 +23,7 @@ from graphprune.region import Box
 from graphprune.runtime.original import run_original
 from graphprune.runtime.reference import forward64
 from graphprune.runtime.session import Executable
+from tests.functions.compositions import COMPOSED, CONSTANTS
 from tests.oracles import Perceptron
 
 EVERYWHERE = [
@@ -28,7 +31,7 @@ EVERYWHERE = [
     "Sin", "Cos", "Atan", "Sinh", "Cosh", "Gelu", "Mish",
 ]  # fmt: skip
 POSITIVE = ["Log", "Sqrt", "Reciprocal"]
-PARTS = {
+PARTS: dict[str, list[tuple[Any, ...]]] = {
     "silu": [("Sigmoid", "z", "s"), ("Mul", "z s", "h")],
     "square": [("Mul", "z z", "h")],
     "gate": [("Tanh", "z", "s"), ("Sin", "z", "t"), ("Mul", "s t", "h")],
@@ -58,14 +61,14 @@ def network_of(*kinds: str, seed: int = 0, count: int = 2) -> gp.Network:
             model.graph.node.append(node)
             continue
         names = {"z": node.input[0], "h": node.output[0], "s": f"{node.output[0]}_s"}
-        names["t"] = f"{node.output[0]}_t"
-        for op, inputs, output in PARTS[left.pop(0)]:
+        names |= {name: f"{node.output[0]}_{name}" for name in "tuvw"}
+        for op, inputs, output, *attributes in {**PARTS, **COMPOSED}[left.pop(0)]:
             read = [names.get(name, name) for name in inputs.split()]
-            model.graph.node.append(helper.make_node(op, read, [names[output]]))
-    for name, number in (("third", 1 / 3), ("three", 3.0)):
-        model.graph.initializer.append(
-            onnx.numpy_helper.from_array(np.array(number, np.float32), name)
-        )
+            options: dict[str, Any] = attributes[0] if attributes else {}
+            model.graph.node.append(helper.make_node(op, read, [names[output]], **options))
+    numbers = {"third": np.float32(1 / 3), "three": np.float32(3.0), **CONSTANTS}
+    for name, array in numbers.items():
+        model.graph.initializer.append(onnx.numpy_helper.from_array(np.asarray(array), name))
     bias = next(t for t in model.graph.initializer if t.name == "b2")
     tie = forward64(gp.from_proto(model), np.array([[0.55, 0.45]])[:, :count])[0][0]
     shifted = onnx.numpy_helper.to_array(bias) - tie
