@@ -24,12 +24,12 @@ def largest(
 ) -> Tracked:
     """1 at the largest cell along an axis, 0 at all others; of equal ones at the first or last."""
     count = x.layout.shape[axis]
-    first, second = np.triu_indices(count, 1)
     if count == 1:
         return plus(context, node, scale(context, node, x, np.array(0.0)), np.array(1.0))
-    pairs = NUMBER * len(first) * (x.layout.size // count)
+    pairs = NUMBER * (count * (count - 1) // 2) * (x.layout.size // count)
     if pairs > VALUE:
         raise context.fail(node, f"compares every pair of {count} cells, {value_too_large(pairs)}")
+    first, second = np.triu_indices(count, 1)
     ahead = total(
         context, node, context.gather(x, axis, first, node),
         negate(context, node, context.gather(x, axis, second, node)),
