@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 from graphprune.bounds.engines import engine_for
 from graphprune.bounds.forms import AffineForms, within_forms
+from graphprune.bounds.nonnegative import not_below_zero
 from graphprune.bounds.problem import (
     BoundsProblem,
     Boxes,
@@ -237,7 +238,7 @@ def _layer(
 ) -> LayerBounds:
     """Bounds of the next layer from those of the layers below."""
     network = problem.network
-    box = engine.interval(index)
+    box = not_below_zero(problem, index, engine.interval(index))
     if forms is not None:
         box = within_forms(box, forms, index)
     if not backward:

@@ -4,7 +4,9 @@ from dataclasses import dataclass
 from math import inf
 from typing import ClassVar
 
-from graphprune.functions.calculus import T, power
+import numpy as np
+
+from graphprune.functions.calculus import Floats, T, power
 from graphprune.functions.scalar import ScalarFunction
 from graphprune.operators.registry import register
 
@@ -41,6 +43,11 @@ class Power(ScalarFunction):
     @property
     def poles(self) -> tuple[float, ...]:  # type: ignore[override]
         return (0.0,) if self.exponent < 0 else ()
+
+    def interval(self, lower: Floats, upper: Floats) -> tuple[Floats, Floats]:
+        """Image of [lower, upper], rounded outward, not below 0 where no value is."""
+        low, high = super().interval(lower, upper)
+        return (low if self.exponent % 2 == 1 else np.maximum(low, 0.0)), high
 
     def value(self, z: T) -> T:
         return power(z, self.exponent)
