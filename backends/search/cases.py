@@ -91,6 +91,9 @@ class KnownCases:
         The part that bounds of late layers left, the last time, of all that the worst root lacked.
     prepared
         By target: the number of kinds of preparation that the root of its cases had.
+    late, constrained
+        A complete step had late layers' bounds, and the targets that one had output-constrained
+        bounds of: larger radii begin with what a smaller one needed.
     given_up
         The last radius whose trees were given up because a forecast was longer than the time.
     """
@@ -101,6 +104,8 @@ class KnownCases:
         self.seconds: dict[int, float] = {}
         self.late_kept = 0.7
         self.prepared: dict[int, int] = {}
+        self.late = False
+        self.constrained: set[int] = set()
         self.given_up = np.inf
 
     def copy(self) -> "KnownCases":

@@ -88,6 +88,9 @@ def prove_radius(
         proof.known.prefer(earlier, proof.ball.radius)
         proof.known.seconds.update(proof.worth.seconds)
     complete = proven >= proof.ball.radius
+    if complete:
+        proof.known.late |= proof.late
+        proof.known.constrained |= proof.constrained
     if interval.record and max(proven, interval.lower) > before:
         interval.trace = proof.trace if complete else proof.kept
     trees, stopped = proof.tree_seconds, not complete and resources.over
@@ -131,6 +134,7 @@ class RadiusProof:
         self.level = 0
         self.full = False
         self.hopeless = False
+        self.start = monotonic()
         # The trace so far, and that of the most that an unfinished tree proved.
         self.trace = Trace() if interval.record else None
         self.kept: Trace | None = None
@@ -224,7 +228,10 @@ class RadiusProof:
 
     def _goes_on(self, reached: float) -> bool:
         """Return whether an attempt goes on after its roots."""
-        return self._wide or reached >= (self.least or 0.0) * self.ball.radius
+        dear = self.settings.step.dear * self.resources.remaining()
+        if self._wide and monotonic() - self.start >= dear:
+            return True
+        return reached >= (self.least or 0.0) * self.ball.radius
 
     def _tight_layers(self) -> list[LayerBounds]:
         """Return the bounds that the roots begin from.
@@ -319,7 +326,8 @@ class RadiusProof:
         effort = RootEffort(0, level.cuts, settings.constrained, clipped)
         if target.neurons <= settings.few:
             return effort._replace(rounds=settings.rounds_few)
-        if not level.constrained or not self.worth.constrained(target):
+        known = target.label in self.known.constrained
+        if not level.constrained or not (known or self.worth.constrained(target)):
             return effort
         self.constrained.add(target.label)
         return effort._replace(rounds=settings.rounds_many)
@@ -327,7 +335,7 @@ class RadiusProof:
     def _late_due(self) -> bool:
         """Return whether it is time for late layers' bounds."""
         due = not self.late and self.level >= 1 and self.least is None
-        return due and self.worth.late(self.levels)
+        return due and (self.known.late or self.worth.late(self.levels))
 
     def _exclude(self, target: Subproblem) -> None:
         """Remember that a target's root proves this ball."""

@@ -118,8 +118,10 @@ class StepSettings:
         Constants of the late layers' bounds.
     wide
         From so many unstable neurons on, an attempt looks at the margins before it condenses the
-        network: on CIFAR networks that takes seconds. With roots it has trees, whatever these
-        prove: a few nodes close what roots prove nothing of, and take a part of their time.
+        network: on CIFAR networks that takes seconds.
+    dear
+        Where the roots of such an attempt took this share of the time left, it has trees whatever
+        they prove: a few nodes may close what roots prove nothing of, in a part of their time.
     promising
         The share of what an attempt asks of the roots that the margins must let expect.
     optimised_steps, optimised_share
@@ -149,6 +151,7 @@ class StepSettings:
     primal_share: float = 0.1
     late: LateLayerSettings = field(default_factory=LateLayerSettings)
     wide: int = 512
+    dear: float = 0.02
     promising: float = 0.7
     optimised_steps: int = 5
     optimised_share: float = 0.25
