@@ -42,8 +42,9 @@ class LateLayerSettings:
     ----------
     first
         Layers from this one on are late: the two before are tight already.
-    neurons
-        So many at most, those that cost the open targets' bounds most: each takes two trees.
+    first_neurons, neurons
+        So many at most, those that cost the open targets' bounds most: each takes two trees. After
+        the first ones the targets are looked at again, as often nothing is left of them.
     share
         The share of the time left after which no other neuron is begun.
     nodes
@@ -54,6 +55,7 @@ class LateLayerSettings:
     """
 
     first: int = 2
+    first_neurons: int = 12
     neurons: int = 64
     share: float = 0.15
     nodes: int = 12
@@ -96,6 +98,7 @@ def late_layers(
     rule: BranchingRule,
     resources: Resources,
     settings: LateLayerSettings,
+    neurons: int,
 ) -> tuple[CondensedRegion, int]:
     """Bound the late layers' heaviest neurons by small branch and bounds, the lower layers first.
 
@@ -103,6 +106,8 @@ def late_layers(
     ----------
     targets
         Open ones on the region, by whose bounds neurons are ranked.
+    neurons
+        So many at most.
 
     Returns
     -------
@@ -112,11 +117,10 @@ def late_layers(
     used = 0
     relaxation = region.relaxation()
     rows = relaxation.rows
-    resources = resources.within(settings.share * resources.remaining())
     first = rows.starts[min(settings.first, len(rows.starts) - 1)]
     loss = np.sum([relaxation_loss(target) for target in targets], axis=0)
     loss[:first] = 0.0
-    heaviest = np.argsort(-loss, kind="stable")[: settings.neurons]
+    heaviest = np.argsort(-loss, kind="stable")[:neurons]
     for neuron in np.sort(heaviest[loss[heaviest] > 0.0]).tolist():
         for sign in (1.0, -1.0):
             if resources.over:

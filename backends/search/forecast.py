@@ -107,14 +107,24 @@ class Outlook:
 
         Parameters
         ----------
+        trees
+            The one that lacks least first: where that needs its next level, so do the others on
+            its level, and dives into them would be for nothing.
         ahead
             Seconds that the next level's preparation takes, for every tree: it comes where the
             tree is worth it.
         """
-        self.total, self.spent, found = 0.0, 0.0, []
+        self.total, self.spent, found = 0.0, 0.0, list[float | None]()
+        # The last one that needs its next level first: those after it lack more.
+        beyond: tuple[EffortLevel, int] | None = None
         for tree, label, level, seconds in zip(trees, labels, levels, ahead, strict=True):
             start = monotonic()
-            found.append(self._budget(tree, label, level, points))
+            if beyond is not None and beyond[0] is level:
+                found.append(None)
+                self._take_over(label, beyond[1], level)
+            else:
+                found.append(self._budget(tree, label, level, points))
+                beyond = (level, label) if found[-1] is None else beyond
             if found[-1] is not None:
                 self.spent += monotonic() - start
             elif seconds <= self.settings.worth * self.kept[label]:
@@ -136,6 +146,11 @@ class Outlook:
         self.total += level.kept * found.seconds
         nodes = tree.nodes + found.nodes
         return None if nodes > self.settings.ahead * budget else max(budget, 2.0 * nodes)
+
+    def _take_over(self, label: int, known: int, level: EffortLevel) -> None:
+        """Take a target's tree for no smaller than that of one that lacks less."""
+        self.seconds[label], self.kept[label] = self.seconds[known], self.kept[known]
+        self.total += level.kept * self.seconds[known]
 
     def first_look(self, labels: Iterable[int]) -> float:
         """Return the seconds after which trees of some targets are to be forecast again."""

@@ -278,17 +278,19 @@ class RadiusProof:
         self.interval.report(f"tightening at {self.ball.radius:.5f}", always=True)
         # On what holds on the whole ball: the rows and the box of a target that was tightened hold
         # where its own class wins, and nowhere else.
-        region = replace(self.region, ball=self.ball)
-        settings = self.settings
-        self.region, used = tighten.late_layers(
-            region, targets, settings.tree.rule, self.resources, settings.step.late
-        )
-        self.nodes += used
-        self.interval.nodes += used
-        box = box_of(self.ball)
-        targets = [target.shrunk(self.ball, box) for target in targets]
-        left = self._open([Subproblem.of(self.region, t.row, box=t.box) for t in targets])
-        self.worth.had_late(targets, left)
+        self.region, box = replace(self.region, ball=self.ball), box_of(self.ball)
+        late, before = self.settings.step.late, targets
+        within = self.resources.within(late.share * self.resources.remaining())
+        left = [target.shrunk(self.ball, box) for target in targets]
+        for neurons in (late.first_neurons, late.neurons - late.first_neurons):
+            if left and not within.over:
+                self.region, used = tighten.late_layers(
+                    self.region, left, self.settings.tree.rule, within, late, neurons
+                )
+                self.nodes += used
+                self.interval.nodes += used
+                left = self._open([Subproblem.of(self.region, t.row, box=t.box) for t in left])
+        self.worth.had_late(before, left)
         return left
 
     def _tightened(self, targets: list[Subproblem]) -> list[Subproblem]:
@@ -334,8 +336,8 @@ class RadiusProof:
 
     def _late_due(self) -> bool:
         """Return whether it is time for late layers' bounds."""
-        due = not self.late and self.level >= 1 and self.least is None
-        return due and (self.known.late or self.worth.late(self.levels))
+        due = not self.late and self.least is None
+        return due and (self.known.late or (self.level >= 1 and self.worth.late(self.levels)))
 
     def _exclude(self, target: Subproblem) -> None:
         """Remember that a target's root proves this ball."""

@@ -141,6 +141,22 @@ def test_what_the_next_level_takes_is_part_of_a_forecast(
         assert outlook.spent == 0.0
 
 
+def test_harder_targets_are_not_dived_into_where_an_easier_one_needs_its_next_level(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    known = iter([Forecast(1.0, 0.5), Forecast(1e6, 10.0), Forecast(2.0, 1.0)])
+    monkeypatch.setattr(module, "forecast", lambda *_: next(known))
+    plain, cuts = EffortLevel(8, kept=0.1), EffortLevel(8, cuts=3)
+    trees = [tree_of(subproblem(0, [6, 16, 16, 3], 0.25)) for _ in range(4)]
+    outlook = Outlook(StepSettings())
+    found = outlook.budgets(
+        trees, [1, 2, 3, 4], [plain, plain, plain, cuts], [0.0] * 4, Unheard(), Resources(), 1
+    )
+    assert [nodes is None for nodes in found] == [False, True, True, False]
+    assert outlook.seconds == {1: 0.5, 2: 10.0, 3: 10.0, 4: 1.0}
+    assert outlook.total == pytest.approx(0.05 + 1.0 + 1.0 + 1.0)
+
+
 def test_late_layers_wait_for_trees_that_they_shorten_enough() -> None:
     known, outlook = KnownCases(), Outlook(StepSettings())
     worth = RootWorth(StepSettings(), known, outlook)
