@@ -352,8 +352,9 @@ def _say_why(query: Query, resources: Resources) -> None:
         log.warning(
             "no radius is certified: the bounds of all layers are too wide or took too long, and"
             " spectral norms, which need one forward pass, would take %s for this network's"
-            " products: more than --memory allows",
+            " products: more than the %s that they may",
             amount(needed),
+            amount(resources.memory),
         )
 
 

@@ -114,6 +114,7 @@ class EvaluateSettings(TypedDict, total=False):
     seed: int
     norm: str
     radius: float | None
+    gap: float | None
     solver: str
     time_limit: float | None
     estimates: tuple[str, ...]

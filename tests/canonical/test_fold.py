@@ -135,10 +135,13 @@ def test_the_batch_ends_no_slice_of_another_axis() -> None:
 
 def test_a_cast_like_takes_the_other_s_type() -> None:
     like = [node("CastLike", "x c")]
-    with pytest.raises(UnsupportedError, match="the CastLike y.*INT64, which rounds"):
+    with pytest.raises(UnsupportedError, match="holds truths, which are no scores"):
         gp.from_proto(
-            model_of(like, ["n", 3], constants={"c": i64(1)}, kinds={"y": TensorProto.INT64})
+            model_of(
+                like, ["n", 3], constants={"c": np.array([True])}, kinds={"y": TensorProto.BOOL}
+            )
         )
+    agrees(model_of(like, ["n", 3], constants={"c": i64(1)}, kinds={"y": TensorProto.INT64}))
     agrees(model_of(like, ["n", 3], constants={"c": f32(1)}))
     # What the dynamo exporter writes of ``alpha * x``.
     scaled = [node("CastLike", "c x", "alpha"), node("Mul", "x alpha")]
