@@ -109,7 +109,7 @@ class Bracket:
             bend = ((other - here) / second - (one - here) / first) / (second - first)
             slope = (one - here) / first - bend * first
             if bend < 0.0:
-                guesses.append((-slope - sqrt(slope**2 - 4.0 * bend * here)) / (2.0 * bend))
+                guesses.append((-slope - sqrt(slope * slope - 4.0 * bend * here)) / (2.0 * bend))
             elif one != other:
                 guesses.append(first - one * (second - first) / (other - one))
         if straight and straight[0][1] < here:

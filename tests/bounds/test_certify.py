@@ -136,6 +136,13 @@ def test_a_radius_that_fails_by_far_is_followed_by_a_much_smaller_one() -> None:
     assert following(-1e9) == following(-np.inf) == pytest.approx(0.08)
 
 
+def test_a_bracket_takes_margins_whose_squares_overflow() -> None:
+    bracket = Bracket(1.0, 1.0, lambda: 1e250)
+    bracket.add(0.5, -1e300)
+    bracket.add(0.25, -1e260)
+    assert 0.0 < bracket.next()[0] < 0.25
+
+
 @given(
     here=st.floats(1e-2, 1e2), slope=st.floats(1e-3, 1e3), bend=st.floats(0, 1e4),
     rate=st.floats(1e-3, 60.0), first=st.floats(1e-3, 1.0), count=st.integers(1, 2),
