@@ -8,6 +8,7 @@ import onnx_ir as ir
 from graphprune.ir.builder import GraphBuilder
 from graphprune.ir.network import (
     BATCH,
+    AffineOperator,
     Network,
     Segment,
     activation_of,
@@ -15,7 +16,7 @@ from graphprune.ir.network import (
     data_inputs,
     sample_shape,
 )
-from graphprune.transforms.forward import Values
+from graphprune.transforms.forward import Values, emit
 from graphprune.transforms.rounding import gamma
 from graphprune.transforms.underflow import slack
 
@@ -69,13 +70,16 @@ def _selected(
     images = []
     for side in (0, 1):
         found: Values = {source: ends[source][side] for source in segment.sources}
-        for node in segment.nodes:
-            given = (found[v] for v in data_inputs(node))
-            found[node.outputs[0]] = affine(node).forward(b, *given)
+        emit(b, segment.nodes, found)
         images.append(found[segment.target])
     largest = b.op("Max", [b.op("Abs", [end]) for end in images])
     # (An output by another name than the input's.)
     return b.op("Identity", [images[0]]), b.op("Identity", [images[1]]), largest
+
+
+def _chooses(op: AffineOperator) -> bool:
+    """True of an operator that copies numbers: exact, and without a negative weight."""
+    return op.rounding == 0 and op.absolute() is op
 
 
 def _image(
@@ -83,7 +87,7 @@ def _image(
 ) -> tuple[ir.Value, ir.Value, ir.Value]:
     """Lower, upper and magnitude of the target of a segment; the bounds include all rounding."""
     segment = network.segments[index]
-    if segment.sources and all(affine(node).rounding == 0 for node in segment.nodes):
+    if segment.sources and all(_chooses(affine(node)) for node in segment.nodes):
         return _selected(b, segment, ends)
     half = b.scalar(0.5)
     centre: Values = {}
