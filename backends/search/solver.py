@@ -168,8 +168,8 @@ class RadiusSchedule:
         part = max(lower / scale, s.low)
         if self.trees is None:
             radius = self._share(lower, last) if known else min(last, s.factor * scale)
-            share = (radius - lower) / scale
             if interval.at_most_unstable(s.wide):
+                share = (radius - lower) / scale
                 return PlannedStep(radius, None, s.trial * remaining, share)
             if lower > 0.0:
                 radius = min(radius, self.ahead * lower)

@@ -69,26 +69,33 @@ def test_a_limit_that_ends_everything_leaves_a_radius(
     assert gp.certify(mnist_a, images[0]).radius == pytest.approx(whole.radius, rel=2e-3)
 
 
-@pytest.mark.parametrize("function", ["Sigmoid", "Exp", "HardSwish", "Sin", "LeakyRelu"])
-def test_curved_activations_lose_no_more_than_is_said(function: str) -> None:
-    rng = np.random.default_rng(0)
+def query_of(graph: str, rng: np.random.Generator, scale: float = 1.0) -> Query:
+    """A network as text of four inputs, with matrices v, w, u and a vector k, at a random point."""
     text = f"""<ir_version: 8, opset_import: ["": 17]> g (float[N, 4] x) => (float[N, 3] y) {{
-        a = MatMul(x, v) b = {function}(a) c = MatMul(b, w) d = {function}(c) y = MatMul(d, u)
-    }}"""
+        {graph} }}"""
     model = onnx.parser.parse_model(text)
-    for name, shape in (("v", (4, 6)), ("w", (6, 5)), ("u", (5, 3))):
-        weight = rng.normal(size=shape).astype(np.float32) * np.float32(0.5)
+    for name, shape in (("v", (4, 6)), ("w", (6, 5)), ("u", (5, 3)), ("k", (6,))):
+        weight = rng.normal(size=shape).astype(np.float32) * np.float32(scale)
         model.graph.initializer.append(onnx.numpy_helper.from_array(weight, name))
     network = gp.from_proto(model)
     x = rng.uniform(size=4).astype(np.float32)
     label = int(forward64(network, x[None])[0][0].argmax())
-    query = Query(network, gp.Anchor(x, label), NOWHERE)
+    return Query(network, gp.Anchor(x, label), NOWHERE)
+
+
+@pytest.mark.parametrize("function", ["Sigmoid", "Exp", "HardSwish", "Sin", "LeakyRelu"])
+def test_curved_activations_lose_no_more_than_is_said(function: str) -> None:
+    rng = np.random.default_rng(0)
+    graph = (
+        f"a = MatMul(x, v) b = {function}(a) c = MatMul(b, w) d = {function}(c) y = MatMul(d, u)"
+    )
+    query = query_of(graph, rng, 0.5)
     bounds = LipschitzBounds(query, Resources())
     assert lipschitz_radius(query, Resources(), 1.0) > 0.0
     steps = np.sign(rng.uniform(-1.0, 1.0, (500, 4))) * rng.uniform(0.5, 1.0, (500, 1))
     for radius in (1e-6, 0.01, 0.3):
-        logits = forward64(network, x.astype(np.float64) + radius * steps)[0]
-        margins = logits[:, [label]] - logits[:, query.targets]
+        logits = forward64(query.network, query.anchor.center + radius * steps)[0]
+        margins = logits[:, [query.anchor.label]] - logits[:, query.targets]
         assert np.all(margins >= bounds.computed - bounds.losses(radius) - 1e-12)
 
 
@@ -112,23 +119,14 @@ def test_products_lose_no_more_than_is_said(
 ) -> None:
     monkeypatch.setattr(lipschitz, "ENTRIES", entries)
     rng = np.random.default_rng(0)
-    text = f"""<ir_version: 8, opset_import: ["": 17]>
-        g (float[N, 4] x) => (float[N, 3] y) {{ {PRODUCTS[name]} }}"""
-    model = onnx.parser.parse_model(text)
-    for constant, shape in (("v", (4, 6)), ("w", (6, 5)), ("u", (5, 3)), ("k", (6,))):
-        weight = rng.normal(size=shape).astype(np.float32)
-        model.graph.initializer.append(onnx.numpy_helper.from_array(weight, constant))
-    network = gp.from_proto(model)
-    x = rng.uniform(size=4).astype(np.float32)
-    label = int(forward64(network, x[None])[0][0].argmax())
-    query = Query(network, gp.Anchor(x, label), NOWHERE)
+    query = query_of(PRODUCTS[name], rng)
     bounds = LipschitzBounds(query, Resources())
     assert 0.0 < lipschitz_radius(query, Resources(), 1.0) < 1.0
     steps = np.sign(rng.uniform(-1.0, 1.0, (500, 4))) * rng.uniform(0.5, 1.0, (500, 1))
     finite = 0
     for radius in (1e-9, 1e-6, 1e-3, 0.01, 0.1):
-        logits = forward64(network, x.astype(np.float64) + radius * steps)[0]
-        margins = logits[:, [label]] - logits[:, query.targets]
+        logits = forward64(query.network, query.anchor.center + radius * steps)[0]
+        margins = logits[:, [query.anchor.label]] - logits[:, query.targets]
         try:
             with np.errstate(all="ignore"):
                 losses = bounds.losses(radius)

@@ -4,14 +4,12 @@ import numpy as np
 import pytest
 
 import graphprune as gp
-from graphprune import transforms
 from graphprune.bounds import METHODS, Boxes, linear_bounds, pre_activation_bounds, using_engine
 from graphprune.region import Box
 from graphprune.runtime.original import run_original
 from graphprune.runtime.reference import forward64
-from graphprune.runtime.session import Executable
 from tests.functions.compositions import COMPOSED
-from tests.functions.test_networks import anchor_of, network_of
+from tests.functions.test_networks import anchor_of, check_gradients, network_of
 
 KINDS = list(COMPOSED)
 # Beside a smooth function below, or above.
@@ -51,15 +49,7 @@ def test_bounds_of_compositions_hold(kinds: tuple[str, str]) -> None:
 
 @pytest.mark.parametrize("kinds", PAIRS, ids=str)
 def test_gradients_of_compositions_are_differences(kinds: tuple[str, str]) -> None:
-    network = network_of(*kinds)
-    x = np.random.default_rng(2).uniform(0, 1, (8, 2))
-    rows = np.tile([1.0, -2.0, 0.5], (8, 1)).astype(np.float32)
-    run = Executable(transforms.gradient(network))
-    _, found = run({"x": x.astype(np.float32), "rows": rows})
-    step = 1e-6 * np.eye(2)
-    sides = [forward64(network, x + side)[0] @ rows[0] for side in (*step, *-step)]
-    numeric = np.stack([sides[0] - sides[2], sides[1] - sides[3]], axis=1) / 2e-6
-    assert np.allclose(found, numeric, rtol=2e-3, atol=2e-3 * np.abs(numeric).max())
+    check_gradients(network_of(*kinds))
 
 
 @pytest.mark.parametrize("kinds", PAIRS, ids=str)
